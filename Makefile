@@ -1,0 +1,46 @@
+# The two commands that matter: `make run` and `make test`. Each sets up what it needs in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CODE := adapter workers catalog bench tests
+
+.DEFAULT_GOAL := help
+.PHONY: run test bench lint format help
+
+run: .venv/.embedded  ## start everything on this machine; Ctrl-C stops it
+	@exec $(BIN)/python -m adapter run
+
+test: lint  ## check the code and run all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/.dev  ## ruff, mypy and the order of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.dev  ## rewrite the code as ruff likes it
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: .venv/.dev  ## measure the speed on this machine
+	$(BIN)/python -m bench
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+# A failed installation leaves no stamp, so the next call tries again.
+.venv/.embedded: requirements.txt requirements-embedded.txt | $(BIN)/python
+	@echo "installing what Freshgate needs into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-embedded.txt
+	@touch $@
+
+.venv/.dev: requirements.txt requirements-embedded.txt requirements-dev.txt | $(BIN)/python
+	@echo "installing what Freshgate and its tests need into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ .venv/.embedded
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Freshgate needs Python 3.11 or newer: install it, or name it with make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv .venv

@@ -1,0 +1,1 @@
+"""Process 1: a CDP's webhook comes in, is verified, read, recorded and enqueued."""

@@ -1,0 +1,134 @@
+"""create_app: routes, and errors as statuses. No business logic.
+
+gunicorn serves `adapter.app:from_environment()`; `receive.py` does the work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import redis
+from flask import Flask, Response, request
+from prometheus_flask_exporter import PrometheusMetrics
+from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
+from redis.exceptions import RedisError
+from werkzeug.exceptions import HTTPException
+
+from adapter import logs, metrics
+from adapter.catalogs import events_of, triggers_of
+from adapter.enqueue import queue_name
+from adapter.errors import NotAuthentic, RequestError, SettingsError, StoreUnavailable
+from adapter.receive import Receiver
+from adapter.settings import Settings, load
+from adapter.sources import SOURCES
+from adapter.sources.base import Source
+from adapter.state import store
+from adapter.state.writes import Planner
+
+log = logs.get(__name__)
+_json = msgspec.json.Encoder().encode
+RETRY_AFTER_S = 5
+
+
+def from_environment() -> Flask:
+    """The app as gunicorn serves it."""
+    settings = load(os.environ)
+    logs.configure(settings.log_level, json=not sys.stderr.isatty())
+    client = store.connect(settings.redis_url)
+    try:
+        store.load(client)
+    except RedisError as error:
+        # Redis may come later: /readyz says so, and the functions are loaded with the first event.
+        log.warning("redis_unavailable", error=type(error).__name__)
+    return create_app(settings, client)
+
+
+def create_app(settings: Settings, client: redis.Redis) -> Flask:
+    """An app on one Redis. Raises SettingsError or CatalogError, which stop the start."""
+    app = Flask("freshgate")
+    app.config["MAX_CONTENT_LENGTH"] = max((one.max_bytes for one in settings.sources.values()), default=1 << 24)
+    sources = configure_sources(settings)
+    planner = Planner(events_of(settings), triggers_of(settings), settings.pii_key.encode())
+    receiver = Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")))
+    metrics.prepare_receiver(sources)
+    _add_webhooks(app, receiver, sources)
+    _add_health(app, client)
+    _add_errors(app)
+    exporter = GunicornPrometheusMetrics if "PROMETHEUS_MULTIPROC_DIR" in os.environ else PrometheusMetrics
+    exporter(
+        app,
+        path=None,
+        group_by="url_rule",
+        defaults_prefix="freshgate_receiver",
+        excluded_paths=["/healthz", "/readyz"],
+    )
+    return app
+
+
+def configure_sources(settings: Settings) -> dict[str, Source]:
+    """Every source of the settings, ready to verify and read. No secret, no start."""
+    catalog = events_of(settings)
+    sources = {}
+    for name, one in settings.sources.items():
+        kind = SOURCES.get(one.kind)
+        if kind is None:
+            raise SettingsError(f"sources.{name}.kind is {one.kind!r}; known kinds: {', '.join(sorted(SOURCES))}")
+        sources[name] = kind.configure(name, one, catalog)
+    return sources
+
+
+def _add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
+    @app.route("/webhooks/<name>", methods=["POST", "PUT", "PATCH"])
+    def webhook(name: str) -> Response:
+        source = sources.get(name)
+        if source is None:
+            return _answer(404, {"error": "no such source"})
+        received_at = time.time_ns() // 1_000_000
+        request.max_content_length = source.settings.max_bytes
+        body = request.get_data(cache=False)
+        # The signature or the token has been checked before this header is believed.
+        replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
+        again = replay and bool(source.settings.tokens)
+        return _answer(200, receiver.receive(source, body, request.headers, received_at, again=again))  # type: ignore[arg-type]
+
+
+def _add_health(app: Flask, client: redis.Redis) -> None:
+    @app.get("/healthz")
+    def healthz() -> Response:
+        return _answer(200, {"status": "ok"})
+
+    @app.get("/readyz")
+    def readyz() -> Response:
+        problems = store.check(client)
+        return _answer(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
+
+
+def _add_errors(app: Flask) -> None:
+    @app.errorhandler(RequestError)
+    def refused(error: RequestError) -> Response:
+        # The caller learns little; the log has said what to look at.
+        reason = "signature rejected" if isinstance(error, NotAuthentic) else error.reason
+        return _answer(error.status, {"error": reason})
+
+    @app.errorhandler(StoreUnavailable)
+    def unavailable(error: StoreUnavailable) -> Response:
+        log.error("store_unavailable", error=str(error))
+        return _answer(503, {"error": "try again later"}, {"Retry-After": str(RETRY_AFTER_S)})
+
+    @app.errorhandler(HTTPException)
+    def http(error: HTTPException) -> Response:
+        return _answer(error.code or 500, {"error": error.name.lower()})
+
+    @app.errorhandler(Exception)
+    def ours(error: Exception) -> Response:
+        log.exception("unexpected", error=type(error).__name__)
+        return _answer(503, {"error": "try again later"}, {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _answer(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
+    return Response(_json(body), status, headers, mimetype="application/json")

@@ -1,0 +1,68 @@
+"""The canonical event: what every source is read into, whatever it was called there.
+
+Sources produce it, `receive.py` turns it into writes, triggers are declared on its names.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class Product(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of a cart or an order. `price` is decimal text in the event's currency, never a float."""
+
+    product_id: str
+    variant: str = ""
+    name: str = ""
+    price: str = ""
+    quantity: int = 1
+    url: str = ""
+    image_url: str = ""
+
+    @property
+    def line(self) -> str:
+        """The key of the line in a cart: the product, and the variant where one was told."""
+        return f"{self.product_id}/{self.variant}" if self.variant else self.product_id
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of one person. All times are integer milliseconds UTC.
+
+    `fields` holds the declared fields that were present and readable, by canonical name: ids and texts as str,
+    money as Decimal, numbers as int or float, times as int, products as tuple[Product, ...].
+    """
+
+    source: str
+    id_space: str
+    name: str
+    message_id: str
+    occurred_at: int
+    received_at: int
+    sent_at: int | None = None
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    previous_id: str | None = None
+    email: str | None = None
+    fields: dict[str, Any] = {}
+    unreadable: tuple[str, ...] = ()
+    clamped: bool = False
+
+
+class Ignored(NamedTuple):
+    """Authentic and well-formed, but no event type of ours: `what` is for the log and the list of unmapped events."""
+
+    what: str
+
+
+class Refused(NamedTuple):
+    """Ours but unusable; `reason` comes from a closed set and is safe as a metric label."""
+
+    reason: str
+
+
+Verdict = Event | Ignored | Refused
+
+# The closed set of reasons for which one element is refused.
+REFUSALS = ("not_an_object", "not_json", "too_deep", "no_identity", "no_type", "not_trusted", "internal")

@@ -1,0 +1,68 @@
+"""How gunicorn runs the receiver: `gunicorn -c python:adapter.gunicorn_conf 'adapter.app:from_environment()'`.
+
+Reads the same settings as everyone; the metrics of all its workers are served together on a port of their own.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from gunicorn.glogging import Logger
+
+from adapter import logs, settings
+
+SETTINGS = settings.load(os.environ)
+METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"
+# Before anything imports prometheus_client, which reads it at import.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS)
+
+
+class StructuredLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
+    """gunicorn's own lines, in the form of all others."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        logs.configure(SETTINGS.log_level, json=True)
+        self.error_log.handlers.clear()
+        self.error_log.propagate = True
+
+
+bind = f"[{SETTINGS.host}]:{SETTINGS.port}" if ":" in SETTINGS.host else f"{SETTINGS.host}:{SETTINGS.port}"
+workers = SETTINGS.receiver_workers
+worker_class = "gthread"
+threads = SETTINGS.receiver_threads
+timeout = 30
+graceful_timeout = 10
+keepalive = 5
+limit_request_line = 4094
+limit_request_fields = 64
+limit_request_field_size = 8190
+accesslog = None
+# Its default is one socket a user: two receivers would share it.
+control_socket_disable = True
+logger_class = StructuredLogger
+# The heartbeat files of the workers must not wait for a disk.
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # a fixed place of Linux
+proc_name = "freshgate-receiver"
+
+
+def on_starting(_server: Any) -> None:
+    """The figures of processes that are gone would be counted for ever."""
+    shutil.rmtree(METRICS, ignore_errors=True)
+    METRICS.mkdir(parents=True)
+
+
+def when_ready(_server: Any) -> None:
+    from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
+
+    if SETTINGS.metrics_port:
+        GunicornPrometheusMetrics.start_http_server_when_ready(SETTINGS.metrics_port, host="127.0.0.1")
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
+
+    GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)

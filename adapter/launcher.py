@@ -1,0 +1,244 @@
+"""What `make run` runs: Valkey, the receiver, a worker, the timers and the sandbox, as children that it keeps alive.
+
+It ends when it is told to, and then all of them end, the one that takes webhooks first and the one that stores last.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import http.client
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from adapter import demo, embedded
+from adapter.children import Child
+from adapter.errors import FreshgateError
+from adapter.settings import Settings, load
+
+LOOK_EVERY_S = 0.1
+READY_WITHIN_S = 60.0
+LEFTOVERS_WITHIN_S = 12.0
+# Ended in this order: nothing new comes in, what is under way is finished, what was stored is written to the disk.
+ENDING_ORDER = ("receiver", "timers", "worker", "sandbox", "redis")
+
+
+def run(environ: Mapping[str, str]) -> int:
+    """Starts all, watches until SIGINT or SIGTERM, ends all. Returns the exit code."""
+    settings = load(environ)
+    var = _writable(Path(settings.var))
+    with ExitStack() as held:
+        held.enter_context(_only_one(var))
+        _wait_for_leftovers(var)
+        _check_ports(settings)
+        environ = demo.with_secrets(environ, settings, var, make=True)
+        environ["FRESHGATE_VAR"] = str(var)
+        return Launcher(environ, var).run()
+
+
+class Launcher:
+    """The children and the wish to stop."""
+
+    def __init__(self, environ: dict[str, str], var: Path) -> None:
+        self.environ = environ
+        self.settings = load(environ)
+        self.var = var
+        self.children: list[Child] = []
+        self.redis: embedded.Embedded | None = None
+        self.stopping = False
+
+    def run(self) -> int:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        try:
+            self._start_all()
+            if not self.stopping:
+                say(_welcome(self.settings))
+            while not self.stopping:
+                for child in self.children:
+                    child.watch(say)
+                    for line in child.new_warnings():
+                        say(f"{child.name}: {line}")
+                time.sleep(LOOK_EVERY_S)
+        finally:
+            self._stop_all()
+        return 0
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self.stopping = True
+
+    def _start_all(self) -> None:
+        settings = self.settings
+        if settings.redis_url:
+            if not embedded.wait_for(settings.redis_url, lambda: not self.stopping, timeout_s=5):
+                advice = "start it, correct the URL, or leave it out for an embedded one"
+                raise FreshgateError(f"FRESHGATE_REDIS_URL: no answer from that Redis; {advice}")
+        else:
+            self._start_redis()
+        python = sys.executable
+        if _uses_sandbox(settings):
+            self._start("sandbox", (python, "-m", "workers", "sandbox"))
+        self._start("worker", (python, "-m", "workers", "deliver"))
+        self._start("timers", (python, "-m", "workers", "timers"))
+        gunicorn = (python, "-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()")
+        self._start("receiver", gunicorn)
+        pages = {
+            "sandbox": ("127.0.0.1", settings.sandbox_port, "/messages"),
+            "worker": ("127.0.0.1", settings.worker_metrics_port, "/metrics"),
+            "timers": ("127.0.0.1", settings.timers_metrics_port, "/metrics"),
+            "receiver": (settings.host, settings.port, "/readyz"),
+        }
+        for child in self.children:
+            if child.name in pages:
+                self._wait_until_ready(child, *pages[child.name])
+
+    def _start_redis(self) -> None:
+        log = self.var / "log" / "redis.log"
+        server = embedded.prepare(self.var / "redis", log=log, durability=self.settings.durability)
+        self.redis = server
+        self.environ["FRESHGATE_REDIS_URL"] = server.url
+        child = self._start("redis", server.command, lambda: (embedded.lock_data(server),))
+        if not embedded.wait_for(server.url, lambda: child.alive and not self.stopping) and not self.stopping:
+            raise FreshgateError(f"the embedded Valkey did not start: {child.last_line()}; its log is {log}")
+        say("redis     is ready (embedded Valkey, append-only file in " + _short(server.folder) + ")")
+
+    def _start(self, name: str, command: tuple[str, ...], pass_fds: Callable[[], tuple[int, ...]] = tuple) -> Child:
+        child = Child(name, command, self.environ, self.var, pass_fds)
+        child.rotate_log()
+        self.children.append(child)
+        child.start()
+        return child
+
+    def _wait_until_ready(self, child: Child, host: str, port: int, path: str) -> None:
+        deadline = time.monotonic() + READY_WITHIN_S
+        while port and not self.stopping and not _is_ok(host, port, path):
+            if not child.alive or time.monotonic() > deadline:
+                raise FreshgateError(f"{child.name} did not start: {child.last_line()} (log: {child.log})")
+            time.sleep(LOOK_EVERY_S / 2)
+        if not self.stopping:
+            say(f"{child.name:9} is ready (log in {_short(child.log)})")
+
+    def _stop_all(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        say("stopping")
+        for child in sorted(self.children, key=lambda child: ENDING_ORDER.index(child.name)):
+            child.stop()
+        if self.redis:
+            embedded.forget(self.redis)
+        say("stopped; nothing is left running")
+
+
+def say(text: str) -> None:
+    """To the console. A terminal that is gone must not keep us from ending in order."""
+    with suppress(OSError):
+        print(text, flush=True)
+
+
+def _writable(var: Path) -> Path:
+    var = var.resolve()
+    try:
+        var.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in ("log", "pids", "redis"):
+            (var / folder).mkdir(mode=0o700, exist_ok=True)
+        probe = var / "pids" / ".probe"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        advice = "make it writable, or name another folder with FRESHGATE_VAR"
+        raise FreshgateError(f"{var}: cannot be written ({error.strerror}); {advice}") from None
+    return var
+
+
+def _only_one(var: Path) -> ExitStack:
+    held = ExitStack()
+    lock = held.enter_context((var / "lock").open("w"))
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        held.close()
+        advice = "stop it, or name another folder with FRESHGATE_VAR"
+        raise FreshgateError(f"another Freshgate is running in {var}; {advice}") from None
+    return held
+
+
+def _wait_for_leftovers(var: Path) -> None:
+    """After a launcher that was killed at once, its children may still be ending, and hold their ports."""
+    pids = [int(file.read_text(encoding="ascii") or 0) for file in (var / "pids").iterdir()]
+    deadline = time.monotonic() + LEFTOVERS_WITHIN_S
+    while any(_runs(pid) for pid in pids if pid) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY_S)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):  # ended; or somebody else's by now
+        return False
+    return True
+
+
+def _check_ports(settings: Settings) -> None:
+    wanted = {
+        "FRESHGATE_PORT": (settings.host, settings.port),
+        "FRESHGATE_METRICS_PORT": ("127.0.0.1", settings.metrics_port),
+        "FRESHGATE_WORKER_METRICS_PORT": ("127.0.0.1", settings.worker_metrics_port),
+        "FRESHGATE_TIMERS_METRICS_PORT": ("127.0.0.1", settings.timers_metrics_port),
+    }
+    if _uses_sandbox(settings):
+        wanted["FRESHGATE_SANDBOX_PORT"] = ("127.0.0.1", settings.sandbox_port)
+    with ExitStack() as held:
+        for variable, (host, port) in wanted.items():
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            listener = held.enter_context(socket.socket(family))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((host, port))
+                listener.listen(1)
+            except OSError as error:
+                advice = f"stop what listens there, or set {variable} to another port"
+                if error.errno != errno.EADDRINUSE:
+                    advice = f"set {variable} to a port (and FRESHGATE_HOST to an address) of this machine"
+                reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+                raise FreshgateError(f"port {port} on {host} {reason}; {advice}") from None
+
+
+def _uses_sandbox(settings: Settings) -> bool:
+    return any(demo.is_sandbox(esp.base_url, settings) for esp in settings.esps.values())
+
+
+def _is_ok(host: str, port: int, path: str) -> bool:
+    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=2)  # noqa: S104
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == http.client.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _short(path: Path) -> str:
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd()))
+    return str(path)
+
+
+def _welcome(settings: Settings) -> str:
+    lines = ["", f"Freshgate is up. Webhooks go to {demo.url_of(settings)}/webhooks/<source>:"]
+    for name, source in settings.sources.items():
+        lines.append(f"  {name:10} secret {', '.join(source.secrets) or '-'}   token {', '.join(source.tokens) or '-'}")
+    if _uses_sandbox(settings):
+        lines.append(f"Mails end up in the sandbox: http://127.0.0.1:{settings.sandbox_port}/")
+    ports = (settings.metrics_port, settings.worker_metrics_port, settings.timers_metrics_port)
+    lines.append("Metrics: " + "  ".join(f"http://127.0.0.1:{port}/metrics" for port in ports if port))
+    curl = demo.curl_line(settings)
+    if curl:
+        lines += ["", "An order with an address; paste this and look at the sandbox:", "", curl]
+    return "\n".join([*lines, "", "Ctrl-C stops all of it."])

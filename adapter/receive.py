@@ -1,0 +1,198 @@
+"""Steps 1 to 4 in order: verify, read, record, enqueue. Knows no Flask.
+
+One trip to Redis carries a whole request; only what turns out to have moved or to be a new link takes another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import redis
+from redis.exceptions import RedisError
+
+from adapter import logs, metrics
+from adapter.enqueue import push
+from adapter.errors import NotAuthentic, RequestError
+from adapter.events import Event, Ignored, Refused, Verdict
+from adapter.sources.base import Source
+from adapter.state import keys
+from adapter.state.merge import MOST_HOPS, merge, resolve
+from adapter.state.store import BUCKET_MS, fcall, unavailable, with_library
+from adapter.state.writes import Plan, Planner, Write
+
+log = logs.get(__name__)
+
+# A MULTI blocks Redis for as long as it runs: thousands of events go in several.
+CHUNK = 500
+LINKS_REMEMBERED_S = 60.0
+LINKS_REMEMBERED = 50_000
+
+
+class Answer(msgspec.Struct):
+    """What the caller is told: a count a verdict, and for each refused element its index and reason."""
+
+    accepted: int = 0
+    duplicate: int = 0
+    ignored: int = 0
+    refused: int = 0
+    refusals: list[dict[str, Any]] = []
+
+
+class Receiver:
+    """All configured sources of one process. Thread-safe: what it remembers are hints."""
+
+    def __init__(self, client: redis.Redis, planner: Planner, queue: str) -> None:
+        self._client = client
+        self._planner = planner
+        self._queue = queue
+        self._linked: dict[tuple[str, str], float] = {}
+
+    def receive(
+        self, source: Source, body: bytes, headers: Mapping[str, str], received_at: int, *, again: bool = False
+    ) -> Answer:
+        """Raises RequestError for the request as a whole, StoreUnavailable if Redis did not take it."""
+        self._verify(source, body, headers)
+        begun = time.perf_counter()
+        verdicts = source.read(body, received_at)
+        metrics.READ.labels(source.name).observe(time.perf_counter() - begun)
+        answer = Answer(refusals=[])
+        events = self._sort(source, verdicts, answer)
+        begun = time.perf_counter()
+        try:
+            for at in range(0, len(events), CHUNK):
+                self._record([self._planner.plan(event, again=again) for event in events[at : at + CHUNK]], answer)
+        except RedisError as error:
+            raise unavailable(error) from error
+        if events:
+            metrics.RECORD.labels(source.name).observe(time.perf_counter() - begun)
+        for verdict in metrics.VERDICTS:
+            count = getattr(answer, verdict)
+            if count:
+                metrics.EVENTS.labels(source.name, verdict).inc(count)
+        return answer
+
+    def _verify(self, source: Source, body: bytes, headers: Mapping[str, str]) -> None:
+        begun = time.perf_counter()
+        try:
+            source.verify(body, headers)
+        except NotAuthentic as error:
+            metrics.UNAUTHENTIC.labels(source.name, type(error).__name__).inc()
+            log.warning("not_authentic", source=source.name, hint=error.hint)
+            raise
+        except RequestError as error:
+            log.warning("request_refused", source=source.name, reason=error.reason, hint=error.hint)
+            raise
+        finally:
+            metrics.VERIFY.labels(source.name).observe(time.perf_counter() - begun)
+
+    def _sort(self, source: Source, verdicts: Sequence[Verdict], answer: Answer) -> list[Event]:
+        events = []
+        for index, verdict in enumerate(verdicts):
+            if isinstance(verdict, Event):
+                events.append(verdict)
+                if verdict.unreadable:
+                    metrics.UNREADABLE.labels(source.name).inc(len(verdict.unreadable))
+                if verdict.clamped:
+                    metrics.CLAMPED.labels(source.name).inc()
+            elif isinstance(verdict, Ignored):
+                answer.ignored += 1
+            elif isinstance(verdict, Refused):
+                answer.refused += 1
+                answer.refusals.append({"index": index, "reason": verdict.reason})
+                metrics.REFUSALS.labels(source.name, verdict.reason).inc()
+        return events
+
+    def _record(self, plans: list[Plan], answer: Answer) -> None:
+        writes = [(plan, write) for plan in plans for write in plan.writes if not self._is_known_link(write)]
+        sends = {member: (member, due, 0) for plan in plans for member, due in plan.sends}
+        replies = with_library(self._client, lambda: self._commit([write for _, write in writes], list(sends.values())))
+        for (plan, write), reply in zip(writes, replies, strict=True):
+            said = self._follow(plan, write, reply)
+            if write is plan.writes[0]:
+                self._count(said, answer)
+                if plan.wants_address and said == "ok":
+                    self._suppress(plan)
+
+    def _commit(self, writes: Sequence[Write], sends: list[tuple[str, int, int]]) -> list[str]:
+        """The one trip: every write and the job, all or nothing. A job whose write was not news finds no timer."""
+        now = time.time_ns() // 1_000_000
+        pipe = self._client.pipeline(transaction=True)
+        fcall(pipe, "fg1_record", [write.key for write in writes], now // BUCKET_MS, *[w.packed() for w in writes])
+        if sends:
+            push(pipe, self._client, self._queue, sends, now)
+        return [bytes(reply).decode() for reply in pipe.execute()[0]]
+
+    def _follow(self, plan: Plan, write: Write, reply: str) -> str:
+        """Act on an answer that was not simply yes; returns what it came to."""
+        for _ in range(MOST_HOPS):
+            if not reply.startswith("moved "):
+                break
+            # The id is a tombstone: the same write is repeated where it points.
+            moved = self._moved(plan, write, reply[6:])
+            reply = self._commit([moved], self._sends_of(moved))[0]
+            write.key = moved.key
+        if "link" in write.body:
+            self._link(plan, write, reply)
+        elif reply == "amb":
+            metrics.IDENTITY_LINKS.labels("ambiguous").inc()
+        elif reply == "del":
+            metrics.IDENTITY_LINKS.labels("erased").inc()
+        return reply
+
+    def _moved(self, plan: Plan, write: Write, person: str) -> Write:
+        body = dict(write.body)
+        old, new = plan.person, person
+        plan.person = person
+        if "starts" in body:
+            body["starts"] = [(member.replace(old, new), mark, due) for member, mark, due in body["starts"]]
+        return Write(keys.person(person), body)
+
+    @staticmethod
+    def _sends_of(write: Write) -> list[tuple[str, int, int]]:
+        starts = write.body.get("starts", ())
+        soon = write.body.get("rx", 0) + 20_001
+        return [(member, due, 0) for member, _, due in starts if due < soon]
+
+    def _link(self, plan: Plan, write: Write, reply: str) -> None:
+        other = write.key.rpartition(":")[2]
+        target = write.body["link"]
+        if reply == "new":
+            reply = merge(self._client, other, target, plan.event.occurred_at)
+        elif reply.startswith("other "):
+            reply = self._meets_another(write, reply[6:], target)
+        metrics.IDENTITY_LINKS.labels(reply if reply in metrics.IDENTITY else "ambiguous").inc()
+        if reply in ("linked", "merged"):
+            if len(self._linked) > LINKS_REMEMBERED:
+                self._linked.clear()
+            self._linked[(write.key, target)] = time.monotonic() + LINKS_REMEMBERED_S
+
+    def _meets_another(self, write: Write, known: str, target: str) -> str:
+        """An anonymous id that was linked: to the same person under another name, or to another user of the device."""
+        if resolve(self._client, known) == resolve(self._client, target):
+            return "linked"
+        self._commit([Write(write.key, {**write.body, "amb": True})], [])
+        return "ambiguous"
+
+    def _is_known_link(self, write: Write) -> bool:
+        target = write.body.get("link")
+        return target is not None and self._linked.get((write.key, target), 0.0) > time.monotonic()
+
+    def _suppress(self, plan: Plan) -> None:
+        """An unsubscribe without an address is meant for the one that the person has now."""
+        found: Any = self._client.hget(keys.person(plan.person), "t:email")
+        if found:
+            event_type = self._planner.types[plan.event.name]
+            email = bytes(found)[22:].decode("utf-8", "replace")
+            self._commit([self._planner.address(plan.event, event_type, None, email)], [])
+
+    @staticmethod
+    def _count(said: str, answer: Answer) -> None:
+        if said == "dup":
+            answer.duplicate += 1
+        elif said in ("amb", "del"):
+            answer.ignored += 1
+        else:
+            answer.accepted += 1

@@ -1,0 +1,103 @@
+"""How settings are written: durations, caps, lists, and the environment laid over the file.
+
+settings.py owns the structs; this file knows text only and says for every fault which key it is and what to write.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from adapter.errors import SettingsError
+
+PREFIX = "FRESHGATE_"
+UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
+CAP = re.compile(r"(\d+)/(\S+)")
+# Read elsewhere, or written by an orchestrator for a service that is called "freshgate": no settings of ours.
+NOT_SETTINGS = re.compile(r"FRESHGATE_(CONFIG|SANDBOX_PASSWORD|TEST_\w+|BENCH_\w+|SERVICE_\w+|PORT_\d+_\w+)")
+
+
+def key_text(*parts: str) -> str:
+    """A key as the operator may write it: `sources.shop.kind (FRESHGATE_SOURCES__SHOP__KIND)`."""
+    return f"{'.'.join(parts)} ({PREFIX}{'__'.join(parts).upper()})"
+
+
+def duration_ms(value: object, key: str) -> int:
+    """ "30m" → 1_800_000. Units: ms, s, m, h, d."""
+    found = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        raise SettingsError(f'{key}: {value!r} is no duration; write a number and ms, s, m, h or d, such as "30m"')
+    return int(found[1]) * UNITS_MS[found[2]]
+
+
+def cap_of(value: object, key: str) -> tuple[int, int]:
+    """ "1/24h" → (1, 86_400_000): at most one in 24 hours."""
+    found = CAP.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None or int(found[1]) < 1:
+        raise SettingsError(f'{key}: {value!r} is no cap; write how many in how long, such as "1/24h"')
+    return int(found[1]), duration_ms(found[2], key)
+
+
+def list_of(text: str, key: str) -> list[str]:
+    """ "new,old", or a JSON list for values that hold commas (Authorization values may)."""
+    if not text.lstrip().startswith("["):
+        return [part.strip() for part in text.split(",") if part.strip()]
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise SettingsError(f'{key}: begins like a JSON list but is none; write ["one", "two"], or one,two')
+    return values
+
+
+def overlay(document: dict[str, Any], environ: Mapping[str, str], lists: Iterable[str]) -> None:
+    """Writes every FRESHGATE_ variable into the document, in place; empty ones count as not set.
+
+    lists  names of the fields that hold several values: split by comma, or by line in a `*_FILE`
+    """
+    for variable in sorted(environ):
+        if not variable.startswith(PREFIX) or NOT_SETTINGS.fullmatch(variable) or not environ[variable]:
+            continue
+        *folders, field = variable.removeprefix(PREFIX).lower().split("__")
+        value: str | list[str] = environ[variable]
+        if field.endswith("_file"):
+            field = field.removesuffix("_file")
+            if environ.get(variable.removesuffix("_FILE")):
+                raise SettingsError(f"{variable} and {variable.removesuffix('_FILE')} are both set; keep one of them")
+            value = _file_value(environ[variable], variable, several=field in lists)
+        elif field in lists:
+            value = list_of(environ[variable], variable)
+        table = document
+        for folder in folders:
+            table = table.setdefault(folder, {})
+            if not isinstance(table, dict):
+                raise SettingsError(f"{variable}: '{folder}' is a single value, it has no '{field}' below it")
+        table[field] = value
+
+
+def _file_value(name: str, variable: str, *, several: bool) -> str | list[str]:
+    try:
+        text = Path(name).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8 text"
+        raise SettingsError(f"{variable}: cannot read {name}: {reason}; name a readable file") from None
+    return [line.strip() for line in text.splitlines() if line.strip()] if several else text
+
+
+def check_names(table: object, known: Iterable[str], *parts: str) -> dict[str, Any]:
+    """The table itself, when each of its names is known; a slip of the pen is answered with the nearest name."""
+    if not isinstance(table, dict):
+        raise SettingsError(f"{'.'.join(parts)}: expected a table; write [{'.'.join(parts)}] and its keys below")
+    known = sorted(known)
+    for name in table:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            advice = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+            raise SettingsError(f"{key_text(*parts, name)}: no such setting; {advice}")
+    return table

@@ -1,0 +1,11 @@
+"""The kinds of sources, by the name that `sources.<name>.kind` gives in the settings.
+
+A new kind is one file beside this one and one line here.
+"""
+
+from __future__ import annotations
+
+from adapter.sources.base import SourceKind
+from adapter.sources.segment import SEGMENT
+
+SOURCES: dict[str, SourceKind] = {"segment": SEGMENT}

@@ -1,0 +1,34 @@
+"""What every source kind offers: verify the raw bytes, then read them into canonical events.
+
+`SOURCES` in `__init__` lists the kinds; a source is a kind configured with one table of the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from adapter.declare import EventType
+from adapter.events import Verdict
+from adapter.settings import SourceSettings
+
+
+class Source(Protocol):
+    """One configured webhook endpoint."""
+
+    name: str
+    settings: SourceSettings
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Raise NotAuthentic (or UnsupportedBody) unless the bytes are provably from this source."""
+
+    def read(self, body: bytes, received_at: int) -> Sequence[Verdict]:
+        """One verdict an element, in order. Raises RequestError for the body as a whole only."""
+
+
+class SourceKind(Protocol):
+    """A CDP's dialect, before it is configured."""
+
+    name: str
+
+    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> Source: ...

@@ -1,0 +1,50 @@
+"""Ids and addresses of people: what is one, and what only looks like one.
+
+Used by every source kind, before anything is recorded under the id.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+# What broken tracking code sends for "nobody". Whoever shares such an id would become one person.
+JUNK_IDS = frozenset(
+    {
+        "",
+        "null",
+        "undefined",
+        "0",
+        "none",
+        "guest",
+        "anonymous",
+        "nan",
+        "nil",
+        "00000000-0000-0000-0000-000000000000",
+    }
+)
+LONGEST_ID = 256
+LONGEST_EMAIL = 254
+ADDRESS = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+@[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+")
+
+
+def person_id(value: Any, junk: frozenset[str] = JUNK_IDS) -> str | None:
+    """The id as text, or None where the value identifies nobody. Whole numbers become text exactly."""
+    if type(value) is str:
+        text = value
+    elif type(value) is int:
+        text = str(value)
+    else:
+        return None
+    # A replacement character stands for something lost: two people could share the rest.
+    if len(text) > LONGEST_ID or text.strip().lower() in junk or "\ufffd" in text:
+        return None
+    return text
+
+
+def address(value: Any) -> str | None:
+    """The value as one e-mail address without display name, or None."""
+    if type(value) is not str:
+        return None
+    text = value.strip()
+    return text if len(text) <= LONGEST_EMAIL and ADDRESS.fullmatch(text) else None

@@ -1,0 +1,143 @@
+"""One converter a Kind of field: the value as the CDP sent it → the value of `Event.fields`, or None if unreadable.
+
+`paths.py` compiles them into the plans of event types; absent values never come here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from decimal import Decimal
+from math import isfinite
+from typing import Any
+
+from adapter.declare import Kind
+from adapter.events import Product
+from adapter.sources.times import time_ms
+
+MOST_LINES = 250
+LONGEST_TEXT = 500
+LONGEST_NAME = 200
+LONGEST_URL = 500
+LONGEST_ID = 256
+MOST_MONEY = 10**12
+PLAIN_DECIMAL = re.compile(r"-?\d{1,13}(?:\.\d{1,20})?", re.ASCII)
+UNFIT_IN_URL = re.compile(r"[\s<>\"]")
+
+
+def id_text(value: Any) -> str | None:
+    """An id as text: a text without surrounding space, or a whole number exactly; at most 256 characters."""
+    if type(value) is str:
+        text = value.strip()
+    elif type(value) is int:
+        text = str(value)
+    else:
+        return None
+    return text if 0 < len(text) <= LONGEST_ID else None
+
+
+def text(value: Any) -> str | None:
+    """At most the first 500 characters. Whole numbers are texts too: coupon 2024."""
+    if type(value) is str:
+        return value[:LONGEST_TEXT]
+    return str(value)[:LONGEST_TEXT] if type(value) is int else None
+
+
+def money(value: Any) -> Decimal | None:
+    """The exact decimal that was written; None beyond 10^12 either way."""
+    plain = money_text(value)
+    return Decimal(plain) if plain else None
+
+
+def money_text(value: Any) -> str:
+    """Decimal text without exponent, such as "39.95"; empty if it is no amount."""
+    if type(value) is float:
+        # `repr` is the shortest text that reads back as the same float: what the shop wrote.
+        if not isfinite(value) or abs(value) > MOST_MONEY:
+            return ""
+        plain = repr(value)
+        return plain if "e" not in plain else format(Decimal(plain), "f")
+    if type(value) is int:
+        return str(value) if abs(value) <= MOST_MONEY else ""
+    if type(value) is str:
+        plain = value.strip()
+        if PLAIN_DECIMAL.fullmatch(plain) and abs(Decimal(plain)) <= MOST_MONEY:
+            return plain
+    return ""
+
+
+def number(value: Any) -> int | float | None:
+    """A finite number, also as text."""
+    if type(value) is int:
+        return value
+    if type(value) is float:
+        return value if isfinite(value) else None
+    if type(value) is str and PLAIN_DECIMAL.fullmatch(value.strip()):
+        return float(value) if "." in value else int(value)
+    return None
+
+
+FLAGS = {"true": True, "false": False, "1": True, "0": False}
+
+
+def flag(value: Any) -> bool | None:
+    """True or false. Journeys send the text "true" (docs, engage/journeys)."""
+    if type(value) is bool:
+        return value
+    return FLAGS.get(str(value).strip().lower()) if type(value) in (str, int) else None
+
+
+def product(value: Any) -> Product | None:
+    """One line from a product object; None without an id. What else cannot be read is left at its default."""
+    if type(value) is not dict:
+        return None
+    get = value.get
+    # v1 of the ecommerce spec calls the product's id `id` (docs, connections/spec/ecommerce/v2.md, "v1").
+    product_id = id_text(get("product_id")) or id_text(get("productId")) or id_text(get("sku")) or id_text(get("id"))
+    if product_id is None:
+        return None
+    name = get("name")
+    return Product(
+        product_id,
+        id_text(get("variant")) or "",
+        name[:LONGEST_NAME] if type(name) is str else "",
+        money_text(get("price")),
+        _quantity(get("quantity")),
+        _url(get("url")),
+        _url(get("image_url") or get("imageUrl")),
+    )
+
+
+def _quantity(value: Any) -> int:
+    if type(value) is not int:
+        found = number(value)
+        if found is None or found != int(found):
+            return 1
+        value = int(found)
+    return value if 0 <= value <= MOST_MONEY else 1
+
+
+def _url(value: Any) -> str:
+    if type(value) is not str or not value.startswith(("https://", "http://")) or len(value) > LONGEST_URL:
+        return ""
+    return value if value.isprintable() and not UNFIT_IN_URL.search(value) else ""
+
+
+def products(value: Any) -> tuple[Product, ...] | None:
+    """The lines that have an id, at most 250; None if there are lines and none has one."""
+    if type(value) is not list:
+        return None
+    lines = tuple([line for line in map(product, value[:MOST_LINES]) if line is not None])
+    return lines if lines or not value else None
+
+
+KINDS: Mapping[Kind, Callable[[Any], Any]] = {
+    "id": id_text,
+    "text": text,
+    "money": money,
+    "number": number,
+    "time": time_ms,
+    "flag": flag,
+    "product": product,
+    "products": products,
+}

@@ -1,0 +1,143 @@
+"""The slow path: where the elements of a body begin and end, and reading one that the fast decoder refused.
+
+Verification and reading share these boundaries, so what was signed is what is read.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+# Whole strings and whatever is no bracket, in one step. Possessive: hostile bodies cannot make it backtrack.
+INSIDE = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+SPACE = re.compile(rb"[ \t\r\n]*")
+ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+OPENING = frozenset(b"{[")
+LIST_OPENS, LIST_CLOSES, OBJECT_OPENS, OBJECT_CLOSES, COMMA = b"[]{},"
+DEEPEST = 64
+# More digits than any id may have: no number that we could use.
+MOST_DIGITS = 300
+
+
+class NotClosed(ValueError):
+    """The body's outer array or object does not close, or is none."""
+
+
+class Span(NamedTuple):
+    """One element: `body[start:end]`, nested `depth` brackets deep."""
+
+    start: int
+    end: int
+    depth: int
+
+
+def elements(body: bytes, most: int | None = None) -> Iterator[Span]:
+    """The elements of an array, or the one object. Raises NotClosed where the outer brackets do not close.
+
+    `most` bounds the brackets within one element, for callers that do not know yet who sent the body.
+    """
+    at = _skip_space(body, 0)
+    opening = body[at] if at < len(body) else None
+    if opening == OBJECT_OPENS:
+        end, depth = _closing(body, at, most)
+        if body[end - 1] != OBJECT_CLOSES or _skip_space(body, end) != len(body):
+            raise NotClosed
+        yield Span(at, end, depth)
+        return
+    if opening != LIST_OPENS:
+        raise NotClosed
+    at = _skip_space(body, at + 1)
+    if body[at : at + 1] == b"]" and _skip_space(body, at + 1) == len(body):
+        return
+    while True:
+        end, depth = _element_end(body, at, most)
+        yield Span(at, at + len(body[at:end].rstrip(b" \t\r\n")), depth)
+        if body[end] == LIST_CLOSES:
+            if _skip_space(body, end + 1) != len(body):
+                raise NotClosed
+            return
+        at = _skip_space(body, end + 1)
+
+
+def _element_end(body: bytes, at: int, most: int | None) -> tuple[int, int]:
+    deepest = 0
+    while True:
+        at = _run(BETWEEN, body, at)
+        char = body[at]
+        if char in OPENING:
+            at, depth = _closing(body, at, most)
+            deepest = max(deepest, depth)
+        elif char in (COMMA, LIST_CLOSES):
+            return at, deepest
+        elif char == OBJECT_CLOSES:
+            # Too many closing braces spoil this element, not the array.
+            at += 1
+        else:
+            raise NotClosed
+
+
+def _closing(body: bytes, at: int, most: int | None) -> tuple[int, int]:
+    """The index behind the bracket that closes the one at `at`, and how deep it went. All brackets count alike."""
+    depth = deepest = seen = 0
+    while True:
+        char = body[at]
+        if char in OPENING:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in (LIST_CLOSES, OBJECT_CLOSES):
+            depth -= 1
+            if depth == 0:
+                return at + 1, deepest
+        else:
+            # A text that never ends.
+            raise NotClosed
+        seen += 1
+        if most is not None and seen > most:
+            raise NotClosed
+        at = _run(INSIDE, body, at + 1)
+
+
+def _run(what: re.Pattern[bytes], body: bytes, at: int) -> int:
+    found = what.match(body, at)
+    end = found.end() if found else at
+    if end >= len(body):
+        raise NotClosed
+    return end
+
+
+def _skip_space(body: bytes, at: int) -> int:
+    found = SPACE.match(body, at)
+    return found.end() if found else at
+
+
+def lenient(raw: bytes) -> Any:
+    """The value of one element by the standard library, lone surrogates replaced by U+FFFD.
+
+    Raises ValueError for what is no JSON, NaN and Infinity included. Whoever calls has checked the depth.
+    """
+    value = json.loads(raw.decode("utf-8"), parse_constant=_no_constant, parse_int=_whole)
+    # JavaScript cuts an emoji in half with `substring` and JSON.stringify writes the half as an escape.
+    return _mended(value) if ESCAPED_SURROGATE.search(raw) else value
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)
+
+
+def _whole(digits: str) -> int | float:
+    # Python refuses to read integers beyond 4,300 digits; one absurd field shall not cost the element.
+    return int(digits) if len(digits) <= MOST_DIGITS else math.inf
+
+
+def _mended(value: Any) -> Any:
+    if type(value) is str:
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if type(value) is list:
+        return [_mended(item) for item in value]
+    if type(value) is dict:
+        return {_mended(key): _mended(item) for key, item in value.items()}
+    return value

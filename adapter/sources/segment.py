@@ -1,0 +1,255 @@
+"""Segment's webhooks: the signature over the raw bytes, and the elements of a body read into canonical events.
+
+`base.py` says what a source offers; the catalog's plans come from `paths.py`, broken bodies go to `salvage.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from adapter.declare import EventType
+from adapter.errors import CatalogError, RequestError, SettingsError, TooLarge
+from adapter.events import Event, Ignored, Refused, Verdict
+from adapter.settings import SourceSettings
+from adapter.settings_text import key_text
+from adapter.sources.identity import JUNK_IDS, person_id
+from adapter.sources.paths import Plan, alternatives, members, own_address, plan, read_fields
+from adapter.sources.salvage import DEEPEST, NotClosed, Span, elements, lenient
+from adapter.sources.signature import Verifier
+from adapter.sources.times import time_ms
+
+# A clock may be this far ahead of ours; what is further ahead is not a time but a mistake.
+AHEAD_MS = 300_000
+LONGEST_MESSAGE_ID = 200
+LONGEST_NAME = 100
+# The email spec's samples are in snake_case and say `action` for `type` (docs, connections/spec/email.md).
+MEMBERS = (
+    *("type", "action", "event", "userId", "user_id", "anonymousId", "anonymous_id", "previousId", "previous_id"),
+    *("messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "properties", "traits", "json"),
+)
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+
+
+class Raws:
+    """The raw bytes of a body's elements, found only when somebody asks."""
+
+    def __init__(self, body: bytes, spans: list[Span] | None = None) -> None:
+        self._body = body
+        self._spans = spans
+
+    def __getitem__(self, index: int) -> bytes:
+        if self._spans is None:
+            self._spans = list(elements(self._body))
+        span = self._spans[index]
+        return self._body[span.start : span.end]
+
+
+class SegmentSource:
+    """One configured endpoint for Segment's webhooks, and for whoever sends the same."""
+
+    def __init__(
+        self, name: str, settings: SourceSettings, catalog: Sequence[EventType], junk_ids: frozenset[str] = JUNK_IDS
+    ) -> None:
+        if not settings.secrets and not settings.tokens:
+            raise SettingsError(
+                f"{key_text('sources', name, 'secrets')}: without a secret nobody can be believed; "
+                "write the shared secret of Segment's webhook"
+            )
+        self.name = name
+        self.settings = settings
+        self.verify = Verifier(name, settings).verify
+        self._junk = junk_ids
+        self._tracks: dict[str, Plan] = {}
+        self._calls: dict[str, Plan] = {}
+        spellings = [event.sources["segment"] for event in catalog if "segment" in event.sources]
+        for event in catalog:
+            if "segment" in event.sources:
+                self._add(event)
+        top, context = members(spellings, MEMBERS)
+        self._context_members = context
+        self._context = msgspec.defstruct("Context", [(member, Any, None) for member in context], frozen=True, gc=False)
+        self._nothing = self._context()
+        self._members = top
+        self._envelope = msgspec.defstruct(
+            "Envelope",
+            [*((member, Any, None) for member in top), ("context", self._context, self._nothing)],
+            gc=False,
+        )
+        self._one = msgspec.json.Decoder(self._envelope)
+        self._many = msgspec.json.Decoder(list[self._envelope])  # type: ignore[name-defined]
+
+    def _add(self, event: EventType) -> None:
+        when = event.sources["segment"].when
+        if "type" not in when or not set(when) <= {"type", "event"}:
+            raise CatalogError(f"{event.name} from segment: `when` takes `type`, and `event` for tracks")
+        compiled = plan(event, event.sources["segment"])
+        table, spelled = (self._tracks, when["event"]) if "event" in when else (self._calls, when["type"])
+        for spelling in alternatives(spelled):
+            if spelling in table:
+                raise CatalogError(f"{event.name} from segment: {spelling!r} is {table[spelling].name} already")
+            table[spelling] = compiled
+
+    def read(self, body: bytes, received_at: int) -> Sequence[Verdict]:
+        """One verdict an element, in order; `received_at` in milliseconds UTC.
+
+        Raises TooLarge for too many elements, RequestError for a body that is neither a JSON object nor an array.
+        """
+        try:
+            envelopes = self._many.decode(body) if _is_list(body) else (self._one.decode(body),)
+        except DECODE_ERRORS:
+            return self._salvage(body, received_at)
+        if len(envelopes) > self.settings.max_elements:
+            raise self._too_many()
+        raws = Raws(body)
+        verdicts: list[Verdict] = []
+        for index, envelope in enumerate(envelopes):
+            try:
+                verdicts.append(self._element(envelope, raws, index, received_at))
+            except Exception:  # One element's fault that nobody foresaw must not cost its neighbours.
+                verdicts.append(Refused("internal"))
+        return verdicts
+
+    def _element(self, envelope: Any, raws: Raws, index: int, received_at: int) -> Verdict:
+        call = envelope.type or envelope.action
+        name = envelope.event
+        if type(call) is str and call != "track":
+            found = self._calls.get(call)
+            if found is None:
+                return Ignored(call[:LONGEST_NAME])
+        elif type(name) is str and name:
+            found = self._tracks.get(name)
+            if found is None:
+                return Ignored(f"track / {name[:LONGEST_NAME]}")
+        elif envelope.json is not None:
+            # The extensible webhook wraps the elements of a batch (action-destinations, webhook-extensible/send).
+            return self._unwrapped(raws, index, received_at)
+        else:
+            return Refused("no_type")
+        if found.effect and self.settings.trust != "server":
+            return Refused("not_trusted")
+        return self._event(found, envelope, raws, index, received_at)
+
+    def _event(self, found: Plan, envelope: Any, raws: Raws, index: int, received_at: int) -> Verdict:
+        junk = self._junk
+        user_id = person_id(envelope.userId, junk) or person_id(envelope.user_id, junk)
+        anonymous_id = person_id(envelope.anonymousId, junk) or person_id(envelope.anonymous_id, junk)
+        previous_id = None
+        if found.effect == "alias":
+            previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)
+        fields, unreadable = read_fields(found, envelope)
+        email, garbled = own_address(found, envelope)
+        if garbled:
+            unreadable.append("email")
+        if user_id is None and anonymous_id is None and previous_id is None and not (found.suppresses and email):
+            return Refused("no_identity")
+        if found.read is not None:
+            element = lenient(raws[index])
+            fields.update(found.read(element["json"] if element.keys() == {"json"} else element))
+        message_id = envelope.messageId
+        if type(message_id) is not str or not 0 < len(message_id) <= LONGEST_MESSAGE_ID:
+            digest = blake2b(self.name.encode() + b"\0" + raws[index], digest_size=16)
+            message_id = f"h-{digest.hexdigest()}"
+        sent_at = time_ms(envelope.sentAt)
+        occurred_at = time_ms(envelope.timestamp) or time_ms(envelope.originalTimestamp) or sent_at
+        clamped = False
+        if occurred_at is None or occurred_at > received_at + AHEAD_MS:
+            clamped = occurred_at is not None
+            # The payload's own receivedAt is the same in every redelivery, our clock is not.
+            occurred_at = time_ms(envelope.receivedAt)
+            if occurred_at is None or occurred_at > received_at + AHEAD_MS:
+                clamped = clamped or occurred_at is not None
+                occurred_at = received_at
+        return Event(
+            source=self.name,
+            id_space=self.settings.id_space,
+            name=found.name,
+            message_id=message_id,
+            occurred_at=occurred_at,
+            received_at=received_at,
+            sent_at=sent_at,
+            user_id=user_id,
+            anonymous_id=anonymous_id,
+            previous_id=previous_id,
+            email=email,
+            fields=fields,
+            unreadable=tuple(unreadable),
+            clamped=clamped,
+        )
+
+    def _salvage(self, body: bytes, received_at: int) -> Sequence[Verdict]:
+        """The elements one by one, where the body as a whole could not be decoded."""
+        spans: list[Span] = []
+        try:
+            for span in elements(body):
+                if len(spans) == self.settings.max_elements:
+                    raise self._too_many()
+                spans.append(span)
+        except NotClosed:
+            raise RequestError("not JSON") from None
+        raws = Raws(body, spans)
+        verdicts: list[Verdict] = []
+        for index, span in enumerate(spans):
+            try:
+                verdicts.append(self._salvaged(raws, index, span.depth, received_at))
+            except Exception:  # As in `read`.
+                verdicts.append(Refused("internal"))
+        return verdicts
+
+    def _salvaged(self, raws: Raws, index: int, depth: int, received_at: int) -> Verdict:
+        if depth > DEEPEST:
+            return Refused("too_deep")
+        try:
+            envelope = self._one.decode(raws[index])
+        except DECODE_ERRORS:
+            try:
+                envelope = lenient(raws[index])
+            except ValueError:
+                return Refused("not_json")
+            if type(envelope) is not dict:
+                return Refused("not_an_object")
+            envelope = self._loosely(envelope)
+        return self._element(envelope, raws, index, received_at)
+
+    def _unwrapped(self, raws: Raws, index: int, received_at: int) -> Verdict:
+        try:
+            outer = lenient(raws[index])
+        except (ValueError, RecursionError):
+            return Refused("not_json")
+        if len(outer) != 1 or type(outer["json"]) is not dict or outer["json"].keys() == {"json"}:
+            return Refused("no_type")
+        return self._element(self._loosely(outer["json"]), raws, index, received_at)
+
+    def _loosely(self, element: dict[str, Any]) -> Any:
+        """The envelope of an element whose members may have any type."""
+        given = element.get("context")
+        context = self._nothing
+        if type(given) is dict:
+            context = self._context(**{member: given.get(member) for member in self._context_members})
+        return self._envelope(**{member: element.get(member) for member in self._members}, context=context)
+
+    def _too_many(self) -> TooLarge:
+        return TooLarge(
+            f"more than {self.settings.max_elements} elements",
+            f"{self.name}: lower the batch size at Segment, or raise {key_text('sources', self.name, 'max_elements')}",
+        )
+
+
+def _is_list(body: bytes) -> bool:
+    return body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"["
+
+
+class SegmentKind:
+    """Segment's dialect."""
+
+    name = "segment"
+
+    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
+        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
+        return SegmentSource(name, settings, catalog)
+
+
+SEGMENT = SegmentKind()

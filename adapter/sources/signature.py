@@ -1,0 +1,148 @@
+"""Is a body really from that Segment source: X-Signature over raw bytes, and the second factor for batches.
+
+`segment.py` holds one Verifier a source; the boundaries of elements come from `salvage.py`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from hashlib import sha1
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from adapter.errors import NotAuthentic, UnsupportedBody
+from adapter.settings import SourceSettings
+from adapter.settings_text import key_text
+from adapter.sources.salvage import NotClosed, elements
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+# A lone `json` key around an object: the signature is over the object (action-destinations, webhook-extensible/send).
+WRAPPED = re.compile(rb'\{[ \t\r\n]*"json"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
+# Brackets within a first element, before we know who sent it: a thousand times what any event has.
+MOST_BRACKETS = 100_000
+
+
+class BatchWithoutToken(NotAuthentic):
+    """The signature is right, but it covers the first element of a batch only, and no token vouches for the rest."""
+
+    kind = "batch_without_token"
+
+
+class Verifier:
+    """The secrets and tokens of one source. Several of each may be valid at once, so that they can be changed."""
+
+    def __init__(self, name: str, settings: SourceSettings) -> None:
+        self._name = name
+        self._keyed = [_keyed(secret.encode()) for secret in settings.secrets]
+        self._tokens = [token.encode() for token in settings.tokens]
+        self._secrets_key = key_text("sources", name, "secrets")
+        self._tokens_key = key_text("sources", name, "tokens")
+
+    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+        """Raise NotAuthentic unless the raw bytes are from this source; UnsupportedBody for what nobody signed so.
+
+        One object: X-Signature is over the body. An array: over its first element, and with more elements (or
+        none) a token must vouch for it in X-Freshgate-Token. Without secrets the token alone decides.
+        Source: https://segment.com/docs/connections/destinations/catalog/actions-webhook/
+        """
+        encoding = headers.get("Content-Encoding")
+        if encoding and encoding.strip().lower() != "identity":
+            raise UnsupportedBody("content encoding not supported", f"{self._name}: the signature is over plain bytes")
+        content_type = headers.get("Content-Type")
+        if content_type and content_type.lower().lstrip().startswith("application/x-www-form-urlencoded"):
+            raise UnsupportedBody("content type not supported", f"{self._name}: set the webhook's Content-Type to JSON")
+        vouched = self._vouched(headers.get("X-Freshgate-Token")) if self._tokens else False
+        if not self._keyed:
+            if not vouched:
+                raise self._no_token()
+            return
+        if body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"[":
+            self._verify_list(body, headers.get("X-Signature"), vouched)
+        elif not self._signed(body, headers.get("X-Signature")):
+            raise self._bad_signature()
+
+    def _vouched(self, sent: str | None) -> bool:
+        """Whether a right token was sent; a wrong one is never passed over."""
+        if sent is None:
+            return False
+        token = _header_bytes(sent)
+        right = False
+        for ours in self._tokens:
+            right |= hmac.compare_digest(ours, token)
+        if not right:
+            raise self._no_token()
+        return True
+
+    def _signed(self, signed: bytes, signature: str | None) -> bool:
+        # `compare_digest` raises on texts beyond ASCII. Upper-case hex is nothing that Segment sends: it is refused.
+        if not signature or not signature.isascii():
+            return False
+        right = False
+        for inner, outer in self._keyed:
+            digest, whole = inner.copy(), outer.copy()
+            digest.update(signed)
+            whole.update(digest.digest())
+            right |= hmac.compare_digest(whole.hexdigest(), signature)
+        return right
+
+    def _verify_list(self, body: bytes, signature: str | None, vouched: bool) -> None:
+        try:
+            first = next(elements(body, MOST_BRACKETS), None)
+        except NotClosed:
+            raise self._bad_signature() from None
+        if first is None:
+            # Nothing is signed in an empty array.
+            if not vouched:
+                raise self._no_token()
+            return
+        element = body[first.start : first.end]
+        if not self._signed(element, signature) and not self._signed(_inner(element), signature):
+            raise self._bad_signature()
+        if not vouched and body[first.end :].strip(b" \t\r\n") != b"]":
+            raise BatchWithoutToken(
+                "signature rejected",
+                f"{self._name}: X-Signature covers the first element of a batch only; send one of "
+                f"{self._tokens_key} as the header X-Freshgate-Token, or switch batching off",
+            )
+
+    def _bad_signature(self) -> NotAuthentic:
+        return NotAuthentic("signature rejected", f"{self._name}: bad signature, check {self._secrets_key}")
+
+    def _no_token(self) -> NotAuthentic:
+        return NotAuthentic("signature rejected", f"{self._name}: X-Freshgate-Token is not one of {self._tokens_key}")
+
+
+def _keyed(secret: bytes) -> tuple[_Hash, _Hash]:
+    """The two hashes of HMAC-SHA1 (RFC 2104, what Segment computes), keyed once, to be copied for each request.
+
+    A third faster than copying an `hmac` object, which goes through OpenSSL's slower MAC interface.
+    """
+    key = (sha1(secret, usedforsecurity=False).digest() if len(secret) > 64 else secret).ljust(64, b"\0")
+    return (
+        sha1(bytes(byte ^ 0x36 for byte in key), usedforsecurity=False),
+        sha1(bytes(byte ^ 0x5C for byte in key), usedforsecurity=False),
+    )
+
+
+def _inner(element: bytes) -> bytes:
+    """The object within `{"json": {...}}`, or the element itself where `json` is not its only key."""
+    found = WRAPPED.match(element)
+    if found is None:
+        return element
+    inner = element[found.end() :].removesuffix(b"}").rstrip(b" \t\r\n")
+    try:
+        # More than the one object in there would be bytes that the signature does not cover.
+        return inner if [span.end for span in elements(inner, MOST_BRACKETS)] == [len(inner)] else element
+    except NotClosed:
+        return element
+
+
+def _header_bytes(sent: str) -> bytes:
+    """What was on the wire: WSGI hands header bytes over as Latin-1 text."""
+    try:
+        return sent.encode("latin-1")
+    except UnicodeEncodeError:
+        return sent.encode("utf-8", "surrogatepass")

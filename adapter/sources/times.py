@@ -1,0 +1,85 @@
+"""Timestamps, however they are spelled → integer milliseconds UTC.
+
+Used by every source kind; what cannot be a time is None, and the caller takes the next best.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+# Before any CDP existed: such a time is a clock that was never set.
+EARLIEST = 946_684_800_000
+# 9999-12-31: above it no calendar can show the time.
+LATEST = 253_402_300_799_999
+# Guessed by magnitude: below it a number counts seconds (as milliseconds it would lie before 1973-03-03).
+SECONDS_BELOW = 1e11
+
+NUMBER = re.compile(r"\d{1,16}(?:\.\d+)?", re.ASCII)
+# Segment's own page has `2015-2-02T00:30:08.276Z` (docs, connections/spec/common.md), which is no ISO 8601.
+LOOSE = re.compile(
+    r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[Tt ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,](\d+))?)?)?"
+    r"\s*(?:([Zz]|UTC|GMT)|([+-])(\d{2}):?(\d{2})?)?",
+    re.ASCII,
+)
+
+
+def time_ms(value: Any) -> int | None:
+    """Milliseconds UTC of an ISO text, or of epoch seconds or milliseconds as number or text; None if impossible.
+
+    A text without an offset is UTC. Times before 2000 are impossible, and so are negative ones.
+    """
+    if type(value) is str:
+        try:
+            moment = datetime.fromisoformat(value) if value[4:5] == "-" else _loose(value)
+            if moment is None:
+                return None
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            # A float of seconds is exact to a fraction of a microsecond here: half of one keeps whole milliseconds whole.
+            ms = int(moment.timestamp() * 1000 + 0.0005)
+        except (ValueError, OverflowError):
+            found = _unpadded(value)
+            if found is None:
+                return None
+            ms = found
+        return ms if ms >= EARLIEST else None
+    if type(value) is int or type(value) is float:
+        return _from_number(value)
+    return None
+
+
+def _from_number(value: int | float) -> int | None:
+    # NaN fails both comparisons.
+    if not 0 < value <= LATEST:
+        return None
+    ms = int(value * 1000 if value < SECONDS_BELOW else value)
+    return ms if EARLIEST <= ms <= LATEST else None
+
+
+def _loose(text: str) -> datetime | None:
+    text = text.strip()
+    if NUMBER.fullmatch(text):
+        ms = _from_number(float(text) if "." in text else int(text))
+        return None if ms is None else EPOCH + ms * MILLISECOND
+    ms = _unpadded(text)
+    return None if ms is None else EPOCH + ms * MILLISECOND
+
+
+def _unpadded(text: str) -> int | None:
+    found = LOOSE.fullmatch(text.strip())
+    if found is None:
+        return None
+    year, month, day, hour, minute, second, fraction, _, sign, off_hours, off_minutes = found.groups()
+    try:
+        moment = datetime(
+            int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC
+        )
+        offset = timedelta(hours=int(off_hours or 0), minutes=int(off_minutes or 0))
+        ms = (moment - EPOCH) // MILLISECOND + int((fraction or "0")[:3].ljust(3, "0"))
+    except (ValueError, OverflowError):
+        return None
+    return ms - (offset // MILLISECOND) * (-1 if sign == "-" else 1)

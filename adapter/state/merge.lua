@@ -1,0 +1,102 @@
+-- merge: an anonymous id's record moves into the person it turned out to be. Four steps, each may be repeated.
+-- fg1_merge_begin  KEYS person            ARGV anonymous id, limit       REPLY ok | full | moved <id>
+-- fg1_merge_take   KEYS anonymous person  ARGV person id, ttl            REPLY {hash, recent, events, decisions, timers} | other <id>
+-- fg1_merge_fold   KEYS person            ARGV msgpack of what was taken REPLY ok | moved <id>
+-- fg1_merge_drop   KEYS anonymous person                                 REPLY ok
+
+redis.register_function('fg1_merge_begin', function(keys, args)
+  local key, from, limit = keys[1], args[1], tonumber(args[2])
+  local state = redis.call('HMGET', key, 'to', 'nx', 'n:' .. from, 'g:' .. from)
+  if state[1] then return 'moved ' .. state[1] end
+  if state[3] or state[4] then return 'ok' end
+  if tonumber(state[2] or '0') >= limit then return 'full' end
+  redis.call('HSET', key, 'g:' .. from, '1')
+  redis.call('HINCRBY', key, 'nx', 1)
+  redis.call('HINCRBY', key, 'rev', 1)
+  return 'ok'
+end)
+
+redis.register_function('fg1_merge_take', function(keys, args)
+  local key = keys[1]
+  local to = redis.call('HGET', key, 'to')
+  if to and to ~= args[1] then return 'other ' .. to end
+  redis.call('HSET', key, 'to', args[1])
+  redis.call('HINCRBY', key, 'rev', 1)
+  redis.call('PEXPIRE', key, args[2])
+  local hash = redis.call('HGETALL', key)
+  local timers, shard = {}, shard_of(key)
+  for i = 1, #hash, 2 do
+    local member = string.match(hash[i], '^f:(.+)$')
+    if member then
+      local due = redis.call('ZSCORE', shard .. 'timers', member) or redis.call('HGET', shard .. 'leased', member)
+      if due then
+        timers[#timers + 1] = member
+        timers[#timers + 1] = due
+      end
+    end
+  end
+  return {
+    hash,
+    redis.call('ZRANGE', key .. ':re', 0, -1, 'WITHSCORES'),
+    redis.call('LRANGE', key .. ':ev', 0, -1),
+    redis.call('LRANGE', key .. ':dec', 0, -1),
+    timers,
+  }
+end)
+
+local function fold_trail(key, entries, keep)
+  for _, entry in ipairs(entries) do redis.call('RPUSH', key, entry) end
+  redis.call('LTRIM', key, 0, keep)
+end
+
+redis.register_function('fg1_merge_fold', function(keys, args)
+  local key, taken = keys[1], cmsgpack.unpack(args[1])
+  local state = redis.call('HMGET', key, 'to', 'n:' .. taken.from, 'rx', 'del')
+  if state[1] then return 'moved ' .. state[1] end
+  if not state[2] then
+    local del = tonumber(state[4] or '0')
+    if taken.clear then clear_cart(key, taken.clear) end
+    local registers = {}
+    for _, register in ipairs(taken.regs) do
+      if tonumber(string.sub(register[2], 1, 13)) > del or tonumber(string.sub(register[2], 1, 13)) == 0 then
+        registers[#registers + 1] = register
+      end
+    end
+    write_registers(key, registers)
+    for _, pair in ipairs(taken.fields) do redis.call('HSETNX', key, pair[1], pair[2]) end
+    for _, pair in ipairs(taken.recent) do redis.call('ZADD', key .. ':re', pair[2], pair[1]) end
+    redis.call('ZREMRANGEBYRANK', key .. ':re', 0, -51)
+    fold_trail(key .. ':ev', taken.events, 199)
+    fold_trail(key .. ':dec', taken.decisions, 99)
+    for _, timer in ipairs(taken.timers) do
+      redis.call('ZADD', shard_of(key) .. 'timers', 'GT', ms(timer[2]), timer[1])
+      redis.call('HSET', key, 'f:' .. timer[1], ms(timer[2]))
+    end
+    redis.call('HSET', key, 'n:' .. taken.from, '1', 'rx', ms(math.max(tonumber(state[3] or '0'), taken.rx)))
+    redis.call('HDEL', key, 'x')
+    keep_alive(key, taken.ttl, now_ms(), true)
+    redis.call('PEXPIRE', key .. ':dec', ms(taken.ttl))
+  end
+  if redis.call('HEXISTS', key, 't:email') == 1 then release_parked(key, taken.at, taken.rx) end
+  redis.call('HDEL', key, 'g:' .. taken.from)
+  redis.call('HINCRBY', key, 'rev', 1)
+  return 'ok'
+end)
+
+redis.register_function('fg1_merge_drop', function(keys)
+  local key = keys[1]
+  local shard = shard_of(key)
+  local all = redis.call('HGETALL', key)
+  for i = 1, #all, 2 do
+    local field = all[i]
+    local member = string.match(field, '^f:(.+)$')
+    if member then
+      redis.call('ZREM', shard .. 'timers', member)
+      redis.call('ZREM', shard .. 'leases', member)
+      redis.call('HDEL', shard .. 'leased', member)
+    end
+    if field ~= 'to' and field ~= 'amb' then redis.call('HDEL', key, field) end
+  end
+  redis.call('DEL', key .. ':ev', key .. ':dec', key .. ':re')
+  return 'ok'
+end)

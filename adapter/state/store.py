@@ -1,0 +1,91 @@
+"""The one door to Redis: the function library and the client's limits.
+
+`writes.py` says what is written, `merge.py` moves one person into another, `workers/` reads, claims and settles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import redis
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from adapter.errors import StoreUnavailable
+
+_FILES = ("library.lua", "record.lua", "merge.lua", "claim.lua", "timers.lua")
+BUCKET_MS = 12 * 3_600_000
+T = TypeVar("T")
+
+
+def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64) -> redis.Redis:
+    """A client that never repeats a command by itself: a blind second EXEC would push a job twice.
+
+    The timeout bounds connecting and each answer, so that a hanging Redis costs a request a second, not a minute.
+    """
+    return redis.Redis.from_url(
+        url,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=1.0,
+        retry=Retry(NoBackoff(), 0),
+        max_connections=pool,
+        protocol=2,
+    )
+
+
+def library() -> str:
+    """The text of the function library, as Redis loads it."""
+    here = Path(__file__).parent
+    return "#!lua name=freshgate1\n" + "\n".join((here / name).read_text() for name in _FILES)
+
+
+def load(client: redis.Redis) -> None:
+    """Load the functions; they are persisted and replicated with the data. Needs Redis 7 or Valkey."""
+    client.function_load(library(), replace=True)
+
+
+def with_library(client: redis.Redis, call: Callable[[], T]) -> T:
+    """Do it; where the server lost its functions (a fresh one, or FUNCTION FLUSH), load them and do it once more.
+
+    A function that is missing has written nothing, so the second attempt cannot double anything.
+    """
+    try:
+        return call()
+    except ResponseError as error:
+        if "unction not found" not in str(error):
+            raise
+    load(client)
+    return call()
+
+
+def fcall(client: Any, name: str, keys: list[str], *args: Any) -> Any:
+    """One function of the library, on a client or a pipeline."""
+    return client.execute_command("FCALL", name, len(keys), *keys, *args)
+
+
+def check(client: redis.Redis) -> list[str]:
+    """What keeps this Redis from being fit for durable state; empty when it is."""
+    try:
+        info: dict[str, Any] = client.info("everything")
+    except RedisError as error:
+        return [f"redis: {type(error).__name__}"]
+    problems = []
+    if info.get("loading"):
+        problems.append("redis: loading its data")
+    if not info.get("aof_enabled"):
+        problems.append("redis: appendonly is off")
+    if info.get("maxmemory_policy") != "noeviction":
+        problems.append(f"redis: maxmemory-policy is {info.get('maxmemory_policy')}, must be noeviction")
+    if info.get("role") != "master":
+        problems.append("redis: this is a read-only replica")
+    if info.get("aof_last_write_status") == "err":
+        problems.append("redis: the append-only file cannot be written")
+    return problems
+
+
+def unavailable(error: RedisError) -> StoreUnavailable:
+    """Redis' own word for it, without a value in it."""
+    return StoreUnavailable(f"redis: {type(error).__name__}: {str(error)[:80]}")

@@ -1,0 +1,252 @@
+"""What one event changes: registers, the cart, links, timers. Pure; `record.lua` carries it out.
+
+`receive.py` and the tests turn events into writes here, so the meaning of every register stands in one file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from adapter.declare import DAY, EventType, Trigger
+from adapter.events import Event, Product
+from adapter.state import keys
+from adapter.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, ZERO, stamp
+from adapter.state.view import Order
+
+PERSON_TTL = 180 * DAY
+ANONYMOUS_TTL = 30 * DAY
+ORDER_TTL = 30 * DAY
+# RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
+SAFETY_NET_MS = 20_000
+_pack = msgspec.msgpack.Encoder().encode
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+def _json(value: Any) -> str:
+    """As text: Redis' unpacker knows no binary type."""
+    return _encode(value).decode()
+
+
+class Write(msgspec.Struct):
+    """One entity's part of an event. `body` is the map that `record.lua` documents."""
+
+    key: str
+    body: dict[str, Any]
+
+    def packed(self) -> bytes:
+        return _pack(self.body)
+
+
+class Plan(msgspec.Struct):
+    """All writes of one event; the first decides its verdict. `sends` are timer members due at once."""
+
+    event: Event
+    person: str
+    writes: list[Write]
+    sends: list[tuple[str, int]] = []
+    wants_address: str | None = None
+
+
+class Planner:
+    """Knows the catalog: which marks an event advances, and which triggers that starts."""
+
+    def __init__(self, events: Iterable[EventType], triggers: Sequence[Trigger], pii_key: bytes) -> None:
+        self.types = {event_type.name: event_type for event_type in events}
+        self._pii_key = pii_key
+        self._starting: dict[str, list[Trigger]] = {
+            name: [trigger for trigger in triggers if trigger.enabled and name in trigger.on] for name in self.types
+        }
+
+    def plan(self, event: Event, *, again: bool = False) -> Plan:
+        """The writes of one event. `again` records past the dedupe window: an intentional replay."""
+        event_type = self.types[event.name]
+        if event.user_id is None and event.anonymous_id is None:
+            return self._address_only(event, event_type, again)
+        person = keys.person_id(event.id_space, event.user_id, event.anonymous_id)
+        plan = Plan(event, person, [])
+        self._person(plan, event_type, again)
+        if event_type.order and "order_id" in event.fields:
+            self._order(plan, event_type)
+        self._links(plan, event_type)
+        if event.email:
+            plan.writes.append(self.address(event, event_type, person, event.email))
+        elif event_type.suppresses:
+            plan.wants_address = event_type.suppresses
+        return plan
+
+    def address(self, event: Event, event_type: EventType, person: str | None, email: str) -> Write:
+        """What an event says about an address: who has it, and that it must not be written to. Never expires then."""
+        at = stamp(event.occurred_at, event.message_id)
+        registers = [("m:who", at, person)] if person else []
+        if event_type.suppresses:
+            registers.append((f"m:{event_type.suppresses}", at, event.source))
+        ttl = 0 if event_type.suppresses else PERSON_TTL
+        key = keys.entity("a", keys.address_id(self._pii_key, email))
+        return Write(key, {"at": event.occurred_at, "rx": event.received_at, "ttl": ttl, "regs": registers})
+
+    def _address_only(self, event: Event, event_type: EventType, again: bool) -> Plan:
+        write = self.address(event, event_type, None, event.email or "")
+        write.body |= {"seen": keys.seen_id(event.source, event.message_id), "again": again}
+        return Plan(event, "", [write])
+
+    def _person(self, plan: Plan, event_type: EventType, again: bool) -> None:
+        event = plan.event
+        known = event.user_id is not None or event.email is not None
+        body: dict[str, Any] = {
+            "at": event.occurred_at,
+            "rx": event.received_at,
+            "ttl": PERSON_TTL if known else ANONYMOUS_TTL,
+            "seen": keys.seen_id(event.source, event.message_id),
+            "trail": _trail(event, self._lacking(event)),
+        }
+        if again:
+            body["again"] = True
+        if event_type.effect == "delete":
+            body["del"] = event.occurred_at
+            plan.writes.append(Write(keys.person(plan.person), body))
+            return
+        at = stamp(event.occurred_at, event.message_id)
+        registers = [*_profile(event, event_type, at), *_marks(event, event_type, at)]
+        _cart(body, registers, event, event_type)
+        if event.email:
+            body["addr"] = True
+        body["recent"] = f"{at} {event.name}"
+        self._starts(plan, body, registers, at, event_type)
+        body["regs"] = registers
+        plan.writes.insert(0, Write(keys.person(plan.person), body))
+
+    def _starts(self, plan: Plan, body: dict[str, Any], registers: list[Any], at: str, event_type: EventType) -> None:
+        event = plan.event
+        starts = []
+        for trigger in self._starting[event.name]:
+            if trigger.subject != "person" or (trigger.starts and not trigger.starts(event)):
+                continue
+            if trigger.about not in event_type.marks:
+                registers.append((f"m:{trigger.about}", at, ""))
+            starts.append(self._start(plan, trigger, keys.member(trigger.name, "p", plan.person)))
+        if starts:
+            body["starts"] = starts
+
+    def _lacking(self, event: Event) -> list[str]:
+        """Sends that this event should start and cannot, for want of a field. The event itself is recorded."""
+        return [
+            f"{trigger.name}: missing {field}"
+            for trigger in self._starting[event.name]
+            for field in trigger.needs
+            if field not in event.fields
+        ]
+
+    def _start(self, plan: Plan, trigger: Trigger, member: str) -> tuple[str, str, int]:
+        event = plan.event
+        if trigger.wait == 0:
+            due = event.received_at + SAFETY_NET_MS
+            plan.sends.append((member, due))
+        else:
+            # A clock that runs ahead never delays a mail beyond now + delay.
+            due = max(min(event.occurred_at, event.received_at) + trigger.wait, event.received_at + trigger.settle_ms)
+        return member, f"m:{trigger.about}", due
+
+    def _order(self, plan: Plan, event_type: EventType) -> None:
+        event = plan.event
+        order = keys.order_id(event.id_space, event.fields["order_id"])
+        at = stamp(event.occurred_at, event.message_id)
+        body: dict[str, Any] = {"at": event.occurred_at, "rx": event.received_at, "ttl": ORDER_TTL}
+        if event_type.order == "completed":
+            told = Order(
+                order_id=event.fields["order_id"],
+                person=plan.person,
+                total=str(event.fields.get("total", event.fields.get("revenue", ""))),
+                currency=event.fields.get("currency", ""),
+                products=event.fields.get("products", ())[:100],
+            )
+            body["regs"] = [("m:order", at, _json(told))]
+            starts = [
+                self._start(plan, trigger, keys.member(trigger.name, "o", order))
+                for trigger in self._starting[event.name]
+                if trigger.subject == "order"
+            ]
+            if starts:
+                body["starts"] = starts
+        elif event_type.order == "cancelled":
+            body["regs"] = [("m:cancelled", at, "")]
+        else:
+            partial = "products" in event.fields and event.fields["products"]
+            total = event.fields.get("total")
+            # Only a full refund withdraws the order; whether the total is all of it is decided beside the order's own.
+            body["regs"] = [("m:refunded", at, "" if not partial and total is None else str(total or "partial"))]
+        plan.writes.append(Write(keys.entity("o", order), body))
+
+    def _links(self, plan: Plan, event_type: EventType) -> None:
+        event = plan.event
+        others = set()
+        if event.user_id is not None and event.anonymous_id is not None:
+            others.add(keys.person_id(event.id_space, None, event.anonymous_id))
+        if event_type.effect == "alias" and event.previous_id:
+            others.add(keys.person_id(event.id_space, None, event.previous_id))
+            others.add(keys.person_id(event.id_space, event.previous_id, None))
+        for other in sorted(others - {plan.person}):
+            plan.writes.append(Write(keys.person(other), {"link": plan.person, "ttl": PERSON_TTL}))
+
+
+def _trail(event: Event, lacking: list[str]) -> str:
+    said: dict[str, Any] = {
+        "event": event.name,
+        "source": event.source,
+        "id": event.message_id,
+        "at": event.occurred_at,
+        "rx": event.received_at,
+    }
+    if lacking:
+        said["rejected"] = lacking
+    if event.unreadable:
+        said["unreadable"] = event.unreadable
+    if event.clamped:
+        said["clamped"] = True
+    return _json(said)
+
+
+def _profile(event: Event, event_type: EventType, at: str) -> Iterable[tuple[str, str, str]]:
+    if event.user_id is not None:
+        yield "t:id", ZERO, event.user_id
+    if event.email:
+        yield "t:email", at, event.email
+    for name in event_type.profile:
+        value = event.fields.get(name)
+        if value not in (None, ""):
+            yield f"t:{name}", at, str(value)
+
+
+def _marks(event: Event, event_type: EventType, at: str) -> Iterable[tuple[str, str, str]]:
+    for mark in event_type.marks:
+        value = ""
+        if mark == "order":
+            value = _json(sorted({line.product_id for line in event.fields.get("products", ())})[:100])
+            if "order_id" in event.fields and "order_email" in event.fields:
+                order = keys.order_id(event.id_space, event.fields["order_id"])
+                yield f"q:{order}", at, event.fields["order_email"]
+        elif mark == "view" and "product" in event.fields:
+            value = _json(event.fields["product"])
+        yield f"m:{mark}", at, value
+    if event_type.suppresses and not event.email:
+        yield f"m:{event_type.suppresses}", at, event.source
+
+
+def _cart(body: dict[str, Any], registers: list[Any], event: Event, event_type: EventType) -> None:
+    product: Product | None = event.fields.get("product")
+    if event_type.cart == "add" and product is not None:
+        registers.append(_line(event, product))
+    elif event_type.cart == "remove" and product is not None:
+        registers.append((f"-{product.line}", stamp(event.occurred_at, event.message_id, REMOVE), ""))
+    elif event_type.cart == "snapshot" and "products" in event.fields:
+        body["clear"] = stamp(event.occurred_at, event.message_id, SNAPSHOT)
+        lines: Mapping[str, Product] = {line.line: line for line in event.fields["products"]}
+        registers.extend(_line(event, line) for line in lines.values())
+    elif event_type.cart == "clear":
+        body["clear"] = stamp(event.occurred_at, event.message_id, ORDER)
+
+
+def _line(event: Event, product: Product) -> tuple[str, str, str]:
+    return f"+{product.line}", stamp(event.occurred_at, event.message_id, ADD), _json(product)

@@ -1,0 +1,11 @@
+"""The two visible tables of the shop: what can happen, and which mails follow from it.
+
+Users edit this folder, or a copy of it that `catalog` in the settings names; the engine imports both tables.
+"""
+
+from __future__ import annotations
+
+from catalog.events import EVENTS
+from catalog.triggers import TRIGGERS
+
+__all__ = ["EVENTS", "TRIGGERS"]

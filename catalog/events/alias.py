@@ -1,0 +1,14 @@
+"""Alias: two ids are one person.
+
+Segment: docs, connections/spec/alias.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+ALIAS = EventType(
+    name="Alias",
+    sources={"segment": From(when={"type": "alias"})},
+    effect="alias",
+)

@@ -1,0 +1,24 @@
+"""Coupon Entered: a coupon was typed in.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+COUPON_ENTERED = EventType(
+    name="Coupon Entered",
+    fields={"order_id": "id", "cart_id": "id", "coupon_id": "id"},
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Coupon Entered"},
+            paths={
+                "order_id": ("properties.order_id", "properties.orderId"),
+                "cart_id": ("properties.cart_id", "properties.cartId"),
+                "coupon_id": ("properties.coupon_id", "properties.couponId"),
+            },
+        ),
+    },
+    marks=("activity",),
+)

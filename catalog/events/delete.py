@@ -1,0 +1,14 @@
+"""Delete: a person asked to be forgotten.
+
+Segment: docs, connections/spec/../destinations/catalog/webhooks/index.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+DELETE = EventType(
+    name="Delete",
+    sources={"segment": From(when={"type": "delete"})},
+    effect="delete",
+)

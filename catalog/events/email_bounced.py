@@ -1,0 +1,32 @@
+"""Email Bounced: an address takes no mail.
+
+Segment: docs, connections/spec/email.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+EMAIL_BOUNCED = EventType(
+    name="Email Bounced",
+    fields={
+        "email": "text",
+        "email_id": "id",
+        "email_subject": "text",
+        "campaign_id": "id",
+        "campaign_name": "text",
+    },
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Email Bounced"},
+            paths={
+                "email": ("context.traits.email", "properties.email"),
+                "email_id": ("properties.email_id", "properties.emailId"),
+                "email_subject": ("properties.email_subject", "properties.emailSubject"),
+                "campaign_id": ("properties.campaign_id", "properties.campaignId"),
+                "campaign_name": ("properties.campaign_name", "properties.campaignName"),
+            },
+        ),
+    },
+    suppresses="bounced",
+)

@@ -1,0 +1,35 @@
+"""Email Link Clicked: a link in a mail was clicked.
+
+Segment: docs, connections/spec/email.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+EMAIL_LINK_CLICKED = EventType(
+    name="Email Link Clicked",
+    fields={
+        "email": "text",
+        "email_id": "id",
+        "email_subject": "text",
+        "campaign_id": "id",
+        "campaign_name": "text",
+        "link_id": "id",
+        "link_url": "text",
+    },
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Email Link Clicked"},
+            paths={
+                "email": ("context.traits.email", "properties.email"),
+                "email_id": ("properties.email_id", "properties.emailId"),
+                "email_subject": ("properties.email_subject", "properties.emailSubject"),
+                "campaign_id": ("properties.campaign_id", "properties.campaignId"),
+                "campaign_name": ("properties.campaign_name", "properties.campaignName"),
+                "link_id": ("properties.link_id", "properties.linkId"),
+                "link_url": ("properties.link_url", "properties.linkUrl"),
+            },
+        ),
+    },
+)

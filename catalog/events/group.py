@@ -1,0 +1,22 @@
+"""Group: a person belongs to an account; the traits are the account's, its address is nobody's.
+
+Segment: docs, connections/spec/group.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+GROUP = EventType(
+    name="Group",
+    fields={"group_id": "id", "group_name": "text"},
+    sources={
+        "segment": From(
+            when={"type": "group"},
+            paths={
+                "group_id": ("groupId", "group_id"),
+                "group_name": "traits.name",
+            },
+        ),
+    },
+)

@@ -1,0 +1,30 @@
+"""Order Refunded: money went back, all of it or for some of the products.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+ORDER_REFUNDED = EventType(
+    name="Order Refunded",
+    fields={
+        "order_id": "id",
+        "total": "money",
+        "currency": "text",
+        "products": "products",
+    },
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Order Refunded"},
+            paths={
+                "order_id": ("properties.order_id", "properties.orderId"),
+                "total": "properties.total",
+                "currency": "properties.currency",
+                "products": "properties.products",
+            },
+        ),
+    },
+    order="refunded",
+)

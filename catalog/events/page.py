@@ -1,0 +1,33 @@
+"""Page: a page of the site was seen.
+
+Segment: docs, connections/spec/page.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+PAGE = EventType(
+    name="Page",
+    fields={
+        "name": "text",
+        "category": "text",
+        "title": "text",
+        "url": "text",
+        "path": "text",
+        "referrer": "text",
+    },
+    sources={
+        "segment": From(
+            when={"type": "page"},
+            paths={
+                "name": "name",
+                "category": ("category", "properties.category"),
+                "title": "properties.title",
+                "url": "properties.url",
+                "path": "properties.path",
+                "referrer": "properties.referrer",
+            },
+        ),
+    },
+)

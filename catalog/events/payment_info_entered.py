@@ -1,0 +1,32 @@
+"""Payment Info Entered: how the shopper wants to pay.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+PAYMENT_INFO_ENTERED = EventType(
+    name="Payment Info Entered",
+    fields={
+        "checkout_id": "id",
+        "order_id": "id",
+        "step": "number",
+        "shipping_method": "text",
+        "payment_method": "text",
+    },
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Payment Info Entered"},
+            paths={
+                "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
+                "order_id": ("properties.order_id", "properties.orderId"),
+                "step": "properties.step",
+                "shipping_method": ("properties.shipping_method", "properties.shippingMethod"),
+                "payment_method": ("properties.payment_method", "properties.paymentMethod"),
+            },
+        ),
+    },
+    marks=("activity",),
+)

@@ -1,0 +1,21 @@
+"""Product Clicked: a product in a list was clicked.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+PRODUCT_CLICKED = EventType(
+    name="Product Clicked",
+    fields={"product": "product"},
+    sources={
+        "segment": From(
+            when={"type": "track", "event": ("Product Clicked", "Clicked Product")},
+            paths={
+                "product": "properties",
+            },
+        ),
+    },
+)

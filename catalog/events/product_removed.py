@@ -1,0 +1,24 @@
+"""Product Removed: a product was taken out of the cart.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+PRODUCT_REMOVED = EventType(
+    name="Product Removed",
+    fields={"cart_id": "id", "product": "product"},
+    sources={
+        "segment": From(
+            when={"type": "track", "event": ("Product Removed", "Removed Product")},
+            paths={
+                "cart_id": ("properties.cart_id", "properties.cartId"),
+                "product": "properties",
+            },
+        ),
+    },
+    marks=("cart", "activity"),
+    cart="remove",
+)

@@ -1,0 +1,29 @@
+"""Product Reviewed: a product was reviewed.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+PRODUCT_REVIEWED = EventType(
+    name="Product Reviewed",
+    fields={
+        "product": "product",
+        "review_id": "id",
+        "review_body": "text",
+        "rating": "number",
+    },
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Product Reviewed"},
+            paths={
+                "product": "properties",
+                "review_id": ("properties.review_id", "properties.reviewId"),
+                "review_body": ("properties.review_body", "properties.reviewBody"),
+                "rating": "properties.rating",
+            },
+        ),
+    },
+)

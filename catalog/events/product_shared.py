@@ -1,0 +1,22 @@
+"""Product Shared: a product was shown to somebody else, whose address is not ours to use.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+PRODUCT_SHARED = EventType(
+    name="Product Shared",
+    fields={"share_via": "text", "product": "product"},
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Product Shared"},
+            paths={
+                "share_via": ("properties.share_via", "properties.shareVia"),
+                "product": "properties",
+            },
+        ),
+    },
+)

@@ -1,0 +1,29 @@
+"""Promotion Clicked: a promotion was clicked.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+PROMOTION_CLICKED = EventType(
+    name="Promotion Clicked",
+    fields={
+        "promotion_id": "id",
+        "creative": "text",
+        "name": "text",
+        "position": "text",
+    },
+    sources={
+        "segment": From(
+            when={"type": "track", "event": ("Promotion Clicked", "Clicked Promotion")},
+            paths={
+                "promotion_id": ("properties.promotion_id", "properties.promotionId"),
+                "creative": "properties.creative",
+                "name": "properties.name",
+                "position": "properties.position",
+            },
+        ),
+    },
+)

@@ -1,0 +1,29 @@
+"""Promotion Viewed: a promotion was shown.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+PROMOTION_VIEWED = EventType(
+    name="Promotion Viewed",
+    fields={
+        "promotion_id": "id",
+        "creative": "text",
+        "name": "text",
+        "position": "text",
+    },
+    sources={
+        "segment": From(
+            when={"type": "track", "event": ("Promotion Viewed", "Viewed Promotion")},
+            paths={
+                "promotion_id": ("properties.promotion_id", "properties.promotionId"),
+                "creative": "properties.creative",
+                "name": "properties.name",
+                "position": "properties.position",
+            },
+        ),
+    },
+)

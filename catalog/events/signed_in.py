@@ -1,0 +1,13 @@
+"""Signed In: a person signed in.
+
+Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+SIGNED_IN = EventType(
+    name="Signed In",
+    sources={"segment": From(when={"type": "track", "event": "Signed In"})},
+)

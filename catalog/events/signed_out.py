@@ -1,0 +1,13 @@
+"""Signed Out: a person signed out.
+
+Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+SIGNED_OUT = EventType(
+    name="Signed Out",
+    sources={"segment": From(when={"type": "track", "event": "Signed Out"})},
+)

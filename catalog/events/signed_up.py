@@ -1,0 +1,47 @@
+"""Signed Up: a person opened an account.
+
+Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+SIGNED_UP = EventType(
+    name="Signed Up",
+    fields={
+        "email": "text",
+        "first_name": "text",
+        "last_name": "text",
+        "name": "text",
+        "locale": "text",
+        "type": "text",
+        "plan": "text",
+    },
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Signed Up"},
+            paths={
+                "email": "properties.email",
+                "first_name": (
+                    "properties.first_name",
+                    "properties.firstName",
+                    "context.traits.first_name",
+                    "context.traits.firstName",
+                ),
+                "last_name": (
+                    "properties.last_name",
+                    "properties.lastName",
+                    "context.traits.last_name",
+                    "context.traits.lastName",
+                ),
+                "name": ("properties.name", "context.traits.name"),
+                "locale": ("properties.locale", "context.traits.locale", "context.locale"),
+                "type": "properties.type",
+                "plan": "properties.plan",
+            },
+        ),
+    },
+    marks=("signup",),
+    profile=("first_name", "last_name", "name", "locale"),
+)

@@ -1,0 +1,23 @@
+"""Trial Started: a trial began.
+
+Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+TRIAL_STARTED = EventType(
+    name="Trial Started",
+    fields={"trial_start_date": "time", "trial_end_date": "time", "trial_plan_name": "text"},
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Trial Started"},
+            paths={
+                "trial_start_date": ("properties.trial_start_date", "properties.trialStartDate"),
+                "trial_end_date": ("properties.trial_end_date", "properties.trialEndDate"),
+                "trial_plan_name": ("properties.trial_plan_name", "properties.trialPlanName"),
+            },
+        ),
+    },
+)

@@ -1,0 +1,33 @@
+"""Wishlist Product Added to Cart: a product went from a wishlist into the cart.
+
+Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+"""
+
+from __future__ import annotations
+
+from adapter.declare import EventType, From
+
+WISHLIST_PRODUCT_ADDED_TO_CART = EventType(
+    name="Wishlist Product Added to Cart",
+    fields={
+        "wishlist_id": "id",
+        "wishlist_name": "text",
+        "cart_id": "id",
+        "product": "product",
+        "currency": "text",
+    },
+    sources={
+        "segment": From(
+            when={"type": "track", "event": "Wishlist Product Added to Cart"},
+            paths={
+                "wishlist_id": ("properties.wishlist_id", "properties.wishlistId"),
+                "wishlist_name": ("properties.wishlist_name", "properties.wishlistName"),
+                "cart_id": ("properties.cart_id", "properties.cartId"),
+                "product": "properties",
+                "currency": "properties.currency",
+            },
+        ),
+    },
+    marks=("cart", "activity", "added"),
+    cart="add",
+)

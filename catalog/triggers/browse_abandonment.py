@@ -1,0 +1,49 @@
+"""Still looking: an hour after the newest product view, unless the cart or an order says that the looking is over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from adapter.declare import DAY, HOUR, Trigger, Withdrawn
+from adapter.events import Product
+from adapter.state.view import OrderView, PersonView, template_product
+
+
+def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
+    view, added, ordered = person.mark("view"), person.mark("added"), person.mark("order")
+    compared = {"view": view.at if view else 0}
+    if view is None:
+        return Withdrawn("cancelled", "no_view")
+    if ordered and ordered.at >= view.at:
+        return Withdrawn("cancelled", "ordered", compared | {"order": ordered.at})
+    if added and added.at >= view.at:
+        return Withdrawn("cancelled", "added_to_cart", compared | {"added": added.at})
+    if person.cart:
+        return Withdrawn("cancelled", "cart_not_empty", compared)
+    return None
+
+
+def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
+    view = person.mark("view")
+    products = [msgspec.json.decode(view.value, type=Product)] if view and view.value else []
+    return {
+        "first_name": person.trait("first_name") or "",
+        "products": [template_product(product) for product in products],
+    }
+
+
+BROWSE_ABANDONMENT = Trigger(
+    name="browse_abandonment",
+    on=("Product Viewed",),
+    about="view",
+    version="view",
+    kind="marketing",
+    wait=HOUR,
+    max_age=DAY,
+    cap=(1, DAY),
+    template_id="d-browse-abandonment",
+    withdrawn=_withdrawn,
+    compose=_compose,
+)

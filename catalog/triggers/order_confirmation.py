@@ -1,0 +1,59 @@
+"""Thank you for your order: at once, once an order, unless the order was taken back before the mail left."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from adapter.declare import DAY, Trigger, Withdrawn
+from adapter.state.view import OrderView, PersonView, template_product
+
+
+def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
+    if order is None or order.completed is None or order.order is None:
+        return Withdrawn("cancelled", "no_order")
+    completed = order.completed
+    compared = {"order": completed.at}
+    if order.cancelled and order.cancelled.at >= completed.at:
+        return Withdrawn("superseded", "order_cancelled", compared | {"cancelled": order.cancelled.at})
+    refunded = order.refunded
+    if refunded and refunded.at >= completed.at and _is_full(refunded.value, order.order.total):
+        return Withdrawn("superseded", "order_refunded", compared | {"refunded": refunded.at})
+    return None
+
+
+def _is_full(refunded: str, total: str) -> bool:
+    """A refund that names neither products nor a total is of everything; else it must reach the order's total."""
+    if not refunded:
+        return True
+    try:
+        return Decimal(refunded) >= Decimal(total)
+    except InvalidOperation:
+        return False
+
+
+def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
+    told = order.order if order else None
+    if told is None:
+        return {}
+    return {
+        "first_name": person.trait("first_name") or "",
+        "order_id": told.order_id,
+        "total": told.total,
+        "currency": told.currency,
+        "products": [template_product(line) for line in told.products],
+    }
+
+
+ORDER_CONFIRMATION = Trigger(
+    name="order_confirmation",
+    on=("Order Completed",),
+    about="order",
+    subject="order",
+    kind="transactional",
+    max_age=DAY,
+    template_id="d-order-confirmation",
+    needs=("order_id",),
+    withdrawn=_withdrawn,
+    compose=_compose,
+)

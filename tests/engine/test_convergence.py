@@ -1,0 +1,94 @@
+"""State does not depend on arrival: any order, duplication, split and moment of linking gives the same registers.
+
+And so the same decisions, at every moment.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis import Redis
+
+from adapter.events import Event
+from adapter.state import keys
+from tests.engine.world import HOUR, MINUTE, START, World, product
+from workers.gate import Decision, decide
+
+PRODUCTS = st.sampled_from(["a", "b", "c"])
+STEPS = st.one_of(
+    st.tuples(st.just("Product Added"), PRODUCTS, st.sampled_from(["", "red"])),
+    st.tuples(st.just("Product Removed"), PRODUCTS, st.sampled_from(["", "red"])),
+    st.tuples(st.just("Cart Viewed"), st.lists(PRODUCTS, max_size=2), st.just("")),
+    st.tuples(st.just("Product Viewed"), PRODUCTS, st.just("")),
+    st.tuples(st.just("Order Completed"), st.lists(PRODUCTS, max_size=2), st.just("")),
+    st.tuples(st.just("Checkout Step Viewed"), st.just(""), st.just("")),
+    st.tuples(st.just("Identify"), st.sampled_from(["x@example.com", "y@example.com"]), st.just("")),
+    st.tuples(st.just("Unsubscribed"), st.just(""), st.just("")),
+)
+# Few distinct milliseconds, so that ties are common.
+STREAM = st.lists(
+    st.tuples(STEPS, st.integers(0, 6), st.sampled_from(["user", "anon", "both"])), min_size=1, max_size=12
+)
+
+
+def told(world: World, number: int, step: tuple[str, Any, str], tick: int, who: str) -> Event:
+    name, what, variant = step
+    more: dict[str, Any] = {}
+    if name in ("Product Added", "Product Removed", "Product Viewed"):
+        more["product"] = product(what, variant=variant)
+    elif name in ("Cart Viewed", "Order Completed"):
+        more["products"] = tuple(product(one) for one in what)
+    elif name == "Identify":
+        more["email"] = what
+    return world.event(
+        name,
+        at=START - HOUR + tick,
+        user=None if who == "anon" else "u",
+        anon=None if who == "user" else "x",
+        message_id=f"m{number}",
+        **more,
+    )
+
+
+def decisions(world: World) -> list[Decision]:
+    """What every trigger would decide about this person at some moments, parked and due times aside."""
+    person = keys.person_id("main", "u", None)
+    found = []
+    for trigger in world.triggers.values():
+        if trigger.subject != "person":
+            continue
+        member = keys.member(trigger.name, "p", person)
+        records = world.courier._lookup.records([(trigger, member)])[member]
+        found += [decide(trigger, member, records, START + later) for later in (2 * HOUR, 20 * HOUR, 40 * HOUR)]
+    return found
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@given(stream=STREAM, data=st.data())
+def test_any_order_duplication_split_and_moment_of_linking_gives_the_same_state(
+    redis: Redis, stream: list[Any], data: st.DataObject
+) -> None:
+    stream = [*stream, (("Checkout Step Viewed", "", ""), 0, "both")]
+    outcomes = []
+    shuffled = data.draw(st.permutations(list(enumerate(stream)) * 2))
+    for order in (list(enumerate(stream)), shuffled):
+        redis.flushdb()
+        world = World(redis)
+        cut = data.draw(st.integers(1, len(order)))
+        events = [told(world, number, *one) for number, one in order]
+        for at in range(0, len(events), cut):
+            world.tell(*events[at : at + cut])
+        outcomes.append((world.state("u"), decisions(world)))
+    assert outcomes[0][0] == outcomes[1][0]
+    assert outcomes[0][1] == outcomes[1][1]
+
+
+def test_what_one_user_did_never_reaches_another_of_the_same_device(redis: Redis) -> None:
+    world = World(redis)
+    world.tell(world.event("Product Added", user="ada", anon="x", product=product("a"), email="ada@example.com"))
+    world.tell(world.event("Product Added", user="bob", anon="x", product=product("b"), email="bob@example.com"))
+    world.run(world.now + 35 * MINUTE)
+    mails = {message.to: [line["product_id"] for line in message.data["products"]] for message in world.esp.mails}
+    assert mails == {"ada@example.com": ["a"], "bob@example.com": ["b"]}

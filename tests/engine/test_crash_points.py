@@ -1,0 +1,132 @@
+"""The process dies at the k-th command or ESP call, for every k; the CDP retries; each mail goes out once, or is unknown.
+
+In process: a connection that dies raises what nothing catches, before the command or after its reply is lost; then
+everything is built anew on the same Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.client import Pipeline
+
+from tests.engine.world import HOUR, MINUTE, RememberingEsp, World, product
+from workers.esp.base import Message, SendResult
+
+ADA = "ada@example.com"
+
+
+class Death(BaseException):
+    """The process is gone."""
+
+
+class Dying:
+    """Counts every trip to Redis and every ESP call; dies at the k-th, before or after it took effect."""
+
+    def __init__(self, at: int, after: bool) -> None:
+        self.at, self.after, self.count = at, after, 0
+
+    def around(self, call: Callable[[], Any]) -> Any:
+        self.count += 1
+        if self.count == self.at and not self.after:
+            raise Death
+        result = call()
+        if self.count == self.at and self.after:
+            raise Death
+        return result
+
+
+class DyingPipeline(Pipeline):
+    dying: Dying
+
+    def execute(self, raise_on_error: bool = True) -> Any:
+        return self.dying.around(lambda: super(DyingPipeline, self).execute(raise_on_error))
+
+
+class DyingRedis(Redis):
+    dying: Dying
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        return self.dying.around(lambda: super(DyingRedis, self).execute_command(*args, **options))
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
+        pipe = DyingPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+        pipe.dying = self.dying
+        return pipe
+
+
+class DyingEsp(RememberingEsp):
+    def __init__(self, dying: Dying) -> None:
+        super().__init__()
+        self.dying = dying
+
+    def send(self, message: Message) -> SendResult:
+        result: SendResult = self.dying.around(lambda: RememberingEsp.send(self, message))
+        return result
+
+
+def story(world: World) -> list[Callable[[], Any]]:
+    """Each step is one request, or a moment at which timers and jobs run."""
+    events = [
+        [world.event("Product Added", anon="x", product=product("a"))],
+        [
+            world.event("Identify", user="ada", anon="x", email=ADA),
+            world.event("Order Completed", user="bob", order_id="7", order_email="bob@example.com"),
+        ],
+        [world.event("Signed Up", user="eve", email="eve@example.com")],
+    ]
+    told = [partial(world.tell, *batch) for batch in events]
+    # The last look is later than every lease and claim: whatever the dead had claimed is found by then.
+    return [*told, lambda: world.run(world.now + 35 * MINUTE), lambda: world.run(world.now + HOUR)]
+
+
+WANTED = [("abandoned_cart", ADA), ("order_confirmation", "bob@example.com"), ("welcome", "eve@example.com")]
+
+
+def survive(redis: Redis, server: str, at: int, after: bool) -> tuple[World, Dying]:
+    """Live through the story, dying once; whoever was cut off begins again, as CDP and timers do."""
+    redis.flushdb()
+    dying = Dying(at, after)
+    client = DyingRedis.from_url(server)
+    client.dying = Dying(0, False)
+    esp = DyingEsp(dying)
+    world = World(client, esp=esp)
+    client.dying = dying
+    for step in story(world):
+        try:
+            step()
+        except Death:
+            # A new process: nothing that was in memory is left.
+            fresh = World(client, esp=esp)
+            fresh.now, fresh._told = world.now, world._told
+            world.receiver, world.courier = fresh.receiver, world.new_courier()
+            step()
+    return world, dying
+
+
+def accounted(world: World) -> list[tuple[str, str]]:
+    mails = world.mails()
+    assert len(mails) == len(set(mails)), f"twice: {mails}"
+    unknown = [
+        (entry.split(b" ")[1].split(b"|")[0].decode(), entry)
+        for key in world.client.scan_iter("fg:*:unknown")
+        for entry in world.client.zrange(key, 0, -1)
+    ]
+    return sorted([name for name, _ in mails] + [name for name, _ in unknown if name not in dict(mails)])
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_dying_at_any_command_or_call_neither_loses_nor_doubles_a_mail(
+    redis: Redis, redis_server: str, after: bool
+) -> None:
+    world, dying = survive(redis, redis_server, 0, after)
+    assert sorted(world.mails()) == WANTED
+    total = dying.count
+    assert total > 20
+    for at in range(1, total + 1):
+        world, _ = survive(redis, redis_server, at, after)
+        assert accounted(world) == [name for name, _ in WANTED], f"died at {at} of {total}"

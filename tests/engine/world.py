@@ -1,0 +1,147 @@
+"""Freshgate without its processes: the real planner, functions, gate and ledger on a real Redis; the clock is the test's.
+
+Events are told as canonical events; mails are remembered by an ESP that only remembers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import redis
+
+from adapter.declare import Trigger
+from adapter.errors import EspError
+from adapter.events import Event, Product
+from adapter.receive import Answer, Receiver
+from adapter.state import keys, store
+from adapter.state.writes import Planner
+from catalog import EVENTS, TRIGGERS
+from workers.esp.base import Message, SendResult
+from workers.jobs import Courier, Item, Job
+from workers.lookup import Lookup
+
+PII_KEY = b"a key of the tests"
+START = 1_760_000_000_000
+SECOND = 1000
+MINUTE = 60 * SECOND
+HOUR = 60 * MINUTE
+
+
+class RememberingEsp:
+    """Takes every mail, unless `errors` says what to raise next."""
+
+    name = "sendgrid"
+
+    def __init__(self) -> None:
+        self.mails: list[Message] = []
+        self.errors: list[EspError | BaseException] = []
+        self.before: Callable[[Message], None] | None = None
+
+    def send(self, message: Message) -> SendResult:
+        if self.before:
+            self.before(message)
+        if self.errors:
+            raise self.errors.pop(0)
+        self.mails.append(message)
+        return SendResult(provider_id=f"p{len(self.mails)}", status=202)
+
+    def close(self) -> None:
+        pass
+
+
+class World:
+    """One shop. `now` is the time, in milliseconds; `tell` what happened; `run` what is due by then."""
+
+    def __init__(
+        self, client: redis.Redis, triggers: Sequence[Trigger] = TRIGGERS, esp: RememberingEsp | None = None
+    ) -> None:
+        self.client = client
+        self.now = START
+        self.esp = esp or RememberingEsp()
+        self.triggers = {trigger.name: trigger for trigger in triggers}
+        store.load(client)
+        self.planner = Planner(EVENTS, triggers, PII_KEY)
+        self.receiver = Receiver(client, self.planner, "test")
+        self.courier = self.new_courier()
+        self._told = 0
+
+    def new_courier(self) -> Courier:
+        lookup = Lookup(self.client, PII_KEY, 120_000)
+        return Courier(self.client, self.triggers, self.esp, lookup, deadline_ms=10_000, clock=lambda: self.now)
+
+    def event(
+        self, name: str, *, at: int | None = None, user: str | None = None, anon: str | None = None, **more: Any
+    ) -> Event:
+        """An event that occurred at `at` (now if None) and arrives now. Further words are fields."""
+        self._told += 1
+        head = {key: more.pop(key) for key in ("message_id", "email", "previous_id", "received_at") if key in more}
+        head.setdefault("message_id", f"m{self._told}")
+        head.setdefault("received_at", self.now)
+        return Event(
+            source="segment",
+            id_space="main",
+            name=name,
+            occurred_at=self.now if at is None else at,
+            user_id=user,
+            anonymous_id=anon,
+            fields=more,
+            **head,
+        )
+
+    def tell(self, *events: Event, again: bool = False) -> Answer:
+        answer = Answer(refusals=[])
+        self.receiver._record([self.planner.plan(event, again=again) for event in events], answer)
+        return answer
+
+    def run(self, until: int | None = None) -> None:
+        """Immediate sends first, then every timer that is due by `until` (now if None), in order of due."""
+        target = self.now if until is None else until
+        self._immediate()
+        while True:
+            due = self.due(target)
+            if not due:
+                break
+            member, at = due[0]
+            self.now = max(self.now, at)
+            self.courier.deliver(Job(sends=(Item(member, at),), created=self.now))
+        self.now = max(self.now, target)
+
+    def _immediate(self) -> None:
+        for member, at in self.due(self.now + 20_001):
+            trigger = self.triggers.get(keys.parse_member(member)[0])
+            if trigger is not None and trigger.wait == 0:
+                self.courier.deliver(Job(sends=(Item(member, at),), created=self.now))
+
+    def due(self, until: int) -> list[tuple[str, int]]:
+        pipe = self.client.pipeline(transaction=False)
+        for name in keys.all_timers():
+            pipe.zrangebyscore(name, "-inf", until, withscores=True)
+        found = [(member.decode(), int(at)) for part in pipe.execute() for member, at in part]
+        return sorted(found, key=lambda pair: (pair[1], pair[0]))
+
+    def mails(self) -> list[tuple[str, str]]:
+        """(trigger, address) of every mail so far."""
+        return [(message.trigger, message.to) for message in self.esp.mails]
+
+    def state(self, user: str | None = None, anon: str | None = None) -> dict[str, str]:
+        """The registers of a person, without what only says when things arrived."""
+        person = keys.person_id("main", user, anon)
+        raw: Any = self.client.hgetall(keys.person(person))
+        return {
+            field.decode(): value.decode()
+            for field, value in raw.items()
+            if field[:2] in (b"m:", b"t:", b"q:") or field[:1] in (b"+", b"-") or field == b"cc"
+        }
+
+    def outcomes(self, user: str | None = None, anon: str | None = None) -> list[tuple[str, str]]:
+        """(trigger, state) of the person's decisions, oldest first."""
+        person = keys.person_id("main", user, anon)
+        raw: Any = self.client.lrange(f"{keys.person(person)}:dec", 0, -1)
+        told = [msgspec.json.decode(entry) for entry in reversed(raw)]
+        return [(entry["trigger"], entry["state"]) for entry in told]
+
+
+def product(product_id: str, price: str = "10.00", variant: str = "") -> Product:
+    return Product(product_id=product_id, name=f"Product {product_id}", price=price, variant=variant)

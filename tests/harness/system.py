@@ -1,0 +1,174 @@
+"""The whole product as its user runs it: `python -m adapter run`, on free ports, with a folder of its own.
+
+Tests post to it and look at the sandbox's outbox. Only processes that it started are ever signalled.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from adapter import demo
+from tests.harness.ports import free_ports
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTS = ("PORT", "SANDBOX_PORT", "METRICS_PORT", "WORKER_METRICS_PORT", "TIMERS_METRICS_PORT")
+SECRET = "system-test-secret"
+TOKEN = "system-test-token"
+
+
+class Response(NamedTuple):
+    status: int
+    json: Any
+
+
+class System:
+    """A context manager: `with System({"FRESHGATE_ORDER_GRACE": "2s"}) as system: system.post({...})`.
+
+    environ  further settings
+    var      the folder of an earlier System, to continue where that one stopped; else a temporary one
+    """
+
+    def __init__(self, environ: Mapping[str, str] | None = None, var: Path | None = None) -> None:
+        self._temporary = None if var else tempfile.TemporaryDirectory(prefix="freshgate-system-")
+        self.var = var or Path(self._temporary.name if self._temporary else "")
+        self.ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("FRESHGATE_")}
+        self.environ = {
+            **inherited,
+            **{f"FRESHGATE_{name}": str(port) for name, port in self.ports.items()},
+            "FRESHGATE_VAR": str(self.var),
+            "FRESHGATE_SOURCES__SEGMENT__SECRETS": SECRET,
+            "FRESHGATE_SOURCES__SEGMENT__TOKENS": TOKEN,
+            **(environ or {}),
+        }
+        self.launcher: subprocess.Popen[bytes] | None = None
+        self._console = self.var / "console.txt"
+
+    def __enter__(self) -> System:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        if self._temporary:
+            self._temporary.cleanup()
+
+    def start(self) -> None:
+        """Returns when everything is ready; AssertionError with the console's text when it does not get so far."""
+        self.var.mkdir(parents=True, exist_ok=True)
+        with self._console.open("wb") as console:
+            self.launcher = subprocess.Popen(
+                [sys.executable, "-m", "adapter", "run"],
+                cwd=ROOT,
+                env=self.environ,
+                stdin=subprocess.DEVNULL,
+                stdout=console,
+                stderr=console,
+                start_new_session=True,
+            )
+        launcher = self.launcher
+        up = "Freshgate is up"
+        try:
+            self.wait_for(lambda: up in self.console() or launcher.poll() is not None, timeout=60)
+            assert up in self.console(), f"did not start:\n{self.console()}"
+        except AssertionError:
+            self.stop()
+            raise
+
+    def stop(self) -> int:
+        """SIGTERM to the launcher; returns its exit code."""
+        if self.launcher is None:
+            return 0
+        if self.launcher.poll() is None:
+            self.launcher.send_signal(signal.SIGTERM)
+        try:
+            return self.launcher.wait(60)
+        except subprocess.TimeoutExpired:
+            self.launcher.kill()
+            self.launcher.wait()
+            raise
+
+    def console(self) -> str:
+        return self._console.read_text(encoding="utf-8", errors="replace")
+
+    def post(self, event: Any, source: str = "segment") -> Response:
+        """Signed as Segment signs: the only event, or the first of a batch, which also carries the token."""
+        first = event[0] if isinstance(event, list) else event
+        headers = {
+            "content-type": "application/json",
+            "x-signature": demo.sign(SECRET, json.dumps(first, separators=(",", ":")).encode()),
+        }
+        if isinstance(event, list):
+            headers["x-freshgate-token"] = TOKEN
+        body = json.dumps(event, separators=(",", ":")).encode()
+        return self.request("PORT", "POST", f"/webhooks/{source}", body, headers)
+
+    def outbox(self) -> list[dict[str, Any]]:
+        """What the sandbox accepted, newest last."""
+        response = self.request("SANDBOX_PORT", "GET", "/messages")
+        assert response.status == http.client.OK, response
+        messages: list[dict[str, Any]] = response.json
+        return messages
+
+    def faults(self, **fault: Any) -> Response:
+        """What the sandbox shall do wrong, in the words of its POST /faults."""
+        body = json.dumps(fault).encode()
+        return self.request("SANDBOX_PORT", "POST", "/faults", body, {"content-type": "application/json"})
+
+    def request(
+        self, port: str, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """To one of our ports, by the name of its variable without FRESHGATE_."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=20)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            response = connection.getresponse()
+            text = response.read()
+        finally:
+            connection.close()
+        try:
+            return Response(response.status, json.loads(text))
+        except ValueError:
+            return Response(response.status, text.decode(errors="replace"))
+
+    def wait_for(self, predicate: Callable[[], Any], timeout: float = 30.0) -> Any:
+        """The predicate's first true answer; AssertionError when there is none within `timeout` seconds."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            answer = predicate()
+            if answer:
+                return answer
+            time.sleep(0.05)
+        raise AssertionError(f"nothing within {timeout} s; the console says:\n{self.console()}")
+
+    def pid(self, name: str) -> int:
+        """Of receiver, worker, timers, sandbox or redis."""
+        return int((self.var / "pids" / name).read_text(encoding="ascii"))
+
+    def pids(self) -> dict[str, int]:
+        return {file.name: self.pid(file.name) for file in (self.var / "pids").iterdir() if file.name[0] != "."}
+
+    def kill(self, name: str) -> int:
+        """SIGKILL; returns the pid that it had."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def why(self, who: str) -> str:
+        """What `python -m adapter why` prints."""
+        command = [sys.executable, "-m", "adapter", "why", who]
+        done = subprocess.run(
+            command, cwd=ROOT, env=self.environ, capture_output=True, text=True, check=False, timeout=30
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout

@@ -1,0 +1,64 @@
+"""adapter/logs.py: one line of JSON each, wherever it came from, and nothing in it that a log must not hold."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from adapter import logs
+
+
+@pytest.fixture
+def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
+    """What the process wrote; the logging of the test run is put back afterwards."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    levels = {name: logging.getLogger(name).level for name in logs.QUIET}
+    text = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", text)
+    logs.configure("info", json=True)
+    yield text
+    structlog.reset_defaults()
+    root.handlers, root.level = handlers, level
+    for name, before in levels.items():
+        logging.getLogger(name).setLevel(before)
+
+
+def only_line(stderr: io.StringIO) -> dict[str, Any]:
+    (line,) = stderr.getvalue().splitlines()
+    fields: dict[str, Any] = json.loads(line)
+    return fields
+
+
+def test_a_line_has_its_time_level_event_and_logger(stderr: io.StringIO) -> None:
+    logs.get("shop").info("recorded", count=2)
+    fields = only_line(stderr)
+    assert fields.pop("ts").endswith("Z")
+    assert fields == {"level": "info", "event": "recorded", "logger": "shop", "count": 2}
+
+
+def test_the_standard_librarys_loggers_take_the_same_form(stderr: io.StringIO) -> None:
+    logging.getLogger("gunicorn.error").warning("worker %s is gone", 7)
+    fields = only_line(stderr)
+    assert (fields["event"], fields["logger"], fields["level"]) == ("worker 7 is gone", "gunicorn.error", "warning")
+
+
+@pytest.mark.parametrize("name", ["authorization", "secrets", "token", "email", "body", "to", "api_key", "Email"])
+def test_what_no_log_may_hold_is_blanked_at_any_depth(stderr: io.StringIO, name: str) -> None:
+    logs.get("shop").info("sent", **{name: "hush"}, request={"inner": [{name: "hush"}]})
+    fields = only_line(stderr)
+    assert fields[name] == "[redacted]"
+    assert fields["request"] == {"inner": [{name: "[redacted]"}]}
+
+
+@pytest.mark.parametrize("name", logs.QUIET)
+def test_talkative_libraries_are_heard_from_warning_on(stderr: io.StringIO, name: str) -> None:
+    logging.getLogger(name).info("POST with a body")
+    assert stderr.getvalue() == ""

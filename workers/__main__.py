@@ -1,0 +1,40 @@
+"""`python -m workers`: the worker, the timers, the sandbox ESP, and the operator's desk."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from adapter import logs
+from adapter.errors import FreshgateError
+from adapter.settings import load
+from workers import desk, main, sandbox
+
+
+def run(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("deliver", help="work on the sends: gate, claim, call the ESP, settle")
+    commands.add_parser("timers", help="turn due timers into jobs")
+    commands.add_parser("sandbox", help="a local stand-in for the ESPs, with an outbox page")
+    desk.add_commands(commands)
+    chosen = parser.parse_args(argv)
+    try:
+        settings = load(os.environ)
+        logs.configure(settings.log_level, json=not sys.stderr.isatty())
+        if chosen.command == "deliver":
+            return main.deliver(settings)
+        if chosen.command == "timers":
+            return main.timers(settings)
+        if chosen.command == "sandbox":
+            sandbox.serve("127.0.0.1", settings.sandbox_port)
+            return 0
+        return desk.run(settings, chosen)
+    except FreshgateError as error:
+        print(f"workers: {error}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(run())

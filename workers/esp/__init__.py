@@ -1,0 +1,10 @@
+"""Every kind of ESP, in one table that you can see: a new one is one file and one line.
+
+`base.py` says what each offers; `main.py` builds one for each `[esps.NAME]` of the settings.
+"""
+
+from __future__ import annotations
+
+from workers.esp.sendgrid import Sendgrid
+
+ESPS = {"sendgrid": Sendgrid}

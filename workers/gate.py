@@ -1,0 +1,185 @@
+"""The decision right before each send: a pure function of what was read and of the time, with a reason for each answer.
+
+`jobs.py` reads the records and carries the decision out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+from adapter.declare import Trigger
+from adapter.state import keys
+from adapter.state.stamps import millis
+from adapter.state.view import OVER, WENT_OUT, AddressView, Claim, Mark, OrderView, PersonView
+
+# Settling may defer a mail, but an endless stream of arrivals may not postpone it for ever.
+MOST_SETTLES = 10
+SUPPRESSES: Mapping[str, tuple[str, ...]] = {
+    "marketing": ("unsubscribed", "bounced", "spam"),
+    "transactional": ("bounced", "spam"),
+}
+
+
+class Records(msgspec.Struct):
+    """Everything that one decision reads. `address` is None until the person's address is known and looked up."""
+
+    person: PersonView
+    order: OrderView | None = None
+    address: AddressView | None = None
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do with a send.
+
+    do        send; withhold (for good); retime (to `due`); park (until an address comes, at most to `due`);
+              orphan (a worker died between claim and settle: `claim` is what it left)
+    outcome   for withhold: one of the closed set; reason says which rule
+    compared  the stamps (ms) that the decision looked at
+    """
+
+    do: Literal["send", "withhold", "retime", "park", "orphan"]
+    outcome: str = ""
+    reason: str = ""
+    due: int = 0
+    version: str = ""
+    occurred_at: int = 0
+    attempts: int = 0
+    to: str = ""
+    claim: Claim | None = None
+    compared: Mapping[str, int] = {}
+
+
+def decide(trigger: Trigger, member: str, records: Records, now: int, own_token: str = "") -> Decision:
+    """First rule that applies: duplicate, suppressed, withdrawn (superseded, cancelled), stale, capped, no_address."""
+    person, order = records.person, records.order
+    subject = order if trigger.subject == "order" else person
+    about = subject.register(f"m:{trigger.about}") if subject else None
+    if not trigger.enabled:
+        return Decision(do="withhold", outcome="cancelled", reason="disabled")
+    if about is None or person.deleted_at >= about.at:
+        erased = person.deleted_at > 0
+        return Decision(
+            do="withhold",
+            outcome="suppressed" if erased else "cancelled",
+            reason="deleted" if erased else "nothing_known",
+        )
+    due = due_at(trigger, member, person, about)
+    if now < due:
+        return Decision(do="retime", reason="moved", due=due, occurred_at=about.at)
+    version = _version(trigger, person)
+    base = Decision(
+        do="send",
+        version=version,
+        occurred_at=about.at,
+        due=due,
+        to=address_of(trigger, records) or "",
+        compared={trigger.about: about.at},
+    )
+    claims = [claim for claim in (subject.claims(trigger.name) if subject else []) if claim.token != own_token]
+    return (
+        _already(trigger, claims, base, now)
+        or _suppressed(trigger, records, base)
+        or _withdrawn(trigger, records, base)
+        or _too_old(trigger, member, records, claims, base, now)
+        or _capped(trigger, claims, base, now)
+        or _parked(trigger, base)
+        or msgspec.structs.replace(base, attempts=_attempts(claims, base))
+    )
+
+
+def due_at(trigger: Trigger, member: str, person: PersonView, about: Mark) -> int:
+    """When the mail may leave (ms): after the quiet it waits for, and once a burst of arrivals has settled."""
+    if trigger.wait == 0:
+        return min(about.at, person.received_at)
+    # A clock that runs ahead never delays a mail beyond its arrival + delay.
+    newest = max(min(about.at, person.received_at), person.floor(member))
+    due = newest + trigger.wait
+    first = person.first_due(member) or due
+    return max(due, min(person.received_at + trigger.settle_ms, first + MOST_SETTLES * trigger.settle_ms))
+
+
+def address_of(trigger: Trigger, records: Records) -> str | None:
+    """The order's own address for its mails, else the person's."""
+    if trigger.subject == "order" and records.order is not None:
+        own = records.person.order_email(records.order.id)
+        if own:
+            return own
+    return records.person.email
+
+
+def _version(trigger: Trigger, person: PersonView) -> str:
+    if trigger.version is None:
+        return ""
+    mark = person.mark(trigger.version)
+    return mark.stamp if mark else ""
+
+
+def _already(trigger: Trigger, claims: list[Claim], base: Decision, now: int) -> Decision | None:
+    for claim in claims:
+        if claim.state == "claimed":
+            if claim.until > now:
+                return msgspec.structs.replace(base, do="retime", reason="claimed_elsewhere", due=claim.until)
+            return msgspec.structs.replace(base, do="orphan", claim=claim, attempts=claim.attempts)
+        if claim.state in OVER and claim.version >= base.version:
+            compared = dict(base.compared) | ({"sent_version": millis(claim.version)} if claim.version else {})
+            return _withhold(base, "duplicate", f"already_{claim.state}", compared | {"sent_at": claim.at})
+    return None
+
+
+def _suppressed(trigger: Trigger, records: Records, base: Decision) -> Decision | None:
+    for kind in SUPPRESSES[trigger.kind]:
+        told = records.person.suppression(kind) or (records.address.suppression(kind) if records.address else None)
+        if told:
+            return _withhold(base, "suppressed", kind, dict(base.compared) | {kind: told.at})
+    return None
+
+
+def _withdrawn(trigger: Trigger, records: Records, base: Decision) -> Decision | None:
+    told = trigger.withdrawn(records.person, records.order)
+    return _withhold(base, told.outcome, told.reason, dict(base.compared) | dict(told.compared)) if told else None
+
+
+def _too_old(
+    trigger: Trigger, member: str, records: Records, claims: list[Claim], base: Decision, now: int
+) -> Decision | None:
+    # A replay of a dead send raises this one limit, for itself.
+    allowed = max([trigger.max_age, *(claim.until for claim in claims if claim.state == "replay")])
+    if now <= base.occurred_at + allowed:
+        return None
+    _, _, entity_id = keys.parse_member(member)
+    if not base.to and records.person.parked(keys.shard(entity_id), member):
+        return _withhold(base, "no_address", "none_arrived", base.compared)
+    return _withhold(base, "stale", "older_than_max_age", dict(base.compared) | {"max_age": allowed})
+
+
+def _capped(trigger: Trigger, claims: list[Claim], base: Decision, now: int) -> Decision | None:
+    if trigger.cap is None:
+        return None
+    most, window = trigger.cap
+    recent = [claim.at for claim in claims if claim.state in WENT_OUT and claim.at > now - window]
+    if len(recent) < most:
+        return None
+    return _withhold(base, "capped", f"{most}_in_{window // 1000}s", dict(base.compared) | {"sent_at": max(recent)})
+
+
+def _parked(trigger: Trigger, base: Decision) -> Decision | None:
+    if base.to:
+        return None
+    return msgspec.structs.replace(base, do="park", reason="no_address_yet", due=base.occurred_at + trigger.max_age + 1)
+
+
+def _attempts(claims: list[Claim], base: Decision) -> int:
+    return max((claim.attempts for claim in claims if claim.version == base.version), default=0)
+
+
+def _withhold(base: Decision, outcome: str, reason: str, compared: Mapping[str, int]) -> Decision:
+    return msgspec.structs.replace(base, do="withhold", outcome=outcome, reason=reason, compared=compared)
+
+
+def owner_key(member: str) -> str:
+    """The entity that a send's claim and timer belong to."""
+    _, kind, entity_id = keys.parse_member(member)
+    return keys.entity(kind, entity_id)

@@ -1,0 +1,269 @@
+"""One job: for each send gate, claim, call the ESP, settle. The job names timers; the truth stands in Redis.
+
+A job that RQ lost or repeats does no harm: the timer is the record, and the claim lets one of them through.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from secrets import token_hex
+from typing import Any
+
+import msgspec
+import redis
+
+from adapter import logs, metrics
+from adapter.declare import Trigger
+from adapter.errors import EspError
+from adapter.state import keys
+from adapter.state.view import Claim
+from workers.backoff import next_try
+from workers.esp.base import Esp, Message
+from workers.gate import Decision, Records, decide
+from workers.ledger import Ledger
+from workers.lookup import Lookup
+
+log = logs.get(__name__)
+
+BUDGET_S = 15.0
+MOST_ROUNDS = 5
+MOST_CRASHES = 3
+MOST_GATE_TO_CALL_S = 0.1
+HELD_FOR_MS = 30_000
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """One send as jobs carry it: the timer's member, the due (ms) that was claimed, and whether it came back."""
+
+    member: str
+    due: int
+    returned: int = 0
+
+
+class Job(msgspec.Struct, frozen=True):
+    """The wire form of a job. Ids only: no address, no payload."""
+
+    sends: tuple[Item, ...]
+    created: int
+    v: int = 1
+
+
+class Courier:
+    """Carries out the jobs of one ESP account. One a worker process."""
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        triggers: Mapping[str, Trigger],
+        esp: Esp,
+        lookup: Lookup,
+        deadline_ms: int,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
+        self._client = client
+        self._triggers = triggers
+        self._esp = esp
+        self._lookup = lookup
+        self._deadline_ms = deadline_ms
+        self._now = clock or now_ms
+        self._ledger = Ledger(client, esp.name, self._now)
+
+    def deliver(self, job: Job) -> None:
+        """Every send of the job is brought to a state; what the budget has no room for goes back to the timers."""
+        started = time.monotonic()
+        metrics.QUEUE_WAIT.observe(max(0, self._now() - job.created) / 1000)
+        known = [item for item in job.sends if self._is_known(item)]
+        held = self._held()
+        sends = [(self._triggers[keys.parse_member(item.member)[0]], item) for item in known]
+        records = self._lookup.records([(trigger, item.member) for trigger, item in sends])
+        for trigger, item in sends:
+            if time.monotonic() - started > BUDGET_S:
+                self._ledger.retime(item, self._now())
+            elif trigger.name in held or "*" in held:
+                self._ledger.retime(item, self._now() + HELD_FOR_MS)
+                metrics.RETIMED.labels(trigger.name, "held").inc()
+            else:
+                self._one(trigger, item, records[item.member])
+        self._ledger.flush()
+
+    def _is_known(self, item: Item) -> bool:
+        name = keys.parse_member(item.member)[0]
+        if name in self._triggers:
+            return True
+        # A trigger that was renamed or removed while its timers waited.
+        log.error("no_such_trigger", trigger=name)
+        self._ledger.retime(item, None)
+        return False
+
+    def _held(self) -> set[str]:
+        found: Any = self._client.smembers(keys.HOLD)
+        return {bytes(name).decode() for name in found}
+
+    def _one(self, trigger: Trigger, item: Item, records: Records) -> None:
+        begun = time.perf_counter()
+        try:
+            if item.returned and self._has_crashed_often(item):
+                self._ledger.withhold(
+                    trigger, item, records.person.id, Decision(do="withhold", outcome="dead", reason="poison")
+                )
+                return
+            self._gate(trigger, item, records)
+        except (redis.RedisError, EspError):
+            raise
+        except Exception as error:  # One send's fault must not take its neighbours along: it comes back by itself.
+            log.exception("send_failed", trigger=trigger.name, error=type(error).__name__)
+            metrics.RETIMED.labels(trigger.name, "internal").inc()
+            self._ledger.retime(item, self._now() + 30_000)
+        finally:
+            metrics.GATE.labels(trigger.name).observe(time.perf_counter() - begun)
+
+    def _has_crashed_often(self, item: Item) -> bool:
+        entity_id = keys.parse_member(item.member)[2]
+        begun: Any = self._client.hincrby(f"{keys.PREFIX}{keys.shard(entity_id)}:begun", item.member, 1)
+        return int(begun) >= MOST_CRASHES
+
+    def _gate(self, trigger: Trigger, item: Item, records: Records) -> None:
+        if trigger.subject == "person" and keys.parse_member(item.member)[2] != records.person.id:
+            self._ledger.hand_over(item, records.person.id)
+            metrics.RETIMED.labels(trigger.name, "merged").inc()
+            return
+        token, claim = "", None
+        for _ in range(MOST_ROUNDS):
+            decision = decide(trigger, item.member, records, self._now(), token)
+            if decision.do == "orphan" and decision.claim:
+                if self._bury(trigger, item, records, decision, decision.claim):
+                    return
+                decision = decide(trigger, item.member, records, self._now(), decision.claim.token)
+            if decision.do != "send":
+                if claim:
+                    self._ledger.release(item, claim)
+                self._put_off_or_end(trigger, item, records, decision)
+                return
+            if claim is None:
+                token = token_hex(6)
+                attempt = Claim(
+                    self._send_id(trigger, item, records, decision),
+                    "claimed",
+                    token,
+                    self._now() + self._deadline_ms + 5000,
+                    self._now(),
+                    decision.attempts,
+                    decision.version,
+                )
+                if self._ledger.claim(trigger, item, records, attempt):
+                    claim = attempt
+            seen = time.monotonic()
+            if claim and self._ledger.is_current(records) and time.monotonic() - seen < MOST_GATE_TO_CALL_S:
+                self._call(trigger, item, records, decision, claim, seen)
+                return
+            records = self._lookup.records([(trigger, item.member)])[item.member]
+        if claim:
+            self._ledger.release(item, claim)
+        self._ledger.retime(item, self._now() + 1000)
+        metrics.RETIMED.labels(trigger.name, "contended").inc()
+
+    def _send_id(self, trigger: Trigger, item: Item, records: Records, decision: Decision) -> str:
+        subject = records.person.id if trigger.subject == "person" else keys.parse_member(item.member)[2]
+        return keys.send_id(trigger.name, subject, decision.version)
+
+    def _bury(self, trigger: Trigger, item: Item, records: Records, decision: Decision, orphan: Claim) -> bool:
+        """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""
+        if trigger.unknown == "resend":
+            if orphan.attempts + 1 < MOST_CRASHES:
+                return False
+            self._ledger.settle(trigger, item, records, decision, orphan, "dead", "poison")
+            return True
+        self._ledger.settle(trigger, item, records, decision, orphan, "unknown", "worker_died")
+        return True
+
+    def _put_off_or_end(self, trigger: Trigger, item: Item, records: Records, decision: Decision) -> None:
+        if decision.do == "withhold":
+            self._ledger.withhold(trigger, item, records.person.id, decision)
+        elif decision.do == "retime":
+            self._ledger.put_off(trigger, item, records.person.id, decision)
+        elif not self._ledger.park(trigger, item, records, decision):
+            # The person moved on while we looked; the next look decides.
+            self._ledger.retime(item, self._now())
+
+    def _call(
+        self, trigger: Trigger, item: Item, records: Records, decision: Decision, claim: Claim, seen: float
+    ) -> None:
+        message = Message(
+            send_id=claim.send_id,
+            trigger=trigger.name,
+            to=decision.to,
+            template_id=trigger.template_id,
+            data=trigger.compose(records.person, records.order),
+            asm_group_id=trigger.asm_group_id,
+        )
+        metrics.GATE_TO_CALL.observe(time.monotonic() - seen)
+        begun = time.perf_counter()
+        try:
+            result = self._esp.send(message)
+        except EspError as error:
+            self._observe_call(begun, "error")
+            self._refused(trigger, item, records, decision, claim, error)
+            return
+        self._observe_call(begun, "accepted")
+        accepted = self._now()
+        labels = (trigger.name, self._esp.name)
+        began = max(records.person.received_at, decision.due)
+        metrics.RECEIVED_TO_ACCEPTED.labels(*labels).observe(max(0, accepted - began) / 1000)
+        metrics.OCCURRED_TO_ACCEPTED.labels(*labels).observe(
+            max(0, accepted - decision.occurred_at - trigger.wait) / 1000
+        )
+        self._ledger.settle(trigger, item, records, decision, claim, "sent", result.provider_id, status=result.status)
+
+    def _refused(
+        self, trigger: Trigger, item: Item, records: Records, decision: Decision, claim: Claim, error: EspError
+    ) -> None:
+        kind = (
+            "ambiguous"
+            if error.ambiguous
+            else "permanent"
+            if error.permanent
+            else "blocked"
+            if error.blocked
+            else "retry"
+        )
+        metrics.ESP_ERRORS.labels(self._esp.name, kind).inc()
+        log.warning(
+            "esp_refused", esp=self._esp.name, trigger=trigger.name, send=claim.send_id, kind=kind, said=str(error)
+        )
+        settle = self._ledger.settle
+        if error.permanent:
+            settle(trigger, item, records, decision, claim, "rejected", str(error), status=error.status)
+            return
+        if error.ambiguous and trigger.unknown == "hold":
+            settle(trigger, item, records, decision, claim, "unknown", str(error), status=error.status)
+            return
+        due = next_try(self._now(), claim.attempts, error.retry_after_s)
+        if due > decision.occurred_at + trigger.max_age:
+            settle(trigger, item, records, decision, claim, "dead", str(error), status=error.status)
+            return
+        settle(trigger, item, records, decision, claim, "retry", str(error), status=error.status, due=due)
+
+    def _observe_call(self, begun: float, result: str) -> None:
+        metrics.ESP_CALL.labels(self._esp.name, result).observe(time.perf_counter() - begun)
+
+
+def now_ms() -> int:
+    """The wall clock, in integer milliseconds."""
+    return time.time_ns() // 1_000_000
+
+
+# RQ can only call a function by its name, so the composition root leaves the courier here.
+_installed: list[Courier] = []
+
+
+def install(courier: Courier) -> None:
+    """From now on `deliver` uses this courier."""
+    _installed[:] = [courier]
+
+
+def deliver(job: Any) -> None:
+    """What RQ calls. The argument is JSON of a `Job`."""
+    if not _installed:
+        raise RuntimeError("no courier installed: start the worker with `python -m workers deliver`")
+    _installed[0].deliver(msgspec.convert(job, Job))

@@ -1,0 +1,207 @@
+"""What became of each send: claims, settlements, puttings-off, and the line on the person's trail for each.
+
+Writes gather and leave together with the next claim, so that a burst costs one trip to Redis a send.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import redis
+
+from adapter import metrics
+from adapter.declare import Trigger
+from adapter.state import keys
+from adapter.state.store import fcall
+from adapter.state.view import Claim
+from adapter.state.writes import PERSON_TTL
+from workers.gate import Decision, Records, owner_key
+
+if TYPE_CHECKING:
+    from workers.jobs import Item
+
+TRAIL_ENTRIES = 100
+_encode = msgspec.json.Encoder().encode
+
+
+class Ledger:
+    """One worker's view of claims. Not thread-safe."""
+
+    def __init__(self, client: redis.Redis, esp: str, clock: Callable[[], int]) -> None:
+        self._client = client
+        self._esp = esp
+        self._now = clock
+        self._pipe = client.pipeline(transaction=False)
+        self._fresh: tuple[list[str], list[str]] | None = None
+        # Settlements on their way: where in the pipe, and their arguments, should the person have moved by then.
+        self._settling: list[tuple[int, list[Any]]] = []
+
+    def claim(self, trigger: Trigger, item: Item, records: Records, claim: Claim) -> bool:
+        """Write the claim if the records are still what was read, and look at the others again, in one trip."""
+        owner = records.order if trigger.subject == "order" and records.order else records.person
+        key = keys.entity("o" if owner is records.order else "p", owner.id)
+        gathered = len(self._pipe.command_stack)
+        fcall(self._pipe, "fg1_claim", [key], owner.revision, _field(trigger.name, claim), claim.text())
+        for name in _keys(records):
+            self._pipe.hget(name, "rev")
+        replies = self._execute()[gathered:]
+        said = _text(replies[0])
+        if said == "0" or said.startswith("moved"):
+            return False
+        owner.revision = said
+        self._fresh = (_keys(records), [_text(reply or b"0") for reply in replies[1:]])
+        return True
+
+    def is_current(self, records: Records) -> bool:
+        """Whether every record that the decision read still stands at that revision, as seen after the claim."""
+        names = _keys(records)
+        if self._fresh is None or self._fresh[0] != names:
+            gathered = len(self._pipe.command_stack)
+            for name in names:
+                self._pipe.hget(name, "rev")
+            self._fresh = (names, [_text(reply or b"0") for reply in self._execute()[gathered:]])
+        seen, self._fresh = self._fresh[1], None
+        return seen == [view.revision for view in _views(records)]
+
+    def settle(
+        self,
+        trigger: Trigger,
+        item: Item,
+        records: Records,
+        decision: Decision,
+        claim: Claim,
+        state: str,
+        said: str,
+        *,
+        status: int | None = None,
+        due: int | None = None,
+    ) -> None:
+        """The claim's end, or its next try at `due` (ms). Token-guarded: whoever was overtaken changes nothing."""
+        now = self._now()
+        attempts = claim.attempts + (state in {"retry", "dead"})
+        ended = msgspec.structs.replace(
+            claim, state=state, at=claim.at if state == "unknown" else now, attempts=attempts
+        )
+        owner = self._owner(trigger, item, records)
+        field = _field(trigger.name, claim)
+        next_due = "" if due is None else due
+        arguments = [field, claim.token, ended.text(), item.member, item.due, next_due]
+        self._settling.append((len(self._pipe.command_stack), arguments))
+        fcall(self._pipe, "fg1_settle", [owner], *arguments)
+        self._index(owner, field, item.member, state, now)
+        entry: dict[str, Any] = {"send": claim.send_id, "esp": self._esp, "said": said, "compared": decision.compared}
+        if status is not None:
+            entry["status"] = status
+        if due is not None:
+            entry |= {"due": due, "attempts": attempts}
+        self._note(records.person.id, trigger.name, state, entry, now)
+        if state in metrics.OUTCOMES:
+            metrics.SENDS.labels(trigger.name, self._esp, state).inc()
+        else:
+            metrics.RETIMED.labels(trigger.name, state).inc()
+
+    def release(self, item: Item, claim: Claim) -> None:
+        """Give a claim back: the decision turned to no on what was read after it. The timer stays as it is."""
+        trigger = keys.parse_member(item.member)[0]
+        fcall(self._pipe, "fg1_settle", [owner_key(item.member)], _field(trigger, claim), claim.token, "", "", "", "")
+
+    def withhold(self, trigger: Trigger, item: Item, person: str, decision: Decision) -> None:
+        """The send is over without a call; the reason goes to the trail and to the metrics."""
+        self.retime(item, None)
+        entry = {"reason": decision.reason, "compared": decision.compared}
+        self._note(person, trigger.name, decision.outcome, entry, self._now())
+        metrics.SENDS.labels(trigger.name, self._esp, decision.outcome).inc()
+        metrics.GATED.labels(trigger.name, decision.outcome, decision.reason).inc()
+
+    def put_off(self, trigger: Trigger, item: Item, person: str, decision: Decision) -> None:
+        """Fired too early, or somebody else holds the claim: no outcome, a line on the trail."""
+        self.retime(item, decision.due)
+        entry = {"reason": decision.reason, "due": decision.due}
+        self._note(person, trigger.name, "moved", entry, self._now())
+        metrics.RETIMED.labels(trigger.name, decision.reason).inc()
+
+    def park(self, trigger: Trigger, item: Item, records: Records, decision: Decision) -> bool:
+        """No address yet: it hangs on the person until one comes, or until it is too old."""
+        person = records.person
+        entity_id = keys.parse_member(item.member)[2]
+        gathered = len(self._pipe.command_stack)
+        field = f"k:{keys.shard(entity_id)}:{item.member}"
+        waits = f"{trigger.wait} {trigger.settle_ms if trigger.wait else 0}"
+        fcall(self._pipe, "fg1_park", [keys.person(person.id)], person.revision, field, waits)
+        if _text(self._execute()[gathered]) != "1":
+            return False
+        self.retime(item, decision.due)
+        self._note(person.id, trigger.name, "parked", {"reason": decision.reason, "due": decision.due}, self._now())
+        metrics.RETIMED.labels(trigger.name, "parked").inc()
+        return True
+
+    def retime(self, item: Item, due: int | None) -> None:
+        """The timer fires again at `due` (ms), or never if None. A due that an event set meanwhile stays."""
+        fcall(self._pipe, "fg1_retime", [owner_key(item.member)], item.member, item.due, "" if due is None else due)
+
+    def flush(self) -> None:
+        """Send what was gathered. Raises RedisError: then the timers bring it back."""
+        if self._pipe.command_stack:
+            self._execute()
+
+    def hand_over(self, item: Item, person: str) -> None:
+        """The timer names a person who is somebody else by now: it goes on under the new name."""
+        trigger = keys.parse_member(item.member)[0]
+        member = keys.member(trigger, "p", person)
+        self._pipe.zadd(keys.timers(keys.shard(person)), {member: item.due}, nx=True)
+        self.retime(item, None)
+
+    def _execute(self) -> list[Any]:
+        settling, self._settling = self._settling, []
+        replies: list[Any] = self._pipe.execute()
+        for position, arguments in settling:
+            said = _text(replies[position])
+            while said.startswith("moved "):
+                # The person was merged while the ESP was called: the claim went along, and so does its end.
+                said = _text(fcall(self._client, "fg1_settle", [keys.person(said[6:])], *arguments))
+                fcall(self._client, "fg1_retime", [owner_key(arguments[3])], arguments[3], arguments[4], "")
+        return replies
+
+    def _owner(self, trigger: Trigger, item: Item, records: Records) -> str:
+        if trigger.subject == "order":
+            return owner_key(item.member)
+        return keys.person(records.person.id)
+
+    def _index(self, owner: str, field: str, member: str, state: str, now: int) -> None:
+        """Unknown and dead sends can be listed without walking over all persons."""
+        shard = owner[len(keys.PREFIX) : owner.index("}") + 1]
+        entry = f"{owner} {member} {field}"
+        for listed in ("unknown", "dead"):
+            if state == listed:
+                self._pipe.zadd(f"{keys.PREFIX}{shard}:{listed}", {entry: now})
+
+    def _note(self, person: str, trigger: str, state: str, entry: dict[str, Any], now: int) -> None:
+        if not person:
+            return
+        name = f"{keys.person(person)}:dec"
+        self._pipe.lpush(name, _encode({"t": now, "trigger": trigger, "state": state, **entry}))
+        self._pipe.ltrim(name, 0, TRAIL_ENTRIES - 1)
+        self._pipe.pexpire(name, PERSON_TTL)
+
+
+def _field(trigger: str, claim: Claim) -> str:
+    return f"c:{trigger}:{claim.send_id}"
+
+
+def _views(records: Records) -> list[Any]:
+    return [view for view in (records.person, records.order, records.address) if view is not None]
+
+
+def _keys(records: Records) -> list[str]:
+    names = [keys.person(records.person.id)]
+    if records.order is not None:
+        names.append(keys.entity("o", records.order.id))
+    if records.address is not None:
+        names.append(keys.entity("a", records.address.id))
+    return names
+
+
+def _text(reply: Any) -> str:
+    return reply.decode() if isinstance(reply, bytes) else str(reply)

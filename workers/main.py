@@ -1,0 +1,106 @@
+"""The composition root of process 2: settings become connections, an ESP, a worker, a timers process.
+
+`python -m workers deliver` and `python -m workers timers` call it.
+"""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType
+from typing import Any
+
+from prometheus_client import start_http_server
+from rq import Queue, SimpleWorker
+from rq.job import Job as RqJob
+from rq.serializers import JSONSerializer
+
+from adapter import logs, metrics
+from adapter.catalogs import triggers_of
+from adapter.enqueue import DELIVER, queue_name
+from adapter.errors import SettingsError
+from adapter.settings import EspSettings, Settings
+from adapter.state.store import connect, load
+from workers.esp import ESPS
+from workers.jobs import Courier, install
+from workers.lookup import Lookup
+from workers.timers import Timers
+
+log = logs.get(__name__)
+MAX_JOBS = 100_000
+WORKER_TTL_S = 30
+
+
+class DeliverWorker(SimpleWorker):
+    """Runs in process, since a fork costs more than a mail; and runs nothing but deliveries, whatever Redis says."""
+
+    def perform_job(self, job: RqJob, *args: Any, **kwargs: Any) -> bool:
+        if job.func_name != DELIVER:
+            log.error("foreign_job", job=job.id)
+            job.delete()
+            return False
+        return bool(super().perform_job(job, *args, **kwargs))
+
+
+def deliver(settings: Settings) -> int:
+    """Work on the one queue of the first ESP until told to stop."""
+    name, esp_settings = first_esp(settings)
+    triggers = triggers_of(settings)
+    client = connect(settings.redis_url, timeout_s=5.0)
+    load(client)
+    esp = ESPS[esp_settings.kind](name, esp_settings)
+    courier = Courier(
+        client,
+        {trigger.name: trigger for trigger in triggers},
+        esp,
+        Lookup(client, settings.pii_key.encode(), settings.order_grace),
+        deadline_ms=int(esp_settings.timeout_s * 1000),
+    )
+    install(courier)
+    metrics.prepare_worker([trigger.name for trigger in triggers], name)
+    _export(settings.worker_metrics_port)
+    # A blocking pop waits longer than any other answer may take.
+    popping = connect(settings.redis_url, timeout_s=None)
+    queue = Queue(queue_name(name), connection=popping, serializer=JSONSerializer)
+    worker = DeliverWorker([queue], connection=popping, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
+    log.info("worker_ready", queue=queue.name)
+    worker.work(logging_level="WARNING", max_jobs=MAX_JOBS)
+    esp.close()
+    return 0
+
+
+def timers(settings: Settings) -> int:
+    """Turn due timers into jobs until told to stop."""
+    name, _ = first_esp(settings)
+    client = connect(settings.redis_url, timeout_s=5.0)
+    load(client)
+    _export(settings.timers_metrics_port)
+    stopping: list[int] = []
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        stopping.append(signum)
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    settle = max((trigger.settle_ms for trigger in triggers_of(settings)), default=0)
+    log.info("timers_ready", queue=queue_name(name))
+    Timers(client, queue_name(name), settle).run(lambda: bool(stopping))
+    return 0
+
+
+def first_esp(settings: Settings) -> tuple[str, EspSettings]:
+    """The account that mails leave through."""
+    for name, esp in settings.esps.items():
+        if esp.kind not in ESPS:
+            raise SettingsError(f"esps.{name}.kind is {esp.kind!r}; known kinds: {', '.join(sorted(ESPS))}")
+        return name, esp
+    raise SettingsError("no ESP is set: add a table [esps.sendgrid] to the settings")
+
+
+def _export(port: int) -> None:
+    if not port:
+        return
+    try:
+        start_http_server(port, addr="127.0.0.1")
+    except OSError as error:
+        # A second worker of one host: its mails matter more than its figures.
+        log.warning("metrics_port_taken", port=port, error=str(error))

@@ -1,0 +1,338 @@
+"""The sandbox ESP: a local stand-in for SendGrid that keeps what it accepts, and misbehaves when told to.
+
+`sandbox_faults.py` holds the misbehaviour, `sandbox_page.py` draws the outbox; `python -m workers sandbox` starts it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError, best_match
+
+from adapter.errors import SettingsError
+from workers.esp.sendgrid_schema import MAIL_SEND, MAX_BODY_BYTES, MAX_CUSTOM_ARGS_BYTES
+from workers.esp.transport import is_loopback
+from workers.sandbox_faults import Fault, Faults, FaultError
+from workers.sandbox_page import PAGE_HEADERS, page
+
+Reply = tuple[int, dict[str, str], bytes]
+JSON = {"Content-Type": "application/json"}
+ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE", "/v3/mail/send": "POST"}
+VALIDATOR = Draft202012Validator(MAIL_SEND)
+
+
+class Sandbox:
+    """The server and its outbox. As a context manager it serves in a thread; port 0 picks a free one.
+
+    Raises SettingsError for a host other than loopback without a password (FRESHGATE_SANDBOX_PASSWORD in `serve`).
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, keep: int = 20000, password: str = "") -> None:
+        if not is_loopback(host) and not password:
+            raise SettingsError(f"the sandbox shows mails: on {host} it needs FRESHGATE_SANDBOX_PASSWORD; write one")
+        self.host, self.password = host, password
+        self.faults = Faults()
+        self.stopping = threading.Event()
+        # Encoded once, when accepted: what cannot be written as JSON is refused then, and not when it is read.
+        self.outbox: deque[bytes] = deque(maxlen=keep)
+        self._server = _Server((host, port), self)
+        self.port: int = self._server.server_address[1]
+        self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="sandbox", daemon=True)
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        """As `GET /messages` gives them, newest last."""
+        return [json.loads(message) for message in list(self.outbox)]
+
+    def __enter__(self) -> Sandbox:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopping.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._server.end_connections()
+
+    def accept(self, body: dict[str, Any]) -> str:
+        """Keeps one message for each recipient; the id that SendGrid would give. Raises ValueError, RecursionError."""
+        now_ms = int(time.time() * 1000)
+        encoded = [
+            json.dumps(_message(body, personalization, person["email"], now_ms), allow_nan=False).encode()
+            for personalization in body["personalizations"]
+            for person in personalization["to"]
+        ]
+        self.outbox.extend(encoded)
+        return secrets.token_urlsafe(16)
+
+
+def serve(host: str, port: int, *, keep: int = 20000) -> None:
+    """Serves until SIGTERM or SIGINT, then ends at once. Raises SettingsError when the port is taken."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        sandbox = Sandbox(host, port, keep=keep, password=os.environ.get("FRESHGATE_SANDBOX_PASSWORD", ""))
+    except OSError as error:
+        raise SettingsError(f"sandbox_port: {host}:{port} cannot be used: {error.strerror}; write another") from None
+    with sandbox:
+        stop.wait()
+
+
+def _message(body: dict[str, Any], personalization: dict[str, Any], to: str, now_ms: int) -> dict[str, Any]:
+    return {
+        "received_at_ms": now_ms,
+        "provider": "sendgrid",
+        "to": to,
+        "template_id": body.get("template_id", ""),
+        "template_data": personalization.get("dynamic_template_data", {}),
+        "custom_args": personalization.get("custom_args", {}),
+        "raw": body,
+    }
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, address: tuple[str, int], sandbox: Sandbox) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.sandbox = sandbox
+        self._open: set[socket.socket] = set()
+        super().__init__(address, _Handler)
+
+    def server_bind(self) -> None:
+        # The parent's also asks DNS for a name of its own, which may take seconds.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        for request in list(self._open):
+            self.shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is no news; the parent prints a traceback."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    timeout = 75
+    server: _Server
+
+    def handle_any(self) -> None:
+        sandbox = self.server.sandbox
+        path = urlsplit(self.path).path if self.path.startswith("/") else ""
+        fault = sandbox.faults.next() if path == "/v3/mail/send" and self._refused(path) is None else None
+        if fault and fault.kind == "drop_before_read":
+            self.close_connection = True
+            return
+        body = self._read()
+        refused = self._refused(path)
+        if body is None:
+            self.close_connection = True
+            self._answer(
+                _error(413 if self._length() > MAX_BODY_BYTES else 400, "the body is too large or has no length")
+            )
+        elif refused is not None:
+            self._answer(refused)
+        elif fault:
+            self._misbehave(fault, body)
+        else:
+            self._answer(self._route(path, body))
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any
+
+    def _route(self, path: str, body: bytes) -> Reply:
+        sandbox = self.server.sandbox
+        match (self.command, path):
+            case ("POST", "/v3/mail/send"):
+                return _mail_send(sandbox, self.headers, body)
+            case ("GET", "/"):
+                return 200, PAGE_HEADERS, page(sandbox.outbox)
+            case ("GET", "/messages"):
+                return 200, JSON, b"[" + b",".join(list(sandbox.outbox)) + b"]"
+            case ("DELETE", "/messages"):
+                sandbox.outbox.clear()
+                return 204, {}, b""
+            case ("POST", "/faults"):
+                try:
+                    sandbox.faults.add(body)
+                except FaultError as error:
+                    return _error(400, str(error))
+                return 202, JSON, sandbox.faults.listed()
+            case ("GET", "/faults"):
+                return 200, JSON, sandbox.faults.listed()
+            case ("DELETE", "/faults"):
+                sandbox.faults.clear()
+                return 204, {}, b""
+        if path in ROUTES:
+            status, headers, text = _error(405, f"{path} takes {ROUTES[path]}")
+            return status, {**headers, "Allow": ROUTES[path]}, text
+        return _error(404, f"there are {', '.join(ROUTES)}")
+
+    def _misbehave(self, fault: Fault, body: bytes) -> None:
+        sandbox = self.server.sandbox
+        reply: Reply = (0, {}, b"")
+        if fault.kind == "slow":
+            sandbox.stopping.wait(fault.wait_s)
+        if fault.accepts:
+            reply = _mail_send(sandbox, self.headers, body)
+        if fault.kind == "status":
+            status, headers, text = _error(fault.status, f"the sandbox was told to answer {fault.status}")
+            self._answer((status, {**headers, **fault.headers}, b"" if status < 300 else text))
+        elif fault.kind == "slow":
+            self._answer(reply)
+        elif fault.kind == "dribble":
+            for byte in self._head(reply):
+                self.wfile.write(bytes((byte,)))
+                if sandbox.stopping.wait(1):
+                    break
+            self.close_connection = True
+        else:
+            if fault.kind == "hang":
+                sandbox.stopping.wait(fault.wait_s)
+            self.close_connection = True
+
+    def _refused(self, path: str) -> Reply | None:
+        """Who may not ask: a page of another site, a name that was bent to this address, no password."""
+        sandbox = self.server.sandbox
+        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+            origin_of = urlsplit(origin).netloc if origin else host
+        except ValueError:
+            return _error(403, "this Host or Origin is not understood")
+        any_name = sandbox.password and sandbox.host in ("0.0.0.0", "::")  # noqa: S104
+        if not (is_loopback(name) or name == sandbox.host.lower() or any_name):
+            return _error(403, "this Host is not the sandbox's")
+        if origin is not None and origin_of != host:
+            return _error(403, "pages of another origin may not ask")
+        if sandbox.password and not self._knows_password(path, sandbox.password):
+            status, headers, text = _error(401, "the password is FRESHGATE_SANDBOX_PASSWORD's; any user name")
+            return status, {**headers, "WWW-Authenticate": 'Basic realm="sandbox"'}, text
+        return None
+
+    def _knows_password(self, path: str, password: str) -> bool:
+        scheme, _, given = self.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() == "bearer" and path == "/v3/mail/send":
+            # An ESP's client has one header only: here the password is the API key.
+            return hmac.compare_digest(given.encode("utf-8", "replace"), password.encode())
+        try:
+            _, _, known = base64.b64decode(given if scheme.lower() == "basic" else "", validate=True).partition(b":")
+        except ValueError:
+            return False
+        return hmac.compare_digest(known, password.encode())
+
+    def _length(self) -> int:
+        length = self.headers.get("Content-Length", "0").strip()
+        return int(length) if length.isascii() and length.isdigit() and len(length) < 16 else -1
+
+    def _read(self) -> bytes | None:
+        """The body; None when it is too large or of no known length."""
+        length = self._length()
+        if length < 0 or self.headers.get("Transfer-Encoding"):
+            return None
+        if length <= MAX_BODY_BYTES:
+            return self.rfile.read(length)
+        # Read and dropped, so that the client is done writing and hears the answer.
+        left = min(length, 2 * MAX_BODY_BYTES)
+        while left > 0 and (piece := self.rfile.read(min(left, 65536))):
+            left -= len(piece)
+        return None
+
+    def _answer(self, reply: Reply) -> None:
+        self.wfile.write(self._head(reply))
+
+    def _head(self, reply: Reply) -> bytes:
+        status, headers, body = reply
+        lines = [f"HTTP/1.1 {status} {self.responses.get(status, ('Status',))[0]}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        lines += ["X-Content-Type-Options: nosniff", "Cache-Control: no-store"]
+        if status != 204:
+            lines.append(f"Content-Length: {len(body)}")
+        if self.close_connection:
+            lines.append("Connection: close")
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1", "replace") + (
+            b"" if self.command == "HEAD" else body
+        )
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        # What the parent cannot read is the caller's fault, whatever number it picks.
+        self.close_connection = True
+        self.command = self.command or ""
+        self._answer(_error(code if code < 500 else 405, "this request is not understood"))
+
+    def log_message(self, format: str, *args: object) -> None:
+        """No access log: it would be the only place outside the page that shows what was sent."""
+
+
+def _mail_send(sandbox: Sandbox, headers: Mapping[str, str], body: bytes) -> Reply:
+    scheme, _, key = headers.get("Authorization", "").partition(" ")
+    if scheme.lower() not in ("bearer", "basic") or not key.strip():
+        return _error(401, "The provided authorization grant is invalid, expired, or revoked")
+    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        return _error(415, "Content-Type should be application/json.")
+    try:
+        parsed = json.loads(body, parse_constant=_no_constant)
+        wrong = best_match(VALIDATOR.iter_errors(parsed))
+        if wrong is not None:
+            return _error(400, _in_words(wrong), _field(wrong))
+        for number, personalization in enumerate(parsed["personalizations"]):
+            if len(json.dumps(personalization.get("custom_args", {})).encode()) >= MAX_CUSTOM_ARGS_BYTES:
+                field = f"personalizations.{number}.custom_args"
+                return _error(400, f"custom_args take less than {MAX_CUSTOM_ARGS_BYTES} bytes", field)
+        return 202, {"X-Message-Id": sandbox.accept(parsed)}, b""
+    except (ValueError, RecursionError):
+        return _error(400, "Bad Request: the body is not JSON")
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _field(wrong: ValidationError) -> str:
+    """The field in SendGrid's way: personalizations.0.to.0.email."""
+    parts = [str(part) for part in wrong.absolute_path]
+    if wrong.validator == "required" and isinstance(wrong.validator_value, list):
+        parts += [name for name in wrong.validator_value if name not in wrong.instance][:1]
+    elif wrong.validator == "additionalProperties" and isinstance(wrong.validator_value, bool):
+        parts += [name for name in wrong.instance if name not in wrong.schema.get("properties", {})][:1]
+    return ".".join(parts)[:200]
+
+
+def _in_words(wrong: ValidationError) -> str:
+    where = _field(wrong) or "the body"
+    return f"{where} does not fit: {wrong.validator}"
+
+
+def _error(status: int, message: str, field: str = "") -> Reply:
+    """SendGrid's shape of an error."""
+    text = json.dumps({"errors": [{"message": message, "field": field or None, "help": None}]})
+    return status, JSON, text.encode()

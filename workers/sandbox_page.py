@@ -1,0 +1,105 @@
+"""The sandbox's outbox page: what was accepted, newest first, as cards. It loads nothing from anywhere.
+
+`sandbox.py` serves it.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any
+
+from jinja2.sandbox import SandboxedEnvironment
+
+SHOWN = 100
+STYLE = """
+:root{color-scheme:light dark;--paper:#f6f5f2;--card:#fff;--ink:#1d1d1f;--soft:#6b6b70;--line:#e4e2dc;--mark:#0b6e4f}
+@media (prefers-color-scheme:dark){:root{--paper:#141416;--card:#1e1e21;--ink:#ececee;--soft:#9a9aa0;--line:#333338;
+--mark:#5fd0a5}}
+*{box-sizing:border-box}body{margin:0;background:var(--paper);color:var(--ink);font:16px/1.5 system-ui,sans-serif}
+main{max-width:46rem;margin:0 auto;padding:2rem 1rem 4rem}h1{font-size:1.5rem;margin:0}p{margin:.3rem 0}
+.soft{color:var(--soft);font-size:.875rem}article{background:var(--card);border:1px solid var(--line);
+border-radius:12px;padding:1.1rem 1.3rem;margin-top:1rem}h2{font-size:1.05rem;margin:0;color:var(--mark)}
+header.row{display:flex;justify-content:space-between;gap:1rem;align-items:baseline;flex-wrap:wrap}
+article,td,th{overflow-wrap:anywhere}table{width:100%;border-collapse:collapse;margin:.8rem 0 .4rem}
+th{text-align:left;font-weight:500;color:var(--soft);font-size:.8rem}th,td{padding:.35rem .4rem .35rem 0;
+border-bottom:1px solid var(--line)}.n{text-align:right;font-variant-numeric:tabular-nums;padding-right:0;
+white-space:nowrap}tfoot td{border:0;font-weight:600}code{font:.85em ui-monospace,monospace}
+.empty{text-align:center;padding:3rem 1rem}
+"""
+_STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
+PAGE_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
+TEMPLATE = SandboxedEnvironment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Outbox ({{ total }})</title>
+<meta name="viewport" content="width=device-width,initial-scale=1"><meta http-equiv="refresh" content="3">
+<style>{{ style|safe }}</style></head><body><main>
+<header class="row"><h1>Outbox</h1><span class="soft">{{ total }} accepted{% if total > cards|length %}, the newest
+{{ cards|length }} shown{% endif %}; nothing leaves this machine</span></header>
+{% for card in cards %}
+<article><header class="row"><h2>{{ card.trigger }}</h2><time class="soft">{{ card.time }}</time></header>
+<p>to <strong>{{ card.to }}</strong>{% if card.first_name %} ({{ card.first_name }}){% endif %}</p>
+<p class="soft">template <code>{{ card.template }}</code>{% if card.order %}, order <code>{{ card.order }}</code>{% endif %}</p>
+{% if card.products %}
+<table><thead><tr><th scope="col">Product</th><th scope="col" class="n">Quantity</th><th scope="col" class="n">Price</th></tr></thead>
+<tbody>{% for product in card.products %}
+<tr><td>{{ product.name }}</td><td class="n">{{ product.quantity }}</td><td class="n">{{ product.price }}</td></tr>
+{% endfor %}</tbody>
+{% if card.sum %}<tfoot><tr><td colspan="2">Total</td><td class="n">{{ card.sum }}</td></tr></tfoot>{% endif %}
+</table>
+{% elif card.sum %}<p>Total <strong>{{ card.sum }}</strong></p>{% endif %}
+<p class="soft">send <code>{{ card.send }}</code></p></article>
+{% else %}
+<article class="empty"><h2>No mail yet</h2><p>Post an event to the receiver, such as the <code>curl</code> line that
+<code>make run</code> printed: an order's confirmation shows up here within a second.</p>
+<p class="soft">This page looks again every three seconds.</p></article>
+{% endfor %}
+</main></body></html>
+""")
+
+
+def page(outbox: Sequence[bytes]) -> bytes:
+    """The page as UTF-8; `outbox` holds messages as JSON, newest last."""
+    total = len(outbox)
+    newest = islice(reversed(tuple(outbox)), SHOWN)
+    cards = [_card(json.loads(message)) for message in newest]
+    return TEMPLATE.render(cards=cards, total=total, style=STYLE).encode("utf-8", "replace")
+
+
+def _card(message: dict[str, Any]) -> dict[str, Any]:
+    told, custom_args = message["template_data"], message["custom_args"]
+    products = told.get("products")
+    currency = _text(told.get("currency"))
+    at = datetime.fromtimestamp(message["received_at_ms"] / 1000, UTC)
+    return {
+        "trigger": custom_args.get("freshgate_trigger") or "(no trigger named)",
+        "send": custom_args.get("freshgate_send") or "(no id)",
+        "time": at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "to": message["to"],
+        "template": message["template_id"] or "(none)",
+        "first_name": _text(told.get("first_name")),
+        "order": _text(told.get("order_id")),
+        "sum": f"{_text(told.get('total'))} {currency}".strip() if _text(told.get("total")) else "",
+        "products": [_product(p) for p in products[:50] if isinstance(p, dict)] if isinstance(products, list) else [],
+    }
+
+
+def _product(product: dict[str, Any]) -> dict[str, str]:
+    return {
+        "name": _text(product.get("name")) or _text(product.get("product_id")) or "(no name)",
+        "quantity": _text(product.get("quantity")) or "1",
+        "price": _text(product.get("price")),
+    }
+
+
+def _text(value: object) -> str:
+    """Text and numbers as text; anything else as nothing."""
+    return str(value)[:300] if isinstance(value, str | int | float) and not isinstance(value, bool) else ""
