@@ -90,7 +90,11 @@ class Receiver:
 
     def _sort(self, source: Source, verdicts: Sequence[Verdict], answer: Answer) -> list[Event]:
         events = []
-        for index, verdict in enumerate(verdicts):
+        for index, told in enumerate(verdicts):
+            verdict = told
+            if isinstance(verdict, Event) and not (verdict.user_id or verdict.anonymous_id or verdict.email):
+                # An alias that says who somebody was, but not who they are.
+                verdict = Refused("no_identity")
             if isinstance(verdict, Event):
                 events.append(verdict)
                 if verdict.unreadable:

@@ -36,7 +36,7 @@ class Ledger:
         self._pipe = client.pipeline(transaction=False)
         self._fresh: tuple[list[str], list[str]] | None = None
         # Settlements on their way: where in the pipe, and their arguments, should the person have moved by then.
-        self._settling: list[tuple[int, list[Any]]] = []
+        self._settling: list[tuple[int, str, list[Any]]] = []
 
     def claim(self, trigger: Trigger, item: Item, records: Records, claim: Claim) -> bool:
         """Write the claim if the records are still what was read, and look at the others again, in one trip."""
@@ -88,7 +88,7 @@ class Ledger:
         field = _field(trigger.name, claim)
         next_due = "" if due is None else due
         arguments = [field, claim.token, ended.text(), item.member, item.due, next_due]
-        self._settling.append((len(self._pipe.command_stack), arguments))
+        self._settling.append((len(self._pipe.command_stack), records.person.id, arguments))
         fcall(self._pipe, "fg1_settle", [owner], *arguments)
         self._index(owner, field, item.member, state, now)
         entry: dict[str, Any] = {"send": claim.send_id, "esp": self._esp, "said": said, "compared": decision.compared}
@@ -156,11 +156,13 @@ class Ledger:
     def _execute(self) -> list[Any]:
         settling, self._settling = self._settling, []
         replies: list[Any] = self._pipe.execute()
-        for position, arguments in settling:
+        for position, person, arguments in settling:
             said = _text(replies[position])
             while said.startswith("moved "):
                 # The person was merged while the ESP was called: the claim went along, and so does its end.
-                said = _text(fcall(self._client, "fg1_settle", [keys.person(said[6:])], *arguments))
+                trail, person = f"{keys.person(person)}:dec", said[6:]
+                said = _text(fcall(self._client, "fg1_settle", [keys.person(person)], *arguments))
+                self._client.lmove(trail, f"{keys.person(person)}:dec", "LEFT", "LEFT")
                 fcall(self._client, "fg1_retime", [owner_key(arguments[3])], arguments[3], arguments[4], "")
         return replies
 

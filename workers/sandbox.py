@@ -1,6 +1,6 @@
 """The sandbox ESP: a local stand-in for SendGrid that keeps what it accepts, and misbehaves when told to.
 
-`sandbox_faults.py` holds the misbehaviour, `sandbox_page.py` draws the outbox; `python -m workers sandbox` starts it.
+`sandbox_contract.py` plays SendGrid, `sandbox_faults.py` holds the misbehaviour, `sandbox_page.py` draws the outbox.
 """
 
 from __future__ import annotations
@@ -9,30 +9,22 @@ import base64
 import hmac
 import json
 import os
-import secrets
 import signal
 import socket
 import threading
-import time
 from collections import deque
-from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
-
 from adapter.errors import SettingsError
-from workers.esp.sendgrid_schema import MAIL_SEND, MAX_BODY_BYTES, MAX_CUSTOM_ARGS_BYTES
+from workers.esp.sendgrid_schema import MAX_BODY_BYTES
 from workers.esp.transport import is_loopback
-from workers.sandbox_faults import Fault, Faults, FaultError
+from workers.sandbox_contract import JSON, Reply, error, mail_send
+from workers.sandbox_faults import Fault, FaultError, Faults
 from workers.sandbox_page import PAGE_HEADERS, page
 
-Reply = tuple[int, dict[str, str], bytes]
-JSON = {"Content-Type": "application/json"}
 ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE", "/v3/mail/send": "POST"}
-VALIDATOR = Draft202012Validator(MAIL_SEND)
 
 
 class Sandbox:
@@ -47,7 +39,7 @@ class Sandbox:
         self.host, self.password = host, password
         self.faults = Faults()
         self.stopping = threading.Event()
-        # Encoded once, when accepted: what cannot be written as JSON is refused then, and not when it is read.
+        # Each message as JSON, as `GET /messages` gives it.
         self.outbox: deque[bytes] = deque(maxlen=keep)
         self._server = _Server((host, port), self)
         self.port: int = self._server.server_address[1]
@@ -69,17 +61,6 @@ class Sandbox:
         self._server.server_close()
         self._server.end_connections()
 
-    def accept(self, body: dict[str, Any]) -> str:
-        """Keeps one message for each recipient; the id that SendGrid would give. Raises ValueError, RecursionError."""
-        now_ms = int(time.time() * 1000)
-        encoded = [
-            json.dumps(_message(body, personalization, person["email"], now_ms), allow_nan=False).encode()
-            for personalization in body["personalizations"]
-            for person in personalization["to"]
-        ]
-        self.outbox.extend(encoded)
-        return secrets.token_urlsafe(16)
-
 
 def serve(host: str, port: int, *, keep: int = 20000) -> None:
     """Serves until SIGTERM or SIGINT, then ends at once. Raises SettingsError when the port is taken."""
@@ -88,22 +69,10 @@ def serve(host: str, port: int, *, keep: int = 20000) -> None:
         signal.signal(number, lambda *_: stop.set())
     try:
         sandbox = Sandbox(host, port, keep=keep, password=os.environ.get("FRESHGATE_SANDBOX_PASSWORD", ""))
-    except OSError as error:
-        raise SettingsError(f"sandbox_port: {host}:{port} cannot be used: {error.strerror}; write another") from None
+    except OSError as taken:
+        raise SettingsError(f"sandbox_port: {host}:{port} cannot be used: {taken.strerror}; write another") from None
     with sandbox:
         stop.wait()
-
-
-def _message(body: dict[str, Any], personalization: dict[str, Any], to: str, now_ms: int) -> dict[str, Any]:
-    return {
-        "received_at_ms": now_ms,
-        "provider": "sendgrid",
-        "to": to,
-        "template_id": body.get("template_id", ""),
-        "template_data": personalization.get("dynamic_template_data", {}),
-        "custom_args": personalization.get("custom_args", {}),
-        "raw": body,
-    }
 
 
 class _Server(ThreadingHTTPServer):
@@ -158,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
         if body is None:
             self.close_connection = True
             self._answer(
-                _error(413 if self._length() > MAX_BODY_BYTES else 400, "the body is too large or has no length")
+                error(413 if self._length() > MAX_BODY_BYTES else 400, "the body is too large or has no length")
             )
         elif refused is not None:
             self._answer(refused)
@@ -169,33 +138,24 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any
 
-    def _route(self, path: str, body: bytes) -> Reply:
-        sandbox = self.server.sandbox
+    def _route(self, path: str, body: bytes) -> Reply:  # noqa: PLR0911 - a table of routes
+        outbox = self.server.sandbox.outbox
         match (self.command, path):
             case ("POST", "/v3/mail/send"):
-                return _mail_send(sandbox, self.headers, body)
+                return mail_send(outbox, self.headers, body)
             case ("GET", "/"):
-                return 200, PAGE_HEADERS, page(sandbox.outbox)
+                return 200, PAGE_HEADERS, page(list(outbox))
             case ("GET", "/messages"):
-                return 200, JSON, b"[" + b",".join(list(sandbox.outbox)) + b"]"
+                return 200, JSON, b"[" + b",".join(list(outbox)) + b"]"
             case ("DELETE", "/messages"):
-                sandbox.outbox.clear()
+                outbox.clear()
                 return 204, {}, b""
-            case ("POST", "/faults"):
-                try:
-                    sandbox.faults.add(body)
-                except FaultError as error:
-                    return _error(400, str(error))
-                return 202, JSON, sandbox.faults.listed()
-            case ("GET", "/faults"):
-                return 200, JSON, sandbox.faults.listed()
-            case ("DELETE", "/faults"):
-                sandbox.faults.clear()
-                return 204, {}, b""
+            case ("GET" | "POST" | "DELETE", "/faults"):
+                return _faults(self.server.sandbox.faults, self.command, body)
         if path in ROUTES:
-            status, headers, text = _error(405, f"{path} takes {ROUTES[path]}")
+            status, headers, text = error(405, f"{path} takes {ROUTES[path]}")
             return status, {**headers, "Allow": ROUTES[path]}, text
-        return _error(404, f"there are {', '.join(ROUTES)}")
+        return error(404, f"there are {', '.join(ROUTES)}")
 
     def _misbehave(self, fault: Fault, body: bytes) -> None:
         sandbox = self.server.sandbox
@@ -203,9 +163,9 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.kind == "slow":
             sandbox.stopping.wait(fault.wait_s)
         if fault.accepts:
-            reply = _mail_send(sandbox, self.headers, body)
+            reply = mail_send(sandbox.outbox, self.headers, body)
         if fault.kind == "status":
-            status, headers, text = _error(fault.status, f"the sandbox was told to answer {fault.status}")
+            status, headers, text = error(fault.status, f"the sandbox was told to answer {fault.status}")
             self._answer((status, {**headers, **fault.headers}, b"" if status < 300 else text))
         elif fault.kind == "slow":
             self._answer(reply)
@@ -228,14 +188,14 @@ class _Handler(BaseHTTPRequestHandler):
             name = urlsplit(f"//{host}").hostname or ""
             origin_of = urlsplit(origin).netloc if origin else host
         except ValueError:
-            return _error(403, "this Host or Origin is not understood")
+            return error(403, "this Host or Origin is not understood")
         any_name = sandbox.password and sandbox.host in ("0.0.0.0", "::")  # noqa: S104
         if not (is_loopback(name) or name == sandbox.host.lower() or any_name):
-            return _error(403, "this Host is not the sandbox's")
+            return error(403, "this Host is not the sandbox's")
         if origin is not None and origin_of != host:
-            return _error(403, "pages of another origin may not ask")
+            return error(403, "pages of another origin may not ask")
         if sandbox.password and not self._knows_password(path, sandbox.password):
-            status, headers, text = _error(401, "the password is FRESHGATE_SANDBOX_PASSWORD's; any user name")
+            status, headers, text = error(401, "the password is FRESHGATE_SANDBOX_PASSWORD's; any user name")
             return status, {**headers, "WWW-Authenticate": 'Basic realm="sandbox"'}, text
         return None
 
@@ -287,52 +247,19 @@ class _Handler(BaseHTTPRequestHandler):
         # What the parent cannot read is the caller's fault, whatever number it picks.
         self.close_connection = True
         self.command = self.command or ""
-        self._answer(_error(code if code < 500 else 405, "this request is not understood"))
+        self._answer(error(code if code < 500 else 405, "this request is not understood"))
 
     def log_message(self, format: str, *args: object) -> None:
         """No access log: it would be the only place outside the page that shows what was sent."""
 
 
-def _mail_send(sandbox: Sandbox, headers: Mapping[str, str], body: bytes) -> Reply:
-    scheme, _, key = headers.get("Authorization", "").partition(" ")
-    if scheme.lower() not in ("bearer", "basic") or not key.strip():
-        return _error(401, "The provided authorization grant is invalid, expired, or revoked")
-    if headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
-        return _error(415, "Content-Type should be application/json.")
-    try:
-        parsed = json.loads(body, parse_constant=_no_constant)
-        wrong = best_match(VALIDATOR.iter_errors(parsed))
-        if wrong is not None:
-            return _error(400, _in_words(wrong), _field(wrong))
-        for number, personalization in enumerate(parsed["personalizations"]):
-            if len(json.dumps(personalization.get("custom_args", {})).encode()) >= MAX_CUSTOM_ARGS_BYTES:
-                field = f"personalizations.{number}.custom_args"
-                return _error(400, f"custom_args take less than {MAX_CUSTOM_ARGS_BYTES} bytes", field)
-        return 202, {"X-Message-Id": sandbox.accept(parsed)}, b""
-    except (ValueError, RecursionError):
-        return _error(400, "Bad Request: the body is not JSON")
-
-
-def _no_constant(text: str) -> None:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _field(wrong: ValidationError) -> str:
-    """The field in SendGrid's way: personalizations.0.to.0.email."""
-    parts = [str(part) for part in wrong.absolute_path]
-    if wrong.validator == "required" and isinstance(wrong.validator_value, list):
-        parts += [name for name in wrong.validator_value if name not in wrong.instance][:1]
-    elif wrong.validator == "additionalProperties" and isinstance(wrong.validator_value, bool):
-        parts += [name for name in wrong.instance if name not in wrong.schema.get("properties", {})][:1]
-    return ".".join(parts)[:200]
-
-
-def _in_words(wrong: ValidationError) -> str:
-    where = _field(wrong) or "the body"
-    return f"{where} does not fit: {wrong.validator}"
-
-
-def _error(status: int, message: str, field: str = "") -> Reply:
-    """SendGrid's shape of an error."""
-    text = json.dumps({"errors": [{"message": message, "field": field or None, "help": None}]})
-    return status, JSON, text.encode()
+def _faults(faults: Faults, method: str, body: bytes) -> Reply:
+    if method == "DELETE":
+        faults.clear()
+        return 204, {}, b""
+    if method == "POST":
+        try:
+            faults.add(body)
+        except FaultError as wrong:
+            return error(400, str(wrong))
+    return 200, JSON, faults.listed()

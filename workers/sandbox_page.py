@@ -47,9 +47,11 @@ TEMPLATE = SandboxedEnvironment(autoescape=True, trim_blocks=True, lstrip_blocks
 {% for card in cards %}
 <article><header class="row"><h2>{{ card.trigger }}</h2><time class="soft">{{ card.time }}</time></header>
 <p>to <strong>{{ card.to }}</strong>{% if card.first_name %} ({{ card.first_name }}){% endif %}</p>
-<p class="soft">template <code>{{ card.template }}</code>{% if card.order %}, order <code>{{ card.order }}</code>{% endif %}</p>
+<p class="soft">template <code>{{ card.template }}</code>{% if card.order %}
+, order <code>{{ card.order }}</code>{% endif %}</p>
 {% if card.products %}
-<table><thead><tr><th scope="col">Product</th><th scope="col" class="n">Quantity</th><th scope="col" class="n">Price</th></tr></thead>
+<table><thead><tr><th scope="col">Product</th>
+<th scope="col" class="n">Quantity</th><th scope="col" class="n">Price</th></tr></thead>
 <tbody>{% for product in card.products %}
 <tr><td>{{ product.name }}</td><td class="n">{{ product.quantity }}</td><td class="n">{{ product.price }}</td></tr>
 {% endfor %}</tbody>

@@ -22,7 +22,6 @@ LONGEST_URL = 500
 LONGEST_ID = 256
 MOST_MONEY = 10**12
 PLAIN_DECIMAL = re.compile(r"-?\d{1,13}(?:\.\d{1,20})?", re.ASCII)
-UNFIT_IN_URL = re.compile(r"[\s<>\"]")
 
 
 def id_text(value: Any) -> str | None:
@@ -53,7 +52,7 @@ def money_text(value: Any) -> str:
     """Decimal text without exponent, such as "39.95"; empty if it is no amount."""
     if type(value) is float:
         # `repr` is the shortest text that reads back as the same float: what the shop wrote.
-        if not isfinite(value) or abs(value) > MOST_MONEY:
+        if not -MOST_MONEY <= value <= MOST_MONEY:
             return ""
         plain = repr(value)
         return plain if "e" not in plain else format(Decimal(plain), "f")
@@ -96,31 +95,31 @@ def product(value: Any) -> Product | None:
     product_id = id_text(get("product_id")) or id_text(get("productId")) or id_text(get("sku")) or id_text(get("id"))
     if product_id is None:
         return None
-    name = get("name")
+    variant, name, price, quantity = get("variant"), get("name"), get("price"), get("quantity")
+    url, image_url = get("url"), get("image_url") or get("imageUrl")
     return Product(
         product_id,
-        id_text(get("variant")) or "",
+        (id_text(variant) or "") if variant else "",
         name[:LONGEST_NAME] if type(name) is str else "",
-        money_text(get("price")),
-        _quantity(get("quantity")),
-        _url(get("url")),
-        _url(get("image_url") or get("imageUrl")),
+        money_text(price) if price is not None else "",
+        quantity if type(quantity) is int and 0 <= quantity <= MOST_MONEY else _quantity(quantity),
+        _url(url) if url else "",
+        _url(image_url) if image_url else "",
     )
 
 
 def _quantity(value: Any) -> int:
-    if type(value) is not int:
-        found = number(value)
-        if found is None or found != int(found):
-            return 1
-        value = int(found)
-    return value if 0 <= value <= MOST_MONEY else 1
+    found = number(value)
+    if found is None or found != int(found):
+        return 1
+    return int(found) if 0 <= found <= MOST_MONEY else 1
 
 
 def _url(value: Any) -> str:
     if type(value) is not str or not value.startswith(("https://", "http://")) or len(value) > LONGEST_URL:
         return ""
-    return value if value.isprintable() and not UNFIT_IN_URL.search(value) else ""
+    fit = value.isprintable() and " " not in value and '"' not in value and "<" not in value and ">" not in value
+    return value if fit else ""
 
 
 def products(value: Any) -> tuple[Product, ...] | None:

@@ -111,8 +111,11 @@ def read_fields(found: Plan, envelope: Any) -> tuple[dict[str, Any], list[str]]:
         for name, key, more, convert in found.plain:
             value = get(key)
             if value is None or value == "":
-                value = next((get(other) for other in more if get(other) not in (None, "")), None) if more else None
-                if value is None:
+                for other in more:
+                    value = get(other)
+                    if value is not None and value != "":
+                        break
+                else:
                     continue
             value = convert(value)
             if value is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -35,7 +36,7 @@ class Span(NamedTuple):
     depth: int
 
 
-def elements(body: bytes, most: int | None = None) -> Iterator[Span]:
+def elements(body: bytes, most: int = sys.maxsize) -> Iterator[Span]:
     """The elements of an array, or the one object. Raises NotClosed where the outer brackets do not close.
 
     `most` bounds the brackets within one element, for callers that do not know yet who sent the body.
@@ -43,7 +44,7 @@ def elements(body: bytes, most: int | None = None) -> Iterator[Span]:
     at = _skip_space(body, 0)
     opening = body[at] if at < len(body) else None
     if opening == OBJECT_OPENS:
-        end, depth = _closing(body, at, most)
+        end, depth, _ = _closing(body, at, most)
         if body[end - 1] != OBJECT_CLOSES or _skip_space(body, end) != len(body):
             raise NotClosed
         yield Span(at, end, depth)
@@ -63,27 +64,32 @@ def elements(body: bytes, most: int | None = None) -> Iterator[Span]:
         at = _skip_space(body, end + 1)
 
 
-def _element_end(body: bytes, at: int, most: int | None) -> tuple[int, int]:
+def _element_end(body: bytes, at: int, most: int) -> tuple[int, int]:
+    """The index of the comma or bracket behind the element, and how deep the element goes."""
     deepest = 0
-    while True:
+    while most > 0:
         at = _run(BETWEEN, body, at)
         char = body[at]
         if char in OPENING:
-            at, depth = _closing(body, at, most)
+            at, depth, most = _closing(body, at, most)
             deepest = max(deepest, depth)
         elif char in (COMMA, LIST_CLOSES):
             return at, deepest
         elif char == OBJECT_CLOSES:
             # Too many closing braces spoil this element, not the array.
-            at += 1
+            at, most = at + 1, most - 1
         else:
-            raise NotClosed
+            break
+    raise NotClosed
 
 
-def _closing(body: bytes, at: int, most: int | None) -> tuple[int, int]:
-    """The index behind the bracket that closes the one at `at`, and how deep it went. All brackets count alike."""
-    depth = deepest = seen = 0
-    while True:
+def _closing(body: bytes, at: int, most: int) -> tuple[int, int, int]:
+    """The index behind the bracket that closes the one at `at`, how deep it went, and what is left of `most`.
+
+    All brackets count alike: what is nested wrongly is found when the element is read.
+    """
+    depth = deepest = 0
+    while most > 0:
         char = body[at]
         if char in OPENING:
             depth += 1
@@ -91,14 +97,13 @@ def _closing(body: bytes, at: int, most: int | None) -> tuple[int, int]:
         elif char in (LIST_CLOSES, OBJECT_CLOSES):
             depth -= 1
             if depth == 0:
-                return at + 1, deepest
+                return at + 1, deepest, most
         else:
             # A text that never ends.
-            raise NotClosed
-        seen += 1
-        if most is not None and seen > most:
-            raise NotClosed
+            break
+        most -= 1
         at = _run(INSIDE, body, at + 1)
+    raise NotClosed
 
 
 def _run(what: re.Pattern[bytes], body: bytes, at: int) -> int:
@@ -112,6 +117,20 @@ def _run(what: re.Pattern[bytes], body: bytes, at: int) -> int:
 def _skip_space(body: bytes, at: int) -> int:
     found = SPACE.match(body, at)
     return found.end() if found else at
+
+
+class Raws:
+    """The raw bytes of a body's elements, found only when somebody asks."""
+
+    def __init__(self, body: bytes, spans: list[Span] | None = None) -> None:
+        self._body = body
+        self._spans = spans
+
+    def __getitem__(self, index: int) -> bytes:
+        if self._spans is None:
+            self._spans = list(elements(self._body))
+        span = self._spans[index]
+        return self._body[span.start : span.end]
 
 
 def lenient(raw: bytes) -> Any:

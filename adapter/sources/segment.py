@@ -18,7 +18,7 @@ from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
 from adapter.sources.identity import JUNK_IDS, person_id
 from adapter.sources.paths import Plan, alternatives, members, own_address, plan, read_fields
-from adapter.sources.salvage import DEEPEST, NotClosed, Span, elements, lenient
+from adapter.sources.salvage import DEEPEST, NotClosed, Raws, Span, elements, lenient
 from adapter.sources.signature import Verifier
 from adapter.sources.times import time_ms
 
@@ -32,20 +32,6 @@ MEMBERS = (
     *("messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "properties", "traits", "json"),
 )
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
-
-
-class Raws:
-    """The raw bytes of a body's elements, found only when somebody asks."""
-
-    def __init__(self, body: bytes, spans: list[Span] | None = None) -> None:
-        self._body = body
-        self._spans = spans
-
-    def __getitem__(self, index: int) -> bytes:
-        if self._spans is None:
-            self._spans = list(elements(self._body))
-        span = self._spans[index]
-        return self._body[span.start : span.end]
 
 
 class SegmentSource:
@@ -135,8 +121,12 @@ class SegmentSource:
 
     def _event(self, found: Plan, envelope: Any, raws: Raws, index: int, received_at: int) -> Verdict:
         junk = self._junk
-        user_id = person_id(envelope.userId, junk) or person_id(envelope.user_id, junk)
-        anonymous_id = person_id(envelope.anonymousId, junk) or person_id(envelope.anonymous_id, junk)
+        user_id = person_id(envelope.userId, junk)
+        if user_id is None and envelope.user_id is not None:
+            user_id = person_id(envelope.user_id, junk)
+        anonymous_id = person_id(envelope.anonymousId, junk)
+        if anonymous_id is None and envelope.anonymous_id is not None:
+            anonymous_id = person_id(envelope.anonymous_id, junk)
         previous_id = None
         if found.effect == "alias":
             previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import hmac
 import re
-from hashlib import sha1
 from collections.abc import Mapping
+from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from adapter.errors import NotAuthentic, UnsupportedBody

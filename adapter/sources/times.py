@@ -39,8 +39,8 @@ def time_ms(value: Any) -> int | None:
                 return None
             if moment.tzinfo is None:
                 moment = moment.replace(tzinfo=UTC)
-            # A float of seconds is exact to a fraction of a microsecond here: half of one keeps whole milliseconds whole.
-            ms = int(moment.timestamp() * 1000 + 0.0005)
+            since = moment - EPOCH
+            ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
         except (ValueError, OverflowError):
             found = _unpadded(value)
             if found is None:
@@ -56,7 +56,7 @@ def _from_number(value: int | float) -> int | None:
     # NaN fails both comparisons.
     if not 0 < value <= LATEST:
         return None
-    ms = int(value * 1000 if value < SECONDS_BELOW else value)
+    ms = round(value * 1000 if value < SECONDS_BELOW else value)
     return ms if EARLIEST <= ms <= LATEST else None
 
 

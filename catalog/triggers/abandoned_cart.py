@@ -15,11 +15,11 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
     compared = {"activity": activity.at if activity else 0}
     if ordered is not None:
         compared["order"] = ordered.at
-        # A thank-you page shows the ordered products once more, and two clocks are never the same: within the grace
-        # a cart of nothing but what was ordered is no new cart.
+        # The order emptied the cart, so what is in it now came after. A thank-you page shows the ordered products once
+        # more, and two clocks are never the same: within the grace, nothing but what was ordered is no new cart.
         in_grace = activity is None or ordered.at >= activity.at - person.order_grace
-        bought = all(line.product.product_id in ordered.products for line in cart) or not ordered.products
-        if activity is None or ordered.at >= activity.at or (in_grace and bought):
+        bought = not ordered.products or all(line.product.product_id in ordered.products for line in cart)
+        if in_grace and bought:
             return Withdrawn("cancelled", "ordered", compared)
     if not cart:
         return Withdrawn("cancelled", "cart_empty", compared)

@@ -39,7 +39,10 @@ class Watchdog:
     """Wakes at the earliest deadline that it knows, not at each call: a busy worker wakes it once a timeout."""
 
     def __init__(self) -> None:
-        self._reset()
+        self._changed = threading.Condition(threading.Lock())
+        self._guards: set[Guard] = set()
+        self._thread: threading.Thread | None = None
+        self._wakes_at = FOREVER
         # Threads don't survive a fork; the child starts its own.
         os.register_at_fork(after_in_child=self._reset)
 
@@ -62,8 +65,8 @@ class Watchdog:
 
     def _reset(self) -> None:
         self._changed = threading.Condition(threading.Lock())
-        self._guards: set[Guard] = set()
-        self._thread: threading.Thread | None = None
+        self._guards = set()
+        self._thread = None
         self._wakes_at = FOREVER
 
     def _run(self) -> None:

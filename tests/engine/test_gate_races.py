@@ -1,0 +1,102 @@
+"""Nothing slips in between: what happens after the gate has read, and before the ESP is called, still counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from redis import Redis
+
+from adapter.declare import Trigger
+from tests.engine.world import HOUR, MINUTE, PII_KEY, START, World, product
+from workers.gate import Records
+from workers.jobs import Courier, Item, Job
+from workers.lookup import Lookup
+
+ADA = "ada@example.com"
+
+
+class Interrupted(Lookup):
+    """Reads as ever; right after its first reading something happens."""
+
+    then: Callable[[], object] | None = None
+
+    def records(self, sends: Sequence[tuple[Trigger, str]]) -> dict[str, Records]:
+        found = super().records(sends)
+        then, self.then = self.then, None
+        if then:
+            then()
+        return found
+
+
+def courier(world: World, then: Callable[[], object]) -> Courier:
+    lookup = Interrupted(world.client, PII_KEY, 120_000)
+    lookup.then = then
+    return Courier(world.client, world.triggers, world.esp, lookup, deadline_ms=10_000, clock=lambda: world.now)
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    """Ada left a cart half an hour ago: her mail is due now."""
+    world = World(redis)
+    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.tell(world.event("Product Added", user="ada", product=product("a")))
+    world.now = START + 31 * MINUTE
+    return world
+
+
+def fire(world: World, by: Courier) -> None:
+    (member, due), *_ = world.due(world.now)
+    by.deliver(Job(sends=(Item(member, due),), created=world.now))
+
+
+def test_a_purchase_between_reading_and_sending_cancels_the_mail(world: World) -> None:
+    fire(world, courier(world, lambda: world.tell(world.event("Order Completed", user="ada"))))
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    assert world.outcomes("ada")[-1] == ("abandoned_cart", "cancelled")
+
+
+def test_an_unsubscribe_of_the_address_between_reading_and_sending_suppresses_the_mail(world: World) -> None:
+    fire(world, courier(world, lambda: world.tell(world.event("Unsubscribed", email=ADA))))
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    assert world.outcomes("ada") == [("abandoned_cart", "suppressed")]
+
+
+def test_a_cancellation_of_the_order_between_reading_and_sending_supersedes_it(world: World) -> None:
+    world.tell(world.event("Order Completed", user="ada", order_id="1", at=START - HOUR))
+    (member, due), *_ = [one for one in world.due(world.now + 30_000) if one[0].startswith("order_confirmation")]
+    late = courier(world, lambda: world.tell(world.event("Order Cancelled", user="bob", order_id="1")))
+    late.deliver(Job(sends=(Item(member, due),), created=world.now))
+    assert world.mails() == []
+    assert ("order_confirmation", "superseded") in world.outcomes("ada")
+
+
+def test_two_workers_with_the_same_send_send_it_once(world: World) -> None:
+    fire(world, courier(world, lambda: fire(world, world.new_courier())))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
+
+
+def test_a_worker_that_finds_an_open_claim_waits_until_it_is_settled(world: World) -> None:
+    other = world.new_courier()
+    (member, due), *_ = world.due(world.now)
+    world.esp.before = lambda message: other.deliver(Job(sends=(Item(member, due),), created=world.now))
+    fire(world, world.new_courier())
+    world.esp.before = None
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
+
+
+def test_a_merge_between_claim_and_settle_leaves_one_mail(world: World) -> None:
+    world.tell(world.event("Product Added", anon="x", product=product("b")))
+    world.tell(world.event("Identify", anon="x", email=ADA))
+    world.now += 31 * MINUTE
+    (member, due), *_ = [one for one in world.due(world.now) if one[0].startswith("abandoned_cart|p:a")]
+    world.esp.before = lambda message: world.tell(world.event("Page", user="new", anon="x"))
+    world.new_courier().deliver(Job(sends=(Item(member, due),), created=world.now))
+    world.esp.before = None
+    world.run(world.now + HOUR)
+    assert [to for _, to in world.mails()].count(ADA) == 2
+    assert ("abandoned_cart", "sent") in world.outcomes("new")

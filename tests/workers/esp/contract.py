@@ -1,0 +1,236 @@
+"""What every ESP must pass: each way in which a server can answer, fail or stay silent, and what that means.
+
+A test of an ESP subclasses `EspContract`; `ScriptedServer` is a real server that does as it is told.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+
+from adapter.errors import EspError
+from tests.harness.ports import free_ports
+from workers.esp.base import Esp, Message
+
+MESSAGE = Message(send_id="s-1", trigger="welcome", to="ada@example.com", template_id="d-1", data={"first_name": "Ada"})
+Step = Callable[[socket.socket], bool]
+
+
+def answers(status: int, body: bytes = b"", **headers: str) -> Step:
+    """Answers, and keeps the connection."""
+    lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    head = "\r\n".join([f"HTTP/1.1 {status} Said", *lines, f"Content-Length: {len(body)}", "", ""])
+
+    def step(connected: socket.socket) -> bool:
+        connected.sendall(head.encode() + body)
+        return True
+
+    return step
+
+
+def says(raw: bytes) -> Step:
+    """Writes these bytes and closes."""
+
+    def step(connected: socket.socket) -> bool:
+        connected.sendall(raw)
+        return False
+
+    return step
+
+
+class ScriptedServer:
+    """Does one step for each request; `requests` holds (number of the connection, the raw request)."""
+
+    def __init__(self) -> None:
+        self.steps: list[Step] = []
+        self.requests: list[tuple[int, bytes]] = []
+        self.ended = threading.Event()
+        self.connections: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def silent(self, connected: socket.socket) -> bool:
+        self.ended.wait(5)
+        return False
+
+    def dribbles(self, connected: socket.socket) -> bool:
+        with suppress(OSError):
+            for byte in b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n":
+                connected.sendall(bytes((byte,)))
+                if self.ended.wait(0.05):
+                    break
+        return False
+
+    def close(self) -> None:
+        self.ended.set()
+        for listening_or_open in (self._listening, *self.connections):
+            with suppress(OSError):
+                listening_or_open.shutdown(socket.SHUT_RDWR)
+            listening_or_open.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                connected, _ = self._listening.accept()
+                self.connections.append(connected)
+                threading.Thread(target=self._serve, args=(connected, len(self.connections)), daemon=True).start()
+
+    def _serve(self, connected: socket.socket, number: int) -> None:
+        with suppress(OSError), connected:
+            while request := _one_request(connected):
+                self.requests.append((number, request))
+                if not self.steps.pop(0)(connected):
+                    connected.shutdown(socket.SHUT_RDWR)
+                    return
+
+
+def _one_request(connected: socket.socket) -> bytes:
+    request = b""
+    while b"\r\n\r\n" not in request:
+        piece = connected.recv(65536)
+        if not piece:
+            return b""
+        request += piece
+    head, _, body = request.partition(b"\r\n\r\n")
+    lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
+    left = int(lengths[0]) - len(body)
+    while left > 0:
+        piece = connected.recv(left)
+        request, left = request + piece, left - len(piece)
+    return request
+
+
+class EspContract:
+    """Subclasses give `make`, and the status and headers with which their ESP accepts and asks for time."""
+
+    accepted: Step
+    provider_id: str
+    reset_in_7_s: Step
+
+    def make(self, base_url: str, timeout_s: float, key: str) -> Esp:
+        raise NotImplementedError
+
+    @pytest.fixture
+    def server(self) -> Iterator[ScriptedServer]:
+        server = ScriptedServer()
+        yield server
+        server.close()
+
+    @pytest.fixture
+    def esp(self, server: ScriptedServer) -> Iterator[Esp]:
+        esp = self.make(server.url, 0.3, "the-secret-key")
+        yield esp
+        esp.close()
+
+    def failure(self, esp: Esp, server: ScriptedServer, step: Step) -> EspError:
+        server.steps = [step]
+        with pytest.raises(EspError) as raised:
+            esp.send(MESSAGE)
+        assert "the-secret-key" not in str(raised.value)
+        assert MESSAGE.to not in str(raised.value)
+        return raised.value
+
+    def test_an_accepted_mail_gives_the_providers_id(self, esp: Esp, server: ScriptedServer) -> None:
+        server.steps = [self.accepted]
+        assert esp.send(MESSAGE).provider_id == self.provider_id
+
+    @pytest.mark.parametrize("status", [400, 404, 405, 413, 415, 422])
+    def test_a_refused_mail_is_permanent(self, esp: Esp, server: ScriptedServer, status: int) -> None:
+        error = self.failure(esp, server, answers(status))
+        assert (error.permanent, error.ambiguous, error.status) == (True, False, status)
+
+    @pytest.mark.parametrize("status", [401, 403])
+    def test_a_refused_account_is_blocked_and_not_the_mails_fault(
+        self, esp: Esp, server: ScriptedServer, status: int
+    ) -> None:
+        error = self.failure(esp, server, answers(status))
+        assert (error.blocked, error.permanent, error.ambiguous) == (True, False, False)
+
+    @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+    def test_a_busy_server_is_tried_again(self, esp: Esp, server: ScriptedServer, status: int) -> None:
+        error = self.failure(esp, server, answers(status))
+        assert (error.permanent, error.ambiguous, error.blocked) == (False, False, False)
+
+    def test_the_time_that_the_esp_asks_for_is_told(self, esp: Esp, server: ScriptedServer) -> None:
+        assert self.failure(esp, server, self.reset_in_7_s).retry_after_s == pytest.approx(7, abs=1)
+
+    def test_an_error_that_is_not_json_keeps_its_meaning(self, esp: Esp, server: ScriptedServer) -> None:
+        error = self.failure(esp, server, answers(502, b"<html>ada@example.com the-secret-key</html>"))
+        assert (error.permanent, error.ambiguous, error.status) == (False, False, 502)
+
+    def test_silence_after_the_request_is_ambiguous(self, esp: Esp, server: ScriptedServer) -> None:
+        assert self.failure(esp, server, server.silent).ambiguous
+
+    def test_a_drop_after_the_request_is_ambiguous(self, esp: Esp, server: ScriptedServer) -> None:
+        assert self.failure(esp, server, says(b"")).ambiguous
+
+    @pytest.mark.parametrize(
+        "cut", [b"HTTP/1.1 202 Acc", b"HTTP/1.1 202 OK\r\nContent-Length: 0\r\n", b"nonsense\r\n\r\n"]
+    )
+    def test_a_cut_head_is_ambiguous(self, esp: Esp, server: ScriptedServer, cut: bytes) -> None:
+        assert self.failure(esp, server, says(cut)).ambiguous
+
+    def test_a_cut_body_is_ambiguous(self, esp: Esp, server: ScriptedServer) -> None:
+        assert self.failure(esp, server, says(b"HTTP/1.1 500 No\r\nContent-Length: 10\r\n\r\n{")).ambiguous
+
+    def test_a_refused_connection_is_tried_again(self) -> None:
+        esp = self.make(f"http://127.0.0.1:{free_ports(1)[0]}", 0.3, "the-secret-key")
+        with pytest.raises(EspError) as raised:
+            esp.send(MESSAGE)
+        assert (raised.value.permanent, raised.value.ambiguous) == (False, False)
+
+    def test_a_dribbling_server_meets_the_deadline(self, esp: Esp, server: ScriptedServer) -> None:
+        started = time.monotonic()
+        assert self.failure(esp, server, server.dribbles).ambiguous
+        assert time.monotonic() - started < 0.8
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_redirect_is_not_followed_and_the_key_stays_here(
+        self, esp: Esp, server: ScriptedServer, status: int
+    ) -> None:
+        elsewhere = ScriptedServer()
+        elsewhere.steps = [self.accepted]
+        assert self.failure(esp, server, answers(status, Location=f"{elsewhere.url}/v3/mail/send")).ambiguous
+        assert elsewhere.connections == []
+        elsewhere.close()
+
+    def test_the_connection_is_used_again(self, esp: Esp, server: ScriptedServer) -> None:
+        server.steps = [self.accepted, answers(400), self.accepted]
+        esp.send(MESSAGE)
+        with pytest.raises(EspError):
+            esp.send(MESSAGE)
+        esp.send(MESSAGE)
+        assert [connection for connection, _ in server.requests] == [1, 1, 1]
+
+    def test_a_connection_that_the_server_closed_is_replaced_without_doubt(
+        self, esp: Esp, server: ScriptedServer
+    ) -> None:
+        closed = threading.Event()
+
+        def accepts_and_closes(connected: socket.socket) -> bool:
+            self.accepted(connected)
+            connected.shutdown(socket.SHUT_RDWR)
+            closed.set()
+            return False
+
+        server.steps = [accepts_and_closes, self.accepted]
+        esp.send(MESSAGE)
+        assert closed.wait(2)
+        esp.send(MESSAGE)
+        assert [connection for connection, _ in server.requests] == [1, 2]
+
+    def test_a_huge_answer_is_not_read_to_its_end(self, esp: Esp, server: ScriptedServer) -> None:
+        assert self.failure(esp, server, answers(400, b"x" * 1_000_000)).permanent
+
+    def test_proxies_of_the_environment_are_not_asked(
+        self, esp: Esp, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_ports(1)[0]}")
+        server.steps = [self.accepted]
+        assert esp.send(MESSAGE).provider_id == self.provider_id
