@@ -94,7 +94,7 @@ def _add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source])
         # The signature or the token has been checked before this header is believed.
         replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
         again = replay and bool(source.settings.tokens)
-        return _answer(200, receiver.receive(source, body, request.headers, received_at, again=again))  # type: ignore[arg-type]
+        return _answer(200, receiver.receive(source, body, request.headers, received_at, again=again))
 
 
 def _add_health(app: Flask, client: redis.Redis) -> None:

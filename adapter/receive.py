@@ -6,7 +6,7 @@ One trip to Redis carries a whole request; only what turns out to have moved or 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -17,7 +17,7 @@ from adapter import logs, metrics
 from adapter.enqueue import push
 from adapter.errors import NotAuthentic, RequestError
 from adapter.events import Event, Ignored, Refused, Verdict
-from adapter.sources.base import Source
+from adapter.sources.base import Headers, Source
 from adapter.state import keys
 from adapter.state.merge import MOST_HOPS, merge, resolve
 from adapter.state.store import BUCKET_MS, fcall, unavailable, with_library
@@ -51,7 +51,7 @@ class Receiver:
         self._linked: dict[tuple[str, str], float] = {}
 
     def receive(
-        self, source: Source, body: bytes, headers: Mapping[str, str], received_at: int, *, again: bool = False
+        self, source: Source, body: bytes, headers: Headers, received_at: int, *, again: bool = False
     ) -> Answer:
         """Raises RequestError for the request as a whole, StoreUnavailable if Redis did not take it."""
         self._verify(source, body, headers)
@@ -74,7 +74,7 @@ class Receiver:
                 metrics.EVENTS.labels(source.name, verdict).inc(count)
         return answer
 
-    def _verify(self, source: Source, body: bytes, headers: Mapping[str, str]) -> None:
+    def _verify(self, source: Source, body: bytes, headers: Headers) -> None:
         begun = time.perf_counter()
         try:
             source.verify(body, headers)

@@ -30,6 +30,18 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     trust: str = "server"
     max_bytes: int = 16 * 1024 * 1024
     max_elements: int = 4000
+    junk_ids: tuple[str, ...] = (
+        "",
+        "null",
+        "undefined",
+        "0",
+        "none",
+        "guest",
+        "anonymous",
+        "nan",
+        "nil",
+        "00000000-0000-0000-0000-000000000000",
+    )
 
 
 class TriggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,18 +85,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     receiver_workers: int = 2
     receiver_threads: int = 4
     order_grace: int = 120_000
-    junk_ids: tuple[str, ...] = (
-        "",
-        "null",
-        "undefined",
-        "0",
-        "none",
-        "guest",
-        "anonymous",
-        "nan",
-        "nil",
-        "00000000-0000-0000-0000-000000000000",
-    )
     var: str = "var"
     log_level: str = "info"
     durability: Literal["process", "disk"] = "process"

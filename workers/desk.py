@@ -55,9 +55,8 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
             continue
         count += 1
         trigger = keys.parse_member(member)[0]
-        print(
-            f"{send}  {trigger}  {time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(at / 1000))}  {owner.rpartition(':')[2]}"
-        )
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at / 1000))
+        print(f"{send}  {trigger}  {when}  {owner.rpartition(':')[2]}")
         if chosen.action in ("resend", "replay"):
             _again(client, owner, member, field, max_age)
         if chosen.action != "list":

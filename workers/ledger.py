@@ -156,8 +156,8 @@ class Ledger:
     def _execute(self) -> list[Any]:
         settling, self._settling = self._settling, []
         replies: list[Any] = self._pipe.execute()
-        for position, person, arguments in settling:
-            said = _text(replies[position])
+        for position, claimed_by, arguments in settling:
+            said, person = _text(replies[position]), claimed_by
             while said.startswith("moved "):
                 # The person was merged while the ESP was called: the claim went along, and so does its end.
                 trail, person = f"{keys.person(person)}:dec", said[6:]

@@ -5,12 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from adapter.declare import EventType
 from adapter.events import Verdict
 from adapter.settings import SourceSettings
+
+
+class Headers(Protocol):
+    """Header fields by name, whatever their case: werkzeug's, or any mapping in tests."""
+
+    def get(self, key: str, /) -> str | None: ...
 
 
 class Source(Protocol):
@@ -19,7 +25,7 @@ class Source(Protocol):
     name: str
     settings: SourceSettings
 
-    def verify(self, body: bytes, headers: Mapping[str, str]) -> None:
+    def verify(self, body: bytes, headers: Headers) -> None:
         """Raise NotAuthentic (or UnsupportedBody) unless the bytes are provably from this source."""
 
     def read(self, body: bytes, received_at: int) -> Sequence[Verdict]:

@@ -16,7 +16,7 @@ from adapter.errors import CatalogError, RequestError, SettingsError, TooLarge
 from adapter.events import Event, Ignored, Refused, Verdict
 from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
-from adapter.sources.identity import JUNK_IDS, person_id
+from adapter.sources.identity import person_id
 from adapter.sources.paths import Plan, alternatives, members, own_address, plan, read_fields
 from adapter.sources.salvage import DEEPEST, NotClosed, Raws, Span, elements, lenient
 from adapter.sources.signature import Verifier
@@ -37,9 +37,7 @@ DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 class SegmentSource:
     """One configured endpoint for Segment's webhooks, and for whoever sends the same."""
 
-    def __init__(
-        self, name: str, settings: SourceSettings, catalog: Sequence[EventType], junk_ids: frozenset[str] = JUNK_IDS
-    ) -> None:
+    def __init__(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> None:
         if not settings.secrets and not settings.tokens:
             raise SettingsError(
                 f"{key_text('sources', name, 'secrets')}: without a secret nobody can be believed; "
@@ -48,7 +46,7 @@ class SegmentSource:
         self.name = name
         self.settings = settings
         self.verify = Verifier(name, settings).verify
-        self._junk = junk_ids
+        self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
         self._tracks: dict[str, Plan] = {}
         self._calls: dict[str, Plan] = {}
         spellings = [event.sources["segment"] for event in catalog if "segment" in event.sources]

@@ -1,4 +1,4 @@
-"""The process dies at the k-th command or ESP call, for every k; the CDP retries; each mail goes out once, or is unknown.
+"""The process dies at the k-th command or call, for every k; the CDP retries; each mail goes out once or is unknown.
 
 In process: a connection that dies raises what nothing catches, before the command or after its reply is lost; then
 everything is built anew on the same Redis.
@@ -91,7 +91,7 @@ def survive(redis: Redis, server: str, at: int, after: bool) -> tuple[World, Dyi
     """Live through the story, dying once; whoever was cut off begins again, as CDP and timers do."""
     redis.flushdb()
     dying = Dying(at, after)
-    client = DyingRedis.from_url(server)
+    client: Any = DyingRedis.from_url(server)
     client.dying = Dying(0, False)
     esp = DyingEsp(dying)
     world = World(client, esp=esp)
@@ -108,15 +108,14 @@ def survive(redis: Redis, server: str, at: int, after: bool) -> tuple[World, Dyi
     return world, dying
 
 
-def accounted(world: World) -> list[tuple[str, str]]:
+def accounted(world: World) -> list[str]:
     mails = world.mails()
     assert len(mails) == len(set(mails)), f"twice: {mails}"
-    unknown = [
-        (entry.split(b" ")[1].split(b"|")[0].decode(), entry)
-        for key in world.client.scan_iter("fg:*:unknown")
-        for entry in world.client.zrange(key, 0, -1)
+    entries: list[Any] = [
+        entry for key in world.client.scan_iter("fg:*:unknown") for entry in world.client.zrange(key, 0, -1)
     ]
-    return sorted([name for name, _ in mails] + [name for name, _ in unknown if name not in dict(mails)])
+    unknown = [bytes(entry).decode().split(" ")[1].partition("|")[0] for entry in entries]
+    return sorted([name for name, _ in mails] + [name for name in unknown if name not in dict(mails)])
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])

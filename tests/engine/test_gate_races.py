@@ -9,6 +9,7 @@ from redis import Redis
 
 from adapter.declare import Trigger
 from tests.engine.world import HOUR, MINUTE, PII_KEY, START, World, product
+from workers.esp.base import Message
 from workers.gate import Records
 from workers.jobs import Courier, Item, Job
 from workers.lookup import Lookup
@@ -94,7 +95,11 @@ def test_a_merge_between_claim_and_settle_leaves_one_mail(world: World) -> None:
     world.tell(world.event("Identify", anon="x", email=ADA))
     world.now += 31 * MINUTE
     (member, due), *_ = [one for one in world.due(world.now) if one[0].startswith("abandoned_cart|p:a")]
-    world.esp.before = lambda message: world.tell(world.event("Page", user="new", anon="x"))
+
+    def merge(message: Message) -> None:
+        world.tell(world.event("Page", user="new", anon="x"))
+
+    world.esp.before = merge
     world.new_courier().deliver(Job(sends=(Item(member, due),), created=world.now))
     world.esp.before = None
     world.run(world.now + HOUR)

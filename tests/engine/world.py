@@ -1,4 +1,4 @@
-"""Freshgate without its processes: the real planner, functions, gate and ledger on a real Redis; the clock is the test's.
+"""Freshgate without its processes: the real planner, functions, gate and ledger on a real Redis, a clock of one's own.
 
 Events are told as canonical events; mails are remembered by an ESP that only remembers.
 """

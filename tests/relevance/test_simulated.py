@@ -36,7 +36,9 @@ NAMES = {
 def world_of(redis: Redis) -> World:
     wanted = {"abandoned_cart": (RULES.cart_wait, RULES.cart_settle), "browse_abandonment": (5000, 2000)}
     triggers = [
-        msgspec.structs.replace(one, wait=wanted[one.name][0], settle=wanted[one.name][1]) if one.name in wanted else one
+        msgspec.structs.replace(one, wait=wanted[one.name][0], settle=wanted[one.name][1])
+        if one.name in wanted
+        else one
         for one in TRIGGERS
     ]
     return World(redis, triggers)
@@ -95,7 +97,9 @@ def test_every_shopper_gets_exactly_the_mails_of_the_oracle(redis: Redis) -> Non
             for told in one.told
             for known in (True, False)
             if (told.user if known else told.anon) is not None
-        } | {keys.shard(keys.order_id("main", told.fields["order_id"])) for told in one.told if "order_id" in told.fields}
+        } | {
+            keys.shard(keys.order_id("main", told.fields["order_id"])) for told in one.told if "order_id" in told.fields
+        }
         assert live(world, one) == expected, f"seed {seed}: {one.told}"
         mailed += len(expected)
     assert mailed > SHOPPERS / 2
