@@ -19,7 +19,7 @@ import msgspec
 
 from adapter import demo, launcher, logs, why
 from adapter.errors import FreshgateError, SettingsError
-from adapter.settings import Settings, load
+from adapter.settings import Settings
 
 MASKED = {"secrets", "tokens", "api_key", "pii_key"}
 
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if options.command == "run":
             return launcher.run(os.environ)
-        settings = settings_here()
+        settings = demo.settings_here()
         if options.command == "why":
             logs.configure("warning", json=False)
             return why.main(settings, options.id, as_json=options.json)
@@ -43,18 +43,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (FreshgateError, OSError) as error:
         print(f"freshgate: {error}", file=sys.stderr)
         return 1
-
-
-def settings_here() -> Settings:
-    """The settings as a process of the launcher has them: with the demo's secrets, and the running embedded Valkey."""
-    environ = dict(os.environ)
-    settings = load(environ)
-    var = Path(settings.var).resolve()
-    environ = demo.with_secrets(environ, settings, var, make=False)
-    url = var / "redis" / "url"
-    if not settings.redis_url and url.exists():
-        environ["FRESHGATE_REDIS_URL"] = url.read_text(encoding="utf-8").strip()
-    return load(environ)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from adapter.settings import Settings
+from adapter.settings import Settings, load
 
 
 def with_secrets(environ: Mapping[str, str], settings: Settings, var: Path, *, make: bool) -> dict[str, str]:
@@ -35,6 +35,18 @@ def with_secrets(environ: Mapping[str, str], settings: Settings, var: Path, *, m
         if file.exists():
             found[f"FRESHGATE_{key}_FILE"] = str(file)
     return found
+
+
+def settings_here() -> Settings:
+    """The settings as a process of the launcher has them: with the demo's secrets, and the running embedded Valkey."""
+    environ = dict(os.environ)
+    settings = load(environ)
+    var = Path(settings.var).resolve()
+    environ = with_secrets(environ, settings, var, make=False)
+    url = var / "redis" / "url"
+    if not settings.redis_url and url.exists():
+        environ["FRESHGATE_REDIS_URL"] = url.read_text(encoding="utf-8").strip()
+    return load(environ)
 
 
 def _left_out(settings: Settings) -> Iterator[tuple[str, str]]:

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from adapter import logs
+from adapter import demo, logs
 from adapter.errors import FreshgateError
 from adapter.settings import load
 from workers import desk, main, sandbox
@@ -21,7 +21,9 @@ def run(argv: list[str] | None = None) -> int:
     desk.add_commands(commands)
     chosen = parser.parse_args(argv)
     try:
-        settings = load(os.environ)
+        served = chosen.command in ("deliver", "timers", "sandbox")
+        # The desk is used from a terminal of its own: it finds the demo's Valkey and secrets through var/.
+        settings = load(os.environ) if served else demo.settings_here()
         logs.configure(settings.log_level, json=not sys.stderr.isatty())
         if chosen.command == "deliver":
             return main.deliver(settings)

@@ -104,8 +104,10 @@ class Ledger:
 
     def release(self, item: Item, claim: Claim) -> None:
         """Give a claim back: the decision turned to no on what was read after it. The timer stays as it is."""
-        trigger = keys.parse_member(item.member)[0]
-        fcall(self._pipe, "fg1_settle", [owner_key(item.member)], _field(trigger, claim), claim.token, "", "", "", "")
+        trigger, _, entity_id = keys.parse_member(item.member)
+        arguments = [_field(trigger, claim), claim.token, "", "", "", ""]
+        self._settling.append((len(self._pipe.command_stack), entity_id, arguments))
+        fcall(self._pipe, "fg1_settle", [owner_key(item.member)], *arguments)
 
     def withhold(self, trigger: Trigger, item: Item, person: str, decision: Decision) -> None:
         """The send is over without a call; the reason goes to the trail and to the metrics."""
@@ -151,6 +153,7 @@ class Ledger:
         trigger = keys.parse_member(item.member)[0]
         member = keys.member(trigger, "p", person)
         self._pipe.zadd(keys.timers(keys.shard(person)), {member: item.due}, nx=True)
+        self._pipe.hsetnx(keys.person(person), f"f:{member}", str(item.due))
         self.retime(item, None)
 
     def _execute(self) -> list[Any]:
@@ -161,9 +164,13 @@ class Ledger:
             while said.startswith("moved "):
                 # The person was merged while the ESP was called: the claim went along, and so does its end.
                 trail, person = f"{keys.person(person)}:dec", said[6:]
-                said = _text(fcall(self._client, "fg1_settle", [keys.person(person)], *arguments))
-                self._client.lmove(trail, f"{keys.person(person)}:dec", "LEFT", "LEFT")
-                fcall(self._client, "fg1_retime", [owner_key(arguments[3])], arguments[3], arguments[4], "")
+                field, token, ended, member, due, next_due = arguments
+                renamed = keys.member(keys.parse_member(member)[0], "p", person) if member else ""
+                moved = [field, token, ended, renamed, due, next_due]
+                said = _text(fcall(self._client, "fg1_settle", [keys.person(person)], *moved))
+                if member:
+                    self._client.lmove(trail, f"{keys.person(person)}:dec", "LEFT", "LEFT")
+                    fcall(self._client, "fg1_retime", [owner_key(member)], member, due, "")
         return replies
 
     def _owner(self, trigger: Trigger, item: Item, records: Records) -> str:

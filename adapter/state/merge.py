@@ -13,9 +13,8 @@ import redis
 from adapter.state import keys
 from adapter.state.stamps import LENGTH
 from adapter.state.store import fcall
-from adapter.state.writes import PERSON_TTL
+from adapter.state.writes import MOST_MERGED, PERSON_TTL
 
-MOST_MERGED = 50
 MOST_HOPS = 8
 _pack = msgspec.msgpack.Encoder().encode
 # Fields that say something about the record itself; they never travel.

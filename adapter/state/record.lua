@@ -7,6 +7,7 @@
 --   starts {{member, mark, due}, ...}: timers started if the mark is news
 --   trail  text of the trail entry                              recent member of the newest actions
 --   addr   true = this event brings an address                  link   id of the person that this id belongs to
+--   into   with link: that person's key; from this id; most     (a merge marks both; one Redis holds both)
 --   amb    true = this anonymous id has met a second user       del    erase everything up to this ms
 -- REPLY    one text a write: ok | dup | del | amb | moved <id> | linked | new | other <id>
 
@@ -32,7 +33,16 @@ local function link(key, write, now)
     return 'amb'
   end
   if state[1] then return state[1] == write.link and 'linked' or ('other ' .. state[1]) end
-  if state[2] then return 'new' end
+  if state[2] then
+    -- From this moment on a gate that reads the target finishes the merge before it decides.
+    local target = redis.call('HMGET', write.into, 'to', 'nx', 'g:' .. write.from)
+    if not target[1] and not target[3] and tonumber(target[2] or '0') < write.most then
+      redis.call('HSET', write.into, 'g:' .. write.from, '1')
+      redis.call('HINCRBY', write.into, 'nx', 1)
+      redis.call('HINCRBY', write.into, 'rev', 1)
+    end
+    return 'new'
+  end
   redis.call('HSET', key, 'to', write.link)
   redis.call('PEXPIRE', key, ms(write.ttl))
   return 'linked'

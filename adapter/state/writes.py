@@ -19,6 +19,7 @@ from adapter.state.view import Order
 PERSON_TTL = 180 * DAY
 ANONYMOUS_TTL = 30 * DAY
 ORDER_TTL = 30 * DAY
+MOST_MERGED = 50
 # RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
 SAFETY_NET_MS = 20_000
 _pack = msgspec.msgpack.Encoder().encode
@@ -188,7 +189,11 @@ class Planner:
             others.add(keys.person_id(event.id_space, None, event.previous_id))
             others.add(keys.person_id(event.id_space, event.previous_id, None))
         for other in sorted(others - {plan.person}):
-            plan.writes.append(Write(keys.person(other), {"link": plan.person, "ttl": PERSON_TTL}))
+            plan.writes.append(Write(keys.person(other), _link(other, plan.person)))
+
+
+def _link(other: str, person: str) -> dict[str, Any]:
+    return {"link": person, "into": keys.person(person), "from": other, "most": MOST_MERGED, "ttl": PERSON_TTL}
 
 
 def _trail(event: Event, lacking: list[str]) -> str:

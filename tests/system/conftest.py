@@ -1,0 +1,142 @@
+"""One running product for all tests of a file, and shoppers with ids of their own, so that tests never meet.
+
+Delays are short here; `tests/harness/system.py` starts and ends the processes.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import UTC, datetime
+from http.client import HTTPException
+from typing import Any
+from uuid import uuid4
+
+import pytest
+import redis
+
+from adapter.state import keys
+from tests.harness.system import ROOT, Response, System
+
+SHORT = {
+    "FRESHGATE_TRIGGERS__ABANDONED_CART__DELAY": "2s",
+    "FRESHGATE_TRIGGERS__ABANDONED_CART__SETTLE": "1s",
+    "FRESHGATE_TRIGGERS__BROWSE_ABANDONMENT__ENABLED": "false",
+    "FRESHGATE_ORDER_GRACE": "2s",
+    "FRESHGATE_ESPS__SENDGRID__TIMEOUT_S": "1",
+}
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    """The product with a cart mail after two seconds and an ESP that is given one second to answer."""
+    with System(SHORT) as system:
+        yield system
+
+
+@pytest.fixture
+def ada() -> Shopper:
+    return Shopper()
+
+
+class Shopper:
+    """Somebody whom no other test knows. Each method tells one Segment event, that happened `at_s` seconds from now."""
+
+    def __init__(self) -> None:
+        one = uuid4().hex[:12]
+        self.user, self.anonymous, self.email = f"user-{one}", f"anon-{one}", f"{one}@shoppers.example.com"
+
+    def identify(self, at_s: float = 0.0, **more: Any) -> dict[str, Any]:
+        return self._event(at_s, type="identify", traits={"email": self.email}, **more)
+
+    def signed_up(self, at_s: float = 0.0) -> dict[str, Any]:
+        return self.track("Signed Up", at_s, email=self.email)
+
+    def added(self, at_s: float = 0.0, **more: Any) -> dict[str, Any]:
+        return self._event(
+            at_s,
+            type="track",
+            event="Product Added",
+            properties={"product_id": "mug", "name": "Mug", "price": 9.5, "quantity": 1},
+            **more,
+        )
+
+    def ordered(self, at_s: float = 0.0, order: str = "") -> dict[str, Any]:
+        products = [{"product_id": "mug", "name": "Mug", "price": 9.5}]
+        return self.track(
+            "Order Completed", at_s, order_id=order or uuid4().hex, total=9.5, email=self.email, products=products
+        )
+
+    def track(self, event: str, at_s: float = 0.0, **properties: Any) -> dict[str, Any]:
+        context = {"traits": {"email": self.email}}
+        return self._event(at_s, type="track", event=event, properties=properties, context=context)
+
+    def _event(self, at_s: float, **more: Any) -> dict[str, Any]:
+        moment = datetime.fromtimestamp(time.time() + at_s, UTC)
+        head = {"userId": self.user, "messageId": uuid4().hex, "timestamp": moment.isoformat(timespec="milliseconds")}
+        return {name: value for name, value in (head | more).items() if value is not None}
+
+    def mails(self, system: System, trigger: str) -> list[dict[str, Any]]:
+        """What the sandbox accepted of one trigger for this shopper."""
+        return [
+            mail
+            for mail in system.outbox()
+            if mail["to"] == self.email and mail["custom_args"]["freshgate_trigger"] == trigger
+        ]
+
+    def said(self, system: System, trigger: str) -> list[str]:
+        """The decisions on one trigger, as `why` prints them: `sent (…), …`, oldest first."""
+        head = f"decision  {trigger}: "
+        lines = system.why(self.user).splitlines()
+        return [line.partition(head)[2] for line in lines if head in line]
+
+
+def count(system: System, metric: str, port: str = "WORKER_METRICS_PORT", **labels: str) -> float:
+    """The sum of a counter over all label sets that contain these; the worker's unless another port is named."""
+    text = system.request(port, "GET", "/metrics").json
+    total = 0.0
+    for told, value in re.findall(rf"^{metric}\{{(.*)\}} (\S+)$", text, re.MULTILINE):
+        if labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', told)).items():
+            total += float(value)
+    return total
+
+
+def workers(system: System, *arguments: str) -> str:
+    """What `python -m workers …` prints, run by an operator beside the product."""
+    done = subprocess.run(
+        [sys.executable, "-m", "workers", *arguments],
+        cwd=ROOT,
+        env=system.environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def post_until_taken(system: System, event: dict[str, Any], within_s: float = 30.0) -> Response:
+    """As a CDP does: again after a 503 or a broken connection, and after nothing else."""
+    deadline = time.monotonic() + within_s
+    while True:
+        with suppress(OSError, HTTPException):
+            answer = system.post(event)
+            if answer.status != 503:
+                return answer
+        assert time.monotonic() < deadline, "nobody took the event"
+        time.sleep(0.1)
+
+
+def is_quiet(system: System) -> bool:
+    """Whether no send is waiting, leased or begun any more."""
+    url = (system.var / "redis" / "url").read_text(encoding="utf-8").strip()
+    with suppress(redis.RedisError), redis.Redis.from_url(url) as client:
+        return not any(
+            client.zcard(name) or client.zcard(name.replace("timers", "leases")) for name in keys.all_timers()
+        )
+    return False
