@@ -62,8 +62,7 @@ class Receiver:
         events = self._sort(source, verdicts, answer)
         begun = time.perf_counter()
         try:
-            for at in range(0, len(events), CHUNK):
-                self._record([self._planner.plan(event, again=again) for event in events[at : at + CHUNK]], answer)
+            self.record(events, answer, again=again)
         except RedisError as error:
             raise unavailable(error) from error
         if events:
@@ -73,6 +72,11 @@ class Receiver:
             if count:
                 metrics.EVENTS.labels(source.name, verdict).inc(count)
         return answer
+
+    def record(self, events: Sequence[Event], answer: Answer, *, again: bool = False) -> None:
+        """Steps 3 and 4 for events that have been read; counts their verdicts into `answer`. Raises RedisError."""
+        for at in range(0, len(events), CHUNK):
+            self._record([self._planner.plan(event, again=again) for event in events[at : at + CHUNK]], answer)
 
     def _verify(self, source: Source, body: bytes, headers: Headers) -> None:
         begun = time.perf_counter()

@@ -94,7 +94,7 @@ class World:
 
     def tell(self, *events: Event, again: bool = False) -> Answer:
         answer = Answer(refusals=[])
-        self.receiver._record([self.planner.plan(event, again=again) for event in events], answer)
+        self.receiver.record(events, answer, again=again)
         return answer
 
     def run(self, until: int | None = None) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import io
 import ipaddress
+import json
 import logging
 import os
 import select
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 from urllib.request import Request
 
 from python_http_client import Client
+from python_http_client.client import Response
 
 from adapter.errors import EspError, SettingsError
 from adapter.settings_text import key_text
@@ -72,6 +74,12 @@ class SafeClient(Client):  # type: ignore[misc]
 
     def _update_headers(self, request_headers: Mapping[str, str]) -> None:
         raise ValueError("headers of one call would stick to all later ones; give them to the constructor")
+
+    def post(self, request_body: Any = None) -> Response:
+        """The parent's, less the urllib opener that it builds for each call, half of the call's cost, to no use here."""
+        path = urlsplit(self._build_url(None)).path
+        body = json.dumps(request_body).encode()
+        return Response(self.connection.exchange("POST", path, self.request_headers, body, self.timeout))
 
     def _make_request(self, opener: object, request: Request, timeout: float | None = None) -> Answer:
         # The opener would follow redirects with the key attached, and obey proxies of the environment.

@@ -1,0 +1,1 @@
+"""What measures speed and size, runnable by anybody: `make bench`."""
