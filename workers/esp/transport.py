@@ -76,7 +76,7 @@ class SafeClient(Client):  # type: ignore[misc]
         raise ValueError("headers of one call would stick to all later ones; give them to the constructor")
 
     def post(self, request_body: Any = None) -> Response:
-        """The parent's, less the urllib opener that it builds for each call, half of the call's cost, to no use here."""
+        """The parent's, less the urllib opener that it builds for each call, which cost as much as the call."""
         path = urlsplit(self._build_url(None)).path
         body = json.dumps(request_body).encode()
         return Response(self.connection.exchange("POST", path, self.request_headers, body, self.timeout))
