@@ -1,0 +1,50 @@
+"""The moments within a merge: a link that is not carried out yet, a claim that is given back after it.
+
+`test_identity.py` has the merge itself; here somebody dies, or decides, in between.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from adapter.state import keys
+from adapter.state.view import Claim
+from tests.engine.world import HOUR, World
+from workers.jobs import Item
+
+ADA = "ada@example.com"
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    return World(redis)
+
+
+def test_a_receiver_that_dies_right_after_recording_a_link_does_not_cause_a_second_welcome(world: World) -> None:
+    world.tell(world.event("Signed Up", anon="x", email=ADA))
+    world.run()
+    plan = world.planner.plan(world.event("Signed Up", user="ada", anon="x", email=ADA, at=world.now + 1))
+    # The one trip is made; what follows it, the merge, is not.
+    world.receiver._commit(plan.writes, [])
+    world.now += 1
+    world.run(world.now + HOUR)
+    assert world.mails() == [("welcome", ADA)]
+    assert world.outcomes("ada")[-1] == ("welcome", "duplicate")
+
+
+def test_a_claim_given_back_after_its_person_was_merged_is_not_taken_for_a_dead_workers(world: World) -> None:
+    world.tell(world.event("Identify", anon="x", email=ADA))
+    member = keys.member("welcome", "p", keys.person_id("main", None, "x"))
+    trigger = world.triggers["welcome"]
+    records = world.courier._lookup.records([(trigger, member)])[member]
+    claim = Claim("send", "claimed", "token", world.now + 15_000, world.now, 0, "")
+    item = Item(member, world.now)
+    assert world.courier._ledger.claim(trigger, item, records, claim)
+    world.tell(world.event("Page", user="ada", anon="x"))
+    world.courier._ledger.release(item, claim)
+    world.courier._ledger.flush()
+    left: Any = world.client.hgetall(keys.person(keys.person_id("main", "ada", None)))
+    assert not [field for field in left if field.startswith(b"c:")]
