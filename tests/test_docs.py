@@ -1,0 +1,144 @@
+"""The reference in docs/ is complete: each settings key, metric, event type and trigger has its row, none is left over.
+
+`rows` and `missing` are pure, and are themselves held against made-up names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import msgspec
+import pytest
+from msgspec.structs import fields
+from prometheus_client.metrics import MetricWrapperBase
+
+from adapter import metrics
+from adapter.events import REFUSALS
+from adapter.settings import Settings
+from catalog import EVENTS, TRIGGERS
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def read(name: str) -> str:
+    return (DOCS / name).read_text(encoding="utf-8")
+
+
+def rows(text: str) -> list[list[str]]:
+    """The cells of every table row, without back ticks; heads and rulers are left out."""
+    lines = text.splitlines()
+    told = []
+    for line, after in zip(lines, [*lines[1:], ""], strict=True):
+        is_ruler = line.startswith("|") and not line.strip("|-: ")
+        is_head = after.startswith("|") and not after.strip("|-: ")
+        if line.startswith("|") and not is_ruler and not is_head:
+            told.append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
+    return told
+
+
+def missing(names: Iterable[str], text: str, column: int = 0) -> list[str]:
+    """The names that stand in no row's cell of that column."""
+    told = {row[column] for row in rows(text) if len(row) > column}
+    return [name for name in names if name not in told]
+
+
+def variables(struct: type[msgspec.Struct], prefix: str = "FRESHGATE_") -> Iterator[str]:
+    """The environment variable of every key; `<NAME>` stands for what a table is called."""
+    for field in fields(struct):
+        inner = [one for one in get_args(field.type) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
+        if inner:
+            yield from variables(inner[0], f"{prefix}{field.name.upper()}__<NAME>__")
+        else:
+            yield prefix + field.name.upper()
+
+
+def exported() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """name → (type, labels) of every metric that is an attribute of adapter.metrics."""
+    found: dict[str, Any] = {key: value for key, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
+    told = {}
+    for metric in found.values():
+        kind = metric.describe()[0]
+        told[kind.name + ("_total" if kind.type == "counter" else "")] = (kind.type, tuple(metric._labelnames))
+    return told
+
+
+# ---- the checks themselves
+
+
+TABLE = "| key | variable |\n|---|:--|\n| `port` | `FRESHGATE_PORT` |\n\nand `made_up` in a sentence\n"
+
+
+def test_a_made_up_name_is_reported() -> None:
+    assert missing(["port", "made_up"], TABLE) == ["made_up"]
+    assert missing(["FRESHGATE_PORT", "FRESHGATE_MADE_UP"], TABLE, column=1) == ["FRESHGATE_MADE_UP"]
+
+
+def test_a_tables_head_is_no_row() -> None:
+    assert rows(TABLE) == [["port", "FRESHGATE_PORT"]]
+
+
+def test_the_walk_reaches_nested_tables() -> None:
+    class Inner(msgspec.Struct):
+        deep: int = 0
+
+    Outer = msgspec.defstruct("Outer", [("flat", int, 0), ("many", dict[str, Inner], {})])
+    assert list(variables(Outer)) == ["FRESHGATE_FLAT", "FRESHGATE_MANY__<NAME>__DEEP"]
+
+
+# ---- the documents
+
+
+def test_every_setting_has_its_row() -> None:
+    assert missing(variables(Settings), read("SETTINGS.md"), column=1) == []
+
+
+def test_every_row_of_a_setting_is_a_setting() -> None:
+    known = set(variables(Settings))
+    told = [row for row in rows(read("SETTINGS.md")) if len(row) == 5]
+    assert [row[1] for row in told if row[1] not in known] == []
+    assert [row for row in told if row[0] != row[1].rpartition("__")[2].removeprefix("FRESHGATE_").lower()] == []
+
+
+def test_every_metric_has_its_row() -> None:
+    assert missing(exported(), read("METRICS.md")) == []
+
+
+def test_every_row_of_a_metric_is_a_metric_with_its_type_and_labels() -> None:
+    told = {row[0]: (row[1], row[3]) for row in rows(read("METRICS.md")) if len(row) == 5}
+    assert told == {
+        name: (kind, ", ".join(f"`{label}`" for label in labels).strip("`") or "–")
+        for name, (kind, labels) in exported().items()
+    }
+
+
+@pytest.mark.parametrize("name", ["OUTCOMES", "VERDICTS", "IDENTITY", "ERROR_CLASSES"])
+def test_every_value_of_a_closed_set_is_named(name: str) -> None:
+    text = read("METRICS.md")
+    assert [value for value in getattr(metrics, name) if f"`{value}`" not in text] == []
+
+
+def test_every_reason_of_a_refusal_is_named() -> None:
+    text = read("METRICS.md")
+    assert [reason for reason in REFUSALS if f"`{reason}`" not in text] == []
+
+
+def test_every_event_type_has_its_row_with_its_spellings() -> None:
+    text = read("EVENTS.md")
+    assert missing((event.name for event in EVENTS), text) == []
+    spelled = {row[0]: row[1] for row in rows(text) if len(row) == 3}
+    assert set(spelled) == {event.name for event in EVENTS}
+    for event in EVENTS:
+        when = event.sources["segment"].when if "segment" in event.sources else {"type": ""}
+        wanted = when.get("event", when["type"])
+        for spelling in (wanted,) if isinstance(wanted, str) else wanted:
+            assert spelling in spelled[event.name], f"{event.name}: EVENTS.md does not say {spelling!r}"
+
+
+def test_every_trigger_has_its_row_and_its_data() -> None:
+    text = read("EVENTS.md")
+    full = "\n".join(line for line in text.splitlines() if line.count("|") > 8)
+    names = [trigger.name for trigger in TRIGGERS]
+    assert missing(names, full) == []
+    assert [row[0] for row in rows(text) if len(row) == 2] == names
