@@ -70,7 +70,7 @@ class Person:
 
 
 class Oracle:
-    """`mails` and the moments (ms) at which something fired, for one shopper."""
+    """`mails`, and the `moments` (ms) that an arrival raced: at which something fired, or would have without it."""
 
     def __init__(self, shopper: Shopper, rules: Rules) -> None:
         self.rules = rules
@@ -82,6 +82,7 @@ class Oracle:
         self._confirmed: set[str] = set()
         for event in shopper.told:
             self._fire(event.arrives)
+            self.moments += [due for due, _, _ in self._pending()]
             self._arrive(event)
         self._fire(10**12)
 
@@ -164,18 +165,21 @@ class Oracle:
 
     def _fire(self, until: int) -> None:
         while True:
-            due = [
-                (self._due(person, trigger), trigger, person)
-                for person in {id(one): one for one in self._persons.values()}.values()
-                for trigger in person.waiting
-            ]
-            ready = [found for found in due if found[0] <= until]
+            ready = [found for found in self._pending() if found[0] <= until]
             if not ready:
                 return
             at, trigger, person = min(ready, key=lambda found: found[0])
             self.moments.append(at)
             person.waiting.discard(trigger)
             self._decide(person, trigger)
+
+    def _pending(self) -> list[tuple[int, str, Person]]:
+        """What waits at present: when it is due, its trigger, its person."""
+        return [
+            (self._due(person, trigger), trigger, person)
+            for person in {id(one): one for one in self._persons.values()}.values()
+            for trigger in person.waiting
+        ]
 
     def _due(self, person: Person, trigger: str) -> int:
         names = ACTIVITY if trigger == "cart" else ("view",)
