@@ -17,14 +17,15 @@ from flask import Flask, Response, request
 from prometheus_flask_exporter import PrometheusMetrics
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 from redis.exceptions import RedisError
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
 from adapter import logs, metrics
 from adapter.catalogs import events_of, triggers_of
 from adapter.enqueue import queue_name
-from adapter.errors import NotAuthentic, RequestError, SettingsError, StoreUnavailable
+from adapter.errors import NotAuthentic, RequestError, SettingsError, StoreUnavailable, TooLarge
 from adapter.receive import Receiver
 from adapter.settings import Settings, load
+from adapter.settings_text import key_text
 from adapter.sources import SOURCES
 from adapter.sources.base import Source
 from adapter.state import store
@@ -90,7 +91,13 @@ def _add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source])
             return _answer(404, {"error": "no such source"})
         received_at = time.time_ns() // 1_000_000
         request.max_content_length = source.settings.max_bytes
-        body = request.get_data(cache=False)
+        try:
+            body = request.get_data(cache=False)
+        except RequestEntityTooLarge:
+            key = key_text("sources", name, "max_bytes")
+            error = TooLarge(f"more than {source.settings.max_bytes} bytes", f"{name}: batch less, or raise {key}")
+            receiver.refuse(source, error)
+            raise error from None
         # The signature or the token has been checked before this header is believed.
         replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
         again = replay and bool(source.settings.tokens)

@@ -57,12 +57,9 @@ class Ignored(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Ours but unusable; `reason` comes from a closed set and is safe as a metric label."""
+    """Ours but unusable; `reason` comes from metrics.REFUSED_ELEMENTS and is safe as a metric label."""
 
     reason: str
 
 
 Verdict = Event | Ignored | Refused
-
-# The closed set of reasons for which one element is refused.
-REFUSALS = ("not_an_object", "not_json", "too_deep", "no_identity", "no_type", "not_trusted", "internal")

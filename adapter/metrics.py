@@ -27,6 +27,8 @@ OUTCOMES = (
     "dead",
 )
 VERDICTS = ("accepted", "duplicate", "ignored", "refused")
+REFUSED_ELEMENTS = ("not_an_object", "not_json", "too_deep", "no_identity", "no_type", "not_trusted", "internal")
+REFUSED_BODIES = ("400", "413", "415")
 IDENTITY = ("linked", "merged", "full", "cycle", "other", "ambiguous", "erased")
 ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")
 
@@ -36,7 +38,10 @@ _CALL = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 _END_TO_END = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)
 
 EVENTS = Counter("freshgate_events_total", "Elements of webhooks by verdict", ["source", "verdict"])
-REFUSALS = Counter("freshgate_refusals_total", "Refused elements and requests by reason", ["source", "reason"])
+REFUSALS = Counter("freshgate_refusals_total", "Refused elements by reason", ["source", "reason"])
+REQUESTS_REFUSED = Counter(
+    "freshgate_requests_refused_total", "Bodies refused as a whole, by status: the CDP drops them", ["source", "status"]
+)
 UNREADABLE = Counter("freshgate_unreadable_fields_total", "Fields left out since they could not be read", ["source"])
 CLAMPED = Counter("freshgate_clamped_events_total", "Events whose time lay in the future", ["source"])
 UNAUTHENTIC = Counter("freshgate_unauthentic_requests_total", "Requests refused with 401", ["source", "reason"])
@@ -77,6 +82,10 @@ def prepare_receiver(sources: Iterable[str]) -> None:
     for source in sources:
         for verdict in VERDICTS:
             EVENTS.labels(source, verdict)
+        for reason in REFUSED_ELEMENTS:
+            REFUSALS.labels(source, reason)
+        for status in REFUSED_BODIES:
+            REQUESTS_REFUSED.labels(source, status)
         for series in (VERIFY, READ, RECORD):
             series.labels(source)
 

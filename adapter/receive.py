@@ -17,7 +17,7 @@ from adapter import logs, metrics
 from adapter.enqueue import push
 from adapter.errors import NotAuthentic, RequestError
 from adapter.events import Event, Ignored, Refused, Verdict
-from adapter.sources.base import Headers, Source
+from adapter.sources.base import NOTHING, About, Headers, Source
 from adapter.state import keys
 from adapter.state.merge import MOST_HOPS, merge, resolve
 from adapter.state.store import BUCKET_MS, fcall, unavailable, with_library
@@ -51,13 +51,18 @@ class Receiver:
         self._linked: dict[tuple[str, str], float] = {}
 
     def receive(
-        self, source: Source, body: bytes, headers: Headers, received_at: int, *, again: bool = False
+        self,
+        source: Source,
+        body: bytes,
+        headers: Headers,
+        received_at: int,
+        *,
+        about: About = NOTHING,
+        again: bool = False,
     ) -> Answer:
         """Raises RequestError for the request as a whole, StoreUnavailable if Redis did not take it."""
         self._verify(source, body, headers)
-        begun = time.perf_counter()
-        verdicts = source.read(body, received_at)
-        metrics.READ.labels(source.name).observe(time.perf_counter() - begun)
+        verdicts = self._read(source, body, received_at, about)
         answer = Answer(refusals=[])
         events = self._sort(source, verdicts, answer)
         begun = time.perf_counter()
@@ -87,10 +92,26 @@ class Receiver:
             log.warning("not_authentic", source=source.name, hint=error.hint)
             raise
         except RequestError as error:
-            log.warning("request_refused", source=source.name, reason=error.reason, hint=error.hint)
+            self.refuse(source, error)
             raise
         finally:
             metrics.VERIFY.labels(source.name).observe(time.perf_counter() - begun)
+
+    def _read(self, source: Source, body: bytes, received_at: int, about: About) -> Sequence[Verdict]:
+        begun = time.perf_counter()
+        try:
+            return source.read(body, received_at, about)
+        except RequestError as error:
+            self.refuse(source, error)
+            raise
+        finally:
+            metrics.READ.labels(source.name).observe(time.perf_counter() - begun)
+
+    @staticmethod
+    def refuse(source: Source, error: RequestError) -> None:
+        """The CDP will not send it again: whoever reads the log must learn that events were lost."""
+        metrics.REQUESTS_REFUSED.labels(source.name, str(error.status)).inc()
+        log.error("body_refused", source=source.name, status=error.status, reason=error.reason, hint=error.hint)
 
     def _sort(self, source: Source, verdicts: Sequence[Verdict], answer: Answer) -> list[Event]:
         events = []

@@ -15,7 +15,6 @@ from msgspec.structs import fields
 from prometheus_client.metrics import MetricWrapperBase
 
 from adapter import metrics
-from adapter.events import REFUSALS
 from adapter.settings import Settings
 from catalog import EVENTS, TRIGGERS
 
@@ -121,7 +120,7 @@ def test_every_value_of_a_closed_set_is_named(name: str) -> None:
 
 def test_every_reason_of_a_refusal_is_named() -> None:
     text = read("METRICS.md")
-    assert [reason for reason in REFUSALS if f"`{reason}`" not in text] == []
+    assert [reason for reason in metrics.REFUSED_ELEMENTS if f"`{reason}`" not in text] == []
 
 
 def test_every_event_type_has_its_row_with_its_spellings() -> None:

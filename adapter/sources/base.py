@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from adapter.declare import EventType
 from adapter.events import Verdict
@@ -19,6 +21,17 @@ class Headers(Protocol):
     def get(self, key: str, /) -> str | None: ...
 
 
+class About(msgspec.Struct, frozen=True):
+    """What a request says beside its body: of a form its content type, of an audience's URL the name and the turn."""
+
+    content_type: str = ""
+    audience: str = ""
+    turn: Literal["", "joined", "left"] = ""
+
+
+NOTHING = About()
+
+
 class Source(Protocol):
     """One configured webhook endpoint."""
 
@@ -28,7 +41,7 @@ class Source(Protocol):
     def verify(self, body: bytes, headers: Headers) -> None:
         """Raise NotAuthentic (or UnsupportedBody) unless the bytes are provably from this source."""
 
-    def read(self, body: bytes, received_at: int) -> Sequence[Verdict]:
+    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
         """One verdict an element, in order. Raises RequestError for the body as a whole only."""
 
 

@@ -16,14 +16,13 @@ from adapter.errors import CatalogError, RequestError, SettingsError, TooLarge
 from adapter.events import Event, Ignored, Refused, Verdict
 from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
+from adapter.sources.base import NOTHING, About
 from adapter.sources.identity import person_id
 from adapter.sources.paths import Plan, alternatives, members, own_address, plan, read_fields
 from adapter.sources.salvage import DEEPEST, NotClosed, Raws, Span, elements, lenient
 from adapter.sources.signature import Verifier
-from adapter.sources.times import time_ms
+from adapter.sources.times import occurrence, time_ms
 
-# A clock may be this far ahead of ours; what is further ahead is not a time but a mistake.
-AHEAD_MS = 300_000
 LONGEST_MESSAGE_ID = 200
 LONGEST_NAME = 100
 # The email spec's samples are in snake_case and say `action` for `type` (docs, connections/spec/email.md).
@@ -77,7 +76,7 @@ class SegmentSource:
                 raise CatalogError(f"{event.name} from segment: {spelling!r} is {table[spelling].name} already")
             table[spelling] = compiled
 
-    def read(self, body: bytes, received_at: int) -> Sequence[Verdict]:
+    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
         """One verdict an element, in order; `received_at` in milliseconds UTC.
 
         Raises TooLarge for too many elements, RequestError for a body that is neither a JSON object nor an array.
@@ -143,14 +142,7 @@ class SegmentSource:
             message_id = f"h-{digest.hexdigest()}"
         sent_at = time_ms(envelope.sentAt)
         occurred_at = time_ms(envelope.timestamp) or time_ms(envelope.originalTimestamp) or sent_at
-        clamped = False
-        if occurred_at is None or occurred_at > received_at + AHEAD_MS:
-            clamped = occurred_at is not None
-            # The payload's own receivedAt is the same in every redelivery, our clock is not.
-            occurred_at = time_ms(envelope.receivedAt)
-            if occurred_at is None or occurred_at > received_at + AHEAD_MS:
-                clamped = clamped or occurred_at is not None
-                occurred_at = received_at
+        occurred_at, clamped = occurrence(occurred_at, envelope.receivedAt, received_at)
         return Event(
             source=self.name,
             id_space=self.settings.id_space,

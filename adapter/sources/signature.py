@@ -12,6 +12,7 @@ from adapter.errors import NotAuthentic, UnsupportedBody
 from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
 from adapter.sources.base import Headers
+from adapter.sources.header import Tokens
 from adapter.sources.salvage import NotClosed, elements
 
 # A lone `json` key around an object: the signature is over the object (action-destinations, webhook-extensible/send).
@@ -32,7 +33,7 @@ class Verifier:
     def __init__(self, name: str, settings: SourceSettings) -> None:
         self._name = name
         self._keyed = [hmac.new(secret.encode(), digestmod="sha1") for secret in settings.secrets]
-        self._tokens = [token.encode() for token in settings.tokens]
+        self._tokens = Tokens(name, settings)
         self._secrets_key = key_text("sources", name, "secrets")
         self._tokens_key = key_text("sources", name, "tokens")
 
@@ -49,27 +50,15 @@ class Verifier:
         content_type = headers.get("Content-Type")
         if content_type and content_type.lower().lstrip().startswith("application/x-www-form-urlencoded"):
             raise UnsupportedBody("content type not supported", f"{self._name}: set the webhook's Content-Type to JSON")
-        vouched = self._vouched(headers.get("X-Freshgate-Token")) if self._tokens else False
+        vouched = self._tokens.vouched(headers)
         if not self._keyed:
             if not vouched:
-                raise self._no_token()
+                raise self._tokens.missing()
             return
         if body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"[":
             self._verify_list(body, headers.get("X-Signature"), vouched)
         elif not self._signed(body, headers.get("X-Signature")):
             raise self._bad_signature()
-
-    def _vouched(self, sent: str | None) -> bool:
-        """Whether a right token was sent; a wrong one is never passed over."""
-        if sent is None:
-            return False
-        token = _header_bytes(sent)
-        right = False
-        for ours in self._tokens:
-            right |= hmac.compare_digest(ours, token)
-        if not right:
-            raise self._no_token()
-        return True
 
     def _signed(self, signed: bytes, signature: str | None) -> bool:
         # `compare_digest` raises on texts beyond ASCII. Upper-case hex is nothing that Segment sends: it is refused.
@@ -90,7 +79,7 @@ class Verifier:
         if first is None:
             # Nothing is signed in an empty array.
             if not vouched:
-                raise self._no_token()
+                raise self._tokens.missing()
             return
         element = body[first.start : first.end]
         if not self._signed(element, signature) and not self._signed(_inner(element), signature):
@@ -105,9 +94,6 @@ class Verifier:
     def _bad_signature(self) -> NotAuthentic:
         return NotAuthentic("signature rejected", f"{self._name}: bad signature, check {self._secrets_key}")
 
-    def _no_token(self) -> NotAuthentic:
-        return NotAuthentic("signature rejected", f"{self._name}: X-Freshgate-Token is not one of {self._tokens_key}")
-
 
 def _inner(element: bytes) -> bytes:
     """The object within `{"json": {...}}`, or the element itself where `json` is not its only key."""
@@ -120,11 +106,3 @@ def _inner(element: bytes) -> bytes:
         return inner if [span.end for span in elements(inner, MOST_BRACKETS)] == [len(inner)] else element
     except NotClosed:
         return element
-
-
-def _header_bytes(sent: str) -> bytes:
-    """What was on the wire: WSGI hands header bytes over as Latin-1 text."""
-    try:
-        return sent.encode("latin-1")
-    except UnicodeEncodeError:
-        return sent.encode("utf-8", "surrogatepass")

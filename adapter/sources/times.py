@@ -18,6 +18,9 @@ LATEST = 253_402_300_799_999
 # Guessed by magnitude: below it a number counts seconds (as milliseconds it would lie before 1973-03-03).
 SECONDS_BELOW = 1e11
 
+# A clock may be this far ahead of ours; what is further ahead is not a time but a mistake.
+AHEAD_MS = 300_000
+
 NUMBER = re.compile(r"\d{1,16}(?:\.\d+)?", re.ASCII)
 # Segment's own page has `2015-2-02T00:30:08.276Z` (docs, connections/spec/common.md), which is no ISO 8601.
 LOOSE = re.compile(
@@ -25,6 +28,21 @@ LOOSE = re.compile(
     r"\s*(?:([Zz]|UTC|GMT)|([+-])(\d{2}):?(\d{2})?)?",
     re.ASCII,
 )
+
+
+def occurrence(stated: int | None, told: Any, received_at: int) -> tuple[int, bool]:
+    """When it happened (ms), and whether what the caller stated had to be clamped.
+
+    stated  the element's own time (ms), if it has one
+    told    the payload's own word for when the CDP received it: a missing or future time becomes this one, which is
+            the same in every redelivery, as our clock is not
+    """
+    if stated is not None and stated <= received_at + AHEAD_MS:
+        return stated, False
+    fallback = time_ms(told)
+    if fallback is not None and fallback <= received_at + AHEAD_MS:
+        return fallback, stated is not None
+    return received_at, stated is not None or fallback is not None
 
 
 def time_ms(value: Any) -> int | None:

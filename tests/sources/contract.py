@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapter.errors import NotAuthentic, RequestError, SettingsError, TooLarge
-from adapter.events import REFUSALS, Event, Ignored, Refused
+from adapter.events import Event, Ignored, Refused
+from adapter.metrics import REFUSED_ELEMENTS
 from adapter.settings import SourceSettings
 from adapter.sources.base import Source, SourceKind
 from catalog.events import EVENTS
@@ -107,4 +108,4 @@ class SourceContract:
         for verdict in verdicts:
             assert isinstance(verdict, Event | Ignored | Refused)
             if isinstance(verdict, Refused):
-                assert verdict.reason in REFUSALS and verdict.reason != "internal"
+                assert verdict.reason in REFUSED_ELEMENTS and verdict.reason != "internal"

@@ -175,7 +175,13 @@ def test_a_form_is_415(system: System) -> None:
 def test_ten_thousand_elements_are_413_and_none_of_them_is_recorded(system: System, ada: Shopper) -> None:
     events = [as_json(ada.identify() | {"messageId": f"{ada.user}-{number}"}) for number in range(10_000)]
     assert batch(system, *events).status == 413
+    system.wait_for(lambda: "body_refused" in system.console() and "max_elements" in system.console())
     assert post(system, events[0]).json["accepted"] == 1
+
+
+def test_a_body_that_is_refused_as_a_whole_is_an_error_in_the_log(system: System) -> None:
+    assert post(system, b'{"type": "track"').status == 400
+    system.wait_for(lambda: "not JSON" in system.console())
 
 
 def test_four_thousand_elements_are_taken(system: System, ada: Shopper) -> None:
