@@ -22,9 +22,9 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from adapter import logs, metrics
 from adapter.catalogs import events_of, triggers_of
 from adapter.enqueue import queue_name
-from adapter.errors import NotAuthentic, RequestError, SettingsError, StoreUnavailable, TooLarge
+from adapter.errors import FreshgateError, NotAuthentic, RequestError, SettingsError, StoreUnavailable, TooLarge
 from adapter.receive import Receiver
-from adapter.settings import Settings, load
+from adapter.settings import Settings, load, require_pii_key
 from adapter.settings_text import key_text
 from adapter.sources import SOURCES
 from adapter.sources.base import Source
@@ -40,6 +40,12 @@ def from_environment() -> Flask:
     """The app as gunicorn serves it."""
     settings = load(os.environ)
     logs.configure(settings.log_level, json=not sys.stderr.isatty())
+    try:
+        check(settings)
+    except FreshgateError as error:
+        # What gunicorn says of it ends with "Worker failed to boot", which helps nobody.
+        log.critical("cannot_start", reason=str(error))
+        raise
     client = store.connect(settings.redis_url)
     try:
         store.load(client)
@@ -49,10 +55,18 @@ def from_environment() -> Flask:
     return create_app(settings, client)
 
 
+def check(settings: Settings) -> None:
+    """Raises SettingsError or CatalogError for whatever would keep the receiver from starting."""
+    require_pii_key(settings)
+    configure_sources(settings)
+    triggers_of(settings)
+
+
 def create_app(settings: Settings, client: redis.Redis) -> Flask:
     """An app on one Redis. Raises SettingsError or CatalogError, which stop the start."""
     app = Flask("freshgate")
     app.config["MAX_CONTENT_LENGTH"] = max((one.max_bytes for one in settings.sources.values()), default=1 << 24)
+    require_pii_key(settings)
     sources = configure_sources(settings)
     planner = Planner(events_of(settings), triggers_of(settings), settings.pii_key.encode())
     receiver = Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")))
@@ -78,7 +92,8 @@ def configure_sources(settings: Settings) -> dict[str, Source]:
     for name, one in settings.sources.items():
         kind = SOURCES.get(one.kind)
         if kind is None:
-            raise SettingsError(f"sources.{name}.kind is {one.kind!r}; known kinds: {', '.join(sorted(SOURCES))}")
+            known = ", ".join(sorted(SOURCES))
+            raise SettingsError(f"{key_text('sources', name, 'kind')}: {one.kind!r}; write which CDP it is: {known}")
         sources[name] = kind.configure(name, one, catalog)
     return sources
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from adapter import demo, embedded
+from adapter import app, demo, embedded
 from adapter.children import Child
 from adapter.errors import FreshgateError
 from adapter.settings import Settings, load
@@ -39,6 +39,7 @@ def run(environ: Mapping[str, str]) -> int:
         _check_ports(settings)
         environ = demo.with_secrets(environ, settings, var, make=True)
         environ["FRESHGATE_VAR"] = str(var)
+        app.check(load(environ))
         return Launcher(environ, var).run()
 
 
@@ -89,7 +90,7 @@ class Launcher:
         gunicorn = (python, "-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()")
         self._start("receiver", gunicorn)
         pages = {
-            "sandbox": ("127.0.0.1", settings.sandbox_port, "/messages"),
+            "sandbox": ("127.0.0.1", settings.sandbox_port, "/"),
             "worker": ("127.0.0.1", settings.worker_metrics_port, "/metrics"),
             "timers": ("127.0.0.1", settings.timers_metrics_port, "/metrics"),
             "receiver": (settings.host, settings.port, "/readyz"),
@@ -217,7 +218,8 @@ def _is_ok(host: str, port: int, path: str) -> bool:
     connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=2)  # noqa: S104
     try:
         connection.request("GET", path)
-        return connection.getresponse().status == http.client.OK
+        # A page that asks for a password is there, too.
+        return connection.getresponse().status in (http.client.OK, http.client.UNAUTHORIZED)
     except (OSError, http.client.HTTPException):
         return False
     finally:

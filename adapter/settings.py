@@ -90,6 +90,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     durability: Literal["process", "disk"] = "process"
 
 
+def require_pii_key(settings: Settings) -> None:
+    """Raises SettingsError without a key. Addresses are hashed with it: processes that differ would not see an
+    unsubscribe, and without one the hashes are a list of addresses for whoever has a dictionary."""
+    if not settings.pii_key:
+        raise SettingsError(f"{key_text('pii_key')}: missing; write a long random text, the same for all processes")
+
+
 DURATIONS = {"delay", "settle", "max_age", "order_grace"}
 TABLES: dict[str, type[msgspec.Struct]] = {"sources": SourceSettings, "triggers": TriggerSettings, "esps": EspSettings}
 ONE_OF: dict[tuple[type[msgspec.Struct], str], tuple[str, ...]] = {
@@ -148,7 +155,13 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
             if table == "sources":
                 entry.setdefault("kind", name)
             if table == "esps":
+                given = bool(entry.get("base_url"))
                 entry.setdefault("base_url", sandbox)
+                if _typed(dict(entry), EspSettings, table, name).live and not given:
+                    raise SettingsError(
+                        f"{key_text('esps', name, 'base_url')}: live = true, but mails would go to the sandbox; "
+                        'write the URL of the ESP, such as "https://api.sendgrid.com"'
+                    )
         document[table] = {name: _typed(entry, struct, table, name) for name, entry in entries.items()}
     return _typed(document, Settings)
 

@@ -6,6 +6,7 @@ Each process is addressed by the pid that the launcher wrote down.
 from __future__ import annotations
 
 import fcntl
+import http.client
 import os
 import signal
 import socket
@@ -82,6 +83,24 @@ def test_a_wrong_setting_is_one_line_and_code_2(tmp_path: Path) -> None:
     done = adapter("run", environ={"FRESHGATE_VAR": str(tmp_path), "FRESHGATE_ORDER_GRACE": "soon"})
     assert done.returncode == 2
     assert "order_grace" in fault(done)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "told"),
+    [
+        ("FRESHGATE_SOURCES__SHOP__SECRETS", "s", "FRESHGATE_SOURCES__SHOP__KIND"),
+        ("FRESHGATE_TRIGGERS__WELCOM__ENABLED", "false", "known: abandoned_cart"),
+        ("FRESHGATE_CATALOG", "no_such_catalog", "cannot be imported"),
+    ],
+)
+def test_what_would_stop_a_child_stops_the_start_with_one_line(
+    variable: str, value: str, told: str, tmp_path: Path, free_port: Callable[[], int]
+) -> None:
+    names = ("PORT", "SANDBOX_PORT", "METRICS_PORT", "WORKER_METRICS_PORT", "TIMERS_METRICS_PORT")
+    ports = {f"FRESHGATE_{name}": str(free_port()) for name in names}
+    done = adapter("run", environ={"FRESHGATE_VAR": str(tmp_path), **ports, variable: value})
+    assert done.returncode in (1, 2)
+    assert told in fault(done)
 
 
 def test_sign_prints_segments_signature_of_the_exact_bytes(tmp_path: Path) -> None:
@@ -173,6 +192,11 @@ def test_an_order_becomes_a_mail_and_sigterm_leaves_no_process() -> None:
         assert set(pids) == {"redis", "sandbox", "worker", "timers", "receiver"}
         assert system.stop() == 0
         assert [name for name, pid in pids.items() if not gone(pid)] == []
+
+
+def test_a_sandbox_with_a_password_is_started_as_well() -> None:
+    with System({"FRESHGATE_SANDBOX_PASSWORD": "secret"}) as system:
+        assert system.request("SANDBOX_PORT", "GET", "/messages").status == http.client.UNAUTHORIZED
 
 
 def test_a_second_start_continues_where_the_first_one_stopped(tmp_path: Path) -> None:

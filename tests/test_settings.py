@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from adapter.errors import SettingsError
-from adapter.settings import EspSettings, Settings, load
+from adapter.settings import EspSettings, Settings, load, require_pii_key
+from workers.main import first_esp
 
 
 @pytest.fixture(autouse=True)
@@ -114,6 +115,7 @@ def test_variables_of_others_are_left_alone(name: str) -> None:
         ("FRESHGATE_SOURCES__SHOP__SECRETS", '["a"', "begins like a JSON list"),
         ("FRESHGATE_ESPS__SENDGRID__FROM_EMAIL", "shop", 'such as "shop@example.com"'),
         ("FRESHGATE_ESPS__SENDGRID__BASE_URL", "api.sendgrid.com", 'such as "https://api.sendgrid.com"'),
+        ("FRESHGATE_ESPS__SENDGRID__LIVE", "true", "live = true, but mails would go to the sandbox"),
         ("FRESHGATE_PII_KEY_FILE", "/not/there", "cannot read /not/there"),
         ("FRESHGATE_CONFIG", "/not/there.toml", "FRESHGATE_CONFIG must name one that exists"),
     ],
@@ -140,6 +142,23 @@ def test_a_secret_in_the_file_is_warned_of_but_not_shown(tmp_path: Path, caplog:
     load({}, written(tmp_path, '[sources.shop]\nkind = "segment"\nsecrets = ["hush"]\n'))
     assert "sources.shop.secrets" in caplog.text
     assert "hush" not in caplog.text
+
+
+def test_without_a_key_for_addresses_nothing_starts() -> None:
+    with pytest.raises(SettingsError, match="FRESHGATE_PII_KEY"):
+        require_pii_key(load({}))
+
+
+@pytest.mark.parametrize(
+    ("environ", "told"),
+    [
+        ({"FRESHGATE_ESPS__A__API_KEY": "k", "FRESHGATE_ESPS__B__API_KEY": "k"}, "one account"),
+        ({"FRESHGATE_ESPS__A__KIND": "pigeon"}, "known kinds: sendgrid"),
+    ],
+)
+def test_an_esp_that_would_be_passed_over_stops_the_start(environ: dict[str, str], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        first_esp(load(environ))
 
 
 def test_settings_are_frozen() -> None:

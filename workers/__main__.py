@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 
 from adapter import demo, logs
 from adapter.errors import FreshgateError
@@ -32,7 +33,7 @@ def run(argv: list[str] | None = None) -> int:
         if chosen.command == "sandbox":
             sandbox.serve("127.0.0.1", settings.sandbox_port)
             return 0
-        return desk.run(settings, chosen)
+        return desk.run(settings, chosen, time.time_ns() // 1_000_000)
     except FreshgateError as error:
         print(f"workers: {error}", file=sys.stderr)
         return 2

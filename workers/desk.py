@@ -6,20 +6,22 @@
 from __future__ import annotations
 
 import argparse
-import re
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-import msgspec
+from msgspec.structs import replace
 
+from adapter.catalogs import triggers_of
+from adapter.declare import Trigger
 from adapter.errors import SettingsError
 from adapter.settings import Settings
+from adapter.settings_text import duration_ms
 from adapter.state import keys
+from adapter.state.merge import resolve
+from adapter.state.stamps import millis
 from adapter.state.store import connect, fcall
 from adapter.state.view import parse_claim
-
-_UNITS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def add_commands(commands: Any) -> None:
@@ -30,61 +32,105 @@ def add_commands(commands: Any) -> None:
     dead = commands.add_parser("dead", help="sends that gave up")
     dead.add_argument("action", choices=["list", "replay"], nargs="?", default="list")
     dead.add_argument("--send", help="only this send id")
-    dead.add_argument("--max-age", default="24h", help="how old a replayed mail may be; every other rule still applies")
+    dead.add_argument(
+        "--max-age",
+        default="0s",
+        help="how old a replayed mail may be, such as 3d, if that is more than its trigger allows; "
+        "every other rule of the gate still applies",
+    )
     for name, text in (("hold", "send nothing until released; nothing is lost"), ("release", "send again")):
         one = commands.add_parser(name, help=text)
         one.add_argument("trigger", nargs="?", default="*", help="one trigger; all of them if left out")
 
 
-def run(settings: Settings, chosen: argparse.Namespace) -> int:
+class Listed(NamedTuple):
+    """One send of a list: the list, its entry there and since when (ms); whose it is, its timer and its claim."""
+
+    list_key: str
+    entry: str
+    since: float
+    owner: str
+    member: str
+    field: str
+
+    @property
+    def send(self) -> str:
+        return self.field.rpartition(":")[2]
+
+    @property
+    def trigger(self) -> str:
+        return keys.parse_member(self.member)[0]
+
+    def __str__(self) -> str:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(self.since / 1000))
+        return f"{self.send}  {self.trigger}  {when}  {self.owner.rpartition(':')[2]}"
+
+
+def run(settings: Settings, chosen: argparse.Namespace, now: int) -> int:
+    """Do what the command line says, at `now` (ms); returns the exit code. Raises SettingsError for unknown words."""
+    triggers = {trigger.name: trigger for trigger in triggers_of(settings)}
     client = connect(settings.redis_url, timeout_s=5.0)
-    if chosen.command == "hold":
-        client.sadd(keys.HOLD, chosen.trigger)
-        print(f"held: {chosen.trigger}")
+    if chosen.command in ("hold", "release"):
+        return _switch(client, triggers, chosen.command, chosen.trigger)
+    max_age = duration_ms(chosen.max_age, "--max-age") if chosen.command == "dead" else 0
+    found = [one for one in _listed(client, chosen.command) if chosen.send in (None, one.send)]
+    left = 0
+    for one in found:
+        kept = _again(client, triggers, one, max_age, now) if chosen.action in ("resend", "replay") else ""
+        print(f"{one}  stays: {kept}" if kept else str(one))
+        left += bool(kept)
+        if chosen.action != "list" and not kept:
+            client.zrem(one.list_key, one.entry)
+    if chosen.action == "list":
+        print(f"{len(found)} {chosen.command}")
+    else:
+        print(f"{len(found) - left} {chosen.command}, {chosen.action}: done" + (f"; {left} stay" if left else ""))
+    return 1 if left or (chosen.send and not found) else 0
+
+
+def _switch(client: Any, triggers: Mapping[str, Trigger], command: str, name: str) -> int:
+    if command == "release":
+        # Also of a trigger that the catalog no longer has.
+        known = client.srem(keys.HOLD, name)
+        still = sorted(bytes(one).decode() for one in client.smembers(keys.HOLD))
+        print(f"released: {name}" if known else f"{name} was not held", f"(still held: {', '.join(still) or 'none'})")
         return 0
-    if chosen.command == "release":
-        client.srem(keys.HOLD, chosen.trigger)
-        print(f"released: {chosen.trigger}")
-        return 0
-    max_age = _duration(chosen.max_age) if chosen.command == "dead" else 0
-    count = 0
-    for index, entry, at in list(_listed(client, chosen.command)):
-        owner, member, field = entry.split(" ")
-        send = field.rpartition(":")[2]
-        if chosen.send and send != chosen.send:
-            continue
-        count += 1
-        trigger = keys.parse_member(member)[0]
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at / 1000))
-        print(f"{send}  {trigger}  {when}  {owner.rpartition(':')[2]}")
-        if chosen.action in ("resend", "replay"):
-            _again(client, owner, member, field, max_age)
-        if chosen.action != "list":
-            client.zrem(index, entry)
-    print(f"{count} {chosen.command}" + ("" if chosen.action == "list" else f", {chosen.action}: done"))
+    if name != "*" and name not in triggers:
+        raise SettingsError(f"hold {name}: no such trigger; known: {', '.join(sorted(triggers))}")
+    client.sadd(keys.HOLD, name)
+    print(f"held: {'all triggers' if name == '*' else name}; mails wait, and leave if still true when released")
     return 0
 
 
-def _listed(client: Any, state: str) -> Iterator[tuple[str, str, float]]:
+def _listed(client: Any, state: str) -> Iterator[Listed]:
     for timers in keys.all_timers():
         index = timers.replace("timers", state)
-        for entry, at in client.zrange(index, 0, -1, withscores=True):
-            yield index, bytes(entry).decode(), float(at)
+        for raw, since in client.zrange(index, 0, -1, withscores=True):
+            entry = bytes(raw).decode()
+            # A send id may hold no space, but its trigger's name comes from the catalog.
+            owner, member, field = entry.split(" ", 2)
+            yield Listed(index, entry, float(since), owner, member, field)
 
 
-def _again(client: Any, owner: str, member: str, field: str, max_age: int) -> None:
-    """The claim steps aside and the timer is due now. The gate decides as ever."""
-    raw = client.hget(owner, field)
+def _again(client: Any, triggers: Mapping[str, Trigger], one: Listed, max_age: int, now: int) -> str:
+    """The claim steps aside and the timer is due now; the gate decides as ever. Returns why not, or nothing."""
+    trigger = triggers.get(one.trigger)
+    if trigger is None:
+        return "the catalog has no such trigger"
+    _, kind, entity_id = keys.parse_member(one.member)
+    if kind == "p":
+        # The person may have become another one since, and the claim went along.
+        entity_id = resolve(client, entity_id)
+    owner = keys.entity(kind, entity_id)
+    told = client.hget(owner, f"m:{trigger.about}")
+    age = now - millis(bytes(told).decode()) if told else 0
+    if age > max(trigger.max_age, max_age):
+        return f"{age // 3_600_000} h old; --max-age {age // 86_400_000 + 1}d would allow it"
+    raw = client.hget(owner, one.field)
     if raw:
-        claim = parse_claim(field.rpartition(":")[2], bytes(raw).decode())
-        client.hset(owner, field, msgspec.structs.replace(claim, state="replay", until=max_age, attempts=0).text())
+        claim = parse_claim(one.send, bytes(raw).decode())
+        client.hset(owner, one.field, replace(claim, state="replay", until=0, attempts=0, limit=max_age).text())
         client.hincrby(owner, "rev", 1)
-    entity_id = keys.parse_member(member)[2]
-    fcall(client, "fg1_start", [keys.timers(keys.shard(entity_id))], member, int(time.time() * 1000))
-
-
-def _duration(text: str) -> int:
-    found = re.fullmatch(r"(\d+)([smhd])", text)
-    if not found:
-        raise SettingsError(f"--max-age {text!r}: write a number and a unit, such as 90m, 24h or 2d")
-    return int(found[1]) * _UNITS[found[2]]
+    member = keys.member(one.trigger, kind, entity_id)
+    fcall(client, "fg1_start", [keys.timers(keys.shard(entity_id))], member, now)
+    return ""

@@ -37,6 +37,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     do        send; withhold (for good); retime (to `due`); park (until an address comes, at most to `due`);
               orphan (a worker died between claim and settle: `claim` is what it left)
     outcome   for withhold: one of the closed set; reason says which rule
+    limit     how old the mail may be (ms): the trigger's max_age, or what a replay raised it to
     compared  the stamps (ms) that the decision looked at
     """
 
@@ -47,6 +48,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     version: str = ""
     occurred_at: int = 0
     attempts: int = 0
+    limit: int = 0
     to: str = ""
     claim: Claim | None = None
     compared: Mapping[str, int] = {}
@@ -70,22 +72,24 @@ def decide(trigger: Trigger, member: str, records: Records, now: int, own_token:
     if now < due:
         return Decision(do="retime", reason="moved", due=due, occurred_at=about.at)
     version = _version(trigger, person)
+    claims = [claim for claim in (subject.claims(trigger.name) if subject else []) if claim.token != own_token]
+    raised = max((claim.limit for claim in claims if claim.version == version), default=0)
     base = Decision(
         do="send",
+        limit=max(trigger.max_age, raised),
         version=version,
         occurred_at=about.at,
         due=due,
         to=address_of(trigger, records) or "",
         compared={trigger.about: about.at},
     )
-    claims = [claim for claim in (subject.claims(trigger.name) if subject else []) if claim.token != own_token]
     return (
         _already(trigger, claims, base, now)
         or _suppressed(trigger, records, base)
         or _withdrawn(trigger, records, base)
-        or _too_old(trigger, member, records, claims, base, now)
+        or _too_old(member, records, base, now)
         or _capped(trigger, claims, base, now)
-        or _parked(trigger, base)
+        or _parked(base)
         or msgspec.structs.replace(base, attempts=_attempts(claims, base))
     )
 
@@ -142,17 +146,13 @@ def _withdrawn(trigger: Trigger, records: Records, base: Decision) -> Decision |
     return _withhold(base, told.outcome, told.reason, dict(base.compared) | dict(told.compared)) if told else None
 
 
-def _too_old(
-    trigger: Trigger, member: str, records: Records, claims: list[Claim], base: Decision, now: int
-) -> Decision | None:
-    # A replay of a dead send raises this one limit, for itself.
-    allowed = max([trigger.max_age, *(claim.until for claim in claims if claim.state == "replay")])
-    if now <= base.occurred_at + allowed:
+def _too_old(member: str, records: Records, base: Decision, now: int) -> Decision | None:
+    if now <= base.occurred_at + base.limit:
         return None
     _, _, entity_id = keys.parse_member(member)
     if not base.to and records.person.parked(keys.shard(entity_id), member):
         return _withhold(base, "no_address", "none_arrived", base.compared)
-    return _withhold(base, "stale", "older_than_max_age", dict(base.compared) | {"max_age": allowed})
+    return _withhold(base, "stale", "older_than_max_age", dict(base.compared) | {"max_age": base.limit})
 
 
 def _capped(trigger: Trigger, claims: list[Claim], base: Decision, now: int) -> Decision | None:
@@ -165,10 +165,10 @@ def _capped(trigger: Trigger, claims: list[Claim], base: Decision, now: int) -> 
     return _withhold(base, "capped", f"{most}_in_{window // 1000}s", dict(base.compared) | {"sent_at": max(recent)})
 
 
-def _parked(trigger: Trigger, base: Decision) -> Decision | None:
+def _parked(base: Decision) -> Decision | None:
     if base.to:
         return None
-    return msgspec.structs.replace(base, do="park", reason="no_address_yet", due=base.occurred_at + trigger.max_age + 1)
+    return msgspec.structs.replace(base, do="park", reason="no_address_yet", due=base.occurred_at + base.limit + 1)
 
 
 def _attempts(claims: list[Claim], base: Decision) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
@@ -31,6 +31,7 @@ MOST_ROUNDS = 5
 MOST_CRASHES = 3
 MOST_GATE_TO_CALL_S = 0.1
 HELD_FOR_MS = 30_000
+WIRE_VERSION = 1
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
@@ -46,7 +47,16 @@ class Job(msgspec.Struct, frozen=True):
 
     sends: tuple[Item, ...]
     created: int
-    v: int = 1
+    v: int = WIRE_VERSION
+
+
+class Ready(NamedTuple):
+    """A send that the gate let through: claimed, and looked at once more `seen` (monotonic seconds)."""
+
+    records: Records
+    decision: Decision
+    claim: Claim
+    seen: float
 
 
 class Courier:
@@ -93,7 +103,7 @@ class Courier:
             return True
         # A trigger that was renamed or removed while its timers waited.
         log.error("no_such_trigger", trigger=name)
-        self._ledger.retime(item, None)
+        self._ledger.bury(name, item, "", "no_such_trigger")
         return False
 
     def _held(self) -> set[str]:
@@ -104,42 +114,42 @@ class Courier:
         begun = time.perf_counter()
         try:
             if item.returned and self._has_crashed_often(item):
-                self._ledger.withhold(
-                    trigger, item, records.person.id, Decision(do="withhold", outcome="dead", reason="poison")
-                )
+                self._ledger.bury(trigger.name, item, records.person.id, "poison")
                 return
-            self._gate(trigger, item, records)
+            ready = self._gate(trigger, item, records)
+            metrics.GATE.labels(trigger.name).observe(time.perf_counter() - begun)
+            if ready:
+                self._call(trigger, item, ready)
         except (redis.RedisError, EspError):
             raise
         except Exception as error:  # One send's fault must not take its neighbours along: it comes back by itself.
             log.exception("send_failed", trigger=trigger.name, error=type(error).__name__)
             metrics.RETIMED.labels(trigger.name, "internal").inc()
             self._ledger.retime(item, self._now() + 30_000)
-        finally:
-            metrics.GATE.labels(trigger.name).observe(time.perf_counter() - begun)
 
     def _has_crashed_often(self, item: Item) -> bool:
         entity_id = keys.parse_member(item.member)[2]
         begun: Any = self._client.hincrby(f"{keys.PREFIX}{keys.shard(entity_id)}:begun", item.member, 1)
         return int(begun) >= MOST_CRASHES
 
-    def _gate(self, trigger: Trigger, item: Item, records: Records) -> None:
+    def _gate(self, trigger: Trigger, item: Item, records: Records) -> Ready | None:
+        """The send, claimed and decided on what stands in Redis now; or None, when it was brought to another state."""
         if trigger.subject == "person" and keys.parse_member(item.member)[2] != records.person.id:
             self._ledger.hand_over(item, records.person.id)
             metrics.RETIMED.labels(trigger.name, "merged").inc()
-            return
+            return None
         token, claim = "", None
         for _ in range(MOST_ROUNDS):
             decision = decide(trigger, item.member, records, self._now(), token)
             if decision.do == "orphan" and decision.claim:
-                if self._bury(trigger, item, records, decision, decision.claim):
-                    return
+                if self._ends_orphan(trigger, item, records, decision, decision.claim):
+                    return None
                 decision = decide(trigger, item.member, records, self._now(), decision.claim.token)
             if decision.do != "send":
                 if claim:
                     self._ledger.release(item, claim)
                 self._put_off_or_end(trigger, item, records, decision)
-                return
+                return None
             if claim is None:
                 token = token_hex(6)
                 attempt = Claim(
@@ -150,24 +160,25 @@ class Courier:
                     self._now(),
                     decision.attempts,
                     decision.version,
+                    decision.limit if decision.limit > trigger.max_age else 0,
                 )
                 if self._ledger.claim(trigger, item, records, attempt):
                     claim = attempt
             seen = time.monotonic()
             if claim and self._ledger.is_current(records) and time.monotonic() - seen < MOST_GATE_TO_CALL_S:
-                self._call(trigger, item, records, decision, claim, seen)
-                return
+                return Ready(records, decision, claim, seen)
             records = self._lookup.records([(trigger, item.member)])[item.member]
         if claim:
             self._ledger.release(item, claim)
         self._ledger.retime(item, self._now() + 1000)
         metrics.RETIMED.labels(trigger.name, "contended").inc()
+        return None
 
     def _send_id(self, trigger: Trigger, item: Item, records: Records, decision: Decision) -> str:
         subject = records.person.id if trigger.subject == "person" else keys.parse_member(item.member)[2]
         return keys.send_id(trigger.name, subject, decision.version)
 
-    def _bury(self, trigger: Trigger, item: Item, records: Records, decision: Decision, orphan: Claim) -> bool:
+    def _ends_orphan(self, trigger: Trigger, item: Item, records: Records, decision: Decision, orphan: Claim) -> bool:
         """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""
         if trigger.unknown == "resend":
             if orphan.attempts + 1 < MOST_CRASHES:
@@ -186,9 +197,8 @@ class Courier:
             # The person moved on while we looked; the next look decides.
             self._ledger.retime(item, self._now())
 
-    def _call(
-        self, trigger: Trigger, item: Item, records: Records, decision: Decision, claim: Claim, seen: float
-    ) -> None:
+    def _call(self, trigger: Trigger, item: Item, ready: Ready) -> None:
+        records, decision, claim, seen = ready
         message = Message(
             send_id=claim.send_id,
             trigger=trigger.name,
@@ -239,7 +249,7 @@ class Courier:
             settle(trigger, item, records, decision, claim, "unknown", str(error), status=error.status)
             return
         due = next_try(self._now(), claim.attempts, error.retry_after_s)
-        if due > decision.occurred_at + trigger.max_age:
+        if due > decision.occurred_at + decision.limit:
             settle(trigger, item, records, decision, claim, "dead", str(error), status=error.status)
             return
         settle(trigger, item, records, decision, claim, "retry", str(error), status=error.status, due=due)
@@ -266,4 +276,8 @@ def deliver(job: Any) -> None:
     """What RQ calls. The argument is JSON of a `Job`."""
     if not _installed:
         raise RuntimeError("no courier installed: start the worker with `python -m workers deliver`")
+    if job.get("v") != WIRE_VERSION:
+        # Written by a newer release, while hosts are updated one by one: the lease runs out, and a newer worker has it.
+        log.warning("job_of_another_version", version=job.get("v"))
+        return
     _installed[0].deliver(msgspec.convert(job, Job))

@@ -117,6 +117,17 @@ class Ledger:
         metrics.SENDS.labels(trigger.name, self._esp, decision.outcome).inc()
         metrics.GATED.labels(trigger.name, decision.outcome, decision.reason).inc()
 
+    def bury(self, trigger: str, item: Item, person: str, reason: str) -> None:
+        """The send is `dead` without a claim: it cannot even be decided on. It can be listed and replayed."""
+        _, kind, entity_id = keys.parse_member(item.member)
+        self.retime(item, None)
+        field = f"c:{trigger}:{keys.send_id(trigger, entity_id, reason)}"
+        self._index(owner_key(item.member), field, item.member, "dead", self._now())
+        about = person or (entity_id if kind == "p" else "")
+        self._note(about, trigger, "dead", {"reason": reason, "compared": {}}, self._now())
+        metrics.SENDS.labels(trigger, self._esp, "dead").inc()
+        metrics.GATED.labels(trigger, "dead", reason).inc()
+
     def put_off(self, trigger: Trigger, item: Item, person: str, decision: Decision) -> None:
         """Fired too early, or somebody else holds the claim: no outcome, a line on the trail."""
         self.retime(item, decision.due)

@@ -18,9 +18,11 @@ from adapter import logs, metrics
 from adapter.catalogs import triggers_of
 from adapter.enqueue import DELIVER, queue_name
 from adapter.errors import SettingsError
-from adapter.settings import EspSettings, Settings
+from adapter.settings import EspSettings, Settings, require_pii_key
+from adapter.settings_text import key_text
 from adapter.state.store import connect, load
 from workers.esp import ESPS
+from workers.esp.base import guarded
 from workers.jobs import Courier, install
 from workers.lookup import Lookup
 from workers.timers import Timers
@@ -44,10 +46,11 @@ class DeliverWorker(SimpleWorker):
 def deliver(settings: Settings) -> int:
     """Work on the one queue of the first ESP until told to stop."""
     name, esp_settings = first_esp(settings)
+    require_pii_key(settings)
     triggers = triggers_of(settings)
     client = connect(settings.redis_url, timeout_s=5.0)
     load(client)
-    esp = ESPS[esp_settings.kind](name, esp_settings)
+    esp = guarded(ESPS[esp_settings.kind](name, esp_settings), esp_settings.only_to)
     courier = Courier(
         client,
         {trigger.name: trigger for trigger in triggers},
@@ -88,12 +91,16 @@ def timers(settings: Settings) -> int:
 
 
 def first_esp(settings: Settings) -> tuple[str, EspSettings]:
-    """The account that mails leave through."""
+    """The account that mails leave through. Raises SettingsError unless it is exactly one, of a known kind."""
+    if not settings.esps:
+        raise SettingsError("no ESP is set: add a table [esps.sendgrid] to the settings")
     for name, esp in settings.esps.items():
         if esp.kind not in ESPS:
-            raise SettingsError(f"esps.{name}.kind is {esp.kind!r}; known kinds: {', '.join(sorted(ESPS))}")
-        return name, esp
-    raise SettingsError("no ESP is set: add a table [esps.sendgrid] to the settings")
+            raise SettingsError(f"{key_text('esps', name, 'kind')}: {esp.kind!r}; known kinds: {', '.join(ESPS)}")
+    if len(settings.esps) > 1:
+        names = ", ".join(f"[esps.{name}]" for name in settings.esps)
+        raise SettingsError(f"{names}: mails leave through one account; keep one of these tables")
+    return next(iter(settings.esps.items()))
 
 
 def _export(port: int) -> None:

@@ -39,7 +39,10 @@ class LastOrder(msgspec.Struct, frozen=True):
 
 
 class Claim(msgspec.Struct, frozen=True):
-    """One send that was begun. `state` is claimed, retry, or an outcome; times in milliseconds."""
+    """One send that was begun. `state` is claimed, retry, replay, or an outcome; times in milliseconds.
+
+    limit  how old the mail may be at most, where a replay raised that; 0 is the trigger's max_age
+    """
 
     send_id: str
     state: str
@@ -48,10 +51,12 @@ class Claim(msgspec.Struct, frozen=True):
     at: int
     attempts: int
     version: str
+    limit: int = 0
 
     def text(self) -> str:
         """The wire form in Redis; `claim.lua` reads its first two words."""
-        return f"{self.state} {self.token} {self.until} {self.at} {self.attempts} {self.version or '-'}"
+        tries = f"{self.attempts}+{self.limit}" if self.limit else f"{self.attempts}"
+        return f"{self.state} {self.token} {self.until} {self.at} {tries} {self.version or '-'}"
 
 
 # A send in one of these states has left, or may have: it counts for caps.
@@ -207,8 +212,11 @@ class AddressView(_View):
 
 
 def parse_claim(send_id: str, text: str) -> Claim:
-    state, token, until, at, attempts, version = text.split(" ", 5)
-    return Claim(send_id, state, token, int(until), int(at), int(attempts), "" if version == "-" else version)
+    """A claim's wire form, as `Claim.text` writes it."""
+    state, token, until, at, tries, version = text.split(" ", 5)
+    attempts, _, limit = tries.partition("+")
+    version = "" if version == "-" else version
+    return Claim(send_id, state, token, int(until), int(at), int(attempts), version, int(limit or 0))
 
 
 def template_product(line: Product) -> dict[str, Any]:

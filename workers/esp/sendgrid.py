@@ -11,7 +11,6 @@ import re
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
-from fnmatch import fnmatchcase
 from http.client import HTTPMessage
 from typing import Any
 
@@ -45,7 +44,6 @@ class Sendgrid:
             raise SettingsError(
                 f"{key_text('esps', name, 'api_key')}: a key has no spaces; write it as SendGrid gave it"
             )
-        self._only_to = tuple(pattern.lower() for pattern in settings.only_to)
         self._connection = Connection(name, base_url)
         headers = {
             "Authorization": f"Bearer {self._key}",
@@ -78,8 +76,6 @@ class Sendgrid:
 
     def send(self, message: Message) -> SendResult:
         """Raises EspError, which says whether trying again helps; nothing else. Takes `timeout_s` at most."""
-        if self._only_to and not any(fnmatchcase(message.to.lower(), pattern) for pattern in self._only_to):
-            raise EspError(f"{self.name}: recipient not in only_to", permanent=True)
         try:
             answer = self._mail_send.post(request_body=self.body(message))
         except (TypeError, ValueError, RecursionError) as error:
