@@ -53,6 +53,11 @@ RECORD = Histogram("freshgate_record_seconds", "Recording one request in Redis",
 SENDS = Counter("freshgate_sends_total", "Sends by outcome", ["trigger", "esp", "outcome"])
 GATED = Counter("freshgate_gate_reasons_total", "Decisions of the gate by reason", ["trigger", "outcome", "reason"])
 RETIMED = Counter("freshgate_sends_retimed_total", "Sends put off, by reason", ["trigger", "reason"])
+CONTRADICTED = Counter(
+    "freshgate_contradicted_total",
+    "Mails that left, against something that had occurred before and arrived after them",
+    ["trigger", "reason"],
+)
 GATE = Histogram("freshgate_gate_seconds", "Deciding on one send, with its trips to Redis", ["trigger"], buckets=_FAST)
 GATE_TO_CALL = Histogram("freshgate_gate_to_call_seconds", "From the last look at Redis to the ESP call", buckets=_FAST)
 QUEUE_WAIT = Histogram("freshgate_queue_wait_seconds", "From the job's creation to its start", buckets=_CALL)

@@ -94,6 +94,26 @@ def decide(trigger: Trigger, member: str, records: Records, now: int, own_token:
     )
 
 
+def contradiction(trigger: Trigger, records: Records, claim: Claim) -> Decision | None:
+    """What the gate would have said when that mail left (`claim.at`), had it known what is known by now; None if yes.
+
+    The mail cannot be called back. This is the system's own measure of mails that were wrong all the same.
+    """
+    then = Records(
+        records.person.as_of(claim.at),
+        records.order and records.order.as_of(claim.at),
+        records.address and records.address.as_of(claim.at),
+    )
+    subject = then.order if trigger.subject == "order" else then.person
+    about = subject.register(f"m:{trigger.about}") if subject else None
+    if about is None:
+        return None
+    base = Decision(do="send", occurred_at=about.at, compared={trigger.about: about.at, "sent_at": claim.at})
+    if trigger.wait and about.at + trigger.wait > claim.at:
+        return _withhold(base, "cancelled", "not_quiet_yet", base.compared)
+    return _suppressed(trigger, then, base) or _withdrawn(trigger, then, base)
+
+
 def due_at(trigger: Trigger, member: str, person: PersonView, about: Mark) -> int:
     """When the mail may leave (ms): after the quiet it waits for, and once a burst of arrivals has settled."""
     if trigger.wait == 0:

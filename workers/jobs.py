@@ -20,7 +20,7 @@ from adapter.state import keys
 from adapter.state.view import Claim
 from workers.backoff import next_try
 from workers.esp.base import Esp, Message
-from workers.gate import Decision, Records, decide
+from workers.gate import Decision, Records, contradiction, decide
 from workers.ledger import Ledger
 from workers.lookup import Lookup
 
@@ -32,6 +32,8 @@ MOST_CRASHES = 3
 MOST_GATE_TO_CALL_S = 0.1
 HELD_FOR_MS = 30_000
 WIRE_VERSION = 1
+# The timer that `record.lua` sets when something arrives that occurred before a mail which has left.
+LOOK_BACK = "lookback"
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
@@ -83,6 +85,9 @@ class Courier:
         """Every send of the job is brought to a state; what the budget has no room for goes back to the timers."""
         started = time.monotonic()
         metrics.QUEUE_WAIT.observe(max(0, self._now() - job.created) / 1000)
+        for item in job.sends:
+            if keys.parse_member(item.member)[0] == LOOK_BACK:
+                self._look_back(item)
         known = [item for item in job.sends if self._is_known(item)]
         held = self._held()
         sends = [(self._triggers[keys.parse_member(item.member)[0]], item) for item in known]
@@ -101,10 +106,26 @@ class Courier:
         name = keys.parse_member(item.member)[0]
         if name in self._triggers:
             return True
+        if name == LOOK_BACK:
+            return False
         # A trigger that was renamed or removed while its timers waited.
         log.error("no_such_trigger", trigger=name)
         self._ledger.bury(name, item, "", "no_such_trigger")
         return False
+
+    def _look_back(self, item: Item) -> None:
+        """Was a mail wrong that has left? Counted once a mail, and told on the trail."""
+        _, kind, entity_id = keys.parse_member(item.member)
+        own = [one for one in self._triggers.values() if one.subject == ("order" if kind == "o" else "person")]
+        found = self._lookup.records([(one, keys.member(one.name, kind, entity_id)) for one in own])
+        for trigger in own:
+            records = found[keys.member(trigger.name, kind, entity_id)]
+            subject = records.order if kind == "o" else records.person
+            for claim in subject.claims(trigger.name) if subject else []:
+                decision = contradiction(trigger, records, claim) if claim.state == "sent" else None
+                if decision and subject:
+                    self._ledger.contradict(trigger, keys.entity(kind, subject.id), records.person.id, claim, decision)
+        self._ledger.retime(item, None)
 
     def _held(self) -> set[str]:
         found: Any = self._client.smembers(keys.HOLD)

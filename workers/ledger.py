@@ -128,6 +128,14 @@ class Ledger:
         metrics.SENDS.labels(trigger, self._esp, "dead").inc()
         metrics.GATED.labels(trigger, "dead", reason).inc()
 
+    def contradict(self, trigger: Trigger, owner: str, person: str, claim: Claim, decision: Decision) -> None:
+        """Something that occurred before this mail, and arrived after it, says that it should not have left."""
+        if not self._client.hsetnx(owner, f"z:{trigger.name}:{claim.send_id}", decision.reason):
+            return
+        entry = {"reason": decision.reason, "send": claim.send_id, "compared": decision.compared}
+        self._note(person, trigger.name, "contradicted", entry, self._now())
+        metrics.CONTRADICTED.labels(trigger.name, decision.reason).inc()
+
     def put_off(self, trigger: Trigger, item: Item, person: str, decision: Decision) -> None:
         """Fired too early, or somebody else holds the claim: no outcome, a line on the trail."""
         self.retime(item, decision.due)

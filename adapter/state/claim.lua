@@ -40,7 +40,11 @@ redis.register_function('fg1_settle', function(keys, args)
   local current = redis.call('HGET', key, field)
   if current and string.match(current, '^%S+ (%S+)') ~= token then return '0' end
   if args[3] == '' then redis.call('HDEL', key, field)
-  elseif redis.call('EXISTS', key) == 1 then redis.call('HSET', key, field, args[3]) end
+  elseif redis.call('EXISTS', key) == 1 then
+    redis.call('HSET', key, field, args[3])
+    local left = string.match(args[3], '^sent %S+ %d+ (%d+)')
+    if left then redis.call('HSET', key, 'ls', left) end
+  end
   redis.call('HINCRBY', key, 'rev', 1)
   settle_timer(key, args[4], args[5], args[6])
   return '1'

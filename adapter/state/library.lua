@@ -83,6 +83,12 @@ local function start_timer(key, member, due)
   return before and 'moved' or 'set'
 end
 
+-- Mails that have left are looked at again, once the burst that brought this is in. `ls` is when the newest one left.
+local function look_back(key, received)
+  local kind, id = string.match(key, ':(%a):([^:]+)$')
+  redis.call('ZADD', shard_of(key) .. 'timers', 'GT', ms(received + 1000), 'lookback|' .. kind .. ':' .. id)
+end
+
 -- An address has come: parked sends are due again. A waiting one takes the address as activity (delay > 0).
 local function release_parked(key, at, received)
   local all = redis.call('HGETALL', key)

@@ -73,6 +73,11 @@ redis.register_function('fg1_merge_fold', function(keys, args)
       redis.call('HSET', key, 'f:' .. timer[1], ms(timer[2]))
     end
     redis.call('HSET', key, 'n:' .. taken.from, '1', 'rx', ms(math.max(tonumber(state[3] or '0'), taken.rx)))
+    local left = math.max(tonumber(redis.call('HGET', key, 'ls') or '0'), taken.ls)
+    if left > 0 then
+      redis.call('HSET', key, 'ls', ms(left))
+      look_back(key, taken.rx)
+    end
     redis.call('HDEL', key, 'x')
     keep_alive(key, taken.ttl, now_ms(), true)
     redis.call('PEXPIRE', key .. ':dec', ms(taken.ttl))

@@ -17,8 +17,6 @@ from adapter.state.writes import MOST_MERGED, PERSON_TTL
 
 MOST_HOPS = 8
 _pack = msgspec.msgpack.Encoder().encode
-# Fields that say something about the record itself; they never travel.
-_OWN = frozenset({"to", "amb", "rev", "x", "nx", "rx", "del", "cc"})
 
 MergeResult = Literal["merged", "full", "cycle", "other"]
 
@@ -66,7 +64,7 @@ def _folded(source: str, target: str, taken: list[Any], at: int) -> dict[str, An
         head = field[:2]
         if head in ("m:", "t:", "q:") or field[0] in "+-":
             registers.append((field, value[:LENGTH], value[LENGTH:]))
-        elif head == "c:":
+        elif head in ("c:", "z:"):
             fields.append((field, value))
         elif head == "k:":
             fields.append((_parked_field(field, source, target), value))
@@ -84,6 +82,7 @@ def _folded(source: str, target: str, taken: list[Any], at: int) -> dict[str, An
         "decisions": [_text(entry) for entry in taken[3]],
         "timers": timers,
         "rx": int(raw.get("rx", "0")),
+        "ls": int(raw.get("ls", "0")),
         "ttl": PERSON_TTL,
     }
 

@@ -81,7 +81,7 @@ local function record_one(key, write, bucket, now)
     if write.trail then redis.call('LPUSH', key .. ':ev', 'duplicate\t\t' .. write.trail) end
     return 'dup'
   end
-  local head = redis.call('HMGET', key, 'to', 'amb', 'del')
+  local head = redis.call('HMGET', key, 'to', 'amb', 'del', 'ls')
   if head[2] then return 'amb' end
   if head[1] then return 'moved ' .. head[1] end
   if write.del then
@@ -101,6 +101,8 @@ local function record_one(key, write, bucket, now)
   if write.addr then
     for _, text in ipairs(release_parked(key, write.at, write.rx)) do said[#said + 1] = text end
   end
+  -- It occurred before a mail that has left: was that mail right?
+  if head[4] and write.at <= tonumber(head[4]) then look_back(key, write.rx) end
   local rx = tonumber(redis.call('HGET', key, 'rx') or '0')
   redis.call('HSET', key, 'rx', ms(math.max(rx, write.rx)))
   redis.call('HINCRBY', key, 'rev', 1)

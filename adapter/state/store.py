@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -84,6 +85,32 @@ def check(client: redis.Redis) -> list[str]:
     if info.get("aof_last_write_status") == "err":
         problems.append("redis: the append-only file cannot be written")
     return problems
+
+
+class Headroom:
+    """Whether Redis has room for more events. What is left above the limit is for the workers, who must settle.
+
+    Asked at most once in `every_s`, by whoever comes by; a hint, so threads need no lock. Without a `maxmemory`
+    there is no limit to keep away from.
+    """
+
+    def __init__(self, client: redis.Redis, most: float = 0.85, every_s: float = 1.0) -> None:
+        self._client = client
+        self._most = most
+        self._every_s = every_s
+        self._asked = -every_s
+        self._is_full = False
+
+    def require(self) -> None:
+        """Raises StoreUnavailable above the limit, RedisError when Redis does not answer."""
+        now = time.monotonic()
+        if now - self._asked >= self._every_s:
+            self._asked = now
+            info: dict[str, Any] = self._client.info("memory")
+            limit = int(info.get("maxmemory") or 0)
+            self._is_full = limit > 0 and int(info["used_memory"]) > self._most * limit
+        if self._is_full:
+            raise StoreUnavailable(f"redis: more than {self._most:.0%} of maxmemory is used; raise it")
 
 
 def unavailable(error: RedisError) -> StoreUnavailable:

@@ -6,7 +6,9 @@ Built from the hashes that the function library writes; triggers in the catalog 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from copy import copy
+from decimal import Decimal, InvalidOperation
+from typing import Any, Self
 
 import msgspec
 
@@ -80,6 +82,17 @@ class _View:
         if value is None:
             return None
         return Mark(value[:LENGTH], millis(value), value[LENGTH:])
+
+    def as_of(self, moment: int) -> Self:
+        """What is known now of the time up to `moment` (ms). A register holds its newest value only, so something
+        older that a newer value replaced is missing; lines of the cart stay, since a repeated add is no removal."""
+        before = copy(self)
+        before._raw = {
+            field: value
+            for field, value in self._raw.items()
+            if not (field[:2] in ("m:", "t:", "q:") or field[0] == "-" or field == "cc") or millis(value) <= moment
+        }
+        return before
 
     def claims(self, trigger: str) -> list[Claim]:
         """Every send of this trigger that was begun for this subject and is still remembered."""
@@ -196,7 +209,15 @@ class OrderView(_View):
 
     @property
     def refunded(self) -> Mark | None:
-        return self.register("m:refunded")
+        """The newest refund of everything: one that named neither products nor an amount, or the order's total."""
+        total = _decimal(self.order.total if self.order else "")
+        full = ["m:refunded"]
+        for field in self._raw:
+            amount = _decimal(field.removeprefix("m:refunded:")) if field.startswith("m:refunded:") else None
+            if amount is not None and total is not None and amount >= total:
+                full.append(field)
+        found = [mark for mark in map(self.register, full) if mark]
+        return max(found, key=lambda mark: mark.stamp, default=None)
 
 
 class AddressView(_View):
@@ -209,6 +230,13 @@ class AddressView(_View):
     def person(self) -> str | None:
         found = self.register("m:who")
         return found.value if found else None
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None
 
 
 def parse_claim(send_id: str, text: str) -> Claim:

@@ -174,10 +174,13 @@ class Planner:
         elif event_type.order == "cancelled":
             body["regs"] = [("m:cancelled", at, "")]
         else:
-            partial = "products" in event.fields and event.fields["products"]
             total = event.fields.get("total")
-            # Only a full refund withdraws the order; whether the total is all of it is decided beside the order's own.
-            body["regs"] = [("m:refunded", at, "" if not partial and total is None else str(total or "partial"))]
+            # Only a full refund withdraws the order; whether an amount is all of it is decided beside the order's
+            # total. Each amount has a register of its own: a small refund must not hide that all was given back.
+            if total is not None:
+                body["regs"] = [(f"m:refunded:{total}", at, "")]
+            else:
+                body["regs"] = [] if event.fields.get("products") else [("m:refunded", at, "")]
         plan.writes.append(Write(keys.entity("o", order), body))
 
     def _links(self, plan: Plan, event_type: EventType) -> None:

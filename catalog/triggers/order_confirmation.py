@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from adapter.declare import DAY, Trigger, Withdrawn
@@ -16,20 +15,9 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
     compared = {"order": completed.at}
     if order.cancelled and order.cancelled.at >= completed.at:
         return Withdrawn("superseded", "order_cancelled", compared | {"cancelled": order.cancelled.at})
-    refunded = order.refunded
-    if refunded and refunded.at >= completed.at and _is_full(refunded.value, order.order.total):
-        return Withdrawn("superseded", "order_refunded", compared | {"refunded": refunded.at})
+    if order.refunded and order.refunded.at >= completed.at:
+        return Withdrawn("superseded", "order_refunded", compared | {"refunded": order.refunded.at})
     return None
-
-
-def _is_full(refunded: str, total: str) -> bool:
-    """A refund that names neither products nor a total is of everything; else it must reach the order's total."""
-    if not refunded:
-        return True
-    try:
-        return Decimal(refunded) >= Decimal(total)
-    except InvalidOperation:
-        return False
 
 
 def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:

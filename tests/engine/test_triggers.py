@@ -57,6 +57,18 @@ def test_only_a_full_refund_withdraws_the_confirmation(world: World, refund: dic
     assert len(world.mails()) == mails
 
 
+@pytest.mark.parametrize("first", ["4", "10"])
+def test_a_partial_refund_does_not_hide_a_full_one(world: World, first: str) -> None:
+    shopper(world)
+    world.tell(
+        world.event("Order Refunded", user="ada", order_id="1", at=world.now + 1, total=first),
+        world.event("Order Refunded", user="ada", order_id="1", at=world.now + 2, total="14" if first == "4" else "4"),
+        world.event("Order Completed", user="ada", order_id="1", total="10"),
+    )
+    world.run()
+    assert world.outcomes("ada") == [("order_confirmation", "superseded")]
+
+
 def test_an_old_order_is_stale(world: World) -> None:
     shopper(world)
     world.tell(world.event("Order Completed", user="ada", order_id="1", at=world.now - 25 * HOUR))
