@@ -57,9 +57,15 @@ class Ignored(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """Ours but unusable; `reason` comes from metrics.REFUSED_ELEMENTS and is safe as a metric label."""
+    """Ours but unusable; `reason` comes from metrics.REFUSED_ELEMENTS and is safe as a metric label.
+
+    raw, fault  of an element on which our own code failed (reason "internal"): its bytes, for the quarantine, and
+                where the code failed, for the log
+    """
 
     reason: str
+    raw: bytes = b""
+    fault: str = ""
 
 
 Verdict = Event | Ignored | Refused

@@ -13,14 +13,14 @@ import msgspec
 import redis
 from redis.exceptions import RedisError
 
-from adapter import logs, metrics
+from adapter import logs, metrics, quarantine
 from adapter.enqueue import push
 from adapter.errors import NotAuthentic, RequestError
 from adapter.events import Event, Ignored, Refused, Verdict
 from adapter.sources.base import NOTHING, About, Headers, Source
 from adapter.state import keys
 from adapter.state.merge import MOST_HOPS, merge, resolve
-from adapter.state.store import BUCKET_MS, fcall, unavailable, with_library
+from adapter.state.store import BUCKET_MS, Headroom, fcall, unavailable, with_library
 from adapter.state.writes import Plan, Planner, Write
 
 log = logs.get(__name__)
@@ -48,6 +48,7 @@ class Receiver:
         self._client = client
         self._planner = planner
         self._queue = queue
+        self._headroom = Headroom(client)
         self._linked: dict[tuple[str, str], float] = {}
 
     def receive(
@@ -67,6 +68,9 @@ class Receiver:
         events = self._sort(source, verdicts, answer)
         begun = time.perf_counter()
         try:
+            if events:
+                self._headroom.require()
+            self._keep_failed(source, verdicts, received_at, about)
             self.record(events, answer, again=again)
         except RedisError as error:
             raise unavailable(error) from error
@@ -133,6 +137,13 @@ class Receiver:
                 answer.refusals.append({"index": index, "reason": verdict.reason})
                 metrics.REFUSALS.labels(source.name, verdict.reason).inc()
         return events
+
+    def _keep_failed(self, source: Source, verdicts: Sequence[Verdict], received_at: int, about: About) -> None:
+        """Elements on which our own code failed: kept raw, since the CDP will not send them again."""
+        for verdict in verdicts:
+            if isinstance(verdict, Refused) and verdict.raw:
+                log.error("reading_failed", source=source.name, fault=verdict.fault)
+                quarantine.keep(self._client, quarantine.Kept(source.name, verdict.raw, received_at, about))
 
     def _record(self, plans: list[Plan], answer: Answer) -> None:
         writes = [(plan, write) for plan in plans for write in plan.writes if not self._is_known_link(write)]

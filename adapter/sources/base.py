@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal, Protocol
 
 import msgspec
 
 from adapter.declare import EventType
-from adapter.events import Verdict
+from adapter.events import Refused, Verdict
 from adapter.settings import SourceSettings
 
 
@@ -43,6 +45,13 @@ class Source(Protocol):
 
     def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
         """One verdict an element, in order. Raises RequestError for the body as a whole only."""
+
+
+def failed(error: Exception, raw: bytes) -> Refused:
+    """The verdict on an element whose reading failed as nobody foresaw: it must not cost its neighbours."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    # The error's own text may quote the element.
+    return Refused("internal", raw, f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}")
 
 
 class SourceKind(Protocol):

@@ -1,0 +1,52 @@
+"""Elements on which our own code failed, kept raw until it is mended.
+
+The receiver keeps them (`receive.py`), the newest thousand for 30 days; `python -m adapter quarantine` replays them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import redis
+
+from adapter.sources.base import NOTHING, About
+
+KEY = "fg:quarantine"
+MOST = 1000
+KEPT_S = 30 * 86_400
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """One element as it came: which source's, its bytes, when (ms), and what its request said beside the body."""
+
+    source: str
+    raw: bytes
+    received_at: int
+    about: About = NOTHING
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(Kept).decode
+
+
+def keep(client: redis.Redis, kept: Kept) -> None:
+    """Raises RedisError: then nothing of the request was recorded, and the CDP sends it again."""
+    pipe = client.pipeline(transaction=True)
+    pipe.lpush(KEY, _encode(kept))
+    pipe.ltrim(KEY, 0, MOST - 1)
+    pipe.expire(KEY, KEPT_S)
+    pipe.execute()
+
+
+def listed(client: redis.Redis) -> Iterator[tuple[bytes, Kept]]:
+    """Oldest first: the entry, and what it holds."""
+    found: Any = client.lrange(KEY, 0, -1)
+    for entry in reversed(found):
+        yield entry, _decode(entry)
+
+
+def drop(client: redis.Redis, entry: bytes) -> None:
+    """Take one entry away."""
+    client.lrem(KEY, 1, entry)  # type: ignore[arg-type]  # redis' types know texts only

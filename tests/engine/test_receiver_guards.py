@@ -1,0 +1,97 @@
+"""What the receiver does when our own side fails: no room in Redis, or an element that our code cannot read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from redis import Redis
+
+from adapter import quarantine
+from adapter.errors import StoreUnavailable
+from adapter.events import Event, Refused, Verdict
+from adapter.receive import Receiver
+from adapter.settings import SourceSettings
+from adapter.sources.base import NOTHING, About, Headers, failed
+from adapter.state.store import Headroom
+from tests.engine.world import World
+
+
+class HalfBroken:
+    """A source that everyone may post to; what it reads is one good event, and one on which its code failed."""
+
+    name = "shop"
+    settings = SourceSettings(kind="half_broken")
+
+    def __init__(self, event: Event) -> None:
+        self._event = event
+
+    def verify(self, body: bytes, headers: Headers) -> None:
+        pass
+
+    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+        try:
+            raise ZeroDivisionError("ada@example.com")
+        except ZeroDivisionError as error:
+            return [self._event, failed(error, b'{"n": 0}')]
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    return World(redis)
+
+
+def receive(receiver: Receiver, world: World) -> tuple[int, int]:
+    source = HalfBroken(world.event("Identify", user="ada", email="ada@example.com"))
+    answer = receiver.receive(source, b"", {}, world.now)
+    return answer.accepted, answer.refused
+
+
+@pytest.fixture
+def crowded(redis: Redis) -> Iterator[Redis]:
+    """A Redis of whose memory nine tenths are used."""
+    used = int(redis.info("memory")["used_memory"])
+    redis.config_set("maxmemory", int(used / 0.9))
+    yield redis
+    redis.config_set("maxmemory", 0)
+
+
+def test_a_redis_that_is_nearly_full_takes_no_more_events(world: World, crowded: Redis) -> None:
+    with pytest.raises(StoreUnavailable, match="maxmemory"):
+        receive(world.receiver, world)
+    assert world.state("ada") == {}
+
+
+def test_a_redis_without_a_limit_or_with_room_is_not_kept_from_events(redis: Redis) -> None:
+    Headroom(redis).require()
+    redis.config_set("maxmemory", 1 << 40)
+    try:
+        Headroom(redis).require()
+    finally:
+        redis.config_set("maxmemory", 0)
+
+
+def test_an_element_on_which_our_code_failed_is_kept_and_its_neighbour_recorded(world: World) -> None:
+    assert receive(world.receiver, world) == (1, 1)
+    ((_, kept),) = quarantine.listed(world.client)
+    assert kept == quarantine.Kept("shop", b'{"n": 0}', world.now)
+
+
+def test_the_place_of_the_failure_is_told_and_not_the_elements_values() -> None:
+    try:
+        raise ValueError("ada@example.com")
+    except ValueError as error:
+        verdict = failed(error, b"{}")
+    assert isinstance(verdict, Refused)
+    assert verdict.fault.startswith("ValueError in test_receiver_guards.py:")
+    assert "@" not in verdict.fault
+
+
+def test_the_quarantine_keeps_the_newest_thousand(redis: Redis) -> None:
+    for number in range(quarantine.MOST + 5):
+        quarantine.keep(redis, quarantine.Kept("shop", b"%d" % number, number))
+    kept = [one.received_at for _, one in quarantine.listed(redis)]
+    assert kept == list(range(5, quarantine.MOST + 5))
+    entry, _ = next(quarantine.listed(redis))
+    quarantine.drop(redis, entry)
+    assert next(quarantine.listed(redis))[1].received_at == 6
