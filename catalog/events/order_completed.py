@@ -23,6 +23,7 @@ ORDER_COMPLETED = EventType(
         "currency": "text",
         "products": "products",
         "order_email": "text",
+        "first_name": "text",
     },
     sources={
         "segment": From(
@@ -41,10 +42,12 @@ ORDER_COMPLETED = EventType(
                 "currency": "properties.currency",
                 "products": "properties.products",
                 "order_email": "properties.email",
+                "first_name": ("context.traits.first_name", "context.traits.firstName"),
             },
         ),
     },
     marks=("order",),
+    profile=("first_name",),
     cart="clear",
     order="completed",
 )
