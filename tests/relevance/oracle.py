@@ -91,7 +91,6 @@ class Oracle:
             return
         self._seen.add(event.message_id)
         person = self._person(event)
-        had_address = person.address() is not None
         before = {"cart": person.newest(*ACTIVITY), "browse": person.newest("view")}
         person.events.append(event)
         person.last_arrival = event.arrives
@@ -102,7 +101,7 @@ class Oracle:
             if event.name in names and (older is None or event.occurred > older):
                 person.waiting.add(trigger)
         if person.address() is not None:
-            self._release(person, event, had_address)
+            self._release(person, event)
         if event.name == "signup":
             self._welcome(person)
         if event.name == "order":
@@ -114,14 +113,11 @@ class Oracle:
         if event.user and event.anon:
             other = self._persons.get(event.anon)
             if other is not None and other is not person:
-                address_here = person.address()
                 person.absorb(other)
-                if address_here or other.address():
-                    self._release(person, event, False)
             self._persons[event.anon] = person
         return person
 
-    def _release(self, person: Person, event: Told, had_address: bool) -> None:
+    def _release(self, person: Person, event: Told) -> None:
         for trigger in list(person.parked):
             person.parked.discard(trigger)
             if trigger == "welcome":

@@ -17,7 +17,7 @@ from tests.engine.world import START, World, product
 from tests.relevance.oracle import Mail, Oracle, Rules
 from tests.relevance.shoppers import Shopper, Told, shopper
 
-SHOPPERS = 2000
+SHOPPERS = 5000
 RULES = Rules(cart_wait=4000, cart_settle=2000, browse_wait=5000, browse_settle=2000, order_grace=120_000)
 NAMES = {
     "view": "Product Viewed",
