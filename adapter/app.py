@@ -9,7 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import redis
@@ -27,13 +27,17 @@ from adapter.receive import Receiver
 from adapter.settings import Settings, load, require_pii_key
 from adapter.settings_text import key_text
 from adapter.sources import SOURCES
-from adapter.sources.base import Source
+from adapter.sources.base import About, Source
 from adapter.state import store
 from adapter.state.writes import Planner
 
 log = logs.get(__name__)
 _json = msgspec.json.Encoder().encode
 RETRY_AFTER_S = 5
+WITH_BODY = ["POST", "PUT", "PATCH"]
+FORM = "application/x-www-form-urlencoded"
+# Kinds that have audiences with URLs of their own, and may be told by GET.
+OF_TEALIUM = frozenset({"tealium"})
 
 
 def from_environment() -> Flask:
@@ -99,10 +103,11 @@ def configure_sources(settings: Settings) -> dict[str, Source]:
 
 
 def _add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
-    @app.route("/webhooks/<name>", methods=["POST", "PUT", "PATCH"])
-    def webhook(name: str) -> Response:
+    @app.route("/webhooks/<name>", methods=WITH_BODY)
+    @app.route("/webhooks/<name>/<audience>/<any(joined, left):turn>", methods=WITH_BODY)
+    def webhook(name: str, audience: str = "", turn: Literal["", "joined", "left"] = "") -> Response:
         source = sources.get(name)
-        if source is None:
+        if source is None or (audience and source.settings.kind not in OF_TEALIUM):
             return _answer(404, {"error": "no such source"})
         received_at = time.time_ns() // 1_000_000
         request.max_content_length = source.settings.max_bytes
@@ -113,10 +118,27 @@ def _add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source])
             error = TooLarge(f"more than {source.settings.max_bytes} bytes", f"{name}: batch less, or raise {key}")
             receiver.refuse(source, error)
             raise error from None
+        return receive(source, body, About(request.headers.get("Content-Type", ""), audience, turn), received_at)
+
+    @app.get("/webhooks/<name>")
+    @app.get("/webhooks/<name>/<audience>/<any(joined, left):turn>")
+    def webhook_in_query(name: str, audience: str = "", turn: Literal["", "joined", "left"] = "") -> Response:
+        source = sources.get(name)
+        if source is None:
+            return _answer(404, {"error": "no such source"})
+        allowed = source.settings.kind in OF_TEALIUM and source.settings.allow_get
+        # HEAD comes with GET, and nobody tells of events with it.
+        if not allowed or request.method != "GET":
+            return _answer(405, {"error": "method not allowed"}, {"Allow": ", ".join(WITH_BODY)})
+        received_at = time.time_ns() // 1_000_000
+        # A query is written as a form is.
+        return receive(source, request.query_string, About(FORM, audience, turn), received_at)
+
+    def receive(source: Source, body: bytes, about: About, received_at: int) -> Response:
         # The signature or the token has been checked before this header is believed.
         replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
         again = replay and bool(source.settings.tokens)
-        return _answer(200, receiver.receive(source, body, request.headers, received_at, again=again))
+        return _answer(200, receiver.receive(source, body, request.headers, received_at, about=about, again=again))
 
 
 def _add_health(app: Flask, client: redis.Redis) -> None:

@@ -5,6 +5,7 @@ Sources produce it, `receive.py` turns it into writes, triggers are declared on 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -50,10 +51,20 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     clamped: bool = False
 
 
-class Ignored(NamedTuple):
-    """Authentic and well-formed, but no event type of ours: `what` is for the log and the list of unmapped events."""
+class Ignored(msgspec.Struct, frozen=True, eq=False):
+    """Authentic and well-formed, but no event type of ours: `what` is for the log and the list of unmapped events.
+
+    element  gives the element as it was sent, for its shape; asked for once a minute and name, so it need not be cheap
+    """
 
     what: str
+    element: Callable[[], Any] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Ignored) and other.what == self.what
+
+    def __hash__(self) -> int:
+        return hash(self.what)
 
 
 class Refused(NamedTuple):

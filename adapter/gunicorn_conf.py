@@ -5,7 +5,9 @@ Reads the same settings as everyone; the metrics of all its workers are served t
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,18 @@ METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS)
 
 
+# What gunicorn quotes of a request: lines that it could not parse, headers, and of a URL the query.
+QUOTED = re.compile(r"['\"?].*", re.DOTALL)
+
+
+def _unquoted(record: logging.LogRecord) -> bool:
+    """A filter that changes: a request that gunicorn complains of may hold addresses and secrets."""
+    text = record.getMessage()
+    if text.startswith(("Invalid request from", "Error handling request")):
+        record.msg, record.args = QUOTED.sub("…", text), ()
+    return True
+
+
 class StructuredLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
     """gunicorn's own lines, in the form of all others."""
 
@@ -28,6 +42,7 @@ class StructuredLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
         logs.configure(SETTINGS.log_level, json=True)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
+        self.error_log.addFilter(_unquoted)
 
 
 bind = f"[{SETTINGS.host}]:{SETTINGS.port}" if ":" in SETTINGS.host else f"{SETTINGS.host}:{SETTINGS.port}"
@@ -59,7 +74,7 @@ def when_ready(_server: Any) -> None:
     from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 
     if SETTINGS.metrics_port:
-        GunicornPrometheusMetrics.start_http_server_when_ready(SETTINGS.metrics_port, host="127.0.0.1")
+        GunicornPrometheusMetrics.start_http_server_when_ready(SETTINGS.metrics_port, host=SETTINGS.metrics_host)
 
 
 def child_exit(_server: Any, worker: Any) -> None:

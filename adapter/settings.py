@@ -42,6 +42,10 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         "nil",
         "00000000-0000-0000-0000-000000000000",
     )
+    consent_purposes: tuple[str, ...] = ()
+    user_id_keys: tuple[str, ...] = ("customer_id", "user_id")
+    email_keys: tuple[str, ...] = ("customer_email", "email_address", "email")
+    allow_get: bool = False
 
 
 class TriggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,7 +82,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pii_key: str = ""
     host: str = "127.0.0.1"
     port: int = 8080
+    sandbox_host: str = "127.0.0.1"
     sandbox_port: int = 8025
+    sandbox_password: str = ""
+    metrics_host: str = "127.0.0.1"
     metrics_port: int = 9108
     worker_metrics_port: int = 9109
     timers_metrics_port: int = 9110
@@ -188,8 +195,9 @@ def _warn_of_secrets(document: dict[str, Any]) -> None:
             for field in ("secrets", "tokens", "api_key"):
                 if isinstance(entry, dict) and entry.get(field):
                     LOG.warning("%s stands in the settings file: for local use only", key_text(table, name, field))
-    if document.get("pii_key"):
-        LOG.warning("%s stands in the settings file: for local use only", key_text("pii_key"))
+    for field in ("pii_key", "sandbox_password"):
+        if document.get(field):
+            LOG.warning("%s stands in the settings file: for local use only", key_text(field))
 
 
 def _typed(entry: dict[str, Any], struct: type[T], *parts: str) -> T:

@@ -5,7 +5,7 @@ Users edit this folder, or a copy of it that `catalog` in the settings names; th
 
 from __future__ import annotations
 
-from catalog.events import EVENTS
-from catalog.triggers import TRIGGERS
+from .events import EVENTS
+from .triggers import TRIGGERS
 
 __all__ = ["EVENTS", "TRIGGERS"]

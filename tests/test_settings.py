@@ -91,7 +91,7 @@ def test_the_esp_follows_the_sandbox_unless_it_is_named() -> None:
     assert load(named).esps["sendgrid"].base_url == "http://127.0.0.1:7000"
 
 
-@pytest.mark.parametrize("name", ["FRESHGATE_SANDBOX_PASSWORD", "FRESHGATE_SERVICE_HOST", "FRESHGATE_PORT_80_TCP"])
+@pytest.mark.parametrize("name", ["FRESHGATE_TEST_ONLY", "FRESHGATE_SERVICE_HOST", "FRESHGATE_PORT_80_TCP"])
 def test_variables_of_others_are_left_alone(name: str) -> None:
     assert load({name: "x"}) == load({})
 

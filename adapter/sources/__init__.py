@@ -6,6 +6,8 @@ A new kind is one file beside this one and one line here.
 from __future__ import annotations
 
 from adapter.sources.base import SourceKind
+from adapter.sources.mparticle import MPARTICLE
 from adapter.sources.segment import SEGMENT
+from adapter.sources.tealium import TEALIUM
 
-SOURCES: dict[str, SourceKind] = {"segment": SEGMENT}
+SOURCES: dict[str, SourceKind] = {"segment": SEGMENT, "mparticle": MPARTICLE, "tealium": TEALIUM}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -40,17 +41,21 @@ class Dialect:
 
     def __init__(self, kind: str, catalog: Sequence[EventType], emails: Path = ()) -> None:
         """`emails`: where the person's own address stands in every element, after what the event type says."""
-        # For each set of members that some `when` looks at: their values → the event type. The most telling first.
-        self._tables: dict[tuple[Steps, ...], dict[tuple[str, ...], Spelling]] = {}
+        # Every path that some `when` looks at, and for each set of them: their texts → the event type.
+        self._places: list[Steps] = []
+        self._tables: dict[tuple[int, ...], dict[tuple[str, ...], Spelling]] = {}
         for event in catalog:
             if kind in event.sources:
                 self._add(kind, event, event.sources[kind], alternatives(emails))
-        self._ordered = sorted(self._tables.items(), key=lambda table: -len(table[0]))
+        # The most telling first.
+        ordered = sorted(self._tables.items(), key=lambda table: -len(table[0]))
+        self._ordered = [(_pick(columns), table) for columns, table in ordered]
 
     def find(self, element: Mapping[str, Any]) -> Spelling | None:
         """Which event type the element is, or None."""
-        for paths, table in self._ordered:
-            found = table.get(tuple(_text(value_at(element, steps)) for steps in paths))
+        texts = [_text(value_at(element, steps)) for steps in self._places]
+        for pick, table in self._ordered:
+            found = table.get(pick(texts))
             if found is not None:
                 return found
         return None
@@ -60,11 +65,24 @@ class Dialect:
             raise CatalogError(f"{event.name} from {kind}: `when` is empty, so every element would be one")
         compiled = _compiled(kind, event, spelling, emails)
         names = sorted(spelling.when)
-        table = self._tables.setdefault(tuple(steps_of(name) for name in names), {})
+        table = self._tables.setdefault(tuple(self._column(steps_of(name)) for name in names), {})
         for values in product(*(alternatives(spelling.when[name]) for name in names)):
             if values in table:
                 raise CatalogError(f"{event.name} from {kind}: {values} is {table[values].name} already")
             table[values] = compiled
+
+    def _column(self, steps: Steps) -> int:
+        if steps not in self._places:
+            self._places.append(steps)
+        return self._places.index(steps)
+
+
+def _pick(columns: tuple[int, ...]) -> Callable[[list[str]], tuple[str, ...]]:
+    if len(columns) > 1:
+        return itemgetter(*columns)
+    # Of one column, itemgetter makes no tuple.
+    (column,) = columns
+    return lambda texts: (texts[column],)
 
 
 def _compiled(kind: str, event: EventType, spelling: From, emails: Steps) -> Spelling:

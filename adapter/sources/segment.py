@@ -102,11 +102,11 @@ class SegmentSource:
         if type(call) is str and call != "track":
             found = self._calls.get(call)
             if found is None:
-                return Ignored(call[:LONGEST_NAME])
+                return Ignored(call[:LONGEST_NAME], lambda: lenient(raws[index]))
         elif type(name) is str and name:
             found = self._tracks.get(name)
             if found is None:
-                return Ignored(f"track / {name[:LONGEST_NAME]}")
+                return Ignored(f"track / {name[:LONGEST_NAME]}", lambda: lenient(raws[index]))
         elif envelope.json is not None:
             # The extensible webhook wraps the elements of a batch (action-destinations, webhook-extensible/send).
             return self._unwrapped(raws, index, received_at)

@@ -17,5 +17,17 @@ ACCOUNT_CREATED = EventType(
                 "account_name": ("properties.account_name", "properties.accountName"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Account Created"},
+            paths={
+                "account_name": ("data.custom_attributes.account_name", "data.custom_attributes.accountName"),
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "account_created"},
+            paths={
+                "account_name": "account_name",
+            },
+        ),
     },
 )

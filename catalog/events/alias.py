@@ -9,6 +9,12 @@ from adapter.declare import EventType, From
 
 ALIAS = EventType(
     name="Alias",
-    sources={"segment": From(when={"type": "alias"})},
+    sources={
+        "segment": From(when={"type": "alias"}),
+        "tealium": From(
+            # Ours: an id that Tealium stitched into the visitor (adapter/sources/tealium_elements.py).
+            when={"tealium_event": "visitor_replaced"},
+        ),
+    },
     effect="alias",
 )

@@ -19,5 +19,21 @@ CART_SHARED = EventType(
                 "products": "properties.products",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Cart Shared"},
+            paths={
+                "share_via": ("data.custom_attributes.share_via", "data.custom_attributes.shareVia"),
+                "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
+                "products": "data.custom_attributes.products",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "cart_shared"},
+            paths={
+                "share_via": "share_via",
+                "cart_id": "cart_id",
+                "products": ("cart_products", "products"),
+            },
+        ),
     },
 )

@@ -19,6 +19,22 @@ CART_VIEWED = EventType(
                 "currency": "properties.currency",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Cart Viewed"},
+            paths={
+                "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
+                "products": "data.custom_attributes.products",
+                "currency": "data.custom_attributes.currency",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "cart_view"},
+            paths={
+                "cart_id": "cart_id",
+                "products": ("cart_products", "products"),
+                "currency": ("order_currency_code", "order_currency", "product_currency"),
+            },
+        ),
     },
     marks=("cart", "activity"),
     cart="snapshot",

@@ -25,6 +25,24 @@ CHECKOUT_STEP_COMPLETED = EventType(
                 "payment_method": ("properties.payment_method", "properties.paymentMethod"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": "commerce_event", "data.product_action.action": "checkout_option"},
+            paths={
+                "checkout_id": ("data.custom_attributes.checkout_id", "data.custom_attributes.checkoutId"),
+                "step": "data.product_action.checkout_step",
+                "shipping_method": ("data.custom_attributes.shipping_method", "data.custom_attributes.shippingMethod"),
+                "payment_method": ("data.custom_attributes.payment_method", "data.custom_attributes.paymentMethod"),
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "checkout_step_completed"},
+            paths={
+                "checkout_id": "checkout_id",
+                "step": "checkout_step",
+                "shipping_method": "order_shipping_type",
+                "payment_method": "order_payment_type",
+            },
+        ),
     },
     marks=("activity",),
 )

@@ -25,6 +25,24 @@ CHECKOUT_STEP_VIEWED = EventType(
                 "payment_method": ("properties.payment_method", "properties.paymentMethod"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": ("Checkout Step Viewed", "Viewed Checkout Step")},
+            paths={
+                "checkout_id": ("data.custom_attributes.checkout_id", "data.custom_attributes.checkoutId"),
+                "step": "data.custom_attributes.step",
+                "shipping_method": ("data.custom_attributes.shipping_method", "data.custom_attributes.shippingMethod"),
+                "payment_method": ("data.custom_attributes.payment_method", "data.custom_attributes.paymentMethod"),
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "checkout_step_viewed"},
+            paths={
+                "checkout_id": "checkout_id",
+                "step": "checkout_step",
+                "shipping_method": "order_shipping_type",
+                "payment_method": "order_payment_type",
+            },
+        ),
     },
     marks=("activity",),
 )

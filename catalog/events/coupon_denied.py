@@ -27,6 +27,26 @@ COUPON_DENIED = EventType(
                 "reason": "properties.reason",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Coupon Denied"},
+            paths={
+                "order_id": ("data.custom_attributes.order_id", "data.custom_attributes.orderId"),
+                "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
+                "coupon_id": ("data.custom_attributes.coupon_id", "data.custom_attributes.couponId"),
+                "coupon_name": ("data.custom_attributes.coupon_name", "data.custom_attributes.couponName"),
+                "reason": "data.custom_attributes.reason",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "coupon_denied"},
+            paths={
+                "order_id": "order_id",
+                "cart_id": "cart_id",
+                "coupon_id": ("coupon_id", "order_promo_code"),
+                "coupon_name": "coupon_name",
+                "reason": "reason",
+            },
+        ),
     },
     marks=("activity",),
 )

@@ -19,6 +19,22 @@ COUPON_ENTERED = EventType(
                 "coupon_id": ("properties.coupon_id", "properties.couponId"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Coupon Entered"},
+            paths={
+                "order_id": ("data.custom_attributes.order_id", "data.custom_attributes.orderId"),
+                "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
+                "coupon_id": ("data.custom_attributes.coupon_id", "data.custom_attributes.couponId"),
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "coupon_entered"},
+            paths={
+                "order_id": "order_id",
+                "cart_id": "cart_id",
+                "coupon_id": ("coupon_id", "order_promo_code"),
+            },
+        ),
     },
     marks=("activity",),
 )

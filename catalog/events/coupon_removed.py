@@ -27,6 +27,26 @@ COUPON_REMOVED = EventType(
                 "discount": "properties.discount",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Coupon Removed"},
+            paths={
+                "order_id": ("data.custom_attributes.order_id", "data.custom_attributes.orderId"),
+                "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
+                "coupon_id": ("data.custom_attributes.coupon_id", "data.custom_attributes.couponId"),
+                "coupon_name": ("data.custom_attributes.coupon_name", "data.custom_attributes.couponName"),
+                "discount": "data.custom_attributes.discount",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "coupon_removed"},
+            paths={
+                "order_id": "order_id",
+                "cart_id": "cart_id",
+                "coupon_id": ("coupon_id", "order_promo_code"),
+                "coupon_name": "coupon_name",
+                "discount": ("order_discount_amount", "order_discount"),
+            },
+        ),
     },
     marks=("activity",),
 )

@@ -9,6 +9,9 @@ from adapter.declare import EventType, From
 
 DELETE = EventType(
     name="Delete",
-    sources={"segment": From(when={"type": "delete"})},
+    sources={
+        "segment": From(when={"type": "delete"}),
+        "mparticle": From(when={"event_type": "dsr_processing_request", "data.type": "erasure"}),
+    },
     effect="delete",
 )

@@ -27,6 +27,25 @@ EMAIL_BOUNCED = EventType(
                 "campaign_name": ("properties.campaign_name", "properties.campaignName"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Email Bounced"},
+            paths={
+                "email": ("user_identities.email", "data.custom_attributes.email"),
+                "email_id": ("data.custom_attributes.email_id", "data.custom_attributes.emailId"),
+                "email_subject": ("data.custom_attributes.email_subject", "data.custom_attributes.emailSubject"),
+                "campaign_id": ("data.custom_attributes.campaign_id", "data.custom_attributes.campaignId"),
+                "campaign_name": ("data.custom_attributes.campaign_name", "data.custom_attributes.campaignName"),
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "email_bounced"},
+            paths={
+                "email_id": "email_id",
+                "email_subject": "email_subject",
+                "campaign_id": "campaign_id",
+                "campaign_name": "campaign_name",
+            },
+        ),
     },
     suppresses="bounced",
 )

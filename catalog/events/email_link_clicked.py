@@ -31,5 +31,28 @@ EMAIL_LINK_CLICKED = EventType(
                 "link_url": ("properties.link_url", "properties.linkUrl"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Email Link Clicked"},
+            paths={
+                "email": ("user_identities.email", "data.custom_attributes.email"),
+                "email_id": ("data.custom_attributes.email_id", "data.custom_attributes.emailId"),
+                "email_subject": ("data.custom_attributes.email_subject", "data.custom_attributes.emailSubject"),
+                "campaign_id": ("data.custom_attributes.campaign_id", "data.custom_attributes.campaignId"),
+                "campaign_name": ("data.custom_attributes.campaign_name", "data.custom_attributes.campaignName"),
+                "link_id": ("data.custom_attributes.link_id", "data.custom_attributes.linkId"),
+                "link_url": ("data.custom_attributes.link_url", "data.custom_attributes.linkUrl"),
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "email_link_clicked"},
+            paths={
+                "email_id": "email_id",
+                "email_subject": "email_subject",
+                "campaign_id": "campaign_id",
+                "campaign_name": "campaign_name",
+                "link_id": "link_id",
+                "link_url": "link_url",
+            },
+        ),
     },
 )

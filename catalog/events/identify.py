@@ -29,6 +29,27 @@ IDENTIFY = EventType(
                 "created_at": ("traits.createdAt", "traits.created_at"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": ("user_attribute_change", "user_identity_change", "user_profile")},
+            paths={
+                "email": ("user_identities.email", "user_attributes.email"),
+                "first_name": ("user_attributes.firstname", "user_attributes.first_name"),
+                "last_name": ("user_attributes.lastname", "user_attributes.last_name"),
+                "name": "user_attributes.name",
+                "locale": "user_attributes.locale",
+                "created_at": ("user_attributes.created_at", "user_attributes.createdat"),
+            },
+        ),
+        "tealium": From(
+            # The last is ours: a visitor's profile (adapter/sources/tealium_elements.py).
+            when={"tealium_event": ("user_update", "email_signup", "visitor_profile")},
+            paths={
+                "first_name": "customer_first_name",
+                "last_name": "customer_last_name",
+                "name": "customer_name",
+                "locale": "language_code",
+            },
+        ),
     },
     profile=("first_name", "last_name", "name", "locale"),
 )

@@ -25,6 +25,24 @@ ORDER_REFUNDED = EventType(
                 "products": "properties.products",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "commerce_event", "data.product_action.action": "refund"},
+            paths={
+                "order_id": "data.product_action.transaction_id",
+                "total": "data.product_action.total_amount",
+                "currency": "data.currency_code",
+                "products": "products",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": ("shopify_refund", "order_refunded")},
+            paths={
+                "order_id": "order_id",
+                "total": "order_total",
+                "currency": ("order_currency_code", "order_currency", "product_currency"),
+                "products": "products",
+            },
+        ),
     },
     order="refunded",
 )

@@ -29,5 +29,16 @@ PAGE = EventType(
                 "referrer": "properties.referrer",
             },
         ),
+        "tealium": From(
+            when={"tealium_event": ("page_view", "view")},
+            paths={
+                "name": "page_name",
+                "category": ("page_category", "page_type"),
+                "title": "dom.title",
+                "url": "dom.url",
+                "path": "dom.pathname",
+                "referrer": "dom.referrer",
+            },
+        ),
     },
 )

@@ -27,6 +27,26 @@ PAYMENT_INFO_ENTERED = EventType(
                 "payment_method": ("properties.payment_method", "properties.paymentMethod"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Payment Info Entered"},
+            paths={
+                "checkout_id": ("data.custom_attributes.checkout_id", "data.custom_attributes.checkoutId"),
+                "order_id": ("data.custom_attributes.order_id", "data.custom_attributes.orderId"),
+                "step": "data.custom_attributes.step",
+                "shipping_method": ("data.custom_attributes.shipping_method", "data.custom_attributes.shippingMethod"),
+                "payment_method": ("data.custom_attributes.payment_method", "data.custom_attributes.paymentMethod"),
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "payment_info_entered"},
+            paths={
+                "checkout_id": "checkout_id",
+                "order_id": "order_id",
+                "step": "checkout_step",
+                "shipping_method": "order_shipping_type",
+                "payment_method": "order_payment_type",
+            },
+        ),
     },
     marks=("activity",),
 )

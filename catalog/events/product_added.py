@@ -19,6 +19,22 @@ PRODUCT_ADDED = EventType(
                 "currency": "properties.currency",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "commerce_event", "data.product_action.action": "add_to_cart"},
+            paths={
+                "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
+                "product": "product",
+                "currency": "data.currency_code",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "cart_add"},
+            paths={
+                "cart_id": "cart_id",
+                "product": "product",
+                "currency": ("order_currency_code", "order_currency", "product_currency"),
+            },
+        ),
     },
     marks=("cart", "activity", "added"),
     cart="add",

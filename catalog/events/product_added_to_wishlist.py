@@ -19,5 +19,21 @@ PRODUCT_ADDED_TO_WISHLIST = EventType(
                 "product": "properties",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "commerce_event", "data.product_action.action": "add_to_wishlist"},
+            paths={
+                "wishlist_id": ("data.custom_attributes.wishlist_id", "data.custom_attributes.wishlistId"),
+                "wishlist_name": ("data.custom_attributes.wishlist_name", "data.custom_attributes.wishlistName"),
+                "product": "product",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "product_added_to_wishlist"},
+            paths={
+                "wishlist_id": "wishlist_id",
+                "wishlist_name": "wishlist_name",
+                "product": "product",
+            },
+        ),
     },
 )

@@ -17,5 +17,17 @@ PRODUCT_CLICKED = EventType(
                 "product": "properties",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "commerce_event", "data.product_action.action": "click"},
+            paths={
+                "product": "product",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "product_clicked"},
+            paths={
+                "product": "product",
+            },
+        ),
     },
 )

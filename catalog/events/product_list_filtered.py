@@ -19,5 +19,21 @@ PRODUCT_LIST_FILTERED = EventType(
                 "products": "properties.products",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Product List Filtered"},
+            paths={
+                "list_id": ("data.custom_attributes.list_id", "data.custom_attributes.listId"),
+                "category": "data.custom_attributes.category",
+                "products": "data.custom_attributes.products",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "product_list_filtered"},
+            paths={
+                "list_id": "category_id",
+                "category": "category_name",
+                "products": "products",
+            },
+        ),
     },
 )

@@ -19,5 +19,21 @@ PRODUCT_LIST_VIEWED = EventType(
                 "products": "properties.products",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "impression"},
+            paths={
+                "list_id": "list",
+                "category": "data.custom_attributes.category",
+                "products": "products",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "category_view"},
+            paths={
+                "list_id": "category_id",
+                "category": "category_name",
+                "products": "products",
+            },
+        ),
     },
 )

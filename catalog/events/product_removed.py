@@ -18,6 +18,20 @@ PRODUCT_REMOVED = EventType(
                 "product": "properties",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "commerce_event", "data.product_action.action": "remove_from_cart"},
+            paths={
+                "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
+                "product": "product",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "cart_remove"},
+            paths={
+                "cart_id": "cart_id",
+                "product": "product",
+            },
+        ),
     },
     marks=("cart", "activity"),
     cart="remove",

@@ -19,5 +19,24 @@ PRODUCT_REMOVED_FROM_WISHLIST = EventType(
                 "product": "properties",
             },
         ),
+        "mparticle": From(
+            when={
+                "event_type": "commerce_event",
+                "data.product_action.action": ("remove_from_wish_list", "remove_from_wishlist"),
+            },
+            paths={
+                "wishlist_id": ("data.custom_attributes.wishlist_id", "data.custom_attributes.wishlistId"),
+                "wishlist_name": ("data.custom_attributes.wishlist_name", "data.custom_attributes.wishlistName"),
+                "product": "product",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "product_removed_from_wishlist"},
+            paths={
+                "wishlist_id": "wishlist_id",
+                "wishlist_name": "wishlist_name",
+                "product": "product",
+            },
+        ),
     },
 )

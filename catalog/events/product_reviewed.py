@@ -25,5 +25,23 @@ PRODUCT_REVIEWED = EventType(
                 "rating": "properties.rating",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Product Reviewed"},
+            paths={
+                "product": "data.custom_attributes",
+                "review_id": ("data.custom_attributes.review_id", "data.custom_attributes.reviewId"),
+                "review_body": ("data.custom_attributes.review_body", "data.custom_attributes.reviewBody"),
+                "rating": "data.custom_attributes.rating",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "product_reviewed"},
+            paths={
+                "product": "product",
+                "review_id": "review_id",
+                "review_body": "review_body",
+                "rating": "rating",
+            },
+        ),
     },
 )

@@ -18,5 +18,19 @@ PRODUCT_SHARED = EventType(
                 "product": "properties",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Product Shared"},
+            paths={
+                "share_via": ("data.custom_attributes.share_via", "data.custom_attributes.shareVia"),
+                "product": "data.custom_attributes",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "product_shared"},
+            paths={
+                "share_via": "share_via",
+                "product": "product",
+            },
+        ),
     },
 )

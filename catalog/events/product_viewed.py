@@ -18,6 +18,20 @@ PRODUCT_VIEWED = EventType(
                 "currency": "properties.currency",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "commerce_event", "data.product_action.action": "view_detail"},
+            paths={
+                "product": "product",
+                "currency": "data.currency_code",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "product_view"},
+            paths={
+                "product": "product",
+                "currency": ("order_currency_code", "order_currency", "product_currency"),
+            },
+        ),
     },
     marks=("view",),
 )

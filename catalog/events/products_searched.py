@@ -17,5 +17,17 @@ PRODUCTS_SEARCHED = EventType(
                 "query": "properties.query",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Products Searched"},
+            paths={
+                "query": "data.custom_attributes.query",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "search"},
+            paths={
+                "query": "search_keyword",
+            },
+        ),
     },
 )

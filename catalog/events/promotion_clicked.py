@@ -25,5 +25,23 @@ PROMOTION_CLICKED = EventType(
                 "position": "properties.position",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "commerce_event", "data.promotion_action.action": "click"},
+            paths={
+                "promotion_id": "promotion.id",
+                "creative": "promotion.creative",
+                "name": "promotion.name",
+                "position": "promotion.position",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "promotion_clicked"},
+            paths={
+                "promotion_id": "promotion_id",
+                "creative": "promotion_creative",
+                "name": "promotion_name",
+                "position": "promotion_position",
+            },
+        ),
     },
 )

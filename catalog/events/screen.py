@@ -18,5 +18,12 @@ SCREEN = EventType(
                 "category": ("category", "properties.category"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": "screen_view"},
+            paths={
+                "name": "data.screen_name",
+                "category": "data.custom_attributes.category",
+            },
+        ),
     },
 )

@@ -9,5 +9,9 @@ from adapter.declare import EventType, From
 
 SIGNED_IN = EventType(
     name="Signed In",
-    sources={"segment": From(when={"type": "track", "event": "Signed In"})},
+    sources={
+        "segment": From(when={"type": "track", "event": "Signed In"}),
+        "mparticle": From(when={"event_type": "custom_event", "data.event_name": "Signed In"}),
+        "tealium": From(when={"tealium_event": "user_login"}),
+    },
 )

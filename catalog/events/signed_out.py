@@ -9,5 +9,9 @@ from adapter.declare import EventType, From
 
 SIGNED_OUT = EventType(
     name="Signed Out",
-    sources={"segment": From(when={"type": "track", "event": "Signed Out"})},
+    sources={
+        "segment": From(when={"type": "track", "event": "Signed Out"}),
+        "mparticle": From(when={"event_type": "custom_event", "data.event_name": "Signed Out"}),
+        "tealium": From(when={"tealium_event": "user_logout"}),
+    },
 )

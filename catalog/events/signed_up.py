@@ -41,6 +41,37 @@ SIGNED_UP = EventType(
                 "plan": "properties.plan",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Signed Up"},
+            paths={
+                "email": "data.custom_attributes.email",
+                "first_name": (
+                    "data.custom_attributes.first_name",
+                    "data.custom_attributes.firstName",
+                    "user_attributes.firstname",
+                    "user_attributes.first_name",
+                ),
+                "last_name": (
+                    "data.custom_attributes.last_name",
+                    "data.custom_attributes.lastName",
+                    "user_attributes.lastname",
+                    "user_attributes.last_name",
+                ),
+                "name": ("data.custom_attributes.name", "user_attributes.name"),
+                "locale": ("data.custom_attributes.locale", "user_attributes.locale"),
+                "type": "data.custom_attributes.type",
+                "plan": "data.custom_attributes.plan",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "user_register"},
+            paths={
+                "first_name": "customer_first_name",
+                "last_name": "customer_last_name",
+                "name": "customer_name",
+                "locale": "language_code",
+            },
+        ),
     },
     marks=("signup",),
     profile=("first_name", "last_name", "name", "locale"),

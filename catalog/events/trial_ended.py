@@ -19,5 +19,24 @@ TRIAL_ENDED = EventType(
                 "trial_plan_name": ("properties.trial_plan_name", "properties.trialPlanName"),
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Trial Ended"},
+            paths={
+                "trial_start_date": (
+                    "data.custom_attributes.trial_start_date",
+                    "data.custom_attributes.trialStartDate",
+                ),
+                "trial_end_date": ("data.custom_attributes.trial_end_date", "data.custom_attributes.trialEndDate"),
+                "trial_plan_name": ("data.custom_attributes.trial_plan_name", "data.custom_attributes.trialPlanName"),
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "trial_ended"},
+            paths={
+                "trial_start_date": "trial_start_date",
+                "trial_end_date": "trial_end_date",
+                "trial_plan_name": "trial_plan_name",
+            },
+        ),
     },
 )

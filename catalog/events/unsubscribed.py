@@ -31,6 +31,33 @@ UNSUBSCRIBED = EventType(
                 "list_name": ("properties.list_name", "properties.listName"),
             },
         ),
+        "mparticle": From(
+            # The last two are ours: refusals that mParticle tells otherwise (adapter/sources/mparticle_elements.py).
+            when={
+                "event_type": "custom_event",
+                "data.event_name": ("Unsubscribed", "Email Unsubscribed", "opt_out", "consent_withdrawn"),
+            },
+            paths={
+                "email": ("user_identities.email", "data.custom_attributes.email"),
+                "email_id": ("data.custom_attributes.email_id", "data.custom_attributes.emailId"),
+                "email_subject": ("data.custom_attributes.email_subject", "data.custom_attributes.emailSubject"),
+                "campaign_id": ("data.custom_attributes.campaign_id", "data.custom_attributes.campaignId"),
+                "campaign_name": ("data.custom_attributes.campaign_name", "data.custom_attributes.campaignName"),
+                "list_id": ("data.custom_attributes.list_id", "data.custom_attributes.listId"),
+                "list_name": ("data.custom_attributes.list_name", "data.custom_attributes.listName"),
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": ("unsubscribed", "email_unsubscribe")},
+            paths={
+                "email_id": "email_id",
+                "email_subject": "email_subject",
+                "campaign_id": "campaign_id",
+                "campaign_name": "campaign_name",
+                "list_id": "list_id",
+                "list_name": "list_name",
+            },
+        ),
     },
     suppresses="unsubscribed",
 )

@@ -27,6 +27,26 @@ WISHLIST_PRODUCT_ADDED_TO_CART = EventType(
                 "currency": "properties.currency",
             },
         ),
+        "mparticle": From(
+            when={"event_type": "custom_event", "data.event_name": "Wishlist Product Added to Cart"},
+            paths={
+                "wishlist_id": ("data.custom_attributes.wishlist_id", "data.custom_attributes.wishlistId"),
+                "wishlist_name": ("data.custom_attributes.wishlist_name", "data.custom_attributes.wishlistName"),
+                "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
+                "product": "data.custom_attributes",
+                "currency": "data.custom_attributes.currency",
+            },
+        ),
+        "tealium": From(
+            when={"tealium_event": "wishlist_product_added_to_cart"},
+            paths={
+                "wishlist_id": "wishlist_id",
+                "wishlist_name": "wishlist_name",
+                "cart_id": "cart_id",
+                "product": "product",
+                "currency": ("order_currency_code", "order_currency", "product_currency"),
+            },
+        ),
     },
     marks=("cart", "activity", "added"),
     cart="add",

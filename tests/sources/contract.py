@@ -45,6 +45,7 @@ class SourceContract:
         return self.kind.configure("shop", self.settings, EVENTS)
 
     def body(self, elements: Sequence[Any]) -> bytes:
+        """A body of these elements, each of which is read as one verdict."""
         return json.dumps(elements).encode()
 
     def test_without_any_secret_it_does_not_start_and_names_the_key(self) -> None:
@@ -101,7 +102,7 @@ class SourceContract:
     def test_wrong_types_in_any_member_never_fail_the_neighbours(self, found: dict[str, Any], data: Any) -> None:
         hostile = {member: data.draw(JSON, label=member) for member in self.good}
         mixed = {**self.good, data.draw(st.sampled_from(sorted(self.good))): data.draw(JSON)}
-        body = json.dumps([self.good, hostile, mixed, found, self.good]).encode()
+        body = self.body([self.good, hostile, mixed, found, self.good])
         verdicts = self.source().read(body, RECEIVED_AT)
         assert len(verdicts) == 5
         assert isinstance(verdicts[0], Event) and isinstance(verdicts[4], Event)

@@ -1,10 +1,11 @@
-"""Fixture in, verdict out: every pair under tests/payloads/segment, and at least one pair for every event type.
+"""Fixture in, verdict out: every pair under tests/payloads/<kind>, and at least one for every event type and spelling.
 
-`<event>__<case>.json` is a body as Segment sends it, with one element. `<event>__<case>.expected.json` is all that
-is read from it: `verdict` is "event", "ignored" (with `what`) or "refused" (with `reason`). Of an event every
-member is compared: name, message_id, occurred_at, user_id, anonymous_id, previous_id, email, fields, unreadable,
-clamped. Amounts are `{"money": "39.95"}`, so that a text is not taken for one; of a product only what differs from
-its defaults is told. "h-*" stands for a computed message id. The body arrives at RECEIVED_AT.
+`<event>__<case>.json` is a body as that CDP sends it. `<event>__<case>.expected.json` is all that is read from it:
+one verdict, or a list of them where the body says several things. `verdict` is "event", "ignored" (with `what`) or
+"refused" (with `reason`). Of an event every member is compared: name, message_id, occurred_at, user_id, anonymous_id,
+previous_id, email, fields, unreadable, clamped. Amounts are `{"money": "39.95"}`, so that a text is not taken for one;
+of a product only what differs from its defaults is told. "h-*" stands for a computed message id. The body arrives at
+RECEIVED_AT.
 """
 
 from __future__ import annotations
@@ -23,11 +24,16 @@ from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from catalog.events import EVENTS
 
-FOLDER = Path(__file__).parent.parent / "payloads" / "segment"
-PAIRS = sorted(FOLDER.glob("*.expected.json"))
+FOLDER = Path(__file__).parent.parent / "payloads"
+# A row for each folder: how its kind of source is configured while the pairs are read.
+SETTINGS = {
+    "segment": SourceSettings(kind="segment", secrets=("abc123",)),
+    "mparticle": SourceSettings(kind="mparticle", secrets=("Basic abc123",)),
+    "tealium": SourceSettings(kind="tealium", secrets=("Basic abc123",)),
+}
+PAIRS = sorted(FOLDER.glob("*/*.expected.json"))
 # 2026-09-21T14:14:00Z
 RECEIVED_AT = 1_790_000_040_000
-SOURCE = SOURCES["segment"].configure("shop", SourceSettings(kind="segment", secrets=("abc123",)), EVENTS)
 
 
 def told(verdict: Verdict) -> dict[str, Any]:
@@ -62,20 +68,34 @@ def plain(value: Any) -> Any:
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-@pytest.mark.parametrize("expected", PAIRS, ids=lambda path: path.name.removesuffix(".expected.json"))
+def expectations(path: Path) -> list[dict[str, Any]]:
+    expected = json.loads(path.read_text("utf-8"))
+    return expected if isinstance(expected, list) else [expected]
+
+
+def named(path: Path) -> str:
+    return f"{path.parent.name}/{path.name.removesuffix('.expected.json')}"
+
+
+@pytest.mark.parametrize("expected", PAIRS, ids=named)
 def test_the_payload_is_read_as_its_expected_file_says(expected: Path) -> None:
+    kind = expected.parent.name
+    source = SOURCES[kind].configure("shop", SETTINGS[kind], EVENTS)
     body = expected.with_name(expected.name.replace(".expected.json", ".json")).read_bytes()
-    verdicts = [told(verdict) for verdict in SOURCE.read(body, RECEIVED_AT)]
-    assert verdicts == [json.loads(expected.read_text("utf-8"))]
+    assert [told(verdict) for verdict in source.read(body, RECEIVED_AT)] == expectations(expected)
 
 
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
-def test_every_event_type_has_a_pair_that_is_read_as_that_event(event: Any) -> None:
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [(event, kind) for event in EVENTS for kind in event.sources],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_every_spelling_of_an_event_type_has_a_pair_that_is_read_as_that_event(event: Any, kind: str) -> None:
     slug = re.sub(r"[^a-z0-9]+", "_", event.name.lower())
-    found = [json.loads(path.read_text("utf-8")) for path in PAIRS if path.name.startswith(f"{slug}__")]
-    assert [one for one in found if one.get("name") == event.name], f"write tests/payloads/segment/{slug}__full.json"
+    found = [one for path in (FOLDER / kind).glob(f"{slug}__*.expected.json") for one in expectations(path)]
+    assert [one for one in found if one.get("name") == event.name], f"write tests/payloads/{kind}/{slug}__full.json"
 
 
 def test_no_payload_stands_without_its_expected_file() -> None:
-    bodies = {path.name for path in FOLDER.glob("*.json") if not path.name.endswith(".expected.json")}
-    assert bodies == {path.name.replace(".expected.json", ".json") for path in PAIRS}
+    bodies = {path for path in FOLDER.glob("*/*.json") if not path.name.endswith(".expected.json")}
+    assert bodies == {path.with_name(path.name.replace(".expected.json", ".json")) for path in PAIRS}

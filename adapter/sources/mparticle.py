@@ -1,0 +1,248 @@
+"""mParticle's webhook and Firehose: a static header, and batches of one person's events read into canonical events.
+
+`mparticle_batch.py` decodes a body, `mparticle_elements.py` makes of each event what the catalog's paths are about.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from adapter.declare import EventType
+from adapter.errors import RequestError, TooLarge
+from adapter.events import Event, Ignored, Refused, Verdict
+from adapter.settings import SourceSettings
+from adapter.settings_text import key_text
+from adapter.sources import mparticle_elements as spell
+from adapter.sources.base import NOTHING, About, failed
+from adapter.sources.elements import Dialect, Spelling, own_address, read_fields
+from adapter.sources.header import HeaderVerifier
+from adapter.sources.identity import person_id
+from adapter.sources.kinds import id_text, product
+from adapter.sources.mparticle_batch import Batch, TooMany, batches
+from adapter.sources.mparticle_firehose import Request, as_batch
+from adapter.sources.salvage import NotClosed
+from adapter.sources.times import occurrence, time_ms
+
+# Client made and kept over a retry; the server's; seen outbound only (docs, developers/server/json-reference).
+MESSAGE_IDS = ("source_message_id", "event_id", "message_id")
+LONGEST_MESSAGE_ID = 200
+OWN_EMAILS = ("user_identities.email", "user_attributes.email")
+
+
+class Person(msgspec.Struct, frozen=True, gc=False):
+    """Who a batch is about: the ids that count, and all that is told. Device ids are nobody's."""
+
+    user_id: str | None
+    anonymous_id: str | None
+    identities: dict[str, Any]
+    attributes: dict[str, Any]
+
+
+class MparticleSource:
+    """One configured endpoint for mParticle's webhook, its raw data feed, and relayed Firehose requests."""
+
+    def __init__(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> None:
+        self.name = name
+        self.settings = settings
+        self.verify = HeaderVerifier(
+            name, settings, "write the Authorization header that mParticle's webhook sends"
+        ).verify
+        self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
+        self._purposes = frozenset(purpose.strip().lower() for purpose in settings.consent_purposes)
+        self._dialect = Dialect("mparticle", catalog, OWN_EMAILS)
+
+    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+        """One verdict an event, in order, a batch that is none included; `received_at` in milliseconds UTC.
+
+        Behind them stands what is more than one event can say: further products of one cart event, and of each batch
+        its person's attributes and a refusal of consent. Raises TooLarge for too many elements, RequestError for a
+        body that is neither a JSON object nor an array.
+        """
+        verdicts: list[Verdict] = []
+        more: list[Verdict] = []
+        try:
+            found = batches(body, self.settings.max_elements)
+            most = self.settings.max_elements + 2 * len(found)
+            for batch in found:
+                if isinstance(batch, Refused):
+                    verdicts.append(batch)
+                else:
+                    self._batch(as_batch(batch), received_at, verdicts, more, most)
+        except TooMany:
+            raise self._too_many() from None
+        except NotClosed:
+            raise RequestError("not JSON") from None
+        return verdicts + more
+
+    def _batch(self, batch: Batch, received_at: int, verdicts: list[Verdict], more: list[Verdict], most: int) -> None:
+        """Appends a verdict an event to `verdicts`, and what else the batch says to `more`: at most so much."""
+        person = self._person(batch)
+        events = batch.events
+        if events is not None and type(events) is not list:
+            verdicts.append(Refused("not_an_object"))
+            events = None
+        told = False
+        for event in events or ():
+            try:
+                verdict, further = self._event(event, batch, person, received_at)
+            except RecursionError:  # Just shallow enough to be decoded, too deep for its hash.
+                verdict, further = Refused("too_deep"), ()
+            except Exception as error:  # One element's fault that nobody foresaw must not cost its neighbours.
+                verdict, further = failed(error, _raw(batch, [event])), ()
+            told = told or isinstance(verdict, Event)
+            verdicts.append(verdict)
+            more.extend(further)
+            if len(more) > most:
+                raise TooMany
+        if isinstance(batch, Request):
+            return
+        try:
+            more.extend(self._state(batch, person, received_at, told=told))
+        except RecursionError:  # As above.
+            more.append(Refused("too_deep"))
+        except Exception as error:  # As above.
+            more.append(failed(error, _raw(batch, None)))
+
+    def _person(self, batch: Batch) -> Person:
+        identities = spell.identities(batch.user_identities)
+        return Person(
+            user_id=person_id(identities.get("customer_id"), self._junk),
+            # An int64, often negative: kept as text, since beyond 2^53 a float would be another person's.
+            anonymous_id=person_id(batch.mpid, self._junk),
+            identities=identities,
+            attributes=spell.attributes(batch.user_attributes),
+        )
+
+    def _event(self, event: Any, batch: Batch, person: Person, received_at: int) -> tuple[Verdict, Sequence[Event]]:
+        """The verdict on one event, and an Event for each further product where the event type has room for one."""
+        if (broken := _broken(event)) is not None:
+            return broken, ()
+        element = spell.element(event, person.identities, person.attributes)
+        found = self._dialect.find(element)
+        if found is None:
+            return Ignored(spell.spelled(element), lambda: element), ()
+        made = self._made(found, element, batch, person, received_at)
+        return made, list(_further(made, element.get("products"))) if isinstance(made, Event) else ()
+
+    def _made(
+        self, found: Spelling, element: dict[str, Any], batch: Batch, person: Person, received_at: int
+    ) -> Event | Refused:
+        if found.effect and self.settings.trust != "server":
+            return Refused("not_trusted")
+        fields, unreadable = read_fields(found, element)
+        email, garbled = own_address(found, element)
+        if garbled:
+            unreadable.append("email")
+        if person.user_id is None and person.anonymous_id is None and not (found.suppresses and email):
+            return Refused("no_identity")
+        data = element["data"]
+        stated = time_ms(data.get("timestamp_unixtime_ms")) or time_ms(data.get("event_start_unixtime_ms"))
+        occurred_at, clamped = occurrence(stated, batch.timestamp_unixtime_ms, received_at)
+        return Event(
+            source=self.name,
+            id_space=self.settings.id_space,
+            name=found.name,
+            message_id=self._message_id(element, person),
+            occurred_at=occurred_at,
+            received_at=received_at,
+            user_id=person.user_id,
+            anonymous_id=person.anonymous_id,
+            # What erases a person must not write its address down once more.
+            email=email if found.effect != "delete" else None,
+            fields=fields,
+            unreadable=tuple(unreadable),
+            clamped=clamped,
+        )
+
+    def _state(self, batch: Batch, person: Person, received_at: int, *, told: bool) -> Iterator[Verdict]:
+        """What a batch says beside its events: who the person is, and a refusal. `told`: an event has said the ids.
+
+        By default mParticle forwards neither changes of attributes nor of identities as events (docs,
+        integrations/webhook/event), but every batch has all of them.
+        """
+        stamp = {"timestamp_unixtime_ms": batch.timestamp_unixtime_ms}
+        if (person.user_id or person.anonymous_id) and (person.attributes or not told):
+            # Of one batch delivered twice the same; of two batches not, since an attribute may change to and fro.
+            about = {"batch": [batch.batch_id, batch.source_request_id], "attributes": person.attributes}
+            profile = {"event_type": "user_profile", "data": stamp | about}
+            verdict, _ = self._event(profile, batch, person, received_at)
+            if isinstance(verdict, Event) and (verdict.fields or not told) and _says_something(verdict):
+                yield verdict
+        refusal = spell.withdrawal(batch.consent_state, self._purposes)
+        if refusal and (person.user_id or person.anonymous_id or person.identities):
+            # One refusal is one event, in however many batches its state is repeated.
+            if refusal.at is not None:
+                stamp = {"timestamp_unixtime_ms": refusal.at}
+            said = {"event_name": "consent_withdrawn", "custom_attributes": {"list_name": refusal.purpose}}
+            verdict, _ = self._event({"event_type": "custom_event", "data": stamp | said}, batch, person, received_at)
+            yield verdict
+
+    def _message_id(self, element: dict[str, Any], person: Person) -> str:
+        data = element["data"]
+        for name in MESSAGE_IDS:
+            told = id_text(data.get(name))
+            if told is not None and len(told) <= LONGEST_MESSAGE_ID and told.lower() not in self._junk:
+                return told
+        # The person belongs to it: two people's "session_start" may be the same text.
+        about = [person.user_id, person.anonymous_id, person.identities, element["event_type"], data]
+        digest = blake2b(self.name.encode() + b"\0" + _canonical(about), digest_size=16)
+        return f"h-{digest.hexdigest()}"
+
+    def _too_many(self) -> TooLarge:
+        return TooLarge(
+            f"more than {self.settings.max_elements} elements",
+            f"{self.name}: post fewer batches at once, or raise {key_text('sources', self.name, 'max_elements')}",
+        )
+
+
+def _broken(event: Any) -> Refused | None:
+    if isinstance(event, Refused):
+        return event
+    if type(event) is not dict:
+        return Refused("not_an_object")
+    kind = event.get("event_type")
+    return None if type(kind) is str and kind else Refused("no_type")
+
+
+def _further(event: Event, lines: Any) -> Iterator[Event]:
+    """The other products of an event that has room for one: a cart that keeps one of them would be written about."""
+    if type(lines) is list and ("product" in event.fields or "product" in event.unreadable):
+        for index, line in enumerate(map(product, lines[1:]), 1):
+            if line is not None:
+                fields = {**event.fields, "product": line}
+                yield msgspec.structs.replace(event, message_id=f"{event.message_id}#{index}", fields=fields)
+
+
+def _says_something(profile: Event) -> bool:
+    """Of a person without fields, address or link there is nothing to keep."""
+    return bool(profile.fields or profile.email or (profile.user_id and profile.anonymous_id))
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _raw(batch: Batch, events: Any) -> bytes:
+    """One event as a batch of its own, for the quarantine; empty if that cannot be written."""
+    try:
+        return msgspec.json.encode({**msgspec.structs.asdict(batch), "events": events})
+    except RecursionError:
+        return b""
+
+
+class MparticleKind:
+    """mParticle's dialect."""
+
+    name = "mparticle"
+
+    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> MparticleSource:
+        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
+        return MparticleSource(name, settings, catalog)
+
+
+MPARTICLE = MparticleKind()

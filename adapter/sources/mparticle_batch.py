@@ -1,0 +1,137 @@
+"""mParticle's bodies → batches: the fast decoder, and piece by piece what it refuses.
+
+`mparticle.py` reads the batches; where brackets begin and end is found by `salvage.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from adapter.events import Refused
+from adapter.sources.salvage import DEEPEST, Span, elements, lenient
+
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+MEMBER = re.compile(rb'[ \t\r\n]*("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
+
+
+class TooMany(Exception):
+    """The body has more elements than the source takes."""
+
+
+class Batch(msgspec.Struct, gc=False):
+    """What is decoded of one batch (docs, developers/server/json-reference); any member may have any type.
+
+    `events` may hold a Refused where one could not be read. The last seven are a Firehose request's.
+    """
+
+    events: Any = None
+    mpid: Any = None
+    user_identities: Any = None
+    user_attributes: Any = None
+    consent_state: Any = None
+    batch_id: Any = None
+    source_request_id: Any = None
+    timestamp_unixtime_ms: Any = None
+    type: Any = None
+    id: Any = None
+    timestamp_ms: Any = None
+    subject_request_id: Any = None
+    subject_request_type: Any = None
+    subject_identities: Any = None
+    submitted_time: Any = None
+
+
+_one = msgspec.json.Decoder(Batch)
+_many = msgspec.json.Decoder(list[Batch])
+
+
+def batches(body: bytes, most: int) -> list[Batch | Refused]:
+    """The batches of a body: one object, or an array of them.
+
+    Raises TooMany beyond `most` elements, NotClosed for a body that is neither object nor array.
+    """
+    found: list[Batch | Refused]
+    try:
+        found = list(_many.decode(body)) if body.lstrip(b" \t\r\n")[:1] == b"[" else [_one.decode(body)]
+    except DECODE_ERRORS:
+        found = list(_salvaged(body, most))
+    if sum(map(_size, found)) > most:
+        raise TooMany
+    return found
+
+
+def _size(batch: Batch | Refused) -> int:
+    """A batch without events is an element too: it may change a profile."""
+    return max(1, len(batch.events)) if isinstance(batch, Batch) and type(batch.events) is list else 1
+
+
+def _salvaged(body: bytes, most: int) -> Iterator[Batch | Refused]:
+    for count, span in enumerate(elements(body)):
+        if count == most:
+            raise TooMany
+        raw = body[span.start : span.end]
+        try:
+            yield _one.decode(raw)
+        except DECODE_ERRORS:
+            yield _pieced(raw, most) if raw[:1] == b"{" else _no_batch(raw, span)
+
+
+def _no_batch(raw: bytes, span: Span) -> Refused:
+    if span.depth > DEEPEST:
+        return Refused("too_deep")
+    try:
+        lenient(raw)
+    except ValueError:
+        return Refused("not_json")
+    return Refused("not_an_object")
+
+
+def _pieced(raw: bytes, most: int) -> Batch | Refused:
+    """A batch of which every member, and every event, is read alone: what is broken costs only itself."""
+    if raw[-1:] != b"}":
+        return Refused("not_json")
+    batch = Batch()
+    # Between its braces an object is a list of members, so the same scan finds them.
+    inside = b"[" + raw[1:-1] + b"]"
+    try:
+        for span in elements(inside):
+            named = MEMBER.match(inside, span.start, span.end)
+            if named is None:
+                return Refused("not_json")
+            name = lenient(named[1])
+            if name not in Batch.__struct_fields__:
+                continue
+            value = inside[named.end() : span.end]
+            if name == "events" and value[:1] == b"[":
+                batch.events = _events(value, most)
+            else:
+                setattr(batch, name, _value(value, span.depth))
+    except ValueError:  # What does not close is one too, and a name that is no JSON.
+        return Refused("not_json")
+    return batch
+
+
+def _events(raw: bytes, most: int) -> list[Any]:
+    found: list[Any] = []
+    for span in elements(raw):
+        if len(found) == most:
+            raise TooMany
+        if span.depth > DEEPEST:
+            found.append(Refused("too_deep"))
+            continue
+        try:
+            found.append(lenient(raw[span.start : span.end]))
+        except ValueError:
+            found.append(Refused("not_json"))
+    return found
+
+
+def _value(raw: bytes, depth: int) -> Any:
+    try:
+        return lenient(raw) if depth <= DEEPEST else None
+    except ValueError:
+        return None

@@ -1,0 +1,242 @@
+"""Tealium's webhooks (EventStream, AudienceStream) and Collect's shapes: a static header, read into canonical events.
+
+`tealium_bodies.py` decodes a body, `tealium_elements.py` makes of each element what the catalog's paths are about.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from adapter.declare import EventType
+from adapter.errors import RequestError, TooLarge
+from adapter.events import Event, Ignored, Refused, Verdict
+from adapter.settings import SourceSettings
+from adapter.settings_text import key_text
+from adapter.sources import tealium_elements as spell
+from adapter.sources.base import NOTHING, About, failed
+from adapter.sources.elements import Dialect, Spelling, own_address, read_fields, steps_of, value_at
+from adapter.sources.header import HeaderVerifier
+from adapter.sources.identity import person_id
+from adapter.sources.kinds import id_text, product
+from adapter.sources.salvage import NotClosed
+from adapter.sources.tealium_bodies import TooMany, sent_elements
+from adapter.sources.times import occurrence
+
+LONGEST_MESSAGE_ID = 200
+LONGEST_NAME = 100
+# A visitor may list hundreds, and lists them again each time; the engine merges no more into one person.
+MOST_REPLACED = 50
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """One element: as it was sent, as the catalog reads it, who it is about, and when it happened (ms UTC)."""
+
+    sent: Mapping[str, Any]
+    element: dict[str, Any]
+    user_id: str | None
+    anonymous_id: str | None
+    stated: int | None
+    message_id: str
+
+
+class TealiumSource:
+    """One configured endpoint, and the URLs of its audiences below it."""
+
+    def __init__(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> None:
+        self.name = name
+        self.settings = settings
+        self.verify = HeaderVerifier(
+            name, settings, "write the Authorization header that Tealium's connector sends"
+        ).verify
+        self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
+        self._user_ids = tuple(steps_of(key) for key in settings.user_id_keys)
+        self._dialect = Dialect("tealium", catalog, settings.email_keys)
+        self._of_cart = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
+
+    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+        """One verdict an element, in order; `received_at` in milliseconds UTC.
+
+        Behind them stands what is more than one event can say: further products of one cart event, and of a visitor
+        who joined or left an audience its profile and the ids that it replaces. Raises TooLarge for too many elements,
+        RequestError for a body that is neither JSON nor a form.
+        """
+        try:
+            found = sent_elements(body, about.content_type, self.settings.max_elements)
+        except TooMany:
+            raise self._too_many() from None
+        except NotClosed:
+            raise RequestError("not JSON") from None
+        verdicts: list[Verdict] = []
+        more: list[Verdict] = []
+        for sent in found:
+            try:
+                verdict, *further = self._element(sent, received_at, about)
+            except RecursionError:  # Just shallow enough to be decoded, too deep for its hash.
+                verdict, further = Refused("too_deep"), []
+            except Exception as error:  # One element's fault that nobody foresaw must not cost its neighbours.
+                verdict, further = failed(error, _raw(sent)), []
+            verdicts.append(verdict)
+            # What is too much is no new event, and is told again: refusing all of it would lose more.
+            more.extend(further[: max(0, 2 * self.settings.max_elements - len(more))])
+        return verdicts + more
+
+    def _element(self, sent: Any, received_at: int, about: About) -> list[Verdict]:
+        """The element's own verdict, and behind it what else it says."""
+        if isinstance(sent, Refused):
+            return [sent]
+        if type(sent) is not dict:
+            return [Refused("not_an_object")]
+        if about.audience or spell.is_visitor(sent):
+            return self._visitor(sent, received_at, about)
+        made = spell.event(sent)
+        name = made.get("tealium_event")
+        if type(name) is not str or not name:
+            return [Refused("no_type")]
+        found = self._dialect.find(made)
+        if found is None:
+            return [Ignored(f"event / {name[:LONGEST_NAME]}", lambda: sent)]
+        # In a flat data layer `event_id` is a variable of the shop's, and may be the same twice.
+        message_id = self._message_id(sent.get("event_id") if type(sent.get("data")) is dict else None, sent)
+        told = self._told(sent, made, spell.event_time(made), message_id)
+        event = self._event(found, told, received_at)
+        # Of a page that shows several products the first is the one that was viewed.
+        return [event, *(_further(event, made.get("products")) if found.name in self._of_cart else ())]
+
+    def _visitor(self, sent: Mapping[str, Any], received_at: int, about: About) -> list[Verdict]:
+        is_visitor = spell.is_visitor(sent)
+        made = spell.visitor(sent) if is_visitor else {**spell.event(sent), "tealium_event": spell.PROFILE}
+        seen = spell.visitor_time(sent) if is_visitor else spell.event_time(made)
+        told = self._told(sent, made, seen, self._message_id(None, ["profile", sent]))
+        profile = self._profile(told, received_at)
+        links = self._links(told, received_at)
+        if not about.audience:
+            return [profile, *links]
+        # The body does not say why it was sent; the URL does (docs, webhook-connectors: one action, one URL).
+        made = {**made, "tealium_event": None, "audience": about.audience, "turn": about.turn}
+        found = self._dialect.find(made)
+        membership: Verdict = Ignored(f"audience {about.audience[:LONGEST_NAME]} {about.turn}", lambda: sent)
+        if found is not None:
+            at = (spell.visitor_time(sent, about.audience) if about.turn == "joined" else None) or seen
+            message_id = self._message_id(None, [about.audience, about.turn, sent])
+            membership = self._event(found, self._told(sent, made, at, message_id), received_at)
+        return [membership, *([profile] if isinstance(profile, Event) else []), *links]
+
+    def _profile(self, told: Told, received_at: int) -> Verdict:
+        """What a visitor's profile says of the person. A visitor nobody knows anything of is left alone."""
+        found = self._dialect.find(told.element)
+        if found is None:
+            return Ignored(f"event / {spell.PROFILE}", lambda: told.sent)
+        event = self._event(found, told, received_at)
+        if isinstance(event, Event) and not (event.fields or event.email or (event.user_id and event.anonymous_id)):
+            return Ignored("visitor / nothing told", lambda: told.sent)
+        return event
+
+    def _links(self, told: Told, received_at: int) -> Iterator[Verdict]:
+        """An alias for each visitor that was stitched into this one."""
+        if told.user_id is None and told.anonymous_id is None:
+            return
+        for replaced in spell.replaced(told.sent)[:MOST_REPLACED]:
+            previous_id = person_id(replaced, self._junk)
+            if previous_id is None or previous_id == told.anonymous_id:
+                continue
+            made = {"tealium_event": spell.REPLACED}
+            found = self._dialect.find(made)
+            if found is None:
+                return
+            # One link is one event, in however many profiles it is repeated.
+            message_id = self._message_id(None, ["replaces", told.user_id, told.anonymous_id, previous_id])
+            link = msgspec.structs.replace(told, element=made, message_id=message_id)
+            yield self._event(found, link, received_at, previous_id)
+
+    def _told(self, sent: Mapping[str, Any], made: dict[str, Any], stated: int | None, message_id: str) -> Told:
+        return Told(
+            sent=sent,
+            element=made,
+            user_id=self._first_id(value_at(made, steps) for steps in self._user_ids),
+            anonymous_id=self._first_id(spell.visitor_ids(sent, made)),
+            stated=stated,
+            message_id=message_id,
+        )
+
+    def _first_id(self, values: Iterator[Any]) -> str | None:
+        return next((found for value in values if (found := person_id(value, self._junk)) is not None), None)
+
+    def _event(self, found: Spelling, told: Told, received_at: int, previous_id: str | None = None) -> Event | Refused:
+        if found.effect and self.settings.trust != "server":
+            return Refused("not_trusted")
+        fields, unreadable = read_fields(found, told.element)
+        email, garbled = own_address(found, told.element)
+        if garbled:
+            unreadable.append("email")
+        if told.user_id is None and told.anonymous_id is None and not (found.suppresses and email):
+            return Refused("no_identity")
+        occurred_at, clamped = occurrence(told.stated, told.sent.get("post_time"), received_at)
+        return Event(
+            source=self.name,
+            id_space=self.settings.id_space,
+            name=found.name,
+            message_id=told.message_id,
+            occurred_at=occurred_at,
+            received_at=received_at,
+            user_id=told.user_id,
+            anonymous_id=told.anonymous_id,
+            previous_id=previous_id,
+            # What erases a person must not write its address down once more.
+            email=email if found.effect != "delete" else None,
+            fields=fields,
+            unreadable=tuple(unreadable),
+            clamped=clamped,
+        )
+
+    def _message_id(self, given: Any, about: Any) -> str:
+        """The id that Tealium gave, else a hash: a redelivery has the same bytes, and so the same id."""
+        told = id_text(given)
+        if told is not None and len(told) <= LONGEST_MESSAGE_ID and told.lower() not in self._junk:
+            return told
+        digest = blake2b(self.name.encode() + b"\0" + _canonical(about), digest_size=16)
+        return f"h-{digest.hexdigest()}"
+
+    def _too_many(self) -> TooLarge:
+        return TooLarge(
+            f"more than {self.settings.max_elements} elements",
+            f"{self.name}: lower the batch size at Tealium, or raise {key_text('sources', self.name, 'max_elements')}",
+        )
+
+
+def _further(event: Verdict, lines: Any) -> Iterator[Event]:
+    """The other products of an event that has room for one: a cart that keeps one of them would be written about."""
+    if isinstance(event, Event) and type(lines) is list and "product" in {*event.fields, *event.unreadable}:
+        for index, line in enumerate(map(product, lines[1:]), 1):
+            if line is not None:
+                fields = {**event.fields, "product": line}
+                yield msgspec.structs.replace(event, message_id=f"{event.message_id}#{index}", fields=fields)
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _raw(sent: Any) -> bytes:
+    """The element as a body of its own, for the quarantine; empty if that cannot be written."""
+    try:
+        return json.dumps(sent).encode()
+    except (RecursionError, TypeError, ValueError):
+        return b""
+
+
+class TealiumKind:
+    """Tealium's dialect."""
+
+    name = "tealium"
+
+    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> TealiumSource:
+        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
+        return TealiumSource(name, settings, catalog)
+
+
+TEALIUM = TealiumKind()

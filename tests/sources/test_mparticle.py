@@ -1,0 +1,386 @@
+"""mParticle's webhook: who is let in, and what becomes of every event of a batch.
+
+The shared promises are in `contract.py`; single events as fixtures are in `test_payloads.py`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from adapter.declare import EventType, From
+from adapter.errors import CatalogError, NotAuthentic, RequestError, TooLarge
+from adapter.events import Event, Ignored, Refused
+from adapter.metrics import REFUSED_ELEMENTS
+from adapter.settings import SourceSettings
+from adapter.sources import SOURCES
+from adapter.sources.mparticle import MPARTICLE, MparticleSource
+from catalog.events import EVENTS
+from tests.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract
+
+HEADER, TOKEN = "Basic c2hvcDpzZWNyZXQ=", "second-factor"
+AT = 1_789_999_997_842
+MPID = -7_046_523_282_345_812_629
+SIGNED_IN = {
+    "event_type": "custom_event",
+    "data": {"event_name": "Signed In", "source_message_id": "m-1", "timestamp_unixtime_ms": AT},
+}
+WHO = {"mpid": MPID, "user_identities": [{"identity_type": "customer_id", "identity": "u-1"}]}
+
+
+def source(**more: Any) -> MparticleSource:
+    return MPARTICLE.configure("shop", SourceSettings(kind="mparticle", **{"secrets": (HEADER,), **more}), EVENTS)
+
+
+def read(body: Any, **more: Any) -> list[Any]:
+    return list(source(**more).read(body if type(body) is bytes else json.dumps(body).encode(), RECEIVED_AT))
+
+
+def batch(*events: Any, **more: Any) -> dict[str, Any]:
+    return {**WHO, "batch_id": 5, "timestamp_unixtime_ms": AT, **more, "events": list(events)}
+
+
+def add(*products: Any, action: str = "add_to_cart", **data: Any) -> dict[str, Any]:
+    told = {"product_action": {"action": action, "products": list(products)}, "timestamp_unixtime_ms": AT, **data}
+    return {"event_type": "commerce_event", "data": told}
+
+
+def consent(consented: Any, at: Any = AT) -> dict[str, Any]:
+    return {"consented": consented, "timestamp_unixtime_ms": at}
+
+
+def names(verdicts: Sequence[Any]) -> list[str]:
+    return [verdict.name if isinstance(verdict, Event) else type(verdict).__name__ for verdict in verdicts]
+
+
+class TestMparticle(SourceContract):
+    kind = SOURCES["mparticle"]
+    settings = SourceSettings(kind="mparticle", secrets=(HEADER,), tokens=(TOKEN,))
+    good = SIGNED_IN
+
+    def headers(self, body: bytes) -> dict[str, str]:
+        return {"Authorization": HEADER, "X-Freshgate-Token": TOKEN}
+
+    def body(self, elements: Sequence[Any]) -> bytes:
+        return json.dumps(batch(*elements)).encode()
+
+
+# ---- the header
+
+
+@pytest.mark.parametrize(
+    "sent", [None, "", HEADER[:-1], HEADER + " ", " " + HEADER, HEADER.lower(), HEADER.split()[1], "é", "☃", "\ud83d"]
+)
+def test_any_other_authorization_is_refused_and_names_the_setting(sent: str | None) -> None:
+    with pytest.raises(NotAuthentic) as caught:
+        source().verify(b"{}", {} if sent is None else {"Authorization": sent})
+    assert caught.value.status == 401
+    assert "FRESHGATE_SOURCES__SHOP__SECRETS" in caught.value.hint
+    assert HEADER not in caught.value.hint + caught.value.reason
+
+
+def test_old_and_new_headers_are_valid_at_once() -> None:
+    for sent in (HEADER, "Bearer new"):
+        source(secrets=(HEADER, "Bearer new")).verify(b"{}", {"Authorization": sent})
+
+
+def test_a_token_is_asked_for_beside_the_header_where_one_is_set() -> None:
+    both = source(tokens=(TOKEN,))
+    both.verify(b"{}", {"Authorization": HEADER, "X-Freshgate-Token": TOKEN})
+    for headers in ({"Authorization": HEADER}, {"X-Freshgate-Token": TOKEN}):
+        with pytest.raises(NotAuthentic):
+            both.verify(b"{}", headers)
+
+
+# ---- bodies
+
+
+def test_one_verdict_an_event_in_order() -> None:
+    verdicts = read(batch(SIGNED_IN, {"event_type": "session_end"}, {}, 7))
+    assert names(verdicts) == ["Signed In", "Ignored", "Refused", "Refused"]
+
+
+def test_further_products_stand_behind_so_that_a_refusals_index_is_its_events() -> None:
+    verdicts = read(batch(add({"id": "a"}, {"id": "b"}), {}))
+    assert names(verdicts) == ["Product Added", "Refused", "Product Added"]
+    assert verdicts[0].message_id + "#1" == verdicts[2].message_id
+
+
+def test_every_product_that_is_taken_out_leaves_the_cart() -> None:
+    verdicts = read(batch(add({"id": "a"}, {"id": "b", "variant": "red"}, {"id": "c"}, action="remove_from_cart")))
+    assert [verdict.fields["product"].line for verdict in verdicts] == ["a", "b/red", "c"]
+    assert len({verdict.message_id for verdict in verdicts}) == 3
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"[{}]", b'{"events":[]}', b'{"events":null}', b' [ {"events":[]} ] '])
+def test_a_body_that_says_nothing_is_accepted(body: bytes) -> None:
+    assert read(body) == []
+
+
+@pytest.mark.parametrize("body", [b"", b"7", b'"text"', b"null", b"{", b'{"events":[', b"[{}", b"{} {}", b"\xff"])
+def test_a_body_that_is_no_json_object_or_array_is_refused_as_a_whole(body: bytes) -> None:
+    with pytest.raises(RequestError):
+        read(body)
+
+
+@pytest.mark.parametrize(
+    ("broken", "reason"),
+    [
+        (b'{"event_type":"custom_event","data":{"a":NaN}}', "not_json"),
+        (b"{'a':1}", "not_json"),
+        (b'{"a":1]', "not_json"),
+        (b"nonsense", "not_json"),
+        (b'{"b":' + b"[" * 65 + b"NaN" + b"]" * 65 + b"}", "too_deep"),
+        (b"[" * 10_000 + b"]" * 10_000, "too_deep"),
+    ],
+)
+def test_an_event_that_cannot_be_decoded_costs_no_neighbour(broken: bytes, reason: str) -> None:
+    good = json.dumps(SIGNED_IN).encode()
+    body = b'{"mpid":-5,"events":[%s, %s ,%s],"batch_id":1}' % (good, broken, good)
+    first, second, third = read(body)
+    assert first == third and first.anonymous_id == "-5"
+    assert second == Refused(reason)
+
+
+def test_half_an_emoji_is_read_with_a_replacement_character() -> None:
+    screen = b'{"event_type":"screen_view","data":{"screen_name":"half \\ud83d"}}'
+    (verdict,) = read(b'{"mpid":5,"events":[%s]}' % screen)
+    assert verdict.fields == {"name": "half \ufffd"}
+
+
+@pytest.mark.parametrize("member", [b"[1e999]", b"NaN", b"[" * 100 + b"]" * 100, b'"\\ud83d"', b"{]"])
+def test_a_member_that_cannot_be_decoded_costs_only_itself(member: bytes) -> None:
+    good = json.dumps(SIGNED_IN).encode()
+    for name in (b"device_info", b"user_attributes", b"consent_state", b"user_identities", b"timestamp_unixtime_ms"):
+        (verdict,) = read(b'{"mpid":5,"%s":%s,"events":[%s]}' % (name, member, good))
+        assert (verdict.name, verdict.anonymous_id) == ("Signed In", "5")
+
+
+def test_a_broken_batch_costs_no_other_batch() -> None:
+    good = json.dumps(batch(SIGNED_IN)).encode()
+    first, number, nonsense, nameless, last, crossed = read(b"[%s,7,nonsense,{1:2},%s,{]]" % (good, good))
+    assert [first] == [last] == read(good)
+    assert number == Refused("not_an_object")
+    assert nonsense == nameless == crossed == Refused("not_json")
+
+
+def test_an_event_that_is_just_shallow_enough_to_be_decoded_never_fails_the_body() -> None:
+    for depth in range(880, 1001, 2):
+        event = b'{"event_type":"screen_view","data":{"deep":%s%s}}' % (b"[" * depth, b"]" * depth)
+        verdicts = read(b'{"mpid":5,"events":[%s,{}],"user_attributes":{"x":%s%s}}' % (event, b"[" * 900, b"]" * 900))
+        assert verdicts[1] == Refused("no_type")
+        assert names(verdicts)[0] == "Screen" or verdicts[0].reason == "too_deep"
+
+
+def test_events_batches_and_further_products_all_count_as_elements() -> None:
+    read(batch(SIGNED_IN, SIGNED_IN), max_elements=2)
+    bodies: list[Any] = [[batch(SIGNED_IN)] * 3, [{}] * 3, [batch(SIGNED_IN, SIGNED_IN), {}]]
+    for body in (*bodies, batch(add(*[{"id": "a"}] * 9))):
+        with pytest.raises(TooLarge) as caught:
+            read(body, max_elements=2)
+        assert "FRESHGATE_SOURCES__SHOP__MAX_ELEMENTS" in caught.value.hint
+    with pytest.raises(TooLarge):
+        read(b'{"a":NaN,"mpid":1,"events":[1,2,{"a":NaN}]}', max_elements=2)
+
+
+@FUZZ
+@given(data=st.data())
+def test_wrong_types_in_any_member_of_a_batch_never_fail_the_other_batches(data: Any) -> None:
+    whole = {**batch(SIGNED_IN), "user_attributes": {}, "consent_state": {}, "source_request_id": "r"}
+    firehose = {"type": "event_processing_request", "subject_identities": {}, "subject_request_id": 1, "id": 1}
+    requests = {"type": "dsr_processing_request", "subject_request_type": "erasure"}
+    hostile = {name: data.draw(JSON | st.just(value)) for name, value in {**whole, **firehose}.items()}
+    request = {**hostile, **data.draw(st.sampled_from([firehose, requests, {}]))}
+    verdicts = read([batch(SIGNED_IN), hostile, request, batch(SIGNED_IN)])
+    told = [verdict for verdict in verdicts if isinstance(verdict, Event) and verdict.user_id == "u-1"]
+    assert len([verdict for verdict in told if verdict.message_id == "m-1"]) >= 2
+    for verdict in verdicts:
+        assert isinstance(verdict, Event | Ignored | Refused)
+        if isinstance(verdict, Refused):
+            assert verdict.reason in REFUSED_ELEMENTS and verdict.reason != "internal"
+
+
+@FUZZ
+@given(data=JSON, lists=JSON, new=JSON, kind=st.sampled_from(["commerce_event", "opt_out", "impression"]))
+def test_wrong_types_in_any_event_are_never_our_fault(data: Any, lists: Any, new: Any, kind: str) -> None:
+    told = {"product_action": new, "promotion_action": data, "product_impressions": lists, "is_opted_out": data}
+    shown = {"product_impressions": [{"products": lists, "product_impression_list": data}, new]}
+    bought = {"product_action": {"action": "purchase", "products": lists, "total_amount": data, "transaction_id": new}}
+    changed = {"user_attribute_name": "email", "new": data}
+    events = [{"event_type": kind, "data": part} for part in (told, shown, bought, changed, data)]
+    events += [{"event_type": f"user_{part}_change", "data": changed} for part in ("attribute", "identity")]
+    for verdict in read(
+        batch(*events, {"event_type": "user_identity_change", "data": {"new": {"identity_type": new}}})
+    ):
+        assert not isinstance(verdict, Refused) or verdict.reason in REFUSED_ELEMENTS[:-1]
+
+
+# ---- ids
+
+
+def test_an_id_without_any_comes_from_the_person_and_the_event() -> None:
+    def message_id(event: Any, **who: Any) -> str:
+        return str(read({**batch(event), **who})[0].message_id)
+
+    bare = {"event_type": "custom_event", "data": {"event_name": "Signed In"}}
+    assert message_id(bare) == message_id({"data": {"event_name": "Signed In"}, "event_type": "custom_event"})
+    assert message_id(bare) == message_id(bare, batch_id=6)
+    assert message_id(bare) != message_id(bare, mpid=MPID + 1)
+    assert message_id(bare) != message_id({**bare, "data": {"event_name": "Signed In", "event_num": 1}})
+
+
+@pytest.mark.parametrize("junk", ["", None, 0, "0", "null", "undefined", {}, [], 1.5, "x" * 300])
+def test_a_junk_message_id_is_none(junk: Any) -> None:
+    event = {
+        "event_type": "custom_event",
+        "data": {"event_name": "Signed In", "source_message_id": junk, "event_id": 7},
+    }
+    assert read(batch(event))[0].message_id == "7"
+
+
+@pytest.mark.parametrize("mpid", [None, 0, "0", "", 1.8e19, "null", {}, []])
+def test_a_junk_mpid_is_nobody(mpid: Any) -> None:
+    assert read(batch(SIGNED_IN, mpid=mpid))[0].anonymous_id is None
+    assert names(read(batch(SIGNED_IN, mpid=mpid, user_identities=None))) == ["Refused"]
+
+
+def test_a_shops_own_junk_ids_identify_nobody() -> None:
+    assert read(batch(SIGNED_IN), junk_ids=("U-1",))[0].user_id is None
+
+
+# ---- what a batch says beside its events
+
+
+def test_a_profile_is_told_once_a_batch_and_the_same_when_delivered_again() -> None:
+    told = batch(SIGNED_IN, SIGNED_IN, user_attributes={"$FirstName": "Ada"})
+    verdicts = read(told)
+    assert names(verdicts) == ["Signed In", "Signed In", "Identify"]
+    assert verdicts == read(told)
+    changed_back = read({**told, "batch_id": 6})
+    assert verdicts[2].fields == changed_back[2].fields and verdicts[2].message_id != changed_back[2].message_id
+
+
+def test_a_batch_of_an_anonymous_visitor_without_events_or_attributes_says_nothing() -> None:
+    assert names(read({"mpid": 5, "events": [{"event_type": "session_start"}]})) == ["Ignored"]
+    assert read({"mpid": 5, "events": []}) == []
+
+
+def test_the_link_of_two_ids_is_told_even_by_a_batch_without_events() -> None:
+    (verdict,) = read(batch())
+    assert (verdict.name, verdict.user_id, verdict.anonymous_id) == ("Identify", "u-1", str(MPID))
+
+
+@pytest.mark.parametrize(
+    ("state", "purposes", "refused"),
+    [
+        ({"gdpr": {"newsletter": consent(False)}}, (), True),
+        ({"gdpr": {"newsletter": consent("false")}}, (), True),
+        ({"gdpr": {"newsletter": consent(True)}}, (), False),
+        ({"gdpr": {"newsletter": consent(None)}}, (), False),
+        ({"gdpr": {"newsletter": consent(False)}}, ("Newsletter ",), True),
+        ({"gdpr": {"Newsletter": consent(False)}}, ("newsletter",), True),
+        ({"gdpr": {"analytics": consent(False)}}, ("newsletter",), False),
+        ({"ccpa": {"data_sale_opt_out": consent(True)}}, ("newsletter",), True),
+        ({"ccpa": {"data_sale_opt_out": consent(False)}}, (), False),
+        ({"gdpr": None, "ccpa": None}, (), False),
+        ({"gdpr": {"newsletter": False}, "ccpa": [consent(True)]}, (), False),
+        ([], (), False),
+        (None, (), False),
+    ],
+)
+def test_a_refusal_of_consent_unsubscribes(state: Any, purposes: tuple[str, ...], refused: bool) -> None:
+    verdicts = read(batch(SIGNED_IN, consent_state=state), consent_purposes=purposes)
+    assert names(verdicts) == ["Signed In", *["Unsubscribed"] * refused]
+
+
+def test_one_refusal_is_one_event_in_however_many_batches_it_stands() -> None:
+    def refusal(state: Any, **more: Any) -> Event:
+        (verdict,) = read(batch(SIGNED_IN, consent_state=state, **more))[1:]
+        assert isinstance(verdict, Event)
+        return verdict
+
+    state = {"gdpr": {"newsletter": consent(False, AT - 5000)}}
+    assert refusal(state) == refusal(state, batch_id=6, timestamp_unixtime_ms=AT + 9)
+    assert refusal(state).occurred_at == AT - 5000
+    again = refusal({"gdpr": {"newsletter": consent(False, AT)}})
+    # The address that is known since is suppressed too.
+    known = refusal(state, user_identities={"customer_id": "u-1", "email": "ada@example.com"})
+    assert len({refusal(state).message_id, again.message_id, known.message_id}) == 3
+    assert known.email == "ada@example.com"
+
+
+def test_a_refusal_with_an_address_alone_suppresses_it() -> None:
+    who = {"mpid": None, "user_identities": {"email": "ada@example.com"}}
+    (verdict,) = read(batch(**who, consent_state={"ccpa": {"data_sale_opt_out": consent(True)}}))
+    assert (verdict.name, verdict.email, verdict.user_id) == ("Unsubscribed", "ada@example.com", None)
+
+
+@pytest.mark.parametrize(("said", "name"), [(True, "Unsubscribed"), (None, "Unsubscribed"), (False, "Ignored")])
+def test_only_a_plain_no_takes_an_opt_out_back(said: Any, name: str) -> None:
+    event = {"event_type": "opt_out", "data": {"is_opted_out": said, "timestamp_unixtime_ms": AT}}
+    assert names(read(batch(event)))[0] == name
+
+
+# ---- erasure
+
+
+ERASURE = {
+    "type": "dsr_processing_request",
+    "timestamp_ms": AT,
+    "subject_request_id": "dsr-1",
+    "subject_request_type": "erasure",
+    "subject_identities": {
+        "controller_customer_id": {"encoding": "raw", "value": "u-1"},
+        "email": {"encoding": "raw", "value": "ada@example.com"},
+    },
+}
+
+
+def test_an_erasure_is_taken_from_a_server_only_and_writes_no_address_down() -> None:
+    (verdict,) = read(ERASURE)
+    assert (verdict.name, verdict.user_id, verdict.email) == ("Delete", "u-1", None)
+    assert read(ERASURE, trust="browser") == [Refused("not_trusted")]
+
+
+def test_an_erasure_of_a_hashed_id_erases_nobody_else() -> None:
+    hashed = {"controller_customer_id": {"encoding": "sha256", "value": "u-1"}}
+    assert read({**ERASURE, "subject_identities": hashed}) == [Refused("no_identity")]
+
+
+# ---- the catalog
+
+
+def spelled(spelling: From) -> MparticleSource:
+    lamp = EventType(name="Lamp Lit", fields={"lit": "number"}, sources={"mparticle": spelling})
+    return MPARTICLE.configure("shop", SourceSettings(kind="mparticle", secrets=(HEADER,)), (lamp,))
+
+
+def test_a_function_reads_what_no_path_can_say_and_its_fault_is_kept_for_the_quarantine() -> None:
+    lit = {"event_type": "lamp", "data": {"lamps": [1, 2]}}
+    counting = spelled(From(when={"event_type": "lamp"}, read=lambda element: {"lit": len(element["data"]["lamps"])}))
+    body = json.dumps(batch(lit, {"event_type": "lamp"}, lit)).encode()
+    first, failed, last = counting.read(body, RECEIVED_AT)
+    assert isinstance(first, Event) and first == last and first.fields == {"lit": 2}
+    assert isinstance(failed, Refused) and failed.reason == "internal"
+    assert "KeyError" in failed.fault
+    mended = spelled(From(when={"event_type": "lamp"}))
+    (again,) = mended.read(failed.raw, RECEIVED_AT)
+    assert isinstance(again, Event) and (again.user_id, again.occurred_at) == ("u-1", AT)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        From(when={}),
+        From(when={"event_type": "lamp"}, paths={"undeclared": "data.x"}),
+        From(when={"event_type": ("lamp", "lamp")}),
+    ],
+)
+def test_a_catalog_that_cannot_be_compiled_stops_the_start_and_names_the_event(wrong: From) -> None:
+    with pytest.raises(CatalogError, match="Lamp Lit"):
+        spelled(wrong)
