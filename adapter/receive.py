@@ -22,6 +22,7 @@ from adapter.state import keys
 from adapter.state.merge import MOST_HOPS, merge, resolve
 from adapter.state.store import BUCKET_MS, Headroom, fcall, unavailable, with_library
 from adapter.state.writes import Plan, Planner, Write
+from adapter.unmapped import Unmapped
 
 log = logs.get(__name__)
 
@@ -49,6 +50,7 @@ class Receiver:
         self._planner = planner
         self._queue = queue
         self._headroom = Headroom(client)
+        self._unmapped = Unmapped(client)
         self._linked: dict[tuple[str, str], float] = {}
 
     def receive(
@@ -74,8 +76,14 @@ class Receiver:
             self.record(events, answer, again=again)
         except RedisError as error:
             raise unavailable(error) from error
+        if answer.ignored:
+            # A trip of its own, a minute and name: a fault in it must not fail what has been recorded.
+            self._unmapped.note(source.name, verdicts, received_at)
         if events:
             metrics.RECORD.labels(source.name).observe(time.perf_counter() - begun)
+            metrics.LAST_EVENT.labels(source.name).set(received_at / 1000)
+            newest = max(event.occurred_at for event in events)
+            metrics.SOURCE_DELAY.labels(source.name).observe(max(0, received_at - newest) / 1000)
         for verdict in metrics.VERDICTS:
             count = getattr(answer, verdict)
             if count:

@@ -1,36 +1,69 @@
 """`python -m adapter why`: why did this person get, or not get, this mail?
 
-Reads the trails that the receiver and the workers leave; prints them oldest first.
+Reads the trails that the receiver and the workers leave; prints them oldest first. `whose.py` finds whose.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from datetime import UTC, datetime
 from typing import Any
 
+from adapter import demo, logs
+from adapter.errors import SettingsError
 from adapter.settings import Settings
 from adapter.state import keys
-from adapter.state.merge import resolve
 from adapter.state.store import connect
 from adapter.state.view import PersonView
+from adapter.whose import As, Whose, whose
+
+HELP = "why did a person get, or not get, a mail: the audit trail"
+EPILOG = """examples:
+  python -m adapter why ada@example.com
+  python -m adapter why 1001 --as order
+  python -m adapter why 9f86d081884c7d659a2feaa0 --json
+
+An order is shown with the trail of the person who completed it. Of a send (by the id that SendGrid has as the custom
+argument freshgate_send) only its own lines are shown; it is looked for in everybody's trail, which may take a while."""
 
 
-def main(settings: Settings, who: str, *, as_json: bool = False) -> int:
-    """Print the trail of a user id, anonymous id or address. Returns 1 where nobody by that name is known."""
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "why", help=HELP, description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("id", help="a user id, an anonymous id, an address, an order id or a send's id")
+    parser.add_argument("--as", dest="only", choices=("person", "order", "send"), help="where an id is several things")
+    parser.add_argument("--json", action="store_true", help="for machines")
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    settings = demo.settings_here()
+    logs.configure("warning", json=False)
+    if not settings.redis_url:
+        raise SettingsError("redis_url is empty and no embedded Valkey runs here; start it with `make run`")
+    return main(settings, options.id, only=options.only, as_json=options.json)
+
+
+def main(settings: Settings, asked: str, *, only: As | None = None, as_json: bool = False) -> int:
+    """Print the trail behind a person's id or address, an order's id, or a send's. Returns 1 where nothing is known."""
     client = connect(settings.redis_url, timeout_s=5.0)
-    person = find(client, settings, who)
-    if person is None:
-        print(f"nobody known as {who}: no event of theirs was accepted, or all of it was erased", file=sys.stderr)
+    found = whose(client, settings, asked, only)
+    if found is None:
+        what = f"no {only}" if only else "nobody, no order and no send"
+        print(f"{what} known as {asked}: nothing of it was accepted, or all of it was erased", file=sys.stderr)
         return 1
-    entries = trail(client, person)
+    entries = trail(client, found.person) if found.person else []
+    if found.send:
+        entries = [entry for entry in entries if entry.get("send") == found.send]
     if as_json:
-        print(json.dumps({"person": person, "trail": entries}, indent=2))
+        about = {"order": found.order} if found.known_as == "order" else {}
+        print(json.dumps({"person": found.person, "known_as": found.known_as, **about, "trail": entries}, indent=2))
         return 0
-    raw: Any = client.hgetall(keys.person(person))
-    view = PersonView(person, raw, settings.order_grace)
-    print(f"person {person}" + ("" if view.email else " (no address known)"))
+    for line in _head(client, settings, asked, found):
+        print(line)
     for entry in entries:
         print(_line(entry))
     if not entries:
@@ -38,21 +71,18 @@ def main(settings: Settings, who: str, *, as_json: bool = False) -> int:
     return 0
 
 
-def find(client: Any, settings: Settings, who: str) -> str | None:
-    """The living person behind an id of any id space, or behind an address."""
-    candidates = []
-    for space in sorted({source.id_space for source in settings.sources.values()} or {"main"}):
-        candidates += [keys.person_id(space, who, None), keys.person_id(space, None, who)]
-    if "@" in who:
-        address = keys.entity("a", keys.address_id(settings.pii_key.encode(), who))
-        found = client.hget(address, "m:who")
-        if found:
-            candidates.append(bytes(found)[22:].decode())
-    for candidate in candidates:
-        living = resolve(client, candidate)
-        if client.exists(keys.person(living)):
-            return living
-    return None
+def _head(client: Any, settings: Settings, asked: str, found: Whose) -> list[str]:
+    lines = []
+    if found.known_as == "order":
+        told = ", ".join(f"{name} {_time(at)}" for name, at in found.order.items())
+        lines.append(f"order {asked}: {told or 'nothing that concerns its mail'}")
+    if found.known_as == "send":
+        lines.append(f"send {asked}")
+    if found.person is None:
+        return [*lines, "nobody was told to have completed it"]
+    raw: Any = client.hgetall(keys.person(found.person))
+    view = PersonView(found.person, raw, settings.order_grace)
+    return [*lines, f"person {found.person}" + ("" if view.email else " (no address known)")]
 
 
 def trail(client: Any, person: str) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ QUEUE = "freshgate-"
 HOLD = PREFIX + "hold"
 HEARTBEAT = PREFIX + "heartbeat"
 UNMAPPED = PREFIX + "unmapped"
+QUARANTINE = PREFIX + "quarantine"
 
 Entity = Literal["p", "o", "a"]
 

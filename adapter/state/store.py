@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from adapter.errors import StoreUnavailable
 
-_FILES = ("library.lua", "record.lua", "merge.lua", "claim.lua", "timers.lua")
+_FILES = ("library.lua", "record.lua", "merge.lua", "claim.lua", "timers.lua", "unmapped.lua")
 BUCKET_MS = 12 * 3_600_000
 T = TypeVar("T")
 

@@ -1,0 +1,226 @@
+"""`python -m adapter new`: writes the files of a new event type, trigger, source or ESP, each to be filled in.
+
+What it writes passes lint and types, and fails its tests with a message that says what to fill in. The texts stand in
+`templates/`; `table.py` adds the lines to the tables.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import keyword
+import re
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from adapter import demo
+from adapter.commands.check_events import FILL_IN, payload_folder, slug
+from adapter.commands.readable import spelling_of
+from adapter.commands.table import with_entry
+from adapter.declare import EventType
+from adapter.errors import CatalogError, FreshgateError
+from adapter.sources import SOURCES
+
+HELP = "write the files of a new event type, trigger, source or ESP, to be filled in"
+EPILOG = """examples:
+  python -m adapter new event "Subscription Renewed" --from segment,mparticle
+  python -m adapter new event "Subscription Renewed" --from segment --catalog myshop/catalog
+  python -m adapter new trigger renewal_thanks --on "Subscription Renewed"
+  python -m adapter new source examplecdp
+  python -m adapter new esp examplemail
+
+Nothing is ever overwritten. docs/ADDING.md says what to fill in."""
+# Without autoescape: the texts are Python and JSON.
+TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, keep_trailing_newline=True
+)
+# kind → how a name that the shop made up is spelled, and where its fields stand.
+SPELLINGS: dict[str, tuple[dict[str, str], str]] = {
+    "segment": ({"type": "track", "event": "{name}"}, "properties.plan"),
+    "mparticle": ({"event_type": "custom_event", "data.event_name": "{name}"}, "data.custom_attributes.plan"),
+    "tealium": ({"tealium_event": "{slug}"}, "plan"),
+}
+OTHER_SPELLING = ({"event": "{name}"}, "plan")
+
+Files = dict[Path, str]
+
+
+def add(commands: Any) -> None:
+    parser = commands.add_parser(
+        "new", help=HELP, description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    whats = parser.add_subparsers(dest="what", required=True, metavar="what")
+    event = _what(whats, "event", '"Subscription Renewed" --from segment', "an event type, its line, and payload pairs")
+    event.add_argument("name", metavar="NAME", help='its canonical name, such as "Subscription Renewed"')
+    event.add_argument(
+        "--from", dest="kinds", default="segment", metavar="KIND,...", help="which CDPs say it: " + ", ".join(SOURCES)
+    )
+    event.add_argument("--payloads", type=Path, metavar="DIR", help="the folder of payload pairs")
+    trigger = _what(whats, "trigger", 'thanks --on "Order Completed"', "a trigger, its line in TRIGGERS, and its test")
+    trigger.add_argument("name", metavar="NAME", help="such as renewal_thanks")
+    trigger.add_argument("--on", default="", metavar="EVENT", help="the event type that starts it")
+    for words in (event, trigger):
+        words.add_argument("--catalog", type=Path, metavar="DIR", help="the folder of your own catalog")
+    source = _what(whats, "source", "examplecdp", "a kind of source, its line in SOURCES, and its test")
+    esp = _what(whats, "esp", "examplemail", "a kind of ESP, its line in ESPS, and its test")
+    for words in (source, esp):
+        words.add_argument("name", metavar="NAME", help="as the settings' `kind` will say it")
+    parser.set_defaults(run=run)
+
+
+def _what(whats: Any, name: str, example: str, told: str) -> argparse.ArgumentParser:
+    epilog = f"example: python -m adapter new {name} {example}"
+    made: argparse.ArgumentParser = whats.add_parser(name, help=told, description=told, epilog=epilog)
+    return made
+
+
+def run(options: argparse.Namespace) -> int:
+    makers = {"event": _event, "trigger": _trigger, "source": _source, "esp": _esp}
+    told = names(options.name)
+    files, tables, then = makers[options.what](options, told)
+    for path in files:
+        if path.exists():
+            raise FreshgateError(f"{path} exists already; nothing was written")
+    for path, text in [*files.items(), *tables.items()]:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        print(("changed  " if path in tables else "written  ") + str(path))
+    print(f"\nNow fill in: {then}")
+    return 0
+
+
+def names(name: str) -> dict[str, str]:
+    """The name as texts, files, constants and classes have it. Raises FreshgateError for one that cannot be any."""
+    file = slug(name)
+    if not file.isidentifier() or keyword.iskeyword(file) or not re.fullmatch(r"[^\"\\\x00-\x1f{}]{1,60}", name):
+        raise FreshgateError(f"{name!r} cannot be a name here; write letters, digits and spaces, a letter first")
+    title = name if " " in name or name != file else file.replace("_", " ").capitalize()
+    class_name = "".join(word.capitalize() for word in file.split("_"))
+    return {"name": name, "slug": file, "constant": file.upper(), "class_name": class_name, "title": title}
+
+
+def _event(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Files, str]:
+    folder = _catalog(options.catalog)
+    kinds = [kind.strip() for kind in options.kinds.split(",") if kind.strip()]
+    for kind in kinds:
+        if kind not in SOURCES:
+            raise FreshgateError(f"--from: no source kind {kind!r}; there are: {', '.join(SOURCES)}")
+    # A kind that reads another's elements has no spelling of its own.
+    kinds = list(dict.fromkeys(spelling_of(kind) for kind in kinds))
+    if not kinds:
+        raise FreshgateError("--from: name at least one source kind")
+    table = folder / "events" / "__init__.py"
+    spellings = [_spelling(kind, told) for kind in kinds]
+    file = folder / "events" / f"{told['slug']}.py"
+    files = {file: _rendered("event.py", told, table=_home(table), spellings=spellings)}
+    pairs = options.payloads or payload_folder(folder)
+    for kind in kinds:
+        stem = pairs / kind / f"{told['slug']}__full"
+        template = f"payload_{kind}.json" if kind in SPELLINGS else "payload_other.json"
+        files[stem.with_suffix(".json")] = _rendered(template, told)
+        files[stem.with_suffix(".expected.json")] = _expected(stem.with_suffix(".json"), kind)
+    tables = {table: with_entry(_there(table), "EVENTS", f".{told['slug']}", told["constant"])}
+    return files, tables, f"every FILL IN of {file}, then the pairs; python -m adapter check says what is left"
+
+
+def _expected(body: Path, kind: str) -> str:
+    shows = f"python -m adapter read {body} --source {kind}"
+    how = f"write all that is read from {body.name} by hand, as docs/ADDING.md shows; compare: {shows}"
+    return json.dumps({FILL_IN: how}, indent=2) + "\n"
+
+
+def _spelling(kind: str, told: Mapping[str, str]) -> dict[str, str]:
+    when, path = SPELLINGS.get(kind, OTHER_SPELLING)
+    return {"kind": kind, "when": json.dumps({key: word.format(**told) for key, word in when.items()}), "path": path}
+
+
+def _trigger(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Files, str]:
+    folder = _catalog(options.catalog)
+    table = folder / "triggers" / "__init__.py"
+    on, about = "()", "fill in"
+    if options.on:
+        on, about = f"({json.dumps(options.on)},)", _mark(folder, options.on)
+    file = folder / "triggers" / f"{told['slug']}.py"
+    files = {file: _rendered("trigger.py", told, table=_home(table), on=on, about=about)}
+    tests = Path("tests/engine")
+    if (tests / "world.py").exists() and folder.resolve().parent == Path.cwd():
+        files[tests / f"test_{told['slug']}.py"] = _rendered("trigger_test.py", told)
+    tables = {table: with_entry(_there(table), "TRIGGERS", f".{told['slug']}", told["constant"])}
+    return files, tables, f"every FILL IN of {file}; python -m adapter check says what is left"
+
+
+def _mark(folder: Path, name: str) -> str:
+    """The first mark of the event type: what a trigger that starts on it can be about."""
+    events: tuple[EventType, ...] = import_module(".".join(_package(folder))).EVENTS
+    for event in events:
+        if event.name == name:
+            if event.marks:
+                return event.marks[0]
+            raise FreshgateError(f'--on: {name!r} has no mark; add marks=("...",) to its event type first')
+    raise FreshgateError(f"--on: no event type is called {name!r}")
+
+
+def _source(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Files, str]:
+    table = _there(Path("adapter/sources/__init__.py"))
+    file = table.with_name(f"{told['slug']}.py")
+    files = {
+        file: _rendered("source.py", told),
+        Path(f"tests/sources/test_{told['slug']}.py"): _rendered("source_test.py", told),
+    }
+    module = f"adapter.sources.{told['slug']}"
+    tables = {table: with_entry(table, "SOURCES", module, told["constant"], told["slug"])}
+    on = f"[sources.{told['slug']}] in the settings switches it on"
+    return files, tables, f"every FILL IN of {file} and of its test; {on}"
+
+
+def _esp(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Files, str]:
+    table = _there(Path("workers/esp/__init__.py"))
+    file = table.with_name(f"{told['slug']}.py")
+    files = {
+        file: _rendered("esp.py", told),
+        Path(f"tests/workers/esp/test_{told['slug']}.py"): _rendered("esp_test.py", told),
+    }
+    module = f"workers.esp.{told['slug']}"
+    tables = {table: with_entry(table, "ESPS", module, told["class_name"], told["slug"])}
+    on = f'kind = "{told["slug"]}" in [esps.NAME] switches it on'
+    return files, tables, f"every FILL IN of {file} and of its test; {on}"
+
+
+def _rendered(template: str, told: Mapping[str, str], **more: Any) -> str:
+    return TEMPLATES.get_template(f"{template}.j2").render(**told, **more)
+
+
+def _catalog(given: Path | None) -> Path:
+    """The folder of the catalog: the one that was named, or that of the package in the settings."""
+    if given is not None:
+        return given
+    name = demo.settings_here().catalog
+    found = find_spec(name)
+    places = list(found.submodule_search_locations or ()) if found else []
+    if not places:
+        raise CatalogError(f"catalog = {name!r}: no such package; name its folder with --catalog")
+    here, path = Path.cwd(), Path(places[0])
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _package(folder: Path) -> Iterator[str]:
+    """The dotted name under which the folder is imported from here."""
+    resolved = folder.resolve()
+    if not resolved.is_relative_to(Path.cwd()):
+        raise FreshgateError(f"--on: {folder} is not below this folder, so it cannot be imported; leave --on out")
+    yield from resolved.relative_to(Path.cwd()).parts
+
+
+def _home(table: Path) -> str:
+    return "/".join(table.parts[-3:])
+
+
+def _there(table: Path) -> Path:
+    if not table.exists():
+        raise FreshgateError(f"{table}: no such file; is this the right folder? docs/ADDING.md shows what stands there")
+    return table

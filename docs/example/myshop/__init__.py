@@ -1,0 +1,1 @@
+"""The shop's own code; `catalog/` is what Freshgate reads of it."""

@@ -1,0 +1,29 @@
+"""Thank you for staying: at once, one mail a renewal. Listed in `catalog/triggers/__init__.py`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adapter.declare import DAY, Trigger, Withdrawn
+from adapter.state.view import OrderView, PersonView
+
+
+def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
+    return None
+
+
+def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
+    return {"first_name": person.trait("first_name") or "", "plan": person.trait("plan") or ""}
+
+
+RENEWAL_THANKS = Trigger(
+    name="renewal_thanks",
+    on=("Subscription Renewed",),
+    about="renewed",
+    version="renewed",
+    kind="transactional",
+    max_age=DAY,
+    template_id="d-renewal-thanks",
+    withdrawn=_withdrawn,
+    compose=_compose,
+)

@@ -1,0 +1,210 @@
+"""`python -m adapter check`: each kind of fault is found, with the file and the line; what is sound has none.
+
+The broken catalogs are small packages written by the tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from adapter.__main__ import main
+from adapter.commands.check import faults_of
+from adapter.commands.readable import spelling_of
+from adapter.declare import EventType
+from adapter.settings import Settings, SourceSettings, TriggerSettings
+from adapter.sources import SOURCES
+from adapter.sources.base import Source
+from tests.commands.conftest import ROOT
+
+HEAD = "from adapter.declare import DAY, EventType, From, Trigger\n\n"
+EVENT = """RENEWED = EventType(
+    name="Renewed",
+    fields={"plan": "text"},
+    sources={"segment": From(when={"type": "track", "event": "Renewed"}, paths={"plan": "properties.plan"})},
+    marks=("renewed",),
+    profile=("plan",),
+)
+"""
+TRIGGER = """THANKS = Trigger(
+    name="thanks",
+    on=("Renewed",),
+    about="renewed",
+    version="renewed",
+    kind="transactional",
+    max_age=DAY,
+    template_id="d-thanks",
+    withdrawn=lambda person, order: None,
+    compose=lambda person, order: {"plan": person.trait("plan") or ""},
+)
+"""
+TABLES = "EVENTS = (RENEWED,)\nTRIGGERS = (THANKS,)\n"
+
+Check = Callable[..., list[str]]
+
+
+@pytest.fixture
+def check(here: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Check:
+    """The faults, as `file:line: text`, of the sound catalog in which `old` is replaced by `new`."""
+    monkeypatch.syspath_prepend(str(here))
+    # A name of its own, since a module stays imported.
+    name = "shop" + "".join(filter(str.isalnum, request.node.name.lower()))[:80]
+
+    def call(old: str = "", new: str = "", settings: Settings | None = None) -> list[str]:
+        text = HEAD + EVENT + TRIGGER + TABLES
+        assert old in text
+        (here / f"{name}.py").write_text(text.replace(old, new, 1))
+        found = faults_of(name, settings or Settings(catalog=name))
+        return [f"{fault.place}: {fault.text}".replace(name, "shop") for fault in found]
+
+    return call
+
+
+def test_a_sound_catalog_has_no_fault(check: Check) -> None:
+    assert check() == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (
+            '"properties.plan"',
+            '"propertes.plan"',
+            "shop.py:6: Renewed from segment: path 'propertes.plan' of 'plan' begins with 'propertes', "
+            "which no element has; is properties meant?",
+        ),
+        (
+            '"properties.plan"',
+            '"properties..plan"',
+            "shop.py:6: Renewed from segment: path 'properties..plan' of 'plan' has an empty step",
+        ),
+        (
+            '"plan": "properties.plan"',
+            '"plan": "properties.plan", "colour": "properties.colour"',
+            "shop.py:6: Renewed from segment: the path of 'colour' has no field; declare it in `fields`",
+        ),
+        (
+            '{"plan": "text"}',
+            '{"plan": "text", "total": "money"}',
+            "shop.py:5: Renewed: nobody fills field 'total'; no source has a path",
+        ),
+        (
+            'profile=("plan",)',
+            'profile=("plan", "colour")',
+            "shop.py:8: Renewed: profile keeps 'colour', which is no field",
+        ),
+        ('marks=("renewed",),', 'marks=("renewed",), cart="add",', "Renewed: cart='add' needs the field 'product'"),
+        ('"segment": From', '"fax": From', "shop.py:6: Renewed: no source kind 'fax'; known: "),
+        ('"segment": From', '"fax": From', "shop.py:6: Renewed: no source can say it; give it a From in `sources`"),
+        (
+            '{"type": "track", "event": "Renewed"}',
+            '{"event": "Renewed"}',
+            "`when` takes `type`, and `event` for tracks",
+        ),
+        ('on=("Renewed",)', "on=()", "shop.py:12: trigger thanks: starts on nothing: `on` is empty"),
+        (
+            'on=("Renewed",)',
+            'on=("Renewd",)',
+            "shop.py:12: trigger thanks: starts on 'Renewd', which no event type is called",
+        ),
+        (
+            'about="renewed"',
+            'about="paid"',
+            "shop.py:12: trigger thanks: is about 'paid', which 'Renewed' does not mark",
+        ),
+        (
+            'version="renewed"',
+            'version="paid"',
+            "shop.py:14: trigger thanks: its version is 'paid', which no event type marks",
+        ),
+        ("max_age=DAY", "max_age=DAY, wait=2 * DAY", "shop.py:16: trigger thanks: max_age is shorter than its wait"),
+        ("max_age=DAY", 'max_age=DAY, needs=("sum",)', "trigger thanks: needs 'sum', which 'Renewed' never has"),
+        (
+            'person.trait("plan")',
+            'person.trait("colour")',
+            "shop.py:19: trigger thanks: compose asks for the trait 'colour', which no event type keeps",
+        ),
+        (
+            "withdrawn=lambda person, order: None",
+            'withdrawn=lambda person, order: person.mark("paused") and None',
+            "shop.py:18: trigger thanks: withdrawn asks for the mark 'paused', which no event type marks",
+        ),
+        (
+            'person.trait("plan") or ""',
+            'person.trait("plan").upper()',
+            "shop.py:19: trigger thanks: compose fails where only the start is known: AttributeError",
+        ),
+        ("(RENEWED,)", "(RENEWED, RENEWED)", "shop.py:3: event type 'Renewed' stands in EVENTS twice"),
+        ("TRIGGERS = (THANKS,)", "", "shop.py:1: the catalog has no tuple TRIGGERS"),
+        ("(RENEWED,)", "(RENEWED", "cannot be imported: '(' was never closed"),
+        ("(RENEWED,)", "(RENEWD,)", "shop.py:21: cannot be imported: NameError"),
+    ],
+)
+def test_each_fault_is_told_with_its_place(check: Check, old: str, new: str, fault: str) -> None:
+    found = check(old, new)
+    assert [one for one in found if fault in one], found
+
+
+def test_two_event_types_of_one_spelling_are_a_fault_of_the_second(check: Check) -> None:
+    second = EVENT.replace("RENEWED", "PAID").replace('name="Renewed"', 'name="Paid"')
+    found = check(TABLES, second + TABLES.replace("(RENEWED,)", "(RENEWED, PAID)"))
+    assert found == ["shop.py:24: Paid from segment: 'Renewed' is Renewed already"]
+
+
+class Copycat:
+    """A kind that reads Segment's elements, as several CDPs do."""
+
+    name = "copycat"
+
+    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> Source:
+        return SOURCES["segment"].configure(name, settings, catalog)
+
+
+def test_a_spelling_that_nobody_reads_is_a_fault(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "copycat", Copycat())
+    assert [spelling_of(kind) for kind in ("copycat", "segment", "mparticle")] == ["segment", "segment", "mparticle"]
+    (fault,) = check('"segment": From', '"copycat": From')
+    assert fault == "shop.py:6: Renewed: copycat reads the spelling of 'segment'; write it there"
+
+
+def test_an_override_of_no_trigger_is_a_fault(check: Check, request: pytest.FixtureRequest) -> None:
+    name = "shop" + "".join(filter(str.isalnum, request.node.name.lower()))[:80]
+    settings = Settings(catalog=name, triggers={"thnks": TriggerSettings(enabled=False)})
+    assert check(settings=settings) == ["shop.py:1: the settings override triggers.thnks, which no trigger is called"]
+
+
+def test_missing_halved_and_unfilled_payload_pairs_are_faults(check: Check, here: Path) -> None:
+    folder = here / "payloads" / "segment"
+    folder.mkdir(parents=True)
+    assert check() == ["shop.py:6: Renewed from segment: no payload pair; write payloads/segment/renewed__full.json"]
+    expected = folder / "renewed__full.expected.json"
+    expected.write_text('{"fill in": "by hand"}')
+    assert check() == [
+        "payloads/segment/renewed__full.expected.json:1: the other half of the pair is missing; "
+        "write payloads/segment/renewed__full.json",
+        "payloads/segment/renewed__full.expected.json:1: fill in: by hand",
+    ]
+    (folder / "renewed__full.json").write_text("{}")
+    expected.write_text('{"verdict": "event", "name": "Renewed"}')
+    assert check() == []
+
+
+def test_the_shipped_catalog_has_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    code = main(["check", "--catalog", "catalog"])
+    assert capsys.readouterr().out.splitlines()[-1].endswith("no fault")
+    assert code == 0
+
+
+def test_the_command_line_prints_the_faults_and_is_1(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.syspath_prepend(str(here))
+    text = (HEAD + EVENT + TRIGGER + TABLES).replace("properties.plan", "plan")
+    (here / "brokenshop.py").write_text(text)
+    assert main(["check", "--catalog", "brokenshop"]) == 1
+    told = capsys.readouterr()
+    assert told.out.startswith("brokenshop.py:6: Renewed from segment: path 'plan'")
+    assert told.err == "1 fault in catalog brokenshop\n"

@@ -1,0 +1,145 @@
+"""`python -m adapter read`: the verdict with its reason, each field's path, and the mails it would start.
+
+The command line itself, in a folder without settings; no Redis is there.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapter.__main__ import main
+from catalog import EVENTS
+from tests.commands.conftest import ROOT
+
+ORDER = {
+    "type": "track",
+    "event": "Order Completed",
+    "messageId": "m-1",
+    "userId": "u-1",
+    "timestamp": "2026-09-21T14:13:17.842Z",
+    "context": {"traits": {"email": "ada@example.com", "firstName": "Ada"}},
+    "properties": {"orderId": "o-1", "revenue": 39.95, "tax": "a lot", "email": "", "products": [{"product_id": "p"}]},
+}
+
+
+@pytest.fixture
+def read(here: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(body: Any, *words: str, source: str = "segment") -> tuple[int, str]:
+        file = here / "body.json"
+        file.write_bytes(body if isinstance(body, bytes) else json.dumps(body).encode())
+        code = main(["read", str(file), "--source", source, *words])
+        return code, capsys.readouterr().out
+
+    return call
+
+
+def one(told: tuple[int, str]) -> dict[str, Any]:
+    (verdict,) = json.loads(told[1])["verdicts"]
+    return dict(verdict)
+
+
+def test_each_field_is_told_with_the_path_that_matched(read: Any) -> None:
+    found = one(read(ORDER, "--json"))
+    assert found["fields"] == {
+        "order_id": "o-1",
+        "revenue": {"money": "39.95"},
+        "products": [{"product_id": "p"}],
+        "first_name": "Ada",
+    }
+    assert found["unreadable"] == ["tax"]
+    assert found["from"] == {
+        "order_id": "properties.orderId",
+        "revenue": "properties.revenue",
+        "tax": "properties.tax",
+        "products": "properties.products",
+        "first_name": "context.traits.firstName",
+        "email": "context.traits.email",
+    }
+    assert "order_email" in found["absent"] and "order_id" not in found["absent"]
+    assert found["starts"] == {"order_confirmation": "at once"}
+
+
+def test_of_two_paths_the_first_present_is_named(read: Any) -> None:
+    both = {**ORDER, "properties": {"order_id": "first", "orderId": "second"}}
+    assert one(read(both, "--json"))["from"]["order_id"] == "properties.order_id"
+    empty = {**ORDER, "properties": {"order_id": "", "orderId": "second"}}
+    assert one(read(empty, "--json"))["from"]["order_id"] == "properties.orderId"
+
+
+def test_an_own_address_that_is_none_is_passed_over(read: Any) -> None:
+    identify = {"type": "identify", "userId": "u", "traits": {"email": "nobody"}, "context": ORDER["context"]}
+    found = one(read(identify, "--json"))
+    assert (found["email"], found["from"]["email"]) == ("ada@example.com", "context.traits.email")
+
+
+def test_a_mail_that_cannot_start_says_what_is_missing(read: Any) -> None:
+    found = one(read({**ORDER, "properties": {}}, "--json"))
+    assert found["starts"] == {}
+    assert found["cannot_start"] == ["order_confirmation: missing order_id"]
+
+
+def test_a_waiting_mail_says_how_long(read: Any) -> None:
+    added = {**ORDER, "event": "Product Added", "properties": {"product_id": "p-1"}}
+    assert one(read(added, "--json"))["starts"] == {"abandoned_cart": "30m"}
+
+
+def test_a_verdict_for_each_element_and_1_where_one_is_refused(read: Any) -> None:
+    code, text = read([ORDER, {"type": "track", "event": "Plan Chosen"}, 7, {"type": "alias", "previousId": "x"}])
+    assert code == 1
+    assert "event  Order Completed" in text
+    assert "ignored  track / Plan Chosen" in text
+    assert "refused  not_an_object" in text
+    assert "refused  no_identity" in text
+    assert ".order_id        o-1   ← properties.orderId" in text
+    assert "starts           order_confirmation, at once" in text
+
+
+def test_an_event_type_that_is_read_is_0(read: Any) -> None:
+    assert read(ORDER)[0] == 0
+    assert read({"type": "track", "event": "Plan Chosen"})[0] == 0
+
+
+def test_a_body_that_is_refused_as_a_whole_says_with_what(read: Any) -> None:
+    code, text = read(b"no json")
+    assert code == 1
+    assert "with 400: not JSON" in text
+    assert json.loads(read(b"no json", "--json")[1])["status"] == 400
+
+
+def test_a_body_without_elements_says_so(read: Any) -> None:
+    assert read([]) == (0, "nothing: this source finds no element in it\n")
+
+
+def test_an_unknown_source_names_those_there_are(read: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    file = ROOT / "tests/payloads/segment/alias__full.json"
+    assert main(["read", str(file), "--source", "nobody"]) == 2
+    assert "segment" in capsys.readouterr().err
+
+
+def test_no_colours_without_a_terminal_nor_with_no_color(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "\033" not in read(ORDER)[1]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\033[32mevent" in read(ORDER)[1]
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\033" not in read(ORDER)[1]
+
+
+PAIRS = sorted(path for path in (ROOT / "tests/payloads").glob("*/*.json") if ".expected" not in path.name)
+
+
+def test_every_payload_is_shown_and_every_field_has_its_path(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert PAIRS
+    declared = {event.name: {name for how in event.sources.values() for name in how.paths} for event in EVENTS}
+    for path in PAIRS:
+        main(["read", str(path), "--source", path.parent.name, "--json"])
+        told = json.loads(capsys.readouterr().out)
+        for verdict in told.get("verdicts", ()):
+            if verdict["verdict"] == "event":
+                told_fields = declared[verdict["name"]] & set(verdict["fields"])
+                assert told_fields <= set(verdict["from"]), f"{path}: a field came from nowhere"

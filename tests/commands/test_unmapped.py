@@ -1,0 +1,181 @@
+"""What nobody mapped: noted by the receiver without values, once a minute and name, and listed by the command.
+
+A real Redis; the source is Segment's.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from adapter.__main__ import main
+from adapter.events import Ignored
+from adapter.receive import Receiver
+from adapter.settings import SourceSettings
+from adapter.sources import SOURCES
+from adapter.state import keys
+from adapter.state.store import load
+from adapter.state.writes import Planner
+from adapter.unmapped import MOST_NAMES, Unmapped, listed, shape
+from catalog import EVENTS, TRIGGERS
+
+NOW = 1_790_000_040_000
+TOKEN = {"X-Freshgate-Token": "t"}
+ELEMENT = {
+    "type": "track",
+    "event": "Plan Chosen",
+    "userId": "ada",
+    "context": {"traits": {"email": "ada@example.com"}},
+    "properties": {"plan": "Gold", "price": 9.9, "trial": True, "coupon": None, "lines": [{"sku": "s-1"}]},
+}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def unmapped(redis: Redis) -> Unmapped:
+    load(redis)
+    return Unmapped(redis, Clock())
+
+
+def receive(redis: Redis, *elements: Any) -> Any:
+    load(redis)
+    source = SOURCES["segment"].configure("shop", SourceSettings(kind="segment", tokens=("t",)), EVENTS)
+    receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "test")
+    return receiver.receive(source, json.dumps(elements).encode(), TOKEN, NOW)
+
+
+def test_what_the_receiver_ignored_is_listed_with_the_shape_of_a_sample(redis: Redis) -> None:
+    known = {"type": "track", "event": "Product Viewed", "userId": "ada", "messageId": "m-1"}
+    answer = receive(redis, ELEMENT, known, ELEMENT, {"type": "track", "event": "Other"})
+    assert (answer.accepted, answer.ignored) == (1, 3)
+    first, second = listed(redis)
+    assert (first.name, first.source, first.count, first.last_seen) == ("track / Plan Chosen", "shop", 2, NOW)
+    assert first.shape == {
+        "type": "text",
+        "event": "text",
+        "userId": "text",
+        "context": {"traits": {"email": "text"}},
+        "properties": {
+            "plan": "text",
+            "price": "number",
+            "trial": "flag",
+            "coupon": "null",
+            "lines": [{"sku": "text"}],
+        },
+    }
+    assert second.name == "track / Other"
+
+
+def test_no_value_of_the_element_reaches_redis(redis: Redis) -> None:
+    receive(redis, ELEMENT)
+    found: Any = redis.hgetall(keys.UNMAPPED)
+    kept = b" ".join(part for pair in found.items() for part in pair)
+    assert b"Plan Chosen" in kept
+    for value in (b"ada", b"example.com", b"Gold", b"9.9", b"s-1"):
+        assert value not in kept
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["ada@example.com", "x" * 41, "49170123456", "0f8fad5b-d9cb-469f-a165-70867728950e", "a\nb", "", "no 12345"],
+)
+def test_keys_that_look_like_data_are_masked(key: str) -> None:
+    assert shape({key: 1, "plan": 2}) == {"…": "number", "plan": "number"}
+
+
+@pytest.mark.parametrize("key", ["plan", "$email", "Plan Name", "custom.attr-1", "utm_source", "checkout:step"])
+def test_keys_that_a_programmer_wrote_are_kept(key: str) -> None:
+    assert shape({key: []}) == {key: []}
+
+
+def test_addresses_and_numbers_in_a_name_are_masked(redis: Redis, unmapped: Unmapped) -> None:
+    unmapped.note("shop", [Ignored("Viewed by ada@example.com of order 4711002")], NOW)
+    assert [one.name for one in listed(redis)] == ["Viewed by … of order …"]
+
+
+def test_a_name_is_written_once_a_minute_and_nothing_of_its_count_is_lost(redis: Redis, unmapped: Unmapped) -> None:
+    def count() -> int:
+        return listed(redis)[0].count
+
+    unmapped.note("shop", [Ignored("A")], NOW)
+    unmapped.note("shop", [Ignored("A")] * 5, NOW)
+    unmapped._clock_s.now += 59  # type: ignore[attr-defined]
+    unmapped.note("shop", [Ignored("A")], NOW)
+    assert count() == 1
+    unmapped._clock_s.now += 1  # type: ignore[attr-defined]
+    unmapped.note("shop", [Ignored("A")], NOW + 60_000)
+    assert count() == 8
+    assert listed(redis)[0].last_seen == NOW + 60_000
+
+
+def test_two_processes_count_together(redis: Redis, unmapped: Unmapped) -> None:
+    unmapped.note("shop", [Ignored("A", lambda: {"a": 1})], NOW)
+    Unmapped(redis, Clock()).note("shop", [Ignored("A")], NOW + 1)
+    (found,) = listed(redis)
+    assert (found.count, found.shape) == (2, {"a": "number"})
+
+
+def test_a_flood_of_names_is_capped_and_what_was_not_seen_for_a_day_makes_room(redis: Redis) -> None:
+    load(redis)
+    for batch in range(4):
+        flood = [Ignored(f"Name {chr(97 + batch)}{chr(97 + one % 26)}{chr(97 + one // 26)}") for one in range(250)]
+        Unmapped(redis, Clock()).note("shop", flood, NOW)
+    assert redis.hlen(keys.UNMAPPED) == MOST_NAMES
+    Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 1000)
+    assert "New" not in {one.name for one in listed(redis)}
+    Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 86_400_001)
+    assert [one.name for one in listed(redis)] == ["New"]
+
+
+def test_one_process_remembers_no_more_names_than_are_kept(redis: Redis, unmapped: Unmapped) -> None:
+    for one in range(MOST_NAMES + 50):
+        unmapped.note("shop", [Ignored(f"N{one // 26}{chr(97 + one % 26)}")], NOW)
+    assert len(unmapped._seen) == MOST_NAMES
+
+
+def test_a_sample_that_cannot_be_had_costs_the_shape_only(redis: Redis, unmapped: Unmapped) -> None:
+    def broken() -> Any:
+        raise ZeroDivisionError
+
+    unmapped.note("shop", [Ignored("A", broken)], NOW)
+    assert (listed(redis)[0].name, listed(redis)[0].shape) == ("A", None)
+
+
+def test_a_sample_too_large_is_cut_not_dropped(redis: Redis, unmapped: Unmapped) -> None:
+    def member(name: str) -> dict[str, Any]:
+        return {f"{name}_{chr(97 + n % 26)}{chr(97 + n // 26)}": {"inner": "x"} for n in range(60)}
+
+    unmapped.note("shop", [Ignored("A", lambda: {f"m{chr(97 + n)}": member("long_name") for n in range(20)})], NOW)
+    assert listed(redis)[0].shape == {f"m{chr(97 + n)}": "object" for n in range(20)}
+
+
+def test_without_redis_nothing_is_raised() -> None:
+    Unmapped(Redis(port=1), Clock()).note("shop", [Ignored("A")], NOW)
+
+
+def test_the_command_lists_and_forgets(
+    redis: Redis, redis_server: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRESHGATE_REDIS_URL", redis_server)
+    monkeypatch.setenv("FRESHGATE_SOURCES__SHOP__KIND", "segment")
+    receive(redis, ELEMENT)
+    assert main(["unmapped"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith("track / Plan Chosen   shop, 1 times, last at 2026-09-21 14:14:00 UTC\n")
+    assert '"price": "number"' in text
+    assert "python -m adapter new event 'Plan Chosen' --from segment" in text
+    assert main(["unmapped", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "track / Plan Chosen"
+    assert main(["unmapped", "--forget"]) == 0
+    assert main(["unmapped"]) == 0
+    assert "nothing" in capsys.readouterr().err

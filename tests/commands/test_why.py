@@ -1,0 +1,92 @@
+"""`python -m adapter why` finds what its help says: people by each of their ids, orders, and single sends."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from adapter import why
+from adapter.settings import Settings
+from tests.engine.world import PII_KEY, World
+
+ADA, BOB = "ada@example.com", "bob@example.com"
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    """Ada completed order 1001, after which it was cancelled; Bob completed 1002."""
+    world = World(redis)
+    world.tell(world.event("Order Completed", user="ada", email=ADA, order_id="1001"))
+    world.tell(world.event("Order Completed", user="bob", email=BOB, order_id="1002"))
+    world.run()
+    world.now += 1000
+    world.tell(world.event("Order Cancelled", user="shopkeeper", order_id="1001"))
+    return world
+
+
+@pytest.fixture
+def ask(world: World, redis_server: str, capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(asked: str, **how: Any) -> tuple[int, str]:
+        code = why.main(Settings(redis_url=redis_server, pii_key=PII_KEY.decode()), asked, **how)
+        told = capsys.readouterr()
+        return code, told.out + told.err
+
+    return call
+
+
+def test_a_person_is_found_by_id_and_by_address(ask: Any) -> None:
+    for asked in ("ada", ADA):
+        code, text = ask(asked)
+        assert code == 0
+        assert text.startswith("person u")
+        assert "Order Completed from segment: accepted" in text
+        assert "order_confirmation: sent" in text
+
+
+def test_an_order_is_found_with_what_became_of_it_and_the_trail_of_who_completed_it(ask: Any) -> None:
+    code, text = ask("1001")
+    assert code == 0
+    head, person, *trail = text.splitlines()
+    assert head.startswith("order 1001: completed 2025-10-09 ") and ", cancelled 2025-10-09 " in head
+    assert person == ask("ada")[1].splitlines()[0]
+    assert any("order_confirmation: sent" in line for line in trail)
+    told = json.loads(ask("1001", as_json=True)[1])
+    assert told["known_as"] == "order" and set(told["order"]) == {"completed", "cancelled"}
+
+
+def test_an_order_of_which_only_the_end_is_known_names_nobody(world: World, ask: Any) -> None:
+    world.tell(world.event("Order Cancelled", user="shopkeeper", order_id="2001"))
+    code, text = ask("2001")
+    assert code == 0
+    assert text.startswith("order 2001: cancelled ")
+    assert "nobody was told to have completed it" in text
+
+
+def test_a_send_is_found_by_its_id_and_only_its_lines_are_shown(world: World, ask: Any) -> None:
+    world.tell(world.event("Signed Up", user="bob", email=BOB))
+    world.run()
+    send = next(mail.send_id for mail in world.esp.mails if mail.trigger == "order_confirmation" and mail.to == BOB)
+    code, text = ask(send)
+    assert code == 0
+    assert "welcome" in ask("bob")[1] and "welcome" not in text
+    head, person, line, compared = text.splitlines()
+    assert head == f"send {send}"
+    assert person == ask("bob")[1].splitlines()[0]
+    assert "compared order" in compared
+    assert "order_confirmation: sent" in line and f"send {send}" in line
+
+
+def test_an_id_that_is_several_things_can_be_told_apart(world: World, ask: Any) -> None:
+    world.tell(world.event("Page", user="1002"))
+    assert ask("1002")[1].startswith("person ")
+    assert ask("1002", only="order")[1].startswith("order 1002: completed ")
+
+
+@pytest.mark.parametrize("asked", ["nobody", "f" * 24, "nobody@example.com"])
+def test_what_nobody_knows_is_1(ask: Any, asked: str) -> None:
+    code, text = ask(asked)
+    assert code == 1
+    assert asked in text
