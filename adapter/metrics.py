@@ -1,13 +1,21 @@
 """Every metric of the system, born here: help, unit, labels and their closed value sets.
 
-The receiver's are shared by all gunicorn workers (multiprocess mode); worker and timers export their own.
+The receiver's are shared by all gunicorn workers (multiprocess mode); worker and timers export their own, and the
+timers process (`workers/health.py`) what stands in Redis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import platform
+from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric, disable_created_metrics
+from prometheus_client.registry import Collector
+
+from adapter import VERSION
+
+# A second series for each counter that nobody reads, and that some pay for.
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
 
 OUTCOMES = (
     "sent",
@@ -31,11 +39,55 @@ REFUSED_ELEMENTS = ("not_an_object", "not_json", "too_deep", "no_identity", "no_
 REFUSED_BODIES = ("400", "413", "415")
 IDENTITY = ("linked", "merged", "full", "cycle", "other", "ambiguous", "erased")
 ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")
+UNAUTHENTIC_REASONS = ("NotAuthentic", "BatchWithoutToken")
+RETIMED_REASONS = ("moved", "parked", "retry", "held", "claimed_elsewhere", "merged", "contended", "internal")
+CALL_RESULTS = ("accepted", "error")
+# What forbids any mail; a trigger's own reasons come from the catalog.
+FORBIDDING = ("unsubscribed", "bounced", "spam")
+# What may turn out to have occurred before a mail left.
+CONTRADICTING = (*FORBIDDING, "ordered", "order_cancelled", "order_refunded", "cart_empty", "cart_not_empty")
+WORKER_STATES = ("idle", "busy", "silent")
+PROCESSES = ("receiver", "worker", "timers")
 
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _CALL = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 # 5 s is the objective and so must be a bound.
 _END_TO_END = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)
+
+
+class Reading:
+    """What is read from Redis. Until somebody has read it, and when Redis does not answer, it is not there at all.
+
+    An ordinary gauge would stand at 0 in every other process, and at its last value during an outage.
+    """
+
+    def __init__(self, name: str, documentation: str, labels: tuple[str, ...] = (), kind: str = "gauge") -> None:
+        self._family = Metric(name.removesuffix("_total") if kind == "counter" else name, documentation, kind)
+        self._name = name
+        self._labelnames = labels
+        self._values: Mapping[tuple[str, ...], float] = {}
+
+    def set(self, values: float | Mapping[tuple[str, ...], float]) -> None:
+        """A number; or, for each combination of labels, one. What is not among them is gone."""
+        self._values = values if isinstance(values, Mapping) else {(): values}
+
+    def describe(self) -> list[Metric]:
+        return [self._family]
+
+    def collect(self) -> Metric:
+        family = Metric(self._family.name, self._family.documentation, self._family.type)
+        for labels, value in self._values.items():
+            family.add_sample(self._name, dict(zip(self._labelnames, labels, strict=True)), value)
+        return family
+
+
+BUILD = Gauge("freshgate_build_info", "1; what runs", ["process", "version", "python"], multiprocess_mode="mostrecent")
+LAST_EVENT = Gauge(
+    "freshgate_last_event_timestamp_seconds",
+    "When a source last sent something that was accepted, in Unix time",
+    ["source"],
+    multiprocess_mode="mostrecent",
+)
 
 EVENTS = Counter("freshgate_events_total", "Elements of webhooks by verdict", ["source", "verdict"])
 REFUSALS = Counter("freshgate_refusals_total", "Refused elements by reason", ["source", "reason"])
@@ -46,6 +98,12 @@ UNREADABLE = Counter("freshgate_unreadable_fields_total", "Fields left out since
 CLAMPED = Counter("freshgate_clamped_events_total", "Events whose time lay in the future", ["source"])
 UNAUTHENTIC = Counter("freshgate_unauthentic_requests_total", "Requests refused with 401", ["source", "reason"])
 IDENTITY_LINKS = Counter("freshgate_identity_links_total", "What became of links between ids", ["result"])
+SOURCE_DELAY = Histogram(
+    "freshgate_source_delay_seconds",
+    "From the occurrence of a request's newest event until it was received",
+    ["source"],
+    buckets=_END_TO_END,
+)
 VERIFY = Histogram("freshgate_verify_seconds", "Proving that a request is authentic", ["source"], buckets=_FAST)
 READ = Histogram("freshgate_read_seconds", "Reading one request into events", ["source"], buckets=_FAST)
 RECORD = Histogram("freshgate_record_seconds", "Recording one request in Redis", ["source"], buckets=_CALL)
@@ -79,7 +137,44 @@ TIMER_LATENESS = Histogram(
     "freshgate_timer_lateness_seconds", "From a timer's due to its job, by Redis' clock", buckets=_CALL
 )
 TIMERS_CLAIMED = Counter("freshgate_timers_claimed_total", "Timers that came due")
-TIMERS_WAITING = Gauge("freshgate_timers_waiting", "Timers that are set", multiprocess_mode="livemostrecent")
+
+# What stands in Redis, as the timers process reads it every few seconds.
+QUEUE_JOBS = Reading("freshgate_queue_jobs", "Jobs that wait for a worker", ("queue",))
+QUEUE_AGE = Reading("freshgate_queue_oldest_job_age_seconds", "How long the oldest job has waited", ("queue",))
+QUEUE_FAILED = Reading("freshgate_queue_failed_jobs", "Jobs that failed within the last hour", ("queue",))
+WORKERS = Reading(
+    "freshgate_workers", "Workers by state; one without a heartbeat for a minute is silent", ("queue", "state")
+)
+TIMERS_WAITING = Reading("freshgate_timers_waiting", "Timers that are set")
+TIMERS_OVERDUE = Reading("freshgate_timers_overdue", "Timers that have been due for more than a second")
+TIMERS_OLDEST_OVERDUE = Reading("freshgate_timers_oldest_overdue_seconds", "For how long the oldest timer has been due")
+LEASES = Reading("freshgate_leases_open", "Timers that somebody has claimed and not finished")
+DESK = Reading("freshgate_desk_sends", "Sends that an operator should look at", ("state",))
+HOLDS = Reading("freshgate_holds", "Triggers held by an operator; holding all counts as one")
+QUARANTINED = Reading("freshgate_quarantined_elements", "Elements that our own code could not read, kept raw")
+REDIS_UP = Reading("freshgate_redis_up", "Whether Redis answered")
+REDIS_LOOK = Reading("freshgate_redis_look_seconds", "How long Redis took for this look")
+REDIS_MEMORY = Reading("freshgate_redis_used_memory_bytes", "Memory that Redis uses")
+REDIS_MAX_MEMORY = Reading("freshgate_redis_max_memory_bytes", "Memory that Redis may use; 0 is no limit")
+REDIS_EVICTED = Reading("freshgate_redis_evicted_keys_total", "Keys that Redis threw away", kind="counter")
+REDIS_NOEVICTION = Reading("freshgate_redis_noeviction", "1 when Redis may not throw keys away")
+REDIS_AOF = Reading("freshgate_redis_aof_enabled", "1 when the append-only file is on")
+REDIS_AOF_OK = Reading("freshgate_redis_aof_write_ok", "1 when the last write to the append-only file succeeded")
+REDIS_DELAYED_FSYNCS = Reading(
+    "freshgate_redis_delayed_fsyncs_total", "Writes that waited for a slow disk", kind="counter"
+)
+REDIS_CLIENTS = Reading("freshgate_redis_connected_clients", "Connections to Redis")
+
+
+class Readings(Collector):
+    """All of them, for the registry of the process that reads."""
+
+    def collect(self) -> Iterator[Metric]:
+        for reading in READINGS:
+            yield reading.collect()
+
+
+READINGS = [one for one in list(globals().values()) if isinstance(one, Reading)]
 
 
 def prepare_receiver(sources: Iterable[str]) -> None:
@@ -91,8 +186,13 @@ def prepare_receiver(sources: Iterable[str]) -> None:
             REFUSALS.labels(source, reason)
         for status in REFUSED_BODIES:
             REQUESTS_REFUSED.labels(source, status)
-        for series in (VERIFY, READ, RECORD):
+        for reason in UNAUTHENTIC_REASONS:
+            UNAUTHENTIC.labels(source, reason)
+        for series in (VERIFY, READ, RECORD, SOURCE_DELAY, UNREADABLE, CLAMPED):
             series.labels(source)
+    for result in IDENTITY:
+        IDENTITY_LINKS.labels(result)
+    _say_what_runs("receiver")
 
 
 def prepare_worker(triggers: Iterable[str], esp: str) -> None:
@@ -100,7 +200,27 @@ def prepare_worker(triggers: Iterable[str], esp: str) -> None:
     for trigger in triggers:
         for outcome in OUTCOMES:
             SENDS.labels(trigger, esp, outcome)
+        for reason in RETIMED_REASONS:
+            RETIMED.labels(trigger, reason)
+        for reason in FORBIDDING:
+            GATED.labels(trigger, "suppressed", reason)
+        for reason in CONTRADICTING:
+            CONTRADICTED.labels(trigger, reason)
         RECEIVED_TO_ACCEPTED.labels(trigger, esp)
         OCCURRED_TO_ACCEPTED.labels(trigger, esp)
+        GATE.labels(trigger)
     for error in ERROR_CLASSES:
         ESP_ERRORS.labels(esp, error)
+    for result in CALL_RESULTS:
+        ESP_CALL.labels(esp, result)
+    _say_what_runs("worker")
+
+
+def prepare_timers() -> None:
+    """From now on this process serves what is read from Redis."""
+    REGISTRY.register(Readings())
+    _say_what_runs("timers")
+
+
+def _say_what_runs(process: str) -> None:
+    BUILD.labels(process, VERSION, platform.python_version()).set(1)

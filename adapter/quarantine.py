@@ -12,8 +12,9 @@ import msgspec
 import redis
 
 from adapter.sources.base import NOTHING, About
+from adapter.state import keys
 
-KEY = "fg:quarantine"
+KEY = keys.QUARANTINE
 MOST = 1000
 KEPT_S = 30 * 86_400
 

@@ -55,7 +55,8 @@ def variables(struct: type[msgspec.Struct], prefix: str = "FRESHGATE_") -> Itera
 
 def exported() -> dict[str, tuple[str, tuple[str, ...]]]:
     """name → (type, labels) of every metric that is an attribute of adapter.metrics."""
-    found: dict[str, Any] = {key: value for key, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
+    born = (MetricWrapperBase, metrics.Reading)
+    found: dict[str, Any] = {key: value for key, value in vars(metrics).items() if isinstance(value, born)}
     told = {}
     for metric in found.values():
         kind = metric.describe()[0]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
@@ -23,6 +24,7 @@ from adapter.settings_text import key_text
 from adapter.state.store import connect, load
 from workers.esp import ESPS
 from workers.esp.base import guarded
+from workers.health import Health
 from workers.jobs import Courier, install
 from workers.lookup import Lookup
 from workers.timers import Timers
@@ -60,7 +62,7 @@ def deliver(settings: Settings) -> int:
     )
     install(courier)
     metrics.prepare_worker([trigger.name for trigger in triggers], name)
-    _export(settings.worker_metrics_port)
+    _export(settings.metrics_host, settings.worker_metrics_port)
     # A blocking pop waits longer than any other answer may take.
     popping = connect(settings.redis_url, timeout_s=None)
     queue = Queue(queue_name(name), connection=popping, serializer=JSONSerializer)
@@ -76,17 +78,19 @@ def timers(settings: Settings) -> int:
     name, _ = first_esp(settings)
     client = connect(settings.redis_url, timeout_s=5.0)
     load(client)
-    _export(settings.timers_metrics_port)
-    stopping: list[int] = []
+    _export(settings.metrics_host, settings.timers_metrics_port)
+    stopped = threading.Event()
 
-    def stop(signum: int, frame: FrameType | None) -> None:
-        stopping.append(signum)
+    def stop(_signum: int, _frame: FrameType | None) -> None:
+        stopped.set()
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     settle = max((trigger.settle_ms for trigger in triggers_of(settings)), default=0)
+    metrics.prepare_timers()
+    Health(connect(settings.redis_url, timeout_s=2.0), [queue_name(name)]).start(stopped)
     log.info("timers_ready", queue=queue_name(name))
-    Timers(client, queue_name(name), settle).run(lambda: bool(stopping))
+    Timers(client, queue_name(name), settle).run(stopped.is_set)
     return 0
 
 
@@ -103,11 +107,11 @@ def first_esp(settings: Settings) -> tuple[str, EspSettings]:
     return next(iter(settings.esps.items()))
 
 
-def _export(port: int) -> None:
+def _export(host: str, port: int) -> None:
     if not port:
         return
     try:
-        start_http_server(port, addr="127.0.0.1")
+        start_http_server(port, addr=host)
     except OSError as error:
         # A second worker of one host: its mails matter more than its figures.
         log.warning("metrics_port_taken", port=port, error=str(error))

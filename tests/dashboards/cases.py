@@ -1,0 +1,136 @@
+"""What makes each alert fire, and what must leave it quiet: series as promtool writes them, one value a minute.
+
+`test_rules.py` runs them through promtool; `0+10` grows by ten a minute.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+MAIL = 'trigger="welcome",esp="sendgrid"'
+RECEIVED = f"freshgate_received_to_accepted_seconds_count{{{MAIL}}}"
+RECEIVED_5S = f'freshgate_received_to_accepted_seconds_bucket{{{MAIL},le="5.0"}}'
+OCCURRED = f"freshgate_occurred_to_accepted_seconds_count{{{MAIL}}}"
+OCCURRED_5S = f'freshgate_occurred_to_accepted_seconds_bucket{{{MAIL},le="5.0"}}'
+CONTRADICTED = 'freshgate_contradicted_total{trigger="welcome",reason="ordered"}'
+AGE = 'freshgate_queue_oldest_job_age_seconds{queue="q"}'
+JOBS = 'freshgate_queue_jobs{queue="q"}'
+WAITED = "freshgate_queue_wait_seconds_count"
+IDLE = 'freshgate_workers{queue="q",state="idle"}'
+SILENT = 'freshgate_workers{queue="q",state="silent"}'
+OVERDUE = "freshgate_timers_oldest_overdue_seconds"
+UNKNOWN = 'freshgate_desk_sends{state="unknown"}'
+HOLDS = "freshgate_holds"
+UP = 'up{job="freshgate-receiver",instance="a"}'
+REDIS_UP = "freshgate_redis_up"
+EVICTED = "freshgate_redis_evicted_keys_total"
+NOEVICTION = "freshgate_redis_noeviction"
+AOF = "freshgate_redis_aof_enabled"
+AOF_OK = "freshgate_redis_aof_write_ok"
+MEMORY = "freshgate_redis_used_memory_bytes"
+MAX_MEMORY = "freshgate_redis_max_memory_bytes"
+VERIFIED = 'freshgate_verify_seconds_count{source="shop"}'
+BODIES = 'freshgate_requests_refused_total{source="shop",status="400"}'
+INTERNAL = 'freshgate_refusals_total{source="shop",reason="internal"}'
+ACCEPTED = 'freshgate_events_total{source="shop",verdict="accepted"}'
+CLAMPED = 'freshgate_clamped_events_total{source="shop"}'
+CALLED = 'freshgate_esp_call_seconds_count{esp="sendgrid",result="accepted"}'
+ONCE = "0x90 1x300"
+
+
+def sends(outcome: str) -> str:
+    return f'freshgate_sends_total{{{MAIL},outcome="{outcome}"}}'
+
+
+def unauthentic(reason: str) -> str:
+    return f'freshgate_unauthentic_requests_total{{source="shop",reason="{reason}"}}'
+
+
+def answered(status: int) -> str:
+    return f'freshgate_receiver_http_request_total{{method="POST",status="{status}"}}'
+
+
+def error(kind: str) -> str:
+    return f'freshgate_esp_errors_total{{esp="sendgrid",error="{kind}"}}'
+
+
+# Series → value at first and growth a minute, of a system that is well.
+HEALTH: Mapping[str, str] = {
+    **dict.fromkeys((RECEIVED, RECEIVED_5S, OCCURRED, OCCURRED_5S, sends("sent"), WAITED, CALLED), "0+10"),
+    **dict.fromkeys((VERIFIED, ACCEPTED, answered(200)), "0+60"),
+    **dict.fromkeys((IDLE, UP, REDIS_UP, NOEVICTION, AOF, AOF_OK), "1+0"),
+    **dict.fromkeys((sends(outcome) for outcome in ("dead", "unknown", "stale", "rejected")), "0+0"),
+    **dict.fromkeys((CONTRADICTED, AGE, JOBS, SILENT, OVERDUE, UNKNOWN, HOLDS, EVICTED, BODIES, INTERNAL), "0+0"),
+    **dict.fromkeys((unauthentic(reason) for reason in ("NotAuthentic", "BatchWithoutToken")), "0+0"),
+    **dict.fromkeys((error(kind) for kind in ("retry", "ambiguous", "blocked")), "0+0"),
+    **{sends("cancelled"): "0+2", CLAMPED: "0+0", answered(503): "0+0", MEMORY: "10+0", MAX_MEMORY: "100+0"},
+}
+
+
+class Case(NamedTuple):
+    """A system that is well but for these series: does the alert fire?"""
+
+    alert: str
+    fires: bool
+    series: Mapping[str, str]
+
+
+CASES = [
+    Case("MailsLate", True, {RECEIVED_5S: "0+7"}),
+    Case("MailsLate", True, {sends("dead"): "0+5"}),
+    # One late mail of few is no fire, and what the gate withheld is no failure.
+    Case("MailsLate", False, {RECEIVED: "0+1", RECEIVED_5S: "0+0"}),
+    Case("MailsLate", False, {sends("cancelled"): "0+1000", sends("stale"): "0+1000"}),
+    Case("MailsLate", False, {RECEIVED: "0+100", RECEIVED_5S: "0+97"}),
+    Case("WholePathLate", True, {OCCURRED_5S: "0+5"}),
+    Case("WholePathLate", False, {OCCURRED_5S: "0+8"}),
+    Case("StaleMails", True, {sends("stale"): "0+2"}),
+    Case("WrongAfterAll", True, {CONTRADICTED: ONCE}),
+    Case("QueueOld", True, {AGE: "10+0"}),
+    Case("QueueOld", False, {AGE: "2+0", JOBS: "500+0"}),
+    Case("WorkersStuck", True, {JOBS: "5+0", WAITED: "0+0"}),
+    Case("WorkersStuck", True, {JOBS: "5+0", WAITED: "_x300"}),
+    Case("WorkersStuck", False, {WAITED: "0+0"}),
+    Case("NoWorker", True, {IDLE: "0+0", SILENT: "1+0"}),
+    Case("TimersLate", True, {OVERDUE: "60+0"}),
+    Case("NoTimers", True, {REDIS_UP: "_x300"}),
+    Case("DeadMails", True, {sends("dead"): ONCE}),
+    Case("UnknownMails", True, {UNKNOWN: "2+0"}),
+    Case("HeldMails", True, {HOLDS: "1+0"}),
+    Case("HeldMails", False, {HOLDS: "0x80 1x300"}),
+    Case("ScrapeDown", True, {UP: "0+0"}),
+    Case("RedisDown", True, {REDIS_UP: "0+0"}),
+    Case("RedisEvicting", True, {EVICTED: ONCE.replace("90", "95")}),
+    Case("RedisEvicting", True, {NOEVICTION: "0+0"}),
+    Case("RedisNotPersisting", True, {AOF: "0+0"}),
+    Case("RedisNotPersisting", True, {AOF_OK: "0+0"}),
+    Case("RedisFull", True, {MEMORY: "81+0"}),
+    Case("RedisFull", False, {MEMORY: "81+0", MAX_MEMORY: "0+0"}),
+    Case("SignaturesFail", True, {unauthentic("NotAuthentic"): "0+50"}),
+    Case("SignaturesFail", False, {VERIFIED: "0+0.5", unauthentic("NotAuthentic"): "0+0.5"}),
+    Case("SignaturesFailNowAndThen", True, {unauthentic("NotAuthentic"): "0+3"}),
+    Case("SignaturesFailNowAndThen", False, {unauthentic("NotAuthentic"): "0+0.5"}),
+    Case("BatchWithoutToken", True, {unauthentic("BatchWithoutToken"): ONCE}),
+    Case("BodiesRefused", True, {BODIES: ONCE}),
+    Case("ReadingFailed", True, {INTERNAL: ONCE}),
+    Case("ReceiverFailing", True, {answered(503): "0+10"}),
+    Case("ClocksSkewed", True, {CLAMPED: "0+6"}),
+    Case("EspFailing", True, {error("retry"): "0+8"}),
+    Case("EspFailing", False, {CALLED: "0+1", error("retry"): "0+1"}),
+    Case("EspRetries", True, {error("ambiguous"): "0+1"}),
+    Case("EspBlocked", True, {error("blocked"): "0+1"}),
+    Case("EspRejects", True, {sends("rejected"): "0+1"}),
+    Case("Watchdog", True, {}),
+]
+# Over a week, one value in half an hour: then silence, or a slow loss.
+WEEK_LONG = [
+    Case("SourceSilent", True, {ACCEPTED: "0+600x343 205800x100"}),
+    Case("SourceSilent", False, {ACCEPTED: "0+600"}),
+    Case("SourceSilent", False, {ACCEPTED: "0+1x343 343x100"}),
+    Case("TriggerSilent", True, {sends("sent"): "0+100x343 34300x100"}),
+    Case("TriggerSilent", False, {sends("sent"): "0+100"}),
+    Case("MailsLateSlowly", True, {RECEIVED: "0+100", RECEIVED_5S: "0+96"}),
+    Case("MailsLateSlowly", True, {RECEIVED: "0+1000", RECEIVED_5S: "0+985"}),
+    Case("MailsLateSlowly", False, {RECEIVED: "0+1000", RECEIVED_5S: "0+995"}),
+]
