@@ -2,16 +2,19 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := adapter workers catalog bench tests
+CODE := adapter workers catalog bench dashboards tests
 
 .DEFAULT_GOAL := help
-.PHONY: run test bench lint format help
+.PHONY: run test test-tools dashboards bench lint format help
 
 run: .venv/.embedded  ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m adapter run
 
 test: lint  ## check the code and run all tests
 	$(BIN)/python -m pytest
+
+test-tools: .venv/.tools  ## the checks that need large downloads: the real Compose, hadolint, Prometheus
+	$(BIN)/python -m pytest -m tools
 
 lint: .venv/.dev  ## ruff, mypy and the order of imports
 	$(BIN)/ruff check .
@@ -23,11 +26,14 @@ format: .venv/.dev  ## rewrite the code as ruff likes it
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: .venv/.dev  ## measure the speed on this machine
-	$(BIN)/python -m bench
+dashboards: .venv/.dev  ## write the boards, rules and alerts anew
+	$(BIN)/python -m dashboards.generate
+
+bench: .venv/.dev  ## measure the speed on this machine, in four minutes; BENCH="--quick" in one
+	$(BIN)/python -m bench $(BENCH)
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 # A failed installation leaves no stamp, so the next call tries again.
 .venv/.embedded: requirements.txt requirements-embedded.txt | $(BIN)/python
@@ -39,6 +45,11 @@ help:  ## this list
 	@echo "installing what Freshgate and its tests need into .venv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ .venv/.embedded
+
+.venv/.tools: requirements-tools.txt .venv/.dev | $(BIN)/python
+	@echo "installing the large tools into .venv"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-tools.txt
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -90,9 +90,9 @@ class Launcher:
         gunicorn = (python, "-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()")
         self._start("receiver", gunicorn)
         pages = {
-            "sandbox": ("127.0.0.1", settings.sandbox_port, "/"),
-            "worker": ("127.0.0.1", settings.worker_metrics_port, "/metrics"),
-            "timers": ("127.0.0.1", settings.timers_metrics_port, "/metrics"),
+            "sandbox": (settings.sandbox_host, settings.sandbox_port, "/"),
+            "worker": (settings.metrics_host, settings.worker_metrics_port, "/metrics"),
+            "timers": (settings.metrics_host, settings.timers_metrics_port, "/metrics"),
             "receiver": (settings.host, settings.port, "/readyz"),
         }
         for child in self.children:
@@ -188,12 +188,12 @@ def _runs(pid: int) -> bool:
 def _check_ports(settings: Settings) -> None:
     wanted = {
         "FRESHGATE_PORT": (settings.host, settings.port),
-        "FRESHGATE_METRICS_PORT": ("127.0.0.1", settings.metrics_port),
-        "FRESHGATE_WORKER_METRICS_PORT": ("127.0.0.1", settings.worker_metrics_port),
-        "FRESHGATE_TIMERS_METRICS_PORT": ("127.0.0.1", settings.timers_metrics_port),
+        "FRESHGATE_METRICS_PORT": (settings.metrics_host, settings.metrics_port),
+        "FRESHGATE_WORKER_METRICS_PORT": (settings.metrics_host, settings.worker_metrics_port),
+        "FRESHGATE_TIMERS_METRICS_PORT": (settings.metrics_host, settings.timers_metrics_port),
     }
     if _uses_sandbox(settings):
-        wanted["FRESHGATE_SANDBOX_PORT"] = ("127.0.0.1", settings.sandbox_port)
+        wanted["FRESHGATE_SANDBOX_PORT"] = (settings.sandbox_host, settings.sandbox_port)
     with ExitStack() as held:
         for variable, (host, port) in wanted.items():
             family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -31,7 +31,7 @@ def run(argv: list[str] | None = None) -> int:
         if chosen.command == "timers":
             return main.timers(settings)
         if chosen.command == "sandbox":
-            sandbox.serve("127.0.0.1", settings.sandbox_port)
+            sandbox.serve(settings.sandbox_host, settings.sandbox_port, settings.sandbox_password)
             return 0
         return desk.run(settings, chosen, time.time_ns() // 1_000_000)
     except FreshgateError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import hmac
 import json
-import os
 import signal
 import socket
 import threading
@@ -30,7 +29,7 @@ ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE"
 class Sandbox:
     """The server and its outbox. As a context manager it serves in a thread; port 0 picks a free one.
 
-    Raises SettingsError for a host other than loopback without a password (FRESHGATE_SANDBOX_PASSWORD in `serve`).
+    Raises SettingsError for a host other than loopback without a password.
     """
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0, *, keep: int = 20000, password: str = "") -> None:
@@ -62,13 +61,13 @@ class Sandbox:
         self._server.end_connections()
 
 
-def serve(host: str, port: int, *, keep: int = 20000) -> None:
+def serve(host: str, port: int, password: str = "", *, keep: int = 20000) -> None:
     """Serves until SIGTERM or SIGINT, then ends at once. Raises SettingsError when the port is taken."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        sandbox = Sandbox(host, port, keep=keep, password=os.environ.get("FRESHGATE_SANDBOX_PASSWORD", ""))
+        sandbox = Sandbox(host, port, keep=keep, password=password)
     except OSError as taken:
         raise SettingsError(f"sandbox_port: {host}:{port} cannot be used: {taken.strerror}; write another") from None
     with sandbox:

@@ -5,6 +5,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from adapter.settings import EspSettings
+from workers.esp.base import Esp
 from workers.esp.sendgrid import Sendgrid
 
-ESPS = {"sendgrid": Sendgrid}
+ESPS: dict[str, Callable[[str, EspSettings], Esp]] = {"sendgrid": Sendgrid}

@@ -135,11 +135,17 @@ def test_a_body_that_is_no_json_is_permanent() -> None:
         ("base_url", {"base_url": "ftp://127.0.0.1"}),
         ("base_url", {"base_url": "http://127.0.0.1:port"}),
         ("base_url", {"base_url": "http://localhost.example.com"}),
+        ("base_url", {"base_url": "http://sandbox.example.com", "live": True, "api_key": "k"}),
+        ("live", {"base_url": "https://sandbox"}),
     ],
 )
 def test_unsafe_settings_do_not_start_and_name_the_key(key: str, settings: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=rf"^esps\.sendgrid\.{key} "):
         sendgrid(**settings)
+
+
+def test_the_sandbox_of_docker_compose_is_reached_without_live() -> None:
+    sendgrid(base_url="http://sandbox:8025").close()
 
 
 def test_a_live_account_over_https_starts() -> None:

@@ -1,0 +1,39 @@
+# One image, three commands: the receiver (the default), `python -m workers deliver` and `python -m workers timers`.
+# Runs as a user without rights, on a read-only root; what it writes goes to FRESHGATE_VAR and /dev/shm.
+
+FROM python:3.11.14-slim-bookworm AS build
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
+RUN python -m venv --without-pip /opt/venv
+COPY requirements.txt /tmp/requirements.txt
+# Wheels only: nothing is compiled, so no stage needs a compiler.
+RUN pip --python /opt/venv/bin/python install --only-binary=:all: -r /tmp/requirements.txt
+WORKDIR /app
+COPY adapter adapter
+COPY workers workers
+COPY catalog catalog
+COPY deploy/probe.py deploy/probe.py
+# The root is read-only at run time, so the byte code is written now.
+RUN python -m compileall -q /opt/venv/lib adapter workers catalog
+
+
+FROM python:3.11.14-slim-bookworm
+LABEL org.opencontainers.image.title="freshgate" \
+      org.opencontainers.image.description="CDP webhooks in, fresh mails out" \
+      org.opencontainers.image.licenses="Apache-2.0"
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    FRESHGATE_HOST=0.0.0.0 \
+    FRESHGATE_VAR=/var/lib/freshgate
+RUN groupadd --system --gid 10001 freshgate \
+ && useradd --system --uid 10001 --gid freshgate --home-dir /app --no-create-home --shell /usr/sbin/nologin freshgate \
+ && install --directory --owner=freshgate --group=freshgate --mode=0700 /var/lib/freshgate
+COPY --from=build /opt/venv /opt/venv
+COPY --from=build /app /app
+WORKDIR /app
+USER 10001:10001
+EXPOSE 8080
+# Of the default command. The other two answer on their metrics ports: docker-compose.yml says so.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
+  CMD ["python", "-IS", "deploy/probe.py", "http://127.0.0.1:8080/readyz"]
+CMD ["gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()"]

@@ -1,0 +1,118 @@
+"""The configuration of what we did not write: it names services, ports and files that exist.
+
+`stack.py` reads docker-compose.yml; whether each program takes its file is for the tools, or for the first start.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adapter.settings import Settings
+from tests.deploy import stack
+from tests.deploy.stack import ROOT
+
+CONFIGS = {
+    "prometheus": "deploy/prometheus/prometheus.yml",
+    "otel-collector": "deploy/otel/collector.yml",
+    "tempo": "deploy/tempo/tempo.yml",
+    "grafana": "deploy/grafana/provisioning/datasources/freshgate.yml",
+}
+
+
+def read(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+def mounted(service: str) -> dict[str, str]:
+    """Path in the container → path here."""
+    volumes = stack.compose()["services"][service]["volumes"]
+    return {parts[1]: parts[0] for parts in (volume.split(":") for volume in volumes)}
+
+
+@pytest.mark.parametrize(("service", "path"), CONFIGS.items())
+def test_a_configuration_calls_services_that_it_reaches(service: str, path: str) -> None:
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert stack.unreachable(stack.compose(), service, text) == []
+
+
+@pytest.mark.parametrize("service", [*CONFIGS, "redis", "alertmanager"])
+def test_the_command_names_a_file_that_is_mounted(service: str) -> None:
+    one = stack.compose()["services"][service]
+    named = [word.rpartition("=")[2] for word in one.get("command", []) if word.endswith((".yml", ".conf"))]
+    local = [
+        ROOT / file.replace(folder, source, 1)
+        for file in named
+        for folder, source in mounted(service).items()
+        if file.startswith(folder)
+    ]
+    assert len(local) == len(named)
+    assert [file for file in local if not file.is_file()] == []
+    assert named or service == "grafana"
+
+
+def test_every_process_of_ours_is_scraped_on_its_port() -> None:
+    jobs = {job["job_name"]: job for job in read(CONFIGS["prometheus"])["scrape_configs"]}
+    ports = Settings()
+    assert jobs["freshgate-receiver"]["static_configs"] == [{"targets": [f"receiver:{ports.metrics_port}"]}]
+    for name, port in (("worker", ports.worker_metrics_port), ("timers", ports.timers_metrics_port)):
+        (asked,) = jobs[f"freshgate-{name}"]["dns_sd_configs"]
+        assert (asked["names"], asked["type"], asked["port"]) == ([name], "A", port)
+    # The two that cannot be asked for their health by Compose.
+    assert set(stack.WITHOUT_SHELL) <= set(jobs)
+
+
+def test_prometheus_reads_the_rules_and_tells_the_alertmanager() -> None:
+    told = read(CONFIGS["prometheus"])
+    assert mounted("prometheus")["/etc/prometheus/rules"] == "./dashboards/prometheus"
+    assert [file for file in told["rule_files"] if not file.startswith("/etc/prometheus/rules/")] == []
+    assert told["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["alertmanager:9093"]}]}]
+
+
+def test_there_are_boards_and_rules_where_they_are_looked_for() -> None:
+    assert sorted((ROOT / "dashboards/grafana").glob("*.json"))
+    rules = [Path(file).name for file in read(CONFIGS["prometheus"])["rule_files"]]
+    assert [name for name in rules if not (ROOT / "dashboards/prometheus" / name).is_file()] == []
+
+
+def test_the_boards_are_provisioned_from_where_they_are_mounted() -> None:
+    (provider,) = read("deploy/grafana/provisioning/dashboards/freshgate.yml")["providers"]
+    assert mounted("grafana")[provider["options"]["path"]] == "./dashboards/grafana"
+    assert provider["allowUiUpdates"] is False
+    assert provider["disableDeletion"] is True
+
+
+def test_the_data_sources_have_fixed_uids_and_traces_are_linked() -> None:
+    sources = {one["uid"]: one for one in read(CONFIGS["grafana"])["datasources"]}
+    assert set(sources) == {"prometheus", "tempo", "alertmanager"}
+    assert [uid for uid, one in sources.items() if one.get("isDefault")] == ["prometheus"]
+    (link,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
+    assert link["datasourceUid"] in sources
+
+
+def test_spans_go_from_the_collector_to_the_trace_store() -> None:
+    collector, tempo = read(CONFIGS["otel-collector"]), read(CONFIGS["tempo"])
+    pipeline = collector["service"]["pipelines"]["traces"]
+    assert pipeline["processors"][0] == "memory_limiter"
+    for part in ("receivers", "processors", "exporters"):
+        assert set(pipeline[part]) == set(collector[part])
+    listens = tempo["distributor"]["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
+    assert collector["exporters"]["otlphttp/tempo"]["endpoint"] == f"http://tempo:{listens.rpartition(':')[2]}"
+
+
+def test_the_files_of_the_trace_store_lie_on_its_volume() -> None:
+    paths = [one["path"] for one in read(CONFIGS["tempo"])["storage"]["trace"].values() if isinstance(one, dict)]
+    assert len(paths) == 2
+    assert [path for path in paths if not path.startswith("/var/tempo/")] == []
+    assert "/var/tempo" in mounted("tempo")
+
+
+def test_the_store_keeps_what_it_promised() -> None:
+    lines = (ROOT / "deploy/valkey.conf").read_text(encoding="utf-8").splitlines()
+    told = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
+    assert (told["appendonly"], told["maxmemory-policy"]) == ("yes", "noeviction")
+    assert told["dir"] in mounted("redis")
+    assert Path(told["aclfile"]).name in stack.compose()["services"]["redis"]["secrets"]

@@ -1,0 +1,91 @@
+"""The real Compose and hadolint on our files. `make test-tools` installs both, which are large, and runs this.
+
+What needs a Docker engine (building the image, starting it) is not tried here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.deploy import stack
+from tests.deploy.stack import ROOT
+
+pytestmark = pytest.mark.tools
+BIN = Path(sys.executable).parent
+
+
+def config(file: Path, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`docker compose config`, with no variables but the given ones and no .env of whoever runs the test."""
+    command = [str(BIN / "docker-compose"), "--file", str(file), "--project-directory", str(ROOT)]
+    command += ["--env-file", "/dev/null", "--profile", "demo", "config", *options]
+    path = {"PATH": os.environ["PATH"], "HOME": str(file.parent)}
+    return subprocess.run(command, env={**path, **environ}, capture_output=True, text=True, check=False, timeout=60)
+
+
+def broken(folder: Path, change: dict[str, Any]) -> Path:
+    """A copy of the file whose worker is different."""
+    told = stack.compose()
+    told["services"]["worker"].update(change)
+    file = folder / "docker-compose.yml"
+    file.write_text(yaml.safe_dump(told), encoding="utf-8")
+    return file
+
+
+def test_compose_accepts_the_file_without_a_warning() -> None:
+    done = config(ROOT / "docker-compose.yml", "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_compose_understands_it_as_our_checks_do() -> None:
+    done = config(ROOT / "docker-compose.yml", "--format", "json", RECEIVER_PORT="9999", PUBLISH_ADDRESS="192.0.2.1")
+    told = json.loads(done.stdout)["services"]
+    ours = stack.compose()["services"]
+    assert set(told) == set(ours)
+    for name, one in ours.items():
+        assert told[name]["image"] == one["image"]
+        assert told[name]["read_only"] is True
+        assert told[name]["command"] == one.get("command")
+        # FRESHGATE_ variables of a .env file are added by env_file, which is read for real.
+        assert {key: str(value) for key, value in one.get("environment", {}).items()}.items() <= (
+            told[name].get("environment") or {}
+        ).items()
+    (port,) = told["receiver"]["ports"]
+    assert (port["host_ip"], port["published"], port["target"]) == ("192.0.2.1", "9999", 8080)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"depends_on": {"redis": {"condition": "service_helthy"}}},
+        {"networks": ["nowhere"]},
+        {"depends_on": {"nobody": {"condition": "service_started"}}},
+        {"reed_only": True},
+    ],
+)
+def test_compose_refuses_a_file_that_is_wrong(tmp_path: Path, change: dict[str, Any]) -> None:
+    assert config(broken(tmp_path, change), "--quiet").returncode != 0
+
+
+def test_hadolint_is_content_with_the_dockerfile() -> None:
+    done = hadolint(ROOT / "Dockerfile")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_hadolint_finds_an_image_without_a_tag(tmp_path: Path) -> None:
+    file = tmp_path / "Dockerfile"
+    file.write_text("FROM python:latest\nRUN cd /tmp\n", encoding="utf-8")
+    done = hadolint(file)
+    assert done.returncode != 0
+    assert "DL3007" in done.stdout
+
+
+def hadolint(file: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(BIN / "hadolint"), str(file)], capture_output=True, text=True, check=False, timeout=60)
