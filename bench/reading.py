@@ -1,6 +1,6 @@
 """What verifying and reading one event costs, against json.loads of the same bytes in the same run.
 
-`python -m bench.reading` prints microseconds and ratios, for a single event and for a batch of 50.
+In this process, for a single event and for a batch of 50; a pair is the best of many rounds that take turns.
 """
 
 from __future__ import annotations
@@ -16,61 +16,14 @@ from werkzeug.datastructures import EnvironHeaders
 
 from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
+from bench.lab import SECRET, TOKEN
+from bench.payloads import product_added
+from bench.rows import Effort, Goal, Row, paired
 from catalog.events import EVENTS
 
-SECRET, TOKEN = "bench-secret", "bench-token"
+PART = "reading"
 RECEIVED_AT = 1_790_000_000_000
-ROUNDS = 400
-
-
-def product_added(number: int) -> dict[str, object]:
-    """A Product Added as analytics.js sends it: about 1.5 KB, most of it context."""
-    return {
-        "anonymousId": f"a8f1c2de-0b7e-4c55-9d3a-{number:012d}",
-        "channel": "client",
-        "context": {
-            "active": True,
-            "campaign": {"name": "spring lights", "source": "newsletter", "medium": "email", "content": "header"},
-            "ip": "192.0.2.44",
-            "library": {"name": "analytics.js", "version": "next-1.81.0"},
-            "locale": "en-GB",
-            "page": {
-                "path": "/lamps/desk-lamp-brass",
-                "referrer": "https://shop.example.com/lamps",
-                "search": "?ref=list",
-                "title": "Desk lamp, brass | Example Shop",
-                "url": "https://shop.example.com/lamps/desk-lamp-brass?ref=list",
-            },
-            "screen": {"width": 1728, "height": 1117, "density": 2},
-            "timezone": "Europe/London",
-            "traits": {"email": f"shopper{number}@example.com"},
-            "userAgent": "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/537.36 (KHTML, like Gecko)",
-        },
-        "event": "Product Added",
-        "integrations": {"All": True},
-        "messageId": f"ajs-next-1789999998{number:03d}-7c1f0a52",
-        "originalTimestamp": "2026-09-21T14:13:17.412Z",
-        "properties": {
-            "cart_id": f"cart-{number}",
-            "product_id": "lamp-0042",
-            "sku": "LMP-42-BR",
-            "category": "Lamps",
-            "name": "Desk lamp, brass",
-            "brand": "Example",
-            "variant": "brass",
-            "price": 79.5,
-            "currency": "GBP",
-            "quantity": 1,
-            "url": "https://shop.example.com/lamps/desk-lamp-brass",
-            "image_url": "https://cdn.example.com/lamps/0042-brass.jpg",
-        },
-        "receivedAt": "2026-09-21T14:13:18.020Z",
-        "sentAt": "2026-09-21T14:13:17.590Z",
-        "timestamp": "2026-09-21T14:13:17.842Z",
-        "type": "track",
-        "userId": f"u-{number}",
-        "version": 2,
-    }
+ROUNDS = 80
 
 
 def headers_for(signed: bytes) -> EnvironHeaders:
@@ -93,12 +46,11 @@ def interleaved(first: Callable[[], object], second: Callable[[], object], each:
     return best[0], best[1]
 
 
-def main() -> None:
+def measure(effort: Effort) -> list[Row]:
     settings = SourceSettings(kind="segment", secrets=(SECRET,), tokens=(TOKEN,))
     source = SOURCES["segment"].configure("bench", settings, EVENTS)
     elements = [json.dumps(product_added(number), separators=(",", ":")).encode() for number in range(50)]
-    print(f"{len(elements[0])} bytes an event; best of {ROUNDS} interleaved rounds")
-    print(f"{'':24}{'verify + read':>16}{'json.loads':>14}{'ratio':>8}   (µs an event)")
+    rows = []
     for what, body, events, each in (
         ("one event", elements[0], 1, 50),
         ("batch of 50", b"[" + b",".join(elements) + b"]", 50, 2),
@@ -112,9 +64,10 @@ def main() -> None:
         def theirs(body: bytes = body) -> None:
             json.loads(body)
 
-        mine, stdlib = interleaved(ours, theirs, each)
-        print(f"{what:24}{mine / events:16.2f}{stdlib / events:14.2f}{mine / stdlib:8.2f}")
-
-
-if __name__ == "__main__":
-    main()
+        pairs = [
+            (mine / events, stdlib / events)
+            for mine, stdlib in (interleaved(ours, theirs, each) for _ in range(effort.of(5, 3)))
+        ]
+        goal = Goal("ratio", "at most", 1) if events > 1 else None
+        rows.append(paired(PART, f"verify + read, {what}", "µs/event", pairs, "json.loads", goal))
+    return rows

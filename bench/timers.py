@@ -1,0 +1,85 @@
+"""Timers: how late a send's job is in the queue, by Redis' clock, when 1,000 come due each second.
+
+The real timers process turns them into jobs. We take each job from the queue as it comes and ask Redis for the time, so
+what is seen is the lateness and one round trip: an upper bound.
+"""
+
+from __future__ import annotations
+
+import json
+import zlib
+from typing import Any
+
+from adapter.enqueue import queue_name
+from adapter.state import keys
+from bench.lab import Lab
+from bench.rows import Effort, Goal, Row, percentile
+
+PART = "timers"
+RATE = 1000
+# In this time the process, which was just started, imports what it needs and looks for the first time.
+LEAD_MS = 1500
+QUEUE = f"rq:queue:{queue_name('sendgrid')}"
+
+
+def measure(effort: Effort) -> list[Row]:
+    """p50, p99, the earliest, and what share of a core it takes."""
+    amount = effort.of(15, 5) * RATE
+    with Lab() as lab:
+        lab.environ["FRESHGATE_ESPS__SENDGRID__BASE_URL"] = "http://127.0.0.1:9"  # nothing is sent
+        client = lab.client(lab.valkey())
+        process = lab.python("timers", "workers", "timers")
+        start(client, amount, redis_ms(client) + LEAD_MS)
+        lateness: list[float] = []
+        cpu = begun = 0.0
+        while len(lateness) < amount:
+            popped = client.blpop([QUEUE], timeout=10)
+            at = redis_ms(client)
+            if popped is None:
+                raise RuntimeError(
+                    f"{len(lateness)} of {amount} timers became jobs:\n{process.log.read_text()[-1000:]}"
+                )
+            if not lateness:
+                cpu, begun = process.cpu_s(), at
+            lateness += [at - due for _, due, _ in sends_of(client, bytes(popped[1]))]
+        share = (process.cpu_s() - cpu) / (redis_ms(client) - begun) * 1e5
+    return [
+        Row(part=PART, name="p50 of lateness, 1,000 due/s", unit="ms", ours=percentile(lateness, 0.5)),
+        Row(
+            part=PART,
+            name="p99 of lateness, 1,000 due/s",
+            unit="ms",
+            ours=percentile(lateness, 0.99),
+            goal=Goal("ours", "at most", 100),
+        ),
+        Row(
+            part=PART,
+            name="fired early",
+            unit=f"of {amount}",
+            ours=sum(late < 0 for late in lateness),
+            goal=Goal("ours", "at most", 0),
+        ),
+        Row(part=PART, name="CPU of the process", unit="% of a core", ours=share),
+    ]
+
+
+def start(client: Any, amount: int, first: float) -> None:
+    """One timer each millisecond, of as many people."""
+    pipe = client.pipeline(transaction=False)
+    for number in range(amount):
+        person = keys.person_id("main", f"timer-{number}", None)
+        member = keys.member("abandoned_cart", "p", person)
+        pipe.zadd(keys.timers(keys.shard(person)), {member: int(first) + number * 1000 // RATE})
+    pipe.execute()
+
+
+def sends_of(client: Any, job: bytes) -> list[tuple[str, int, int]]:
+    """What a job carries: member, due, whether it came back."""
+    raw = bytes(client.hget(f"rq:job:{job.decode()}", "data"))
+    sends: list[tuple[str, int, int]] = json.loads(zlib.decompress(raw))[2][0]["sends"]
+    return sends
+
+
+def redis_ms(client: Any) -> float:
+    seconds, micros = client.time()
+    return float(seconds) * 1000 + float(micros) / 1000
