@@ -72,8 +72,7 @@ def create_app(settings: Settings, client: redis.Redis) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = max((one.max_bytes for one in settings.sources.values()), default=1 << 24)
     require_pii_key(settings)
     sources = configure_sources(settings)
-    planner = Planner(events_of(settings), triggers_of(settings), settings.pii_key.encode())
-    receiver = Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")))
+    receiver = receiver_of(settings, client)
     metrics.prepare_receiver(sources)
     _add_webhooks(app, receiver, sources)
     _add_health(app, client)
@@ -87,6 +86,12 @@ def create_app(settings: Settings, client: redis.Redis) -> Flask:
         excluded_paths=["/healthz", "/readyz"],
     )
     return app
+
+
+def receiver_of(settings: Settings, client: redis.Redis) -> Receiver:
+    """What records and enqueues as the settings say."""
+    planner = Planner(events_of(settings), triggers_of(settings), settings.pii_key.encode())
+    return Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")))
 
 
 def configure_sources(settings: Settings) -> dict[str, Source]:

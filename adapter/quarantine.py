@@ -6,6 +6,7 @@ The receiver keeps them (`receive.py`), the newest thousand for 30 days; `python
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -46,6 +47,11 @@ def listed(client: redis.Redis) -> Iterator[tuple[bytes, Kept]]:
     found: Any = client.lrange(KEY, 0, -1)
     for entry in reversed(found):
         yield entry, _decode(entry)
+
+
+def short(entry: bytes) -> str:
+    """By what an operator names an entry; the same for as long as it is kept."""
+    return blake2b(entry, digest_size=4).hexdigest()
 
 
 def drop(client: redis.Redis, entry: bytes) -> None:

@@ -95,6 +95,16 @@ class Receiver:
         for at in range(0, len(events), CHUNK):
             self._record([self._planner.plan(event, again=again) for event in events[at : at + CHUNK]], answer)
 
+    def read_again(self, source: Source, kept: quarantine.Kept) -> Answer:
+        """An element of the quarantine, read by what our code is now. It was authentic when it came.
+
+        Raises RequestError where it still cannot be read at all, RedisError.
+        """
+        answer = Answer(refusals=[])
+        events = self._sort(source, self._read(source, kept.raw, kept.received_at, kept.about), answer)
+        self.record(events, answer)
+        return answer
+
     def _verify(self, source: Source, body: bytes, headers: Headers) -> None:
         begun = time.perf_counter()
         try:

@@ -16,7 +16,7 @@ from adapter.errors import CatalogError, RequestError, SettingsError, TooLarge
 from adapter.events import Event, Ignored, Refused, Verdict
 from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
-from adapter.sources.base import NOTHING, About
+from adapter.sources.base import NOTHING, About, failed
 from adapter.sources.identity import person_id
 from adapter.sources.paths import Plan, alternatives, members, own_address, plan, read_fields
 from adapter.sources.salvage import DEEPEST, NotClosed, Raws, Span, elements, lenient
@@ -92,8 +92,8 @@ class SegmentSource:
         for index, envelope in enumerate(envelopes):
             try:
                 verdicts.append(self._element(envelope, raws, index, received_at))
-            except Exception:  # One element's fault that nobody foresaw must not cost its neighbours.
-                verdicts.append(Refused("internal"))
+            except Exception as error:  # One element's fault that nobody foresaw must not cost its neighbours.
+                verdicts.append(failed(error, raws[index]))
         return verdicts
 
     def _element(self, envelope: Any, raws: Raws, index: int, received_at: int) -> Verdict:
@@ -175,8 +175,8 @@ class SegmentSource:
         for index, span in enumerate(spans):
             try:
                 verdicts.append(self._salvaged(raws, index, span.depth, received_at))
-            except Exception:  # As in `read`.
-                verdicts.append(Refused("internal"))
+            except Exception as error:  # As in `read`.
+                verdicts.append(failed(error, raws[index]))
         return verdicts
 
     def _salvaged(self, raws: Raws, index: int, depth: int, received_at: int) -> Verdict:

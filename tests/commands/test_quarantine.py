@@ -1,0 +1,107 @@
+"""What a broken mapping could not read is listed, shown, and recorded once the mapping is mended.
+
+A real Redis; the mapping that breaks is a copy of the catalog's own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from redis import Redis
+
+from adapter import quarantine
+from adapter.__main__ import main
+from adapter.declare import EventType
+from adapter.receive import Receiver
+from adapter.settings import SourceSettings
+from adapter.sources import SOURCES
+from adapter.state import keys
+from adapter.state.store import load
+from adapter.state.writes import Planner
+from catalog import EVENTS, TRIGGERS
+
+NOW = 1_790_000_040_000
+TOKEN = {"X-Freshgate-Token": "t"}
+VIEWED = {"type": "track", "event": "Product Viewed", "userId": "ada", "messageId": "m-1", "properties": {"sku": "s"}}
+ORDER = {"type": "track", "event": "Order Completed", "userId": "ada", "messageId": "m-2"}
+
+
+def breaks(element: Mapping[str, Any]) -> Mapping[str, Any]:
+    raise ZeroDivisionError(element["userId"])
+
+
+def broken(event: EventType) -> EventType:
+    if event.name != "Product Viewed":
+        return event
+    spelling = msgspec.structs.replace(event.sources["segment"], read=breaks)
+    return msgspec.structs.replace(event, sources={**event.sources, "segment": spelling})
+
+
+@pytest.fixture
+def kept(here: Path, redis: Redis, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the one element that could not be read; the command has the mended catalog."""
+    for name, value in {"REDIS_URL": redis_server, "PII_KEY": "key", "SOURCES__SEGMENT__TOKENS": "t"}.items():
+        monkeypatch.setenv(f"FRESHGATE_{name}", value)
+    load(redis)
+    catalog = [broken(event) for event in EVENTS]
+    source = SOURCES["segment"].configure("segment", SourceSettings(kind="segment", tokens=("t",)), catalog)
+    receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "freshgate-sendgrid")
+    answer = receiver.receive(source, json.dumps([ORDER, VIEWED]).encode(), TOKEN, NOW)
+    assert (answer.accepted, answer.refusals) == (1, [{"index": 1, "reason": "internal"}])
+    ((entry, _),) = quarantine.listed(redis)
+    return quarantine.short(entry)
+
+
+def test_a_replay_records_what_the_mended_mapping_reads_and_takes_it_off_the_list(
+    kept: str, redis: Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    person = keys.person(keys.person_id("main", "ada", None))
+    assert not redis.hexists(person, "m:view")
+    assert main(["quarantine", "replay"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "1 recorded"
+    assert redis.hexists(person, "m:view")
+    assert main(["quarantine", "list"]) == 0
+    assert capsys.readouterr().out == "0 in the quarantine\n"
+
+
+def test_the_list_names_each_without_its_bytes_and_show_prints_them(
+    kept: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quarantine", "list"]) == 0
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{kept}  segment  2026-") and "ada" not in first and last == "1 in the quarantine"
+    assert main(["quarantine", "show", kept]) == 0
+    assert json.loads(capsys.readouterr().out) == VIEWED
+
+
+def test_what_cannot_be_recorded_stays_with_the_reason(
+    kept: str, redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quarantine.keep(redis, quarantine.Kept("segment", b'{"type": "track", "event": "Unheard Of"}', NOW))
+    quarantine.keep(redis, quarantine.Kept("gone", b"{}", NOW))
+    quarantine.keep(redis, quarantine.Kept("segment", b"broken", NOW))
+    assert main(["quarantine", "replay"]) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert told[-1] == "1 recorded; 3 stay"
+    assert [line.rpartition("  stays: ")[2] for line in told[1:-1]] == [
+        "ignored: no event type is mapped to it",
+        "the settings have no source 'gone'",
+        "not JSON",
+    ]
+    assert len(list(quarantine.listed(redis))) == 3
+
+
+def test_one_is_dropped_by_its_name_and_an_unknown_name_is_an_error(
+    kept: str, redis: Redis, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["quarantine", "drop", "--only", "nobody"]) == 1
+    assert "nobody" in capsys.readouterr().err
+    assert len(list(quarantine.listed(redis))) == 1
+    assert main(["quarantine", "drop", "--only", kept]) == 0
+    assert capsys.readouterr().out.endswith("1 dropped\n")
+    assert not list(quarantine.listed(redis))
