@@ -60,12 +60,17 @@ def main(settings: Settings, asked: str, *, only: As | None = None, as_json: boo
         entries = [entry for entry in entries if entry.get("send") == found.send]
     if as_json:
         about = {"order": found.order} if found.known_as == "order" else {}
-        print(json.dumps({"person": found.person, "known_as": found.known_as, **about, "trail": entries}, indent=2))
+        told = {"person": found.person, "known_as": found.known_as, **about, "held": _held(client), "trail": entries}
+        print(json.dumps(told, indent=2))
         return 0
     for line in _head(client, settings, asked, found):
         print(line)
     for entry in entries:
         print(_line(entry))
+    held = _held(client)
+    if held:
+        names = "all mails wait" if "*" in held else f"mails of {', '.join(held)} wait"
+        print(f"  now: {names} until an operator releases them (python -m workers release)")
     if not entries:
         print("  no entries on the trail")
     return 0
@@ -96,6 +101,11 @@ def trail(client: Any, person: str) -> list[dict[str, Any]]:
     for raw in client.lrange(f"{key}:dec", 0, -1):
         entries.append({"kind": "decision", **json.loads(raw)})
     return sorted(reversed(entries), key=lambda entry: int(entry["t"]))
+
+
+def _held(client: Any) -> list[str]:
+    """The triggers that an operator holds back; "*" is all of them."""
+    return sorted(bytes(name).decode() for name in client.smembers(keys.HOLD))
 
 
 def _line(entry: dict[str, Any]) -> str:

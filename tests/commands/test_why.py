@@ -10,6 +10,7 @@ from redis import Redis
 
 from adapter import why
 from adapter.settings import Settings
+from adapter.state import keys
 from tests.engine.world import PII_KEY, World
 
 ADA, BOB = "ada@example.com", "bob@example.com"
@@ -44,6 +45,15 @@ def test_a_person_is_found_by_id_and_by_address(ask: Any) -> None:
         assert text.startswith("person u")
         assert "Order Completed from segment: accepted" in text
         assert "order_confirmation: sent" in text
+
+
+def test_what_an_operator_holds_back_is_said_behind_the_trail(redis: Redis, ask: Any) -> None:
+    assert "release" not in ask("ada")[1]
+    redis.sadd(keys.HOLD, "welcome")
+    assert ask("ada")[1].splitlines()[-1].startswith("  now: mails of welcome wait until")
+    redis.sadd(keys.HOLD, "*")
+    assert ask("ada")[1].splitlines()[-1].startswith("  now: all mails wait until")
+    assert json.loads(ask("ada", as_json=True)[1])["held"] == ["*", "welcome"]
 
 
 def test_an_order_is_found_with_what_became_of_it_and_the_trail_of_who_completed_it(ask: Any) -> None:
