@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 
 from adapter.settings import Settings, load
 
+# Kinds that prove themselves by the `Authorization` header alone.
+BY_HEADER = frozenset({"mparticle", "tealium", "rudderstack", "hightouch"})
+
 
 def with_secrets(environ: Mapping[str, str], settings: Settings, var: Path, *, make: bool) -> dict[str, str]:
     """The environment, and a `*_FILE` variable for each secret that the settings leave out.
@@ -25,15 +28,19 @@ def with_secrets(environ: Mapping[str, str], settings: Settings, var: Path, *, m
     """
     folder = var / "secrets"
     found = dict(environ)
-    for name, key in _left_out(settings):
+    for name, key, before in _left_out(settings):
         file = folder / name
         if make and not file.exists():
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
             with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as new:
-                new.write(f"{secrets.token_urlsafe(24)}\n")
+                new.write(f"{before}{secrets.token_urlsafe(24)}\n")
         if file.exists():
             found[f"FRESHGATE_{key}_FILE"] = str(file)
+    for name, esp in settings.esps.items():
+        if settings.sandbox_password and not esp.api_key and is_sandbox(esp.base_url, settings):
+            # An ESP's client has no other way to say a password.
+            found[f"FRESHGATE_ESPS__{name.upper()}__API_KEY"] = settings.sandbox_password
     return found
 
 
@@ -49,16 +56,20 @@ def settings_here() -> Settings:
     return load(environ)
 
 
-def _left_out(settings: Settings) -> Iterator[tuple[str, str]]:
+def _left_out(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Of each secret that is missing: its file, its key, and what stands before the random part."""
     for name, source in settings.sources.items():
         if not source.secrets and not source.tokens:
-            yield f"source.{name}.secret", f"SOURCES__{name.upper()}__SECRETS"
-            yield f"source.{name}.token", f"SOURCES__{name.upper()}__TOKENS"
+            # Where the header is all there is, a token would be a second header that somebody has to set.
+            header = source.kind in BY_HEADER
+            yield f"source.{name}.secret", f"SOURCES__{name.upper()}__SECRETS", "Bearer " if header else ""
+            if not header:
+                yield f"source.{name}.token", f"SOURCES__{name.upper()}__TOKENS", ""
     for name, esp in settings.esps.items():
-        if not esp.api_key and is_sandbox(esp.base_url, settings):
-            yield f"esp.{name}.api_key", f"ESPS__{name.upper()}__API_KEY"
+        if not esp.api_key and is_sandbox(esp.base_url, settings) and not settings.sandbox_password:
+            yield f"esp.{name}.api_key", f"ESPS__{name.upper()}__API_KEY", ""
     if not settings.pii_key:
-        yield "pii_key", "PII_KEY"
+        yield "pii_key", "PII_KEY", ""
 
 
 def is_sandbox(base_url: str, settings: Settings) -> bool:

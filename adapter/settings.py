@@ -145,8 +145,8 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
     structs: tuple[type[msgspec.Struct], ...] = (Settings, *TABLES.values())
     overlay(document, environ, {f.name for s in structs for f in fields(s) if get_origin(f.type) is tuple})
     check_names(document, (f.name for f in fields(Settings)))
-    # Without any table, what `make run` shows: Segment in, the sandbox's SendGrid out.
-    document.setdefault("sources", {"segment": {}})
+    # Without any table, what `make run` shows: three CDPs in, the sandbox's SendGrid out.
+    document.setdefault("sources", {"segment": {}, "tealium": {}, "mparticle": {}})
     document.setdefault("esps", {"sendgrid": {}})
     sandbox = f"http://127.0.0.1:{document.get('sandbox_port', Settings().sandbox_port)}"
     for table, struct in TABLES.items():

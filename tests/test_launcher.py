@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import http.client
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -197,6 +199,24 @@ def test_an_order_becomes_a_mail_and_sigterm_leaves_no_process() -> None:
 def test_a_sandbox_with_a_password_is_started_as_well() -> None:
     with System({"FRESHGATE_SANDBOX_PASSWORD": "secret"}) as system:
         assert system.request("SANDBOX_PORT", "GET", "/messages").status == http.client.UNAUTHORIZED
+        assert system.post(order("behind-a-password")).json["accepted"] == 1
+        known = {"authorization": "Basic " + b64encode(b":secret").decode()}
+        # The mail is in: our client of the ESP says the password.
+        system.wait_for(lambda: system.request("SANDBOX_PORT", "GET", "/messages", headers=known).json)
+
+
+def test_the_demos_sources_are_told_with_secrets_that_they_believe() -> None:
+    # An empty folder: the secrets are made up.
+    with System() as system:
+        told = {line.split()[0]: line for line in system.console().splitlines() if "   token " in line}
+        assert set(told) == {"segment", "tealium", "mparticle"}
+        for name, body in (("tealium", {"tealium_event": "page_view"}), ("mparticle", {"events": []})):
+            secret = told[name].partition(" secret ")[2].partition("   token ")[0]
+            assert secret.startswith("Bearer ")
+            for authorization, status in ((secret, 200), (secret + "x", 401)):
+                headers = {"authorization": authorization, "content-type": "application/json"}
+                posted = json.dumps(body).encode()
+                assert system.request("PORT", "POST", f"/webhooks/{name}", posted, headers).status == status
 
 
 def test_a_second_start_continues_where_the_first_one_stopped(tmp_path: Path) -> None:
