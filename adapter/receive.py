@@ -73,7 +73,7 @@ class Receiver:
             if events:
                 self._headroom.require()
             self._keep_failed(source, verdicts, received_at, about)
-            self.record(events, answer, again=again)
+            self.record(events, answer, again=again, trusted=source.settings.trust == "server")
         except RedisError as error:
             raise unavailable(error) from error
         if answer.ignored:
@@ -90,10 +90,11 @@ class Receiver:
                 metrics.EVENTS.labels(source.name, verdict).inc(count)
         return answer
 
-    def record(self, events: Sequence[Event], answer: Answer, *, again: bool = False) -> None:
+    def record(self, events: Sequence[Event], answer: Answer, *, again: bool = False, trusted: bool = True) -> None:
         """Steps 3 and 4 for events that have been read; counts their verdicts into `answer`. Raises RedisError."""
         for at in range(0, len(events), CHUNK):
-            self._record([self._planner.plan(event, again=again) for event in events[at : at + CHUNK]], answer)
+            chunk = events[at : at + CHUNK]
+            self._record([self._planner.plan(event, again=again, trusted=trusted) for event in chunk], answer)
 
     def read_again(self, source: Source, kept: quarantine.Kept) -> Answer:
         """An element of the quarantine, read by what our code is now. It was authentic when it came.
@@ -102,7 +103,7 @@ class Receiver:
         """
         answer = Answer(refusals=[])
         events = self._sort(source, self._read(source, kept.raw, kept.received_at, kept.about), answer)
-        self.record(events, answer)
+        self.record(events, answer, trusted=source.settings.trust == "server")
         return answer
 
     def _verify(self, source: Source, body: bytes, headers: Headers) -> None:
@@ -139,9 +140,8 @@ class Receiver:
         events = []
         for index, told in enumerate(verdicts):
             verdict = told
-            if isinstance(verdict, Event) and not (verdict.user_id or verdict.anonymous_id or verdict.email):
-                # An alias that says who somebody was, but not who they are.
-                verdict = Refused("no_identity")
+            if isinstance(verdict, Event):
+                verdict = self._admitted(source, verdict)
             if isinstance(verdict, Event):
                 events.append(verdict)
                 if verdict.unreadable:
@@ -155,6 +155,18 @@ class Receiver:
                 answer.refusals.append({"index": index, "reason": verdict.reason})
                 metrics.REFUSALS.labels(source.name, verdict.reason).inc()
         return events
+
+    def _admitted(self, source: Source, event: Event) -> Verdict:
+        """The event, unless nobody can be told from it, or its source may not say such a thing."""
+        if not (event.user_id or event.anonymous_id or event.email):
+            # An alias that says who somebody was, but not who they are.
+            return Refused("no_identity")
+        if source.settings.trust != "server":
+            event_type = self._planner.types[event.name]
+            # Whoever has the key of a page speaks for one device only: it has no say over others, nor their addresses.
+            if event.anonymous_id is None or event_type.effect or event_type.suppresses:
+                return Refused("not_trusted")
+        return event
 
     def _keep_failed(self, source: Source, verdicts: Sequence[Verdict], received_at: int, about: About) -> None:
         """Elements on which our own code failed: kept raw, since the CDP will not send them again."""
@@ -188,6 +200,10 @@ class Receiver:
         for _ in range(MOST_HOPS):
             if not reply.startswith("moved "):
                 break
+            if plan.claims and not self._is_same(reply[6:], plan.claims):
+                # Another user of the same device.
+                self._commit([Write(write.key, {"link": plan.claims, "amb": True})], [])
+                return "amb"
             # The id is a tombstone: the same write is repeated where it points.
             moved = self._moved(plan, write, reply[6:])
             reply = self._commit([moved], self._sends_of(moved))[0]
@@ -229,10 +245,13 @@ class Receiver:
 
     def _meets_another(self, write: Write, known: str, target: str) -> str:
         """An anonymous id that was linked: to the same person under another name, or to another user of the device."""
-        if resolve(self._client, known) == resolve(self._client, target):
+        if self._is_same(known, target):
             return "linked"
         self._commit([Write(write.key, {**write.body, "amb": True})], [])
         return "ambiguous"
+
+    def _is_same(self, one: str, other: str) -> bool:
+        return resolve(self._client, one) == resolve(self._client, other)
 
     def _is_known_link(self, write: Write) -> bool:
         target = write.body.get("link")

@@ -68,6 +68,8 @@ def decide(trigger: Trigger, member: str, records: Records, now: int, own_token:
             outcome="suppressed" if erased else "cancelled",
             reason="deleted" if erased else "nothing_known",
         )
+    if trigger.subject == "person" and person.unproven:
+        return Decision(do="withhold", outcome="cancelled", reason="unproven_identity", occurred_at=about.at)
     due = due_at(trigger, member, person, about)
     if now < due:
         return Decision(do="retime", reason="moved", due=due, occurred_at=about.at)

@@ -9,7 +9,8 @@
 --   addr   true = this event brings an address                  link   id of the person that this id belongs to
 --   into   with link: that person's key; from this id; most     (a merge marks both; one Redis holds both)
 --   amb    true = this anonymous id has met a second user       del    erase everything up to this ms
--- REPLY    one text a write: ok | dup | del | amb | moved <id> | linked | new | other <id>
+--   claimed  with link: true = nobody but the device itself says so
+-- REPLY    one text a write: ok | dup | del | amb | moved <id> | linked | new | other <id> | unproven
 
 local function was_seen(shard, bucket, seen)
   for back = 0, 2 do
@@ -33,6 +34,12 @@ local function link(key, write, now)
     return 'amb'
   end
   if state[1] then return state[1] == write.link and 'linked' or ('other ' .. state[1]) end
+  if write.claimed and redis.call('EXISTS', write.into) == 1
+      and redis.call('HEXISTS', write.into, 'g:' .. write.from) == 0 then
+    -- Somebody who is known already. Until their server says the same, nothing is sent for what this device did.
+    if redis.call('HSETNX', key, 'unproven', '1') == 1 then redis.call('HINCRBY', key, 'rev', 1) end
+    return 'unproven'
+  end
   if state[2] then
     -- From this moment on a gate that reads the target finishes the merge before it decides.
     local target = redis.call('HMGET', write.into, 'to', 'nx', 'g:' .. write.from)

@@ -113,6 +113,11 @@ class PersonView(_View):
         return [field[2:] for field in self._raw if field.startswith("g:")]
 
     @property
+    def unproven(self) -> bool:
+        """A device that says it belongs to somebody known, and nobody confirms it."""
+        return "unproven" in self._raw
+
+    @property
     def received_at(self) -> int:
         """When the newest arrival of any event of this person was, in milliseconds."""
         return int(self._raw.get("rx", "0"))
@@ -126,8 +131,8 @@ class PersonView(_View):
 
     @property
     def email(self) -> str | None:
-        """The address that the person has now. A user id that is an address serves where none was told."""
-        told = self.trait("email")
+        """The address that the person has now: what a server told, else a browser, else a user id that is one."""
+        told = self.trait("email") or self.trait("said_email")
         if told:
             return told
         user_id = self.trait("id")

@@ -42,13 +42,19 @@ class Write(msgspec.Struct):
 
 
 class Plan(msgspec.Struct):
-    """All writes of one event; the first decides its verdict. `sends` are timer members due at once."""
+    """All writes of one event; the first decides its verdict. `sends` are timer members due at once.
+
+    trusted  False: told with a key that anybody can read
+    claims   then: the person that the event says it is
+    """
 
     event: Event
     person: str
     writes: list[Write]
     sends: list[tuple[str, int]] = []
     wants_address: str | None = None
+    trusted: bool = True
+    claims: str | None = None
 
 
 class Planner:
@@ -61,9 +67,11 @@ class Planner:
             name: [trigger for trigger in triggers if trigger.enabled and name in trigger.on] for name in self.types
         }
 
-    def plan(self, event: Event, *, again: bool = False) -> Plan:
+    def plan(self, event: Event, *, again: bool = False, trusted: bool = True) -> Plan:
         """The writes of one event. `again` records past the dedupe window: an intentional replay."""
         event_type = self.types[event.name]
+        if not trusted:
+            return self._from_browser(event, event_type, again)
         if event.user_id is None and event.anonymous_id is None:
             return self._address_only(event, event_type, again)
         person = keys.person_id(event.id_space, event.user_id, event.anonymous_id)
@@ -76,6 +84,16 @@ class Planner:
             plan.writes.append(self.address(event, event_type, person, event.email))
         elif event_type.suppresses:
             plan.wants_address = event_type.suppresses
+        return plan
+
+    def _from_browser(self, event: Event, event_type: EventType, again: bool) -> Plan:
+        """What one device did. Whoever it says it is: a person that is known already does not become theirs by that."""
+        person = keys.person_id(event.id_space, None, event.anonymous_id)
+        plan = Plan(event, person, [], trusted=False)
+        self._person(plan, event_type, again)
+        if event.user_id is not None:
+            plan.claims = keys.person_id(event.id_space, event.user_id, None)
+            plan.writes.append(Write(keys.person(person), {**_link(person, plan.claims), "claimed": True}))
         return plan
 
     def address(self, event: Event, event_type: EventType, person: str | None, email: str) -> Write:
@@ -101,7 +119,7 @@ class Planner:
             "rx": event.received_at,
             "ttl": PERSON_TTL if known else ANONYMOUS_TTL,
             "seen": keys.seen_id(event.source, event.message_id),
-            "trail": _trail(event, self._lacking(event)),
+            "trail": _trail(event, self._lacking(plan)),
         }
         if again:
             body["again"] = True
@@ -110,7 +128,7 @@ class Planner:
             plan.writes.append(Write(keys.person(plan.person), body))
             return
         at = stamp(event.occurred_at, event.message_id)
-        registers = [*_profile(event, event_type, at), *_marks(event, event_type, at)]
+        registers = [*_profile(plan, event_type, at), *_marks(plan, event_type, at)]
         _cart(body, registers, event, event_type)
         if event.email:
             body["addr"] = True
@@ -125,20 +143,23 @@ class Planner:
         for trigger in self._starting[event.name]:
             if trigger.subject != "person" or (trigger.starts and not trigger.starts(event)):
                 continue
+            if not plan.trusted and trigger.kind == "transactional":
+                continue
             if trigger.about not in event_type.marks:
                 registers.append((f"m:{trigger.about}", at, ""))
             starts.append(self._start(plan, trigger, keys.member(trigger.name, "p", plan.person)))
         if starts:
             body["starts"] = starts
 
-    def _lacking(self, event: Event) -> list[str]:
-        """Sends that this event should start and cannot, for want of a field. The event itself is recorded."""
-        return [
-            f"{trigger.name}: missing {field}"
-            for trigger in self._starting[event.name]
-            for field in trigger.needs
-            if field not in event.fields
-        ]
+    def _lacking(self, plan: Plan) -> list[str]:
+        """Sends that this event should start and cannot, with what it lacks. The event itself is recorded."""
+        lacking = []
+        for trigger in self._starting[plan.event.name]:
+            if not plan.trusted and trigger.kind == "transactional":
+                lacking.append(f"{trigger.name}: told by a browser")
+                continue
+            lacking += [f"{trigger.name}: missing {field}" for field in trigger.needs if field not in plan.event.fields]
+        return lacking
 
     def _start(self, plan: Plan, trigger: Trigger, member: str) -> tuple[str, str, int]:
         event = plan.event
@@ -216,23 +237,26 @@ def _trail(event: Event, lacking: list[str]) -> str:
     return _json(said)
 
 
-def _profile(event: Event, event_type: EventType, at: str) -> Iterable[tuple[str, str, str]]:
-    if event.user_id is not None:
+def _profile(plan: Plan, event_type: EventType, at: str) -> Iterable[tuple[str, str, str]]:
+    event = plan.event
+    if event.user_id is not None and plan.trusted:
         yield "t:id", ZERO, event.user_id
     if event.email:
-        yield "t:email", at, event.email
+        # A register of its own: however new it is, it never takes the place of an address that a server gave.
+        yield "t:email" if plan.trusted else "t:said_email", at, event.email
     for name in event_type.profile:
         value = event.fields.get(name)
         if value not in (None, ""):
             yield f"t:{name}", at, str(value)
 
 
-def _marks(event: Event, event_type: EventType, at: str) -> Iterable[tuple[str, str, str]]:
+def _marks(plan: Plan, event_type: EventType, at: str) -> Iterable[tuple[str, str, str]]:
+    event = plan.event
     for mark in event_type.marks:
         value = ""
         if mark == "order":
             value = _json(sorted({line.product_id for line in event.fields.get("products", ())})[:100])
-            if "order_id" in event.fields and "order_email" in event.fields:
+            if plan.trusted and "order_id" in event.fields and "order_email" in event.fields:
                 order = keys.order_id(event.id_space, event.fields["order_id"])
                 yield f"q:{order}", at, event.fields["order_email"]
         elif mark == "view" and "product" in event.fields:

@@ -92,9 +92,9 @@ class World:
             **head,
         )
 
-    def tell(self, *events: Event, again: bool = False) -> Answer:
+    def tell(self, *events: Event, again: bool = False, trusted: bool = True) -> Answer:
         answer = Answer(refusals=[])
-        self.receiver.record(events, answer, again=again)
+        self.receiver.record(events, answer, again=again, trusted=trusted)
         return answer
 
     def run(self, until: int | None = None) -> None:
@@ -139,10 +139,13 @@ class World:
 
     def outcomes(self, user: str | None = None, anon: str | None = None) -> list[tuple[str, str]]:
         """(trigger, state) of the person's decisions, oldest first."""
+        return [(entry["trigger"], entry["state"]) for entry in self.decisions(user, anon)]
+
+    def decisions(self, user: str | None = None, anon: str | None = None) -> list[dict[str, Any]]:
+        """What the trail says of the person's sends, oldest first."""
         person = keys.person_id("main", user, anon)
         raw: Any = self.client.lrange(f"{keys.person(person)}:dec", 0, -1)
-        told = [msgspec.json.decode(entry) for entry in reversed(raw)]
-        return [(entry["trigger"], entry["state"]) for entry in told]
+        return [msgspec.json.decode(entry) for entry in reversed(raw)]
 
 
 def product(product_id: str, price: str = "10.00", variant: str = "") -> Product:
