@@ -5,15 +5,30 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from redis import Redis
 
-from adapter import embedded
+from adapter import embedded, logs
 from tests.harness.ports import free_ports
+
+
+@pytest.fixture(autouse=True)
+def unconfigured_logs() -> Iterator[None]:
+    """What a test sets up for its logs ends with it: the stream that they go to does, too."""
+    yield
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
+        root.removeHandler(handler)
+        root.setLevel(logging.WARNING)
+        for name in logs.QUIET:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+        structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
