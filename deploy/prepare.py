@@ -32,6 +32,9 @@ def contents(folder: Path) -> Iterator[tuple[str, str]]:
     """Name and text of each file; the two about Redis belong together."""
     for name in ("pii_key", "segment_secrets", "segment_tokens", "esp_api_key", "grafana_password"):
         yield name, f"{secrets.token_urlsafe(32)}\n"
+    # These two sign nothing: the secret is the whole header that they send.
+    for name in ("tealium_secrets", "mparticle_secrets"):
+        yield name, f"Bearer {secrets.token_urlsafe(32)}\n"
     # Either both or none: a password that only one of them knows keeps everything from starting.
     if (folder / "redis_url").exists() != (folder / "redis_acl").exists():
         sys.exit(f"{folder}: redis_url and redis_acl hold one password; bring the missing one back, or remove both")
