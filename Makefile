@@ -11,7 +11,7 @@ run: .venv/.embedded  ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m adapter run
 
 test: lint  ## check the code and run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 test-tools: .venv/.tools  ## the checks that need large downloads: the real Compose, hadolint, Prometheus
 	$(BIN)/python -m pytest -m tools
