@@ -30,6 +30,7 @@ from adapter.sources import SOURCES
 from adapter.sources.base import About, Source
 from adapter.state import store
 from adapter.state.writes import Planner
+from adapter.tracking_api import PREFIX, add_tracking, error_body
 
 log = logs.get(__name__)
 _json = msgspec.json.Encoder().encode
@@ -75,6 +76,7 @@ def create_app(settings: Settings, client: redis.Redis) -> Flask:
     receiver = receiver_of(settings, client)
     metrics.prepare_receiver(sources)
     _add_webhooks(app, receiver, sources)
+    add_tracking(app, receiver, sources)
     _add_health(app, client)
     _add_errors(app)
     exporter = GunicornPrometheusMetrics if "PROMETHEUS_MULTIPROC_DIR" in os.environ else PrometheusMetrics
@@ -162,21 +164,27 @@ def _add_errors(app: Flask) -> None:
     def refused(error: RequestError) -> Response:
         # The caller learns little; the log has said what to look at.
         reason = "signature rejected" if isinstance(error, NotAuthentic) else error.reason
-        return _answer(error.status, {"error": reason})
+        return _fault(error.status, reason)
 
     @app.errorhandler(StoreUnavailable)
     def unavailable(error: StoreUnavailable) -> Response:
         log.error("store_unavailable", error=str(error))
-        return _answer(503, {"error": "try again later"}, {"Retry-After": str(RETRY_AFTER_S)})
+        return _fault(503, "try again later", {"Retry-After": str(RETRY_AFTER_S)})
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
-        return _answer(error.code or 500, {"error": error.name.lower()})
+        return _fault(error.code or 500, error.name.lower())
 
     @app.errorhandler(Exception)
     def ours(error: Exception) -> Response:
         log.exception("unexpected", error=type(error).__name__)
-        return _answer(503, {"error": "try again later"}, {"Retry-After": str(RETRY_AFTER_S)})
+        return _fault(503, "try again later", {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _fault(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
+    return _answer(
+        status, error_body(status, reason) if request.path.startswith(PREFIX) else {"error": reason}, headers
+    )
 
 
 def _answer(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:

@@ -59,7 +59,10 @@ def settings_here() -> Settings:
 def _left_out(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Of each secret that is missing: its file, its key, and what stands before the random part."""
     for name, source in settings.sources.items():
-        if not source.secrets and not source.tokens:
+        if source.kind == "tracking":
+            if not source.write_keys:
+                yield f"source.{name}.write_key", f"SOURCES__{name.upper()}__WRITE_KEYS", ""
+        elif not source.secrets and not source.tokens:
             # Where the header is all there is, a token would be a second header that somebody has to set.
             header = source.kind in BY_HEADER
             yield f"source.{name}.secret", f"SOURCES__{name.upper()}__SECRETS", "Bearer " if header else ""

@@ -235,6 +235,9 @@ def _short(path: Path) -> str:
 def _welcome(settings: Settings) -> str:
     lines = ["", f"Freshgate is up. Webhooks go to {demo.url_of(settings)}/webhooks/<source>:"]
     for name, source in settings.sources.items():
+        if source.kind == "tracking":
+            lines.append(f"  {name:10} write key {', '.join(source.write_keys)}   at {demo.url_of(settings)}/v1/")
+            continue
         lines.append(f"  {name:10} secret {', '.join(source.secrets) or '-'}   token {', '.join(source.tokens) or '-'}")
     if _uses_sandbox(settings):
         lines.append(f"Mails end up in the sandbox: http://127.0.0.1:{settings.sandbox_port}/")

@@ -35,7 +35,16 @@ OUTCOMES = (
     "dead",
 )
 VERDICTS = ("accepted", "duplicate", "ignored", "refused")
-REFUSED_ELEMENTS = ("not_an_object", "not_json", "too_deep", "no_identity", "no_type", "not_trusted", "internal")
+REFUSED_ELEMENTS = (
+    "not_an_object",
+    "not_json",
+    "too_deep",
+    "too_large",
+    "no_identity",
+    "no_type",
+    "not_trusted",
+    "internal",
+)
 REFUSED_BODIES = ("400", "413", "415")
 IDENTITY = ("linked", "merged", "full", "cycle", "other", "ambiguous", "unproven", "erased")
 ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")

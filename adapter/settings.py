@@ -42,6 +42,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         "nil",
         "00000000-0000-0000-0000-000000000000",
     )
+    write_keys: tuple[str, ...] = ()
+    allowed_origins: tuple[str, ...] = ()
     consent_purposes: tuple[str, ...] = ()
     user_id_keys: tuple[str, ...] = ("customer_id", "user_id")
     email_keys: tuple[str, ...] = ("customer_email", "email_address", "email")
@@ -192,7 +194,7 @@ def _warn_of_secrets(document: dict[str, Any]) -> None:
     for table in ("sources", "esps"):
         entries = document.get(table)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
-            for field in ("secrets", "tokens", "api_key"):
+            for field in ("secrets", "tokens", "write_keys", "api_key"):
                 if isinstance(entry, dict) and entry.get(field):
                     LOG.warning("%s stands in the settings file: for local use only", key_text(table, name, field))
     for field in ("pii_key", "sandbox_password"):

@@ -24,11 +24,13 @@ class Headers(Protocol):
 
 
 class About(msgspec.Struct, frozen=True):
-    """What a request says beside its body: of a form its content type, of an audience's URL the name and the turn."""
+    """What a request says beside its body: of a form its content type, of an audience's URL the name and the turn,
+    of a URL of the tracking API the call."""
 
     content_type: str = ""
     audience: str = ""
     turn: Literal["", "joined", "left"] = ""
+    call: str = ""
 
 
 NOTHING = About()

@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from adapter.events import Refused
-from adapter.sources.salvage import DEEPEST, Span, elements, lenient
+from adapter.sources.salvage import DEEPEST, Span, elements, lenient, members
 
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
-MEMBER = re.compile(rb'[ \t\r\n]*("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
 
 
 class TooMany(Exception):
@@ -92,24 +90,13 @@ def _no_batch(raw: bytes, span: Span) -> Refused:
 
 def _pieced(raw: bytes, most: int) -> Batch | Refused:
     """A batch of which every member, and every event, is read alone: what is broken costs only itself."""
-    if raw[-1:] != b"}":
-        return Refused("not_json")
     batch = Batch()
-    # Between its braces an object is a list of members, so the same scan finds them.
-    inside = b"[" + raw[1:-1] + b"]"
     try:
-        for span in elements(inside):
-            named = MEMBER.match(inside, span.start, span.end)
-            if named is None:
-                return Refused("not_json")
-            name = lenient(named[1])
-            if name not in Batch.__struct_fields__:
-                continue
-            value = inside[named.end() : span.end]
+        for name, value, depth in members(raw):
             if name == "events" and value[:1] == b"[":
                 batch.events = _events(value, most)
-            else:
-                setattr(batch, name, _value(value, span.depth))
+            elif name in Batch.__struct_fields__:
+                setattr(batch, name, _value(value, depth))
     except ValueError:  # What does not close is one too, and a name that is no JSON.
         return Refused("not_json")
     return batch

@@ -10,12 +10,14 @@ import math
 import re
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 # Whole strings and whatever is no bracket, in one step. Possessive: hostile bodies cannot make it backtrack.
 INSIDE = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 SPACE = re.compile(rb"[ \t\r\n]*")
+# The name of an object's member, up to where its value begins.
+MEMBER = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 OPENING = frozenset(b"{[")
 LIST_OPENS, LIST_CLOSES, OBJECT_OPENS, OBJECT_CLOSES, COMMA = b"[]{},"
@@ -62,6 +64,22 @@ def elements(body: bytes, most: int = sys.maxsize) -> Iterator[Span]:
                 raise NotClosed
             return
         at = _skip_space(body, end + 1)
+
+
+def members(raw: bytes) -> Iterator[tuple[str, bytes, int]]:
+    """The members of one object, each alone: name, the value's bytes, and how deep it goes. Names are read, values not.
+
+    Raises ValueError for what is no object or does not close.
+    """
+    if raw[:1] != b"{" or raw[-1:] != b"}":
+        raise NotClosed
+    # Between its braces an object is a list of members, so the same scan finds them.
+    inside = b"[" + raw[1:-1] + b"]"
+    for span in elements(inside):
+        named = MEMBER.match(inside, span.start, span.end)
+        if named is None:
+            raise ValueError("no member")
+        yield str(lenient(named[1])), inside[named.end() : span.end], span.depth
 
 
 def _element_end(body: bytes, at: int, most: int) -> tuple[int, int]:
@@ -117,6 +135,12 @@ def _run(what: re.Pattern[bytes], body: bytes, at: int) -> int:
 def _skip_space(body: bytes, at: int) -> int:
     found = SPACE.match(body, at)
     return found.end() if found else at
+
+
+class RawElements(Protocol):
+    """The bytes of an element by its index."""
+
+    def __getitem__(self, index: int) -> bytes: ...
 
 
 class Raws:

@@ -1,11 +1,11 @@
-"""Segment's webhooks: the signature over the raw bytes, and the elements of a body read into canonical events.
+"""Segment's webhooks, and whoever speaks like them: the elements of a body read into canonical events.
 
-`base.py` says what a source offers; the catalog's plans come from `paths.py`, broken bodies go to `salvage.py`.
+`signature.py` and `header.py` prove bodies; the catalog's plans come from `paths.py`, broken bodies go to `salvage.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -16,10 +16,11 @@ from adapter.errors import CatalogError, RequestError, SettingsError, TooLarge
 from adapter.events import Event, Ignored, Refused, Verdict
 from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
-from adapter.sources.base import NOTHING, About, failed
+from adapter.sources.base import NOTHING, About, Headers, failed
+from adapter.sources.header import HeaderVerifier
 from adapter.sources.identity import person_id
 from adapter.sources.paths import Plan, alternatives, members, own_address, plan, read_fields
-from adapter.sources.salvage import DEEPEST, NotClosed, Raws, Span, elements, lenient
+from adapter.sources.salvage import DEEPEST, NotClosed, RawElements, Raws, Span, elements, lenient
 from adapter.sources.signature import Verifier
 from adapter.sources.times import occurrence, time_ms
 
@@ -34,17 +35,21 @@ DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class SegmentSource:
-    """One configured endpoint for Segment's webhooks, and for whoever sends the same."""
+    """One configured endpoint for Segment's webhooks, and for whoever sends the same.
 
-    def __init__(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> None:
-        if not settings.secrets and not settings.tokens:
-            raise SettingsError(
-                f"{key_text('sources', name, 'secrets')}: without a secret nobody can be believed; "
-                "write the shared secret of Segment's webhook"
-            )
+    verify  proves a body by its headers, or raises NotAuthentic
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: SourceSettings,
+        catalog: Sequence[EventType],
+        verify: Callable[[bytes, Headers], None],
+    ) -> None:
         self.name = name
         self.settings = settings
-        self.verify = Verifier(name, settings).verify
+        self.verify = verify
         self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
         self._tracks: dict[str, Plan] = {}
         self._calls: dict[str, Plan] = {}
@@ -96,7 +101,11 @@ class SegmentSource:
                 verdicts.append(failed(error, raws[index]))
         return verdicts
 
-    def _element(self, envelope: Any, raws: Raws, index: int, received_at: int) -> Verdict:
+    def read_item(self, item: dict[str, Any], raws: RawElements, index: int, received_at: int) -> Verdict:
+        """One element that somebody else has decoded; `raws[index]` are its bytes."""
+        return self._element(self._loosely(item), raws, index, received_at)
+
+    def _element(self, envelope: Any, raws: RawElements, index: int, received_at: int) -> Verdict:
         call = envelope.type or envelope.action
         name = envelope.event
         if type(call) is str and call != "track":
@@ -116,7 +125,7 @@ class SegmentSource:
             return Refused("not_trusted")
         return self._event(found, envelope, raws, index, received_at)
 
-    def _event(self, found: Plan, envelope: Any, raws: Raws, index: int, received_at: int) -> Verdict:
+    def _event(self, found: Plan, envelope: Any, raws: RawElements, index: int, received_at: int) -> Verdict:
         junk = self._junk
         user_id = person_id(envelope.userId, junk)
         if user_id is None and envelope.user_id is not None:
@@ -179,7 +188,7 @@ class SegmentSource:
                 verdicts.append(failed(error, raws[index]))
         return verdicts
 
-    def _salvaged(self, raws: Raws, index: int, depth: int, received_at: int) -> Verdict:
+    def _salvaged(self, raws: RawElements, index: int, depth: int, received_at: int) -> Verdict:
         if depth > DEEPEST:
             return Refused("too_deep")
         try:
@@ -194,7 +203,7 @@ class SegmentSource:
             envelope = self._loosely(envelope)
         return self._element(envelope, raws, index, received_at)
 
-    def _unwrapped(self, raws: Raws, index: int, received_at: int) -> Verdict:
+    def _unwrapped(self, raws: RawElements, index: int, received_at: int) -> Verdict:
         try:
             outer = lenient(raws[index])
         except (ValueError, RecursionError):
@@ -223,13 +232,34 @@ def _is_list(body: bytes) -> bool:
 
 
 class SegmentKind:
-    """Segment's dialect."""
+    """Segment's dialect, signed. Customer.io's CDP sends and signs the same
+    (docs.customer.io, cdp/destinations/connections/webhook)."""
 
-    name = "segment"
+    def __init__(self, name: str, advice: str) -> None:
+        self.name = name
+        self._advice = advice
 
     def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
         """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
-        return SegmentSource(name, settings, catalog)
+        if not settings.secrets and not settings.tokens:
+            key = key_text("sources", name, "secrets")
+            raise SettingsError(f"{key}: without a secret nobody can be believed; {self._advice}")
+        return SegmentSource(name, settings, catalog, Verifier(name, settings).verify)
 
 
-SEGMENT = SegmentKind()
+class UnsignedKind:
+    """Segment's dialect, sent with a static header: RudderStack's webhook, Hightouch's HTTP requests."""
+
+    def __init__(self, name: str, advice: str) -> None:
+        self.name = name
+        self._advice = advice
+
+    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
+        """As SegmentKind's."""
+        return SegmentSource(name, settings, catalog, HeaderVerifier(name, settings, self._advice).verify)
+
+
+SEGMENT = SegmentKind("segment", "write the shared secret of Segment's webhook")
+CUSTOMERIO = SegmentKind("customerio", "write the shared secret of the webhook in Customer.io's data pipelines")
+RUDDERSTACK = UnsignedKind("rudderstack", "write the Authorization header that is set in RudderStack's webhook")
+HIGHTOUCH = UnsignedKind("hightouch", "write the Authorization header that is set in Hightouch's HTTP request")

@@ -46,7 +46,7 @@ def test_a_visitor_gets_the_mail_about_the_cart_that_a_page_told(world: World) -
 
 
 def test_a_page_confirms_no_order_and_takes_no_orders_id(world: World) -> None:
-    order = {"order_id": "1", "order_email": EVE, "products": (product("a"),)}
+    order: dict[str, Any] = {"order_id": "1", "order_email": EVE, "products": (product("a"),)}
     browser(world, world.event("Order Completed", anon="x", email=EVE, **order))
     world.run()
     assert world.mails() == []
@@ -149,7 +149,7 @@ class Page:
         ("Delete", {"anon": "x", "user": "ada"}, 1),
     ],
 )
-def test_a_page_speaks_for_its_own_device_only(world: World, name: str, who: dict[str, str], refused: int) -> None:
+def test_a_page_speaks_for_its_own_device_only(world: World, name: str, who: dict[str, Any], refused: int) -> None:
     event = adds(world, **who) if name == "Product Added" else world.event(name, **who)
     answer = world.receiver.receive(Page(event), b"", {}, world.now)
     assert (answer.accepted, answer.refused) == (1 - refused, refused)

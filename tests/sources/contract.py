@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -79,7 +80,8 @@ class SourceContract:
         assert first == last or first.message_id.startswith("h-")
 
     def test_more_elements_than_allowed_are_too_large(self) -> None:
-        source = self.kind.configure("shop", SourceSettings(kind="x", secrets=("s",), max_elements=2), EVENTS)
+        settings = msgspec.structs.replace(self.settings, max_elements=2)
+        source = self.kind.configure("shop", settings, EVENTS)
         with pytest.raises(TooLarge):
             source.read(self.body([{}, {}, {}]), RECEIVED_AT)
         with pytest.raises(TooLarge):

@@ -1,0 +1,228 @@
+"""Segment's HTTP Tracking API, which its SDKs speak: calls and batches that are known by their write key.
+
+`adapter/tracking_api.py` has the routes; items are read by `segment.py`, once they look as a webhook's elements do.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+
+from adapter.declare import EventType
+from adapter.errors import NotAuthentic, RequestError, SettingsError, TooLarge
+from adapter.events import Refused, Verdict
+from adapter.settings import SourceSettings
+from adapter.settings_text import key_text
+from adapter.sources.base import NOTHING, About, Headers, failed
+from adapter.sources.header import Tokens, header_bytes, is_one_of
+from adapter.sources.salvage import DEEPEST, elements, lenient, members
+from adapter.sources.segment import DECODE_ERRORS, SegmentSource
+from adapter.sources.times import time_ms
+
+# Segment's limits: docs, connections/sources/catalog/libraries/server/http-api. A kilobyte has 1024 bytes there.
+MOST_BYTES = 500 * 1024
+MOST_ITEMS = 2500
+MOST_ITEM_BYTES = 32 * 1024
+# Brackets within one member, before we know who sent the body.
+MOST_BRACKETS = 100_000
+# What a request may take on its way without anybody's clock being wrong.
+ON_ITS_WAY_MS = 10_000
+AHEAD_MS = 1_000
+# A clock that is wrong by more is none; and what was sent longer ago was kept by somebody, it did not just happen.
+MOST_SKEW_MS = 24 * 3_600_000
+
+
+class _Keyed(msgspec.Struct, gc=False):
+    writeKey: Any = None  # noqa: N815  # as it is spelled
+
+
+class WriteKeys:
+    """The write keys of one source, as Basic's user name or in the body; they are compared in constant time."""
+
+    def __init__(self, name: str, settings: SourceSettings) -> None:
+        self._name = name
+        self._keys = [key.encode() for key in settings.write_keys]
+        self._tokens = Tokens(name, settings)
+        self._key = key_text("sources", name, "write_keys")
+        self._decode = msgspec.json.Decoder(_Keyed).decode
+        if not self._keys:
+            raise SettingsError(
+                f"{self._key}: without a key nobody can be believed; write the one that the SDK is given"
+            )
+
+    def verify(self, body: bytes, headers: Headers) -> None:
+        """Raise NotAuthentic unless the request has one of the keys, and a token where tokens are set.
+
+        analytics-python has the key in the body only, with OAuth too; analytics-node has it in both places.
+        """
+        basic = _user(headers.get("Authorization") or "")
+        if not is_one_of(self._in_body(body) if basic is None else basic, self._keys):
+            raise NotAuthentic("write key rejected", f"{self._name}: the write key is not one of {self._key}")
+        if self._tokens and not self._tokens.vouched(headers):
+            raise self._tokens.missing()
+
+    def _in_body(self, body: bytes) -> str:
+        try:
+            key = self._decode(body).writeKey
+        except DECODE_ERRORS:
+            key = _salvaged_key(body)
+        return key if type(key) is str else ""
+
+
+def _salvaged_key(body: bytes) -> Any:
+    try:
+        # Bounded, since nobody knows yet who sent it.
+        next(elements(body, MOST_BRACKETS), None)
+        return next((lenient(value) for name, value, _ in members(body.strip()) if name == "writeKey"), None)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _user(authorization: str) -> str | None:
+    """Basic's user name; None for other schemes. The colon may be missing (docs, http-api, "authentication")."""
+    scheme, _, given = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user = base64.b64decode(header_bytes(given.strip()), validate=True).partition(b":")[0]
+    except (binascii.Error, ValueError):
+        return ""
+    # As a header would have been decoded, so that it compares equal to the key's bytes.
+    return user.decode("latin-1")
+
+
+class _Items:
+    """Items as bytes, for message ids and samples: the same however the request spelled them."""
+
+    def __init__(self, items: Sequence[Any]) -> None:
+        self._items = items
+
+    def __getitem__(self, index: int) -> bytes:
+        return json.dumps(self._items[index], sort_keys=True, separators=(",", ":")).encode()
+
+
+class TrackingSource:
+    """The calls of one or more write keys."""
+
+    def __init__(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> None:
+        self.name = name
+        self.settings = settings
+        self.verify: Callable[[bytes, Headers], None] = WriteKeys(name, settings).verify
+        self._reader = SegmentSource(name, settings, catalog, self.verify)
+
+    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+        """One verdict an item, in order; `about.call` is the call that the URL names, if it does.
+
+        Raises TooLarge for too many bytes or items, RequestError for a body that is no JSON object.
+        """
+        if len(body) > MOST_BYTES:
+            raise TooLarge(f"more than {MOST_BYTES} bytes", f"{self.name}: the SDK's batches are too large")
+        told = _decoded(body)
+        batch = told.get("batch")
+        if about.call in ("", "batch") and type(batch) is list:
+            items = batch
+        elif about.call == "batch":
+            raise RequestError("no batch", f"{self.name}: the body has no list `batch`")
+        else:
+            told.pop("writeKey", None)
+            items = [told if about.call == "" else {**told, "type": about.call}]
+        most = min(MOST_ITEMS, self.settings.max_elements)
+        if len(items) > most:
+            raise TooLarge(f"more than {most} items", f"{self.name}: the SDK's batches are too large")
+        raws = _Items(items)
+        return [self._item(item, told, raws, index, received_at) for index, item in enumerate(items)]
+
+    def _item(self, item: Any, told: dict[str, Any], raws: _Items, index: int, received_at: int) -> Verdict:
+        if isinstance(item, Refused):
+            return item
+        if type(item) is not dict:
+            return Refused("not_an_object")
+        try:
+            if len(raws[index]) > MOST_ITEM_BYTES:
+                return Refused("too_large")
+            return self._reader.read_item(_as_element(item, told, received_at), raws, index, received_at)
+        except RecursionError:
+            return Refused("too_deep")
+        except Exception as error:  # One item's fault that nobody foresaw must not cost its neighbours.
+            return failed(error, raws[index])
+
+
+def _as_element(item: dict[str, Any], told: dict[str, Any], received_at: int) -> dict[str, Any]:
+    """As Segment's webhook would send it on: the batch's context in each item, and times by our clock."""
+    element = {**item}
+    shared = told.get("context")
+    if told is not item and type(shared) is dict:
+        own = item.get("context")
+        element["context"] = {**shared, **own} if type(own) is dict else shared
+    sent_at = time_ms(item.get("sentAt")) or time_ms(told.get("sentAt"))
+    # It is ours to say when we received it.
+    element["receivedAt"] = None
+    stated = time_ms(item.get("timestamp")) or time_ms(item.get("originalTimestamp")) or sent_at
+    element["timestamp"] = _by_our_clock(stated, sent_at, received_at)
+    return element
+
+
+def _by_our_clock(stated: int | None, sent_at: int | None, received_at: int) -> int | None:
+    """The time (ms) that a device stated, corrected as Segment does: received - (sent - stated).
+
+    Not for the moment that a request takes on its way: it differs from one to the next, and would change their order.
+    Nor for what somebody kept for a day: it did not just happen.
+    """
+    if stated is None or sent_at is None:
+        return stated
+    skew = received_at - sent_at
+    if -AHEAD_MS <= skew <= ON_ITS_WAY_MS or abs(skew) > MOST_SKEW_MS:
+        return stated
+    return stated + skew
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    try:
+        told = msgspec.json.decode(body)
+    except DECODE_ERRORS:
+        told = _salvaged(body)
+    if type(told) is not dict:
+        raise RequestError("not a JSON object")
+    return told
+
+
+def _salvaged(body: bytes) -> dict[str, Any]:
+    """Every member, and every item of the batch, read alone: what is broken costs only itself."""
+    told: dict[str, Any] = {}
+    try:
+        for name, value, depth in members(body.strip(b" \t\r\n")):
+            if name == "batch" and value[:1] == b"[":
+                told[name] = [_salvaged_item(value[span.start : span.end], span.depth) for span in elements(value)]
+            else:
+                salvaged = _salvaged_item(value, depth)
+                told[name] = None if isinstance(salvaged, Refused) else salvaged
+    except ValueError:
+        raise RequestError("not JSON") from None
+    return told
+
+
+def _salvaged_item(raw: bytes, depth: int) -> Any:
+    if depth > DEEPEST:
+        return Refused("too_deep")
+    try:
+        return lenient(raw)
+    except ValueError:
+        return Refused("not_json")
+
+
+class TrackingKind:
+    """The HTTP Tracking API's dialect."""
+
+    name = "tracking"
+
+    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> TrackingSource:
+        """The source of that name. Raises SettingsError without a write key, CatalogError as Segment's."""
+        return TrackingSource(name, settings, catalog)
+
+
+TRACKING = TrackingKind()

@@ -1,0 +1,178 @@
+"""The Tracking API's routes over HTTP: what an SDK sees of us, and what a page of a browser does.
+
+The app is Flask's own client on a real Valkey; bodies are `test_tracking.py`'s subject.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
+from redis import Redis
+
+from adapter.app import create_app
+from adapter.settings import Settings, SourceSettings
+from adapter.state import keys
+from tests.sources.test_tracking import VIEWED, basic
+
+SHOP = "https://shop.example.com"
+SETTINGS = Settings(
+    pii_key="for tests",
+    sources={
+        "server": SourceSettings(kind="tracking", write_keys=("server-key",)),
+        "page": SourceSettings(kind="tracking", write_keys=("page-key",), trust="browser", allowed_origins=(SHOP,)),
+        "segment": SourceSettings(kind="segment", secrets=("abc123",)),
+    },
+)
+SERVER, PAGE = basic("server-key:"), basic("page-key:")
+DONE = {"success": True}
+
+
+@pytest.fixture
+def client(redis: Redis) -> Iterator[FlaskClient]:
+    before = set(REGISTRY._collector_to_names)
+    yield create_app(SETTINGS, redis).test_client()
+    for collector in set(REGISTRY._collector_to_names) - before:
+        REGISTRY.unregister(collector)
+
+
+def accepted(source: str, verdict: str = "accepted") -> float:
+    return REGISTRY.get_sample_value("freshgate_events_total", {"source": source, "verdict": verdict}) or 0.0
+
+
+@pytest.mark.parametrize("call", ["track", "t", "identify", "i", "page", "p", "screen", "s", "group", "g"])
+def test_every_call_is_taken_at_its_long_and_its_short_url(client: FlaskClient, call: str) -> None:
+    body = {**VIEWED, "type": None, "messageId": f"m-{call}"}
+    before = accepted("server") + accepted("server", "ignored")
+    answer = client.post(f"/v1/{call}", json=body, headers=SERVER)
+    assert (answer.status_code, answer.get_json()) == (200, DONE)
+    assert accepted("server") + accepted("server", "ignored") == before + 1
+
+
+def test_an_alias_of_a_server_and_a_batch_in_both_spellings(client: FlaskClient) -> None:
+    before = accepted("server")
+    assert client.post("/v1/alias", json={"userId": "ada", "previousId": "old"}, headers=SERVER).get_json() == DONE
+    for number, call in enumerate(("batch", "b")):
+        batch = {"batch": [{**VIEWED, "messageId": f"{number}-{n}"} for n in range(3)], "writeKey": "server-key"}
+        assert client.post(f"/v1/{call}", json=batch).get_json() == DONE
+    assert accepted("server") == before + 7
+
+
+def test_the_source_is_found_by_the_key(client: FlaskClient, redis: Redis) -> None:
+    before = accepted("page"), accepted("server")
+    client.post("/v1/track", json={**VIEWED, "userId": None}, headers=PAGE)
+    assert (accepted("page"), accepted("server")) == (before[0] + 1, before[1])
+    assert redis.exists(keys.person(keys.person_id("main", None, "x")))
+
+
+def test_text_plain_and_gzip_are_read(client: FlaskClient) -> None:
+    before = accepted("server")
+    text = json.dumps({**VIEWED, "writeKey": "server-key"})
+    assert client.post("/v1/t", data=text, content_type="text/plain").status_code == 200
+    packed = gzip.compress(json.dumps({**VIEWED, "messageId": "m-2", "writeKey": "server-key"}).encode())
+    headers = {"Content-Encoding": "gzip"}
+    assert client.post("/v1/t", data=packed, content_type="application/json", headers=headers).status_code == 200
+    assert accepted("server") == before + 2
+
+
+def test_the_sdks_measurements_of_itself_are_dropped(client: FlaskClient) -> None:
+    assert client.post("/v1/m", data="whatever").get_json() == DONE
+
+
+BOMB = gzip.compress(b" " * 50_000_000)
+
+
+@pytest.mark.parametrize(
+    ("call", "body", "headers", "status", "code"),
+    [
+        ("track", b"{}", {}, 401, "unauthorized"),
+        ("track", b"{}", basic("nobody:"), 401, "unauthorized"),
+        ("track", b"{", SERVER, 400, "invalid_request"),
+        ("batch", b"{}", SERVER, 400, "invalid_request"),
+        ("track", b" " * 600_000, SERVER, 413, "too_large"),
+        ("track", BOMB, {**SERVER, "Content-Encoding": "gzip"}, 413, "too_large"),
+        ("track", b"no gzip", {**SERVER, "Content-Encoding": "gzip"}, 400, "invalid_request"),
+        ("track", gzip.compress(b'{"a": 1}')[:-9], {**SERVER, "Content-Encoding": "gzip"}, 400, "invalid_request"),
+        ("track", b"{}", {**SERVER, "Content-Encoding": "br"}, 415, "unsupported_media_type"),
+        ("nothing", b"{}", SERVER, 404, "not_found"),
+    ],
+)
+def test_a_refusal_has_a_code_and_a_message(
+    client: FlaskClient, call: str, body: bytes, headers: dict[str, str], status: int, code: str
+) -> None:
+    answer = client.post(f"/v1/{call}", data=body, headers=headers)
+    assert answer.status_code == status
+    assert answer.get_json()["code"] == code
+    assert answer.get_json()["message"]
+
+
+def test_a_broken_item_is_no_reason_to_send_the_others_again(client: FlaskClient) -> None:
+    before = accepted("server"), accepted("server", "refused")
+    batch = {"batch": [VIEWED, {"type": "track", "event": "Product Viewed"}, 7]}
+    assert client.post("/v1/batch", json=batch, headers=SERVER).get_json() == DONE
+    assert (accepted("server"), accepted("server", "refused")) == (before[0] + 1, before[1] + 2)
+
+
+def test_our_own_fault_asks_for_a_retry(client: FlaskClient, redis: Redis) -> None:
+    redis.config_set("maxmemory", 1)
+    try:
+        answer = client.post("/v1/track", json=VIEWED, headers=SERVER)
+    finally:
+        redis.config_set("maxmemory", 0)
+    assert (answer.status_code, answer.get_json()["code"]) == (503, "unavailable")
+    assert int(answer.headers["Retry-After"]) > 0
+
+
+def test_a_preflight_is_answered_for_the_pages_that_are_allowed(client: FlaskClient) -> None:
+    asked = {"Origin": SHOP, "Access-Control-Request-Method": "POST"}
+    answer = client.options("/v1/batch", headers=asked)
+    assert answer.status_code == 204
+    assert answer.headers["Access-Control-Allow-Origin"] == SHOP
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    for header in ("authorization", "content-type", "x-retry-count"):
+        assert header in answer.headers["Access-Control-Allow-Headers"]
+    other = client.options("/v1/batch", headers={**asked, "Origin": "https://other.example"})
+    assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_without_a_list_every_page_may_call_and_none_with_credentials(redis: Redis) -> None:
+    before = set(REGISTRY._collector_to_names)
+    page = SourceSettings(kind="tracking", write_keys=("k",), trust="browser")
+    app = create_app(Settings(pii_key="for tests", sources={"page": page}), redis)
+    for collector in set(REGISTRY._collector_to_names) - before:
+        REGISTRY.unregister(collector)
+    answer = app.test_client().post(
+        "/v1/t", json={**VIEWED, "writeKey": "k"}, headers={"Origin": "https://any.example"}
+    )
+    assert answer.status_code == 200
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Credentials" not in answer.headers
+
+
+@pytest.mark.parametrize(
+    ("key", "origin", "status"),
+    [(PAGE, SHOP, 200), (PAGE, "https://other.example", 403), (SERVER, SHOP, 403), (SERVER, None, 200)],
+)
+def test_a_key_works_where_it_belongs_only(
+    client: FlaskClient, key: dict[str, str], origin: str | None, status: int
+) -> None:
+    headers = {**key, "Origin": origin} if origin else key
+    answer: Any = client.post("/v1/track", json={**VIEWED, "messageId": f"m-{status}-{origin}"}, headers=headers)
+    assert answer.status_code == status
+
+
+def test_neither_a_body_nor_a_key_is_logged(
+    client: FlaskClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    body = {**VIEWED, "context": {"traits": {"email": "ada@example.com"}}}
+    client.post("/v1/track", json={**body, "writeKey": "nobodys-key"})
+    client.post("/v1/track", json=body, headers={**SERVER, "Origin": SHOP})
+    logged = caplog.text + "".join(capsys.readouterr())
+    assert "not_authentic" in logged and "key_in_a_page" in logged
+    for secret in ("ada@", "nobodys-key", "server-key", "page-key"):
+        assert secret not in logged
