@@ -1,0 +1,56 @@
+"""Segment's SDK for Node, with nothing but its host changed. It comes from the npm registry.
+
+`node_sdk.cjs` is the program that uses it. `test_python_sdk.py` has the same for Python.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness.system import ROOT, System
+from tests.sdks.conftest import KEY, told, verdicts
+
+FOLDER = ROOT / "var" / "tools" / "npm"
+PACKAGE = "@segment/analytics-node@3.1.0"
+
+pytestmark = pytest.mark.tools
+
+
+@pytest.fixture(scope="module")
+def modules() -> Path:
+    """The folder of npm's modules, with the SDK in it; skipped where it cannot be had, but not in CI."""
+    stamp = FOLDER / PACKAGE.replace("/", "_")
+    if stamp.exists():
+        return FOLDER / "node_modules"
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    install = ["npm", "install", "--prefix", str(FOLDER), "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
+    try:
+        subprocess.run(install, check=True, capture_output=True, timeout=110)
+    except (OSError, subprocess.SubprocessError) as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"{PACKAGE} cannot be installed: {error}")
+    stamp.touch()
+    return FOLDER / "node_modules"
+
+
+def test_every_call_arrives_once_and_the_mail_leaves(system: System, modules: Path) -> None:
+    node = shutil.which("node")
+    assert node
+    before = verdicts(system)
+    host = f"http://127.0.0.1:{system.ports['PORT']}"
+    program = [node, str(Path(__file__).with_name("node_sdk.cjs")), host, KEY, "grace"]
+    environ = {**os.environ, "NODE_PATH": str(modules)}
+    done = subprocess.run(program, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == {"taken": 107, "errors": []}
+    assert told(before, verdicts(system)) == {"accepted": 107}
+    sent = system.wait_for(system.outbox)
+    assert [(mail["to"], mail["custom_args"]["freshgate_trigger"]) for mail in sent] == [
+        ("grace@example.com", "order_confirmation")
+    ]
