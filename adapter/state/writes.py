@@ -130,7 +130,7 @@ class Planner:
         at = stamp(event.occurred_at, event.message_id)
         registers = [*_profile(plan, event_type, at), *_marks(plan, event_type, at)]
         _cart(body, registers, event, event_type)
-        if event.email:
+        if event.email and not event_type.suppresses:
             body["addr"] = True
         body["recent"] = f"{at} {event.name}"
         self._starts(plan, body, registers, at, event_type)
@@ -241,7 +241,8 @@ def _profile(plan: Plan, event_type: EventType, at: str) -> Iterable[tuple[str, 
     event = plan.event
     if event.user_id is not None and plan.trusted:
         yield "t:id", ZERO, event.user_id
-    if event.email:
+    # An address that bounced may be an old one, or another's.
+    if event.email and not event_type.suppresses:
         # A register of its own: however new it is, it never takes the place of an address that a server gave.
         yield "t:email" if plan.trusted else "t:said_email", at, event.email
     for name in event_type.profile:

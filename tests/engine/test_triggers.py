@@ -37,6 +37,16 @@ def test_the_orders_own_address_is_used_and_does_not_become_the_persons(world: W
     assert world.state("ada")["t:email"].endswith(ADA)
 
 
+@pytest.mark.parametrize("name", ["Email Bounced", "Unsubscribed", "Email Marked as Spam"])
+def test_an_address_that_takes_no_mail_does_not_become_the_persons(world: World, name: str) -> None:
+    shopper(world)
+    world.now += 1
+    world.tell(world.event(name, user="ada", email="old@example.com"))
+    world.tell(world.event("Order Completed", user="ada", order_id="1"))
+    world.run()
+    assert world.mails() == [("order_confirmation", ADA)]
+
+
 def test_a_cancelled_order_is_not_confirmed(world: World) -> None:
     shopper(world)
     world.tell(world.event("Order Cancelled", user="eve", order_id="1", at=world.now + 1))
