@@ -6,11 +6,19 @@ A new kind is one file beside this one and one line here.
 from __future__ import annotations
 
 from adapter.sources.base import SourceKind
+from adapter.sources.customerio_reporting import CUSTOMERIO_REPORTING
 from adapter.sources.mparticle import MPARTICLE
 from adapter.sources.segment import CUSTOMERIO, HIGHTOUCH, RUDDERSTACK, SEGMENT
 from adapter.sources.tealium import TEALIUM
 from adapter.sources.tracking import TRACKING
 
 SOURCES: dict[str, SourceKind] = {
-    kind.name: kind for kind in (SEGMENT, MPARTICLE, TEALIUM, TRACKING, RUDDERSTACK, HIGHTOUCH, CUSTOMERIO)
+    "segment": SEGMENT,
+    "mparticle": MPARTICLE,
+    "tealium": TEALIUM,
+    "tracking": TRACKING,
+    "rudderstack": RUDDERSTACK,
+    "hightouch": HIGHTOUCH,
+    "customerio": CUSTOMERIO,
+    "customerio_reporting": CUSTOMERIO_REPORTING,
 }

@@ -46,6 +46,10 @@ EMAIL_BOUNCED = EventType(
                 "campaign_name": "campaign_name",
             },
         ),
+        "customerio_reporting": From(
+            when={"object_type": "email", "metric": "bounced"},
+            paths={"email_id": "data.delivery_id", "email_subject": "data.subject", "campaign_id": "data.campaign_id"},
+        ),
     },
     suppresses="bounced",
 )

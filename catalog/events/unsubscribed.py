@@ -58,6 +58,10 @@ UNSUBSCRIBED = EventType(
                 "list_name": "list_name",
             },
         ),
+        "customerio_reporting": From(
+            when={"object_type": ("email", "customer"), "metric": "unsubscribed"},
+            paths={"email_id": "data.delivery_id", "email_subject": "data.subject", "campaign_id": "data.campaign_id"},
+        ),
     },
     suppresses="unsubscribed",
 )

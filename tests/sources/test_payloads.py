@@ -30,6 +30,7 @@ SETTINGS = {
     "segment": SourceSettings(kind="segment", secrets=("abc123",)),
     "mparticle": SourceSettings(kind="mparticle", secrets=("Basic abc123",)),
     "tealium": SourceSettings(kind="tealium", secrets=("Basic abc123",)),
+    "customerio_reporting": SourceSettings(kind="customerio_reporting", secrets=("abc123",)),
 }
 PAIRS = sorted(FOLDER.glob("*/*.expected.json"))
 # 2026-09-21T14:14:00Z

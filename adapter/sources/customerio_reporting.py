@@ -1,0 +1,135 @@
+"""Customer.io's reporting webhooks: what became of its mails. Bounces, spam reports and unsubscribes count for ours.
+
+`elements.py` finds the event type; the catalog says which metrics are one.
+Facts: https://docs.customer.io/api/webhooks (headers, signature, members).
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from adapter.declare import EventType
+from adapter.errors import NotAuthentic, RequestError, SettingsError
+from adapter.events import Event, Ignored, Refused, Verdict
+from adapter.settings import SourceSettings
+from adapter.settings_text import key_text
+from adapter.sources.base import NOTHING, About, Headers, failed
+from adapter.sources.elements import Dialect, own_address, read_fields, value_at
+from adapter.sources.header import Tokens
+from adapter.sources.identity import person_id
+from adapter.sources.salvage import DEEPEST, elements, lenient
+from adapter.sources.times import occurrence, time_ms
+
+# A retry is signed anew, so an old signature is somebody else's copy of it.
+TOLERANCE_S = 300
+# Whom the mail was for, best first; `recipient` is what the metric is about.
+ADDRESSES = ("data.recipient", "data.email_address", "data.identifiers.email")
+LONGEST_NAME = 100
+
+
+class SignedWithTime:
+    """X-CIO-Signature: hex HMAC-SHA256 over `v0:<X-CIO-Timestamp>:<body>`. Several keys may be valid at once."""
+
+    def __init__(self, name: str, settings: SourceSettings, clock_s: Callable[[], float] = time.time) -> None:
+        self._name = name
+        self._keyed = [hmac.new(secret.encode(), digestmod="sha256") for secret in settings.secrets]
+        self._tokens = Tokens(name, settings)
+        self._key = key_text("sources", name, "secrets")
+        self._clock_s = clock_s
+        if not self._keyed:
+            raise SettingsError(
+                f"{self._key}: without a secret nobody can be believed; write the signing key of the reporting webhook"
+            )
+
+    def verify(self, body: bytes, headers: Headers) -> None:
+        """Raise NotAuthentic unless one of the keys signed this body, within five minutes of our clock."""
+        told = headers.get("X-CIO-Timestamp") or ""
+        signature = headers.get("X-CIO-Signature") or ""
+        right = False
+        if told.isascii() and signature.isascii():
+            for keyed in self._keyed:
+                digest = keyed.copy()
+                digest.update(b"v0:" + told.encode() + b":" + body)
+                right |= hmac.compare_digest(digest.hexdigest(), signature)
+        if not right:
+            raise NotAuthentic("signature rejected", f"{self._name}: bad signature, check {self._key}")
+        if not told.isdigit() or len(told) > 12 or abs(self._clock_s() - int(told)) > TOLERANCE_S:
+            raise NotAuthentic("signature rejected", f"{self._name}: signed at another time; are both clocks right?")
+        if self._tokens and not self._tokens.vouched(headers):
+            raise self._tokens.missing()
+
+
+class ReportingSource:
+    """One reporting webhook. A body is one event."""
+
+    def __init__(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> None:
+        self.name = name
+        self.settings = settings
+        self.verify: Callable[[bytes, Headers], None] = SignedWithTime(name, settings).verify
+        self._dialect = Dialect("customerio_reporting", catalog, ADDRESSES)
+        self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
+
+    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+        """One verdict. Raises RequestError for a body that is no JSON object."""
+        try:
+            (span,) = elements(body)
+            if body.lstrip(b" \t\r\n")[:1] != b"{":
+                raise RequestError("not a JSON object")
+            element = lenient(body) if span.depth <= DEEPEST else None
+        except ValueError:
+            raise RequestError("not JSON") from None
+        if element is None:
+            return [Refused("too_deep")]
+        try:
+            return [self._event(element, received_at)]
+        except Exception as error:
+            return [failed(error, body)]
+
+    def _event(self, element: Mapping[str, Any], received_at: int) -> Verdict:
+        spelled = f"{element.get('object_type')} / {element.get('metric')}"
+        found = self._dialect.find(element)
+        if found is None:
+            return Ignored(spelled[:LONGEST_NAME], lambda: element)
+        fields, unreadable = read_fields(found, element)
+        email, garbled = own_address(found, element)
+        user_id = person_id(value_at(element, ("data", "identifiers", "id")), self._junk)
+        user_id = user_id or person_id(value_at(element, ("data", "customer_id")), self._junk)
+        if user_id is None and email is None:
+            return Refused("no_identity")
+        occurred_at, clamped = occurrence(time_ms(element.get("timestamp")), None, received_at)
+        message_id = element.get("event_id")
+        if type(message_id) is not str or not 0 < len(message_id) <= 200:
+            told = msgspec.json.encode(element, order="deterministic")
+            message_id = f"h-{blake2b(self.name.encode() + told, digest_size=16).hexdigest()}"
+        return Event(
+            source=self.name,
+            id_space=self.settings.id_space,
+            name=found.name,
+            message_id=message_id,
+            occurred_at=occurred_at,
+            received_at=received_at,
+            user_id=user_id,
+            email=email,
+            fields=fields,
+            unreadable=(*unreadable, "email") if garbled else tuple(unreadable),
+            clamped=clamped,
+        )
+
+
+class ReportingKind:
+    """The dialect of Customer.io's reporting webhooks."""
+
+    name = "customerio_reporting"
+
+    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> ReportingSource:
+        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
+        return ReportingSource(name, settings, catalog)
+
+
+CUSTOMERIO_REPORTING = ReportingKind()
