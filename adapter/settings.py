@@ -94,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     receiver_workers: int = 2
     receiver_threads: int = 4
     order_grace: int = 120_000
+    email_identity: bool = False
     var: str = "var"
     log_level: str = "info"
     durability: Literal["process", "disk"] = "process"

@@ -18,12 +18,13 @@ from workers.gate import Records, address_of
 
 
 class Lookup:
-    """One Redis, one PII key, one grace for orders."""
+    """One Redis, one PII key, one grace for orders; and whether who has an order's address has ordered (a setting)."""
 
-    def __init__(self, client: redis.Redis, pii_key: bytes, order_grace: int) -> None:
+    def __init__(self, client: redis.Redis, pii_key: bytes, order_grace: int, *, email_identity: bool = False) -> None:
         self._client = client
         self._pii_key = pii_key
         self._order_grace = order_grace
+        self._email_identity = email_identity
 
     def records(self, sends: Sequence[tuple[Trigger, str]]) -> dict[str, Records]:
         """Records by timer member; three trips for any number of sends."""
@@ -74,8 +75,11 @@ class Lookup:
             if address:
                 wanted.setdefault(keys.address_id(self._pii_key, address), []).append(records)
         for entity_id, raw in zip(wanted, self._hashes(keys.entity("a", one) for one in wanted), strict=True):
+            view = AddressView(entity_id, raw)
             for records in wanted[entity_id]:
-                records.address = AddressView(entity_id, raw)
+                records.address = view
+                if self._email_identity:
+                    records.person.ordered_elsewhere = view.ordered
 
     def _hashes(self, names: Iterable[str]) -> list[Any]:
         pipe = self._client.pipeline(transaction=False)

@@ -57,7 +57,7 @@ def deliver(settings: Settings) -> int:
         client,
         {trigger.name: trigger for trigger in triggers},
         esp,
-        Lookup(client, settings.pii_key.encode(), settings.order_grace),
+        Lookup(client, settings.pii_key.encode(), settings.order_grace, email_identity=settings.email_identity),
         deadline_ms=int(esp_settings.timeout_s * 1000),
     )
     install(courier)

@@ -106,6 +106,15 @@ class PersonView(_View):
     def __init__(self, entity_id: str, raw: Mapping[bytes, bytes], order_grace: int = 120_000) -> None:
         super().__init__(entity_id, raw)
         self.order_grace = order_grace
+        # The newest order of the address that the mail would go to, whoever completed it: another id of the same
+        # shopper, for all that is known. It only ever withholds.
+        self.ordered_elsewhere: Mark | None = None
+
+    def as_of(self, moment: int) -> Self:
+        before = super().as_of(moment)
+        if before.ordered_elsewhere and before.ordered_elsewhere.at > moment:
+            before.ordered_elsewhere = None
+        return before
 
     @property
     def merging(self) -> list[str]:
@@ -123,7 +132,11 @@ class PersonView(_View):
         return int(self._raw.get("rx", "0"))
 
     def mark(self, name: str) -> Mark | None:
-        return self.register(f"m:{name}")
+        own = self.register(f"m:{name}")
+        elsewhere = self.ordered_elsewhere
+        if name == "order" and elsewhere and (own is None or own.stamp < elsewhere.stamp):
+            return elsewhere
+        return own
 
     def trait(self, name: str) -> str | None:
         found = self.register(f"t:{name}")
@@ -173,6 +186,8 @@ class PersonView(_View):
         """
         raw = self._raw
         cleared = raw.get("cc", "")[:LENGTH]
+        if self.ordered_elsewhere:
+            cleared = max(cleared, self.ordered_elsewhere.stamp)
         lines = []
         for field, value in raw.items():
             if not field.startswith("+"):
@@ -230,6 +245,11 @@ class AddressView(_View):
 
     def suppression(self, kind: str) -> Mark | None:
         return self.register(f"m:{kind}")
+
+    @property
+    def ordered(self) -> Mark | None:
+        """The newest order that was told with this address."""
+        return self.register("m:order")
 
     @property
     def person(self) -> str | None:

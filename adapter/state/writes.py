@@ -82,7 +82,9 @@ class Planner:
         self._links(plan, event_type)
         if event.email:
             plan.writes.append(self.address(event, event_type, person, event.email))
-        elif event_type.suppresses:
+        if "order" in event_type.marks and event.fields.get("order_email", event.email) != event.email:
+            plan.writes.append(self.address(event, event_type, None, event.fields["order_email"]))
+        if event_type.suppresses and not event.email:
             plan.wants_address = event_type.suppresses
         return plan
 
@@ -97,9 +99,13 @@ class Planner:
         return plan
 
     def address(self, event: Event, event_type: EventType, person: str | None, email: str) -> Write:
-        """What an event says about an address: who has it, and that it must not be written to. Never expires then."""
+        """What an event says about an address: who has it, that it ordered something, and that it must not be written
+        to; that never expires."""
         at = stamp(event.occurred_at, event.message_id)
         registers = [("m:who", at, person)] if person else []
+        if "order" in event_type.marks:
+            # It empties carts as an order does, lines of the same millisecond too.
+            registers.append(("m:order", stamp(event.occurred_at, event.message_id, ORDER), _ordered(event)))
         if event_type.suppresses:
             registers.append((f"m:{event_type.suppresses}", at, event.source))
         ttl = 0 if event_type.suppresses else PERSON_TTL
@@ -256,7 +262,7 @@ def _marks(plan: Plan, event_type: EventType, at: str) -> Iterable[tuple[str, st
     for mark in event_type.marks:
         value = ""
         if mark == "order":
-            value = _json(sorted({line.product_id for line in event.fields.get("products", ())})[:100])
+            value = _ordered(event)
             if plan.trusted and "order_id" in event.fields and "order_email" in event.fields:
                 order = keys.order_id(event.id_space, event.fields["order_id"])
                 yield f"q:{order}", at, event.fields["order_email"]
@@ -265,6 +271,11 @@ def _marks(plan: Plan, event_type: EventType, at: str) -> Iterable[tuple[str, st
         yield f"m:{mark}", at, value
     if event_type.suppresses and not event.email:
         yield f"m:{event_type.suppresses}", at, event.source
+
+
+def _ordered(event: Event) -> str:
+    """The ids of an order's products, as text."""
+    return _json(sorted({line.product_id for line in event.fields.get("products", ())})[:100])
 
 
 def _cart(body: dict[str, Any], registers: list[Any], event: Event, event_type: EventType) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis import Redis
 
@@ -35,6 +37,51 @@ def test_the_orders_own_address_is_used_and_does_not_become_the_persons(world: W
     world.run()
     assert world.mails() == [("order_confirmation", "gift@example.com")]
     assert world.state("ada")["t:email"].endswith(ADA)
+
+
+def test_a_purchase_with_the_same_address_stops_the_mail_whoever_made_it(redis: Redis) -> None:
+    """Two ids that nothing links: a device that gave its address, and a customer's number."""
+    world = World(redis, email_identity=True)
+    ways: dict[str, Any] = {"x": {"email": ADA}, "y": {"order_email": ADA}}
+    for guest, ordered in ways.items():
+        world.tell(world.event("Product Added", anon=guest, email=ADA, product=product("a")))
+        world.tell(world.event("Product Viewed", anon=guest, email=ADA, product=product("b")))
+        world.now += MINUTE
+        world.tell(world.event("Order Completed", user="ada", order_id=guest, products=(product("a"),), **ordered))
+        world.run(world.now + 2 * HOUR)
+        assert set(world.outcomes(anon=guest)) == {("abandoned_cart", "cancelled"), ("browse_abandonment", "cancelled")}
+    assert {trigger for trigger, _ in world.mails()} == {"order_confirmation"}
+
+
+def test_without_the_setting_two_ids_are_two_people(world: World) -> None:
+    world.tell(world.event("Product Added", anon="x", email=ADA, product=product("a")))
+    world.tell(world.event("Order Completed", user="ada", email=ADA, order_id="1", at=world.now + 1))
+    world.run(world.now + HOUR)
+    assert ("abandoned_cart", ADA) in world.mails()
+
+
+def test_a_new_cart_after_that_purchase_is_mailed(redis: Redis) -> None:
+    world = World(redis, email_identity=True)
+    world.tell(world.event("Order Completed", user="ada", email=ADA, order_id="1", products=(product("a"),)))
+    world.now += HOUR
+    world.tell(world.event("Product Added", anon="x", email=ADA, product=product("b")))
+    world.run(world.now + HOUR)
+    assert ("abandoned_cart", ADA) in world.mails()
+
+
+def test_a_purchase_of_the_address_between_reading_and_the_call_is_seen(redis: Redis) -> None:
+    world = World(redis, email_identity=True)
+    world.tell(world.event("Product Added", anon="x", email=ADA, product=product("a")))
+    told = world.event("Order Completed", user="ada", email=ADA, order_id="1", products=(product("a"),))
+    claim = world.courier._ledger.claim
+
+    def buys_first(*what: Any) -> bool:
+        world.tell(told)
+        return claim(*what)
+
+    world.courier._ledger.claim = buys_first  # type: ignore[method-assign,assignment]
+    world.run(world.now + HOUR)
+    assert ("abandoned_cart", ADA) not in world.mails()
 
 
 @pytest.mark.parametrize("name", ["Email Bounced", "Unsubscribed", "Email Marked as Spam"])

@@ -55,7 +55,12 @@ class World:
     """One shop. `now` is the time, in milliseconds; `tell` what happened; `run` what is due by then."""
 
     def __init__(
-        self, client: redis.Redis, triggers: Sequence[Trigger] = TRIGGERS, esp: RememberingEsp | None = None
+        self,
+        client: redis.Redis,
+        triggers: Sequence[Trigger] = TRIGGERS,
+        esp: RememberingEsp | None = None,
+        *,
+        email_identity: bool = False,
     ) -> None:
         self.client = client
         self.now = START
@@ -64,13 +69,14 @@ class World:
         store.load(client)
         self.planner = Planner(EVENTS, triggers, PII_KEY)
         self.receiver = Receiver(client, self.planner, "test")
+        self.email_identity = email_identity
         self.courier = self.new_courier()
         self._told = 0
         # Where to look for timers; a test that knows its persons may name fewer.
         self.shards: set[str] | None = None
 
     def new_courier(self) -> Courier:
-        lookup = Lookup(self.client, PII_KEY, 120_000)
+        lookup = Lookup(self.client, PII_KEY, 120_000, email_identity=self.email_identity)
         return Courier(self.client, self.triggers, self.esp, lookup, deadline_ms=10_000, clock=lambda: self.now)
 
     def event(
