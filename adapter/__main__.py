@@ -16,11 +16,11 @@ import os
 from redis.exceptions import RedisError
 
 from adapter import launcher, why
-from adapter.commands import check, new, quarantine, read, replay, settings, sign, traffic, unmapped
+from adapter.commands import check, events, new, quarantine, read, replay, settings, sign, traffic, unmapped
 from adapter.errors import FreshgateError, SettingsError
 from adapter.state.store import unavailable
 
-COMMANDS = (why, read, check, new, replay, quarantine, unmapped, sign, traffic, settings)
+COMMANDS = (why, read, events, check, new, replay, quarantine, unmapped, sign, traffic, settings)
 START = "start everything: Valkey, receiver, worker, timers and the sandbox ESP"
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import fields
 from prometheus_client.metrics import MetricWrapperBase
 
 from adapter import metrics
+from adapter.commands.events import table
 from adapter.settings import Settings
 from catalog import EVENTS, TRIGGERS
 
@@ -127,13 +128,17 @@ def test_every_reason_of_a_refusal_is_named() -> None:
 def test_every_event_type_has_its_row_with_its_spellings() -> None:
     text = read("EVENTS.md")
     assert missing((event.name for event in EVENTS), text) == []
-    spelled = {row[0]: row[1] for row in rows(text) if len(row) == 3}
+    spelled = {row[0]: row[1] for row in rows(text.partition("## How each CDP says it")[0]) if len(row) == 3}
     assert set(spelled) == {event.name for event in EVENTS}
     for event in EVENTS:
         when = event.sources["segment"].when if "segment" in event.sources else {"type": ""}
         wanted = when.get("event", when["type"])
         for spelling in (wanted,) if isinstance(wanted, str) else wanted:
             assert spelling in spelled[event.name], f"{event.name}: EVENTS.md does not say {spelling!r}"
+
+
+def test_the_spellings_of_all_cdps_are_those_of_the_catalog() -> None:
+    assert "\n".join(table(EVENTS)) in read("EVENTS.md"), "paste what `python -m adapter events` prints"
 
 
 def test_every_trigger_has_its_row_and_its_data() -> None:
