@@ -23,6 +23,7 @@ from adapter import logs, metrics
 from adapter.catalogs import events_of, triggers_of
 from adapter.enqueue import queue_name
 from adapter.errors import FreshgateError, NotAuthentic, RequestError, SettingsError, StoreUnavailable, TooLarge
+from adapter.openapi import document
 from adapter.receive import Receiver
 from adapter.settings import Settings, load, require_pii_key
 from adapter.settings_text import key_text
@@ -78,6 +79,7 @@ def create_app(settings: Settings, client: redis.Redis) -> Flask:
     _add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)
     _add_health(app, client)
+    _add_document(app)
     _add_errors(app)
     exporter = GunicornPrometheusMetrics if "PROMETHEUS_MULTIPROC_DIR" in os.environ else PrometheusMetrics
     exporter(
@@ -159,6 +161,14 @@ def _add_health(app: Flask, client: redis.Redis) -> None:
         return _answer(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
 
 
+def _add_document(app: Flask) -> None:
+    told = _json(document())
+
+    @app.get("/openapi.json")
+    def openapi() -> Response:
+        return Response(told, mimetype="application/json", headers={"Cache-Control": "max-age=3600"})
+
+
 def _add_errors(app: Flask) -> None:
     @app.errorhandler(RequestError)
     def refused(error: RequestError) -> Response:
@@ -173,7 +183,8 @@ def _add_errors(app: Flask) -> None:
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:
-        return _fault(error.code or 500, error.name.lower())
+        allowed = getattr(error, "valid_methods", None)
+        return _fault(error.code or 500, error.name.lower(), {"Allow": ", ".join(sorted(allowed))} if allowed else None)
 
     @app.errorhandler(Exception)
     def ours(error: Exception) -> Response:

@@ -1,0 +1,177 @@
+"""The receiver's endpoints as an OpenAPI document, served at /openapi.json.
+
+Hand-written, since what is promised should not change with the code; tests hold the two together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from adapter import VERSION
+from adapter.metrics import REFUSED_ELEMENTS
+from adapter.tracking_api import CALLS
+
+Schema = dict[str, Any]
+METHODS = ("post", "put", "patch")
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+SCHEMAS: dict[str, Schema] = {
+    "Answer": {
+        "type": "object",
+        "description": "One verdict an element. A bad element never fails its neighbours.",
+        "required": ["accepted", "duplicate", "ignored", "refused", "refusals"],
+        "additionalProperties": False,
+        "properties": {
+            "accepted": _COUNT,
+            "duplicate": _COUNT,
+            "ignored": _COUNT,
+            "refused": _COUNT,
+            "refusals": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["index", "reason"],
+                    "properties": {"index": _COUNT, "reason": {"enum": list(REFUSED_ELEMENTS)}},
+                },
+            },
+        },
+    },
+    "Fault": {
+        "type": "object",
+        "required": ["error"],
+        "additionalProperties": False,
+        "properties": {"error": {"type": "string"}},
+    },
+    "Done": {
+        "type": "object",
+        "required": ["success"],
+        "additionalProperties": False,
+        "properties": {"success": {"const": True}},
+    },
+    "TrackingFault": {
+        "type": "object",
+        "required": ["code", "message"],
+        "additionalProperties": False,
+        "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
+    },
+    "Health": {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}},
+    "Readiness": {
+        "type": "object",
+        "required": ["status", "problems"],
+        "properties": {
+            "status": {"enum": ["ready", "not ready"]},
+            "problems": {"type": "array", "items": {"type": "string"}},
+        },
+    },
+}
+_FAULTS = {
+    400: "the body as a whole cannot be read",
+    401: "not authentic; the log names the setting to check",
+    403: "this write key may not be used in this page",
+    404: "no such source, or call",
+    405: "no such method",
+    413: "more bytes or elements than are taken",
+    415: "a content encoding or type that cannot be verified",
+    503: "our fault: Redis did not take it; try again",
+}
+_RETRY: Schema = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
+_ANYTHING: Schema = {
+    "description": "What the CDP sends; its own documentation says more. Not JSON Schema's subject: bad elements are "
+    "refused one by one, and told in the answer.",
+    "required": True,
+    "content": {"application/json": {"schema": {"anyOf": [{"type": "object"}, {"type": "array"}]}}},
+}
+
+
+def document() -> dict[str, Any]:
+    """The whole document, ready to be encoded."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "Freshgate",
+            "version": VERSION,
+            "description": "CDP webhooks in, fresh mails out: what the receiver takes, and what it answers.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {
+            "/webhooks/{source}": _webhook("", [_path("source", "a source of the settings")]),
+            "/webhooks/{source}/{audience}/{turn}": _webhook(
+                "OfAudience",
+                [
+                    _path("source", "a source of kind tealium"),
+                    _path("audience", "any name"),
+                    _path("turn", "what the visitor did", enum=["joined", "left"]),
+                ],
+            ),
+            "/v1/{call}": _tracking(),
+            "/healthz": {"get": _operation("healthz", "The process lives", {200: _json("Health", "it does")})},
+            "/readyz": {
+                "get": _operation(
+                    "readyz",
+                    "Redis is fit",
+                    {200: _json("Readiness", "it is"), 503: _json("Readiness", "it is not; `problems` says why")},
+                )
+            },
+            "/openapi.json": {
+                "get": _operation("openapi", "This document", {200: _content({"type": "object"}, "as you see")})
+            },
+        },
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {
+                "segment": {"type": "apiKey", "in": "header", "name": "X-Signature"},
+                "header": {"type": "apiKey", "in": "header", "name": "Authorization"},
+                "token": {"type": "apiKey", "in": "header", "name": "X-Freshgate-Token"},
+                "customerio_reporting": {"type": "apiKey", "in": "header", "name": "X-CIO-Signature"},
+                "write_key": {"type": "http", "scheme": "basic"},
+            },
+        },
+    }
+
+
+def _webhook(name: str, parameters: list[Schema]) -> Schema:
+    security: list[Schema] = [{"segment": []}, {"segment": [], "token": []}, {"header": []}, {"token": []}]
+    if not name:
+        security.append({"customerio_reporting": []})
+    told: Schema = {"parameters": parameters}
+    for method in METHODS:
+        answers = {200: _json("Answer", "recorded"), **_faults("Fault", (400, 401, 404, 405, 413, 415, 503))}
+        told[method] = _operation(f"{method}Webhook{name}", "Take what a CDP tells", answers)
+        told[method] |= {"requestBody": _ANYTHING, "security": security}
+    answers = {200: _json("Answer", "recorded"), **_faults("Fault", (400, 401, 404, 405, 413, 503))}
+    told["get"] = _operation(f"getWebhook{name}", "The same in `?data=`, for sources with allow_get", answers)
+    told["get"]["security"] = [{"header": []}, {"token": []}]
+    return told
+
+
+def _tracking() -> Schema:
+    answers = {200: _json("Done", "taken"), **_faults("TrackingFault", (400, 401, 403, 404, 405, 413, 415, 503))}
+    call = _operation("track", "Segment's HTTP Tracking API: its SDKs need only another host", answers)
+    call |= {"requestBody": {**_ANYTHING, "required": False}, "security": [{"write_key": []}, {}]}
+    preflight = _operation("preflight", "What a page may send", {204: {"description": "the headers say it"}})
+    names = sorted({*CALLS, *CALLS.values(), "m"})
+    return {"parameters": [_path("call", "long or short", enum=names)], "post": call, "options": preflight}
+
+
+def _faults(schema: str, statuses: Iterable[int]) -> dict[int, Schema]:
+    faults = {status: _json(schema, _FAULTS[status]) for status in statuses}
+    faults[503]["headers"] = _RETRY
+    return faults
+
+
+def _operation(name: str, summary: str, answers: dict[int, Schema]) -> Schema:
+    responses = {str(status): answer for status, answer in answers.items()}
+    return {"operationId": name, "summary": summary, "responses": responses}
+
+
+def _path(name: str, description: str, enum: list[str] | None = None) -> Schema:
+    schema: Schema = {"type": "string", "minLength": 1} | ({"enum": enum} if enum else {})
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
+
+
+def _json(schema: str, description: str) -> Schema:
+    return _content({"$ref": f"#/components/schemas/{schema}"}, description)
+
+
+def _content(schema: Schema, description: str) -> Schema:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}

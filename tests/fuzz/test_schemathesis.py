@@ -1,0 +1,50 @@
+"""Schemathesis reads the OpenAPI document of a running receiver and asks what it can think of: no fault, no hang."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.harness.system import System
+
+HEADER = "Basic eDp4"
+SOURCES = {
+    "FRESHGATE_SOURCES__MPARTICLE__SECRETS": HEADER,
+    "FRESHGATE_SOURCES__TEALIUM__SECRETS": HEADER,
+    "FRESHGATE_SOURCES__TEALIUM__ALLOW_GET": "true",
+    "FRESHGATE_SOURCES__RUDDERSTACK__SECRETS": HEADER,
+    "FRESHGATE_SOURCES__SDK__KIND": "tracking",
+    # The user name of the same header.
+    "FRESHGATE_SOURCES__SDK__WRITE_KEYS": "x",
+}
+CHECKS = (
+    "not_a_server_error",
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+    "unsupported_method",
+)
+
+pytestmark = pytest.mark.tools
+
+
+def test_no_request_that_the_document_allows_or_forbids_gets_a_fault_or_no_answer(tmp_path: Path) -> None:
+    with System(SOURCES) as system:
+        told = system.request("PORT", "GET", "/openapi.json").json
+        for path in ("/webhooks/{source}", "/webhooks/{source}/{audience}/{turn}"):
+            told["paths"][path]["parameters"][0]["schema"]["enum"] = ["mparticle", "tealium", "rudderstack", "segment"]
+        file = tmp_path / "openapi.json"
+        file.write_text(json.dumps(told), encoding="utf-8")
+        command = [str(Path(sys.executable).with_name("st")), "run", str(file), "--no-color"]
+        command += ["--url", f"http://127.0.0.1:{system.ports['PORT']}", "-H", f"Authorization: {HEADER}"]
+        command += ["--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "60"]
+        command += ["--seed", "1", "--max-response-time", "10"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110)
+        assert done.returncode == 0, done.stdout
+        assert "Missing test data" not in done.stdout
+        assert system.request("PORT", "GET", "/healthz").status == 200
