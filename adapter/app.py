@@ -27,6 +27,7 @@ from adapter.openapi import document
 from adapter.receive import Receiver
 from adapter.settings import Settings, load, require_pii_key
 from adapter.settings_text import key_text
+from adapter.snippet import add_snippet
 from adapter.sources import SOURCES
 from adapter.sources.base import About, Source
 from adapter.state import store
@@ -78,6 +79,7 @@ def create_app(settings: Settings, client: redis.Redis) -> Flask:
     metrics.prepare_receiver(sources)
     _add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)
+    add_snippet(app)
     _add_health(app, client)
     _add_document(app)
     _add_errors(app)

@@ -112,6 +112,19 @@ def document() -> dict[str, Any]:
                     {200: _json("Readiness", "it is"), 503: _json("Readiness", "it is not; `problems` says why")},
                 )
             },
+            "/freshgate.js": {
+                "get": _operation(
+                    "snippet",
+                    "The script for pages without a CDP",
+                    {
+                        200: {
+                            "description": "JavaScript",
+                            "content": {"text/javascript": {"schema": {"type": "string"}}},
+                        },
+                        304: {"description": "it has not changed"},
+                    },
+                )
+            },
             "/openapi.json": {
                 "get": _operation("openapi", "This document", {200: _content({"type": "object"}, "as you see")})
             },

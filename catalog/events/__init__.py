@@ -29,6 +29,7 @@ from .order_completed import ORDER_COMPLETED
 from .order_refunded import ORDER_REFUNDED
 from .order_updated import ORDER_UPDATED
 from .page import PAGE
+from .page_left import PAGE_LEFT
 from .payment_info_entered import PAYMENT_INFO_ENTERED
 from .product_added import PRODUCT_ADDED
 from .product_added_to_wishlist import PRODUCT_ADDED_TO_WISHLIST
@@ -55,6 +56,7 @@ from .wishlist_product_added_to_cart import WISHLIST_PRODUCT_ADDED_TO_CART
 EVENTS = (
     IDENTIFY,
     PAGE,
+    PAGE_LEFT,
     SCREEN,
     GROUP,
     ALIAS,

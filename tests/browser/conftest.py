@@ -1,0 +1,102 @@
+"""A real Chromium, a page of a shop on 127.0.0.1, and a running Freshgate that the page may talk to."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+from tests.harness.system import System
+
+KEY = "a-page-key"
+PROGRAMS = ("chromium", "chromedriver")
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
+    *("--disable-background-networking", "--disable-component-update", "--window-size=800,600"),
+)
+
+
+class Shop:
+    """Pages of a shop, each made of what stands in `body`; the script comes from Freshgate, as it would."""
+
+    def __init__(self, freshgate: str) -> None:
+        self.tag = f'<script src="{freshgate}/freshgate.js" data-write-key="{KEY}"></script>'
+        self.body = ""
+        shop = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                page = f"<!doctype html><title>{urlsplit(self.path).path}</title>{shop.tag}{shop.body}".encode()
+                self.send_response(200)
+                self.send_header("Content-Type", "text/html; charset=utf-8")
+                self.send_header("Content-Length", str(len(page)))
+                self.end_headers()
+                self.wfile.write(page)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[System]:
+    environ = {
+        "FRESHGATE_SOURCES__PAGE__KIND": "tracking",
+        "FRESHGATE_SOURCES__PAGE__WRITE_KEYS": KEY,
+        "FRESHGATE_SOURCES__PAGE__TRUST": "browser",
+        "FRESHGATE_TRIGGERS__ABANDONED_CART__DELAY": "2s",
+        "FRESHGATE_TRIGGERS__ABANDONED_CART__SETTLE": "1s",
+    }
+    with System(environ) as system:
+        yield system
+
+
+@pytest.fixture
+def shop(system: System) -> Iterator[Shop]:
+    shop = Shop(f"http://127.0.0.1:{system.ports['PORT']}")
+    yield shop
+    shop.close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> tuple[str, str]:
+    """The browser and its driver, from Debian's packages; skipped where they cannot be had, but not in CI."""
+    if not all(map(shutil.which, PROGRAMS)):
+        try:
+            packages = ["chromium", "chromium-driver"]
+            subprocess.run(["apt-get", "install", "-qq", "-y", *packages], check=True, capture_output=True, timeout=100)
+        except (OSError, subprocess.SubprocessError) as error:
+            if os.environ.get("CI"):
+                raise
+            pytest.skip(f"there is no Chromium, and it cannot be installed: {error}")
+    browser, driver = (str(shutil.which(program)) for program in PROGRAMS)
+    return browser, driver
+
+
+@pytest.fixture
+def browser(chromium: tuple[str, str], tmp_path: Path) -> Iterator[webdriver.Chrome]:
+    """A browser that has never been anywhere."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium[0]
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
+        options.add_argument(flag)
+    driver = webdriver.Chrome(options=options, service=Service(chromium[1]))
+    driver.set_script_timeout(20)
+    yield driver
+    driver.quit()
