@@ -5,15 +5,18 @@ BIN := .venv/bin
 CODE := adapter workers catalog bench dashboards tests
 
 .DEFAULT_GOAL := help
-.PHONY: run test test-tools dashboards bench lint format help
+.PHONY: run observe test test-tools dashboards bench lint format help
 
 run: .venv/.embedded  ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/python -m adapter run
 
+observe: .venv/.dev  ## the same with made-up shoppers, Prometheus and Alertmanager; Ctrl-C stops it
+	@exec $(BIN)/python -m dashboards.observe
+
 test: lint  ## check the code and run all tests
 	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
-test-tools: .venv/.tools  ## the checks that need large downloads: the real Compose, hadolint, Prometheus
+test-tools: .venv/.tools  ## the checks that need large downloads: the real Compose, hadolint, Prometheus, DataDog
 	$(BIN)/python -m pytest -m tools
 
 lint: .venv/.dev  ## ruff, mypy and the order of imports
@@ -29,7 +32,7 @@ format: .venv/.dev  ## rewrite the code as ruff likes it
 dashboards: .venv/.dev  ## write the boards, rules and alerts anew
 	$(BIN)/python -m dashboards.generate
 
-bench: .venv/.dev  ## measure the speed on this machine, in four minutes; BENCH="--quick" in one
+bench: .venv/.dev  ## measure the speed on this machine, in five minutes; BENCH="--quick" in one
 	$(BIN)/python -m bench $(BENCH)
 
 help:  ## this list
@@ -41,9 +44,10 @@ help:  ## this list
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-embedded.txt
 	@touch $@
 
-.venv/.dev: requirements.txt requirements-embedded.txt requirements-dev.txt | $(BIN)/python
+.venv/.dev: requirements.txt requirements-embedded.txt requirements-dev.txt requirements-sdk.txt | $(BIN)/python
 	@echo "installing what Freshgate and its tests need into .venv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-sdk.txt
 	@touch $@ .venv/.embedded
 
 .venv/.tools: requirements-tools.txt .venv/.dev | $(BIN)/python

@@ -9,13 +9,15 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
 from tests.harness.system import System
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 KEY = "a-page-key"
 PROGRAMS = ("chromium", "chromedriver")
@@ -92,11 +94,12 @@ def chromium() -> tuple[str, str]:
 @pytest.fixture
 def browser(chromium: tuple[str, str], tmp_path: Path) -> Iterator[webdriver.Chrome]:
     """A browser that has never been anywhere."""
-    options = webdriver.ChromeOptions()
+    driving = pytest.importorskip("selenium.webdriver")
+    options = driving.ChromeOptions()
     options.binary_location = chromium[0]
     for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'profile'}"):
         options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(chromium[1]))
+    driver = driving.Chrome(options=options, service=driving.ChromeService(chromium[1]))
     driver.set_script_timeout(20)
     yield driver
     driver.quit()

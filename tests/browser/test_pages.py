@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import re
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.common.by import By
 
 from tests.browser.conftest import Shop
 from tests.harness.system import System
+
+if TYPE_CHECKING:
+    from selenium import webdriver
 
 pytestmark = pytest.mark.tools
 
@@ -92,9 +93,9 @@ def test_a_click_and_a_form_tell_without_a_line_of_script_and_the_mail_leaves(
     shop.body = CART
     shop.tag = shop.tag.replace("></script>", ' data-consent="implied"></script>')
     browser.get(shop.url)
-    browser.find_element(By.NAME, "address").send_keys(address)
-    browser.find_element(By.CSS_SELECTOR, "[type=submit]").click()
-    browser.find_element(By.TAG_NAME, "b").click()
+    browser.find_element("name", "address").send_keys(address)
+    browser.find_element("css selector", "[type=submit]").click()
+    browser.find_element("tag name", "b").click()
     system.wait_for(lambda: not queued(browser))
     # Nobody maps what the form is called.
     assert sorted(trail(system, anonymous(browser))) == [
