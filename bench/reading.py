@@ -1,14 +1,16 @@
 """What verifying and reading one event costs, against json.loads of the same bytes in the same run.
 
-In this process, for a single event and for a batch of 50; a pair is the best of many rounds that take turns.
+In this process, of each CDP, and of Segment a batch of 50 too; a pair is the best of many rounds that take turns.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import json
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter_ns
 from typing import Any
 
@@ -24,6 +26,10 @@ from catalog.events import EVENTS
 PART = "reading"
 RECEIVED_AT = 1_790_000_000_000
 ROUNDS = 80
+PAYLOADS = Path(__file__).parents[1] / "tests" / "payloads"
+KEY = "a-write-key"
+HEADER = "Basic YmVuY2g6YmVuY2g="
+HEADERS = EnvironHeaders({"CONTENT_TYPE": "application/json", "HTTP_AUTHORIZATION": HEADER})
 
 
 def headers_for(signed: bytes) -> EnvironHeaders:
@@ -47,27 +53,48 @@ def interleaved(first: Callable[[], object], second: Callable[[], object], each:
 
 
 def measure(effort: Effort) -> list[Row]:
-    settings = SourceSettings(kind="segment", secrets=(SECRET,), tokens=(TOKEN,))
-    source = SOURCES["segment"].configure("bench", settings, EVENTS)
+    segment = SourceSettings(kind="segment", secrets=(SECRET,), tokens=(TOKEN,))
     elements = [json.dumps(product_added(number), separators=(",", ":")).encode() for number in range(50)]
-    rows = []
-    for what, body, events, each in (
-        ("one event", elements[0], 1, 50),
-        ("batch of 50", b"[" + b",".join(elements) + b"]", 50, 2),
-    ):
-        headers = headers_for(elements[0])
+    array = b",".join(elements)
+    return [
+        _row(effort, "one event", segment, elements[0], 1, headers_for(elements[0])),
+        _row(effort, "batch of 50", segment, b"[" + array + b"]", 50, headers_for(elements[0])),
+        *(
+            _row(
+                effort, f"one event of {kind}", SourceSettings(kind=kind, secrets=(HEADER,)), fixture(kind), 1, HEADERS
+            )
+            for kind in ("mparticle", "tealium")
+        ),
+        _row(
+            effort,
+            "batch of 50 of an SDK",
+            SourceSettings(kind="tracking", write_keys=(KEY,)),
+            b'{"batch":[' + array + b'],"sentAt":"2026-09-21T14:13:17.590Z"}',
+            50,
+            EnvironHeaders({"HTTP_AUTHORIZATION": "Basic " + base64.b64encode(f"{KEY}:".encode()).decode()}),
+        ),
+    ]
 
-        def ours(body: bytes = body, headers: Any = headers) -> None:
-            source.verify(body, headers)
-            source.read(body, RECEIVED_AT)
 
-        def theirs(body: bytes = body) -> None:
-            json.loads(body)
+def fixture(kind: str) -> bytes:
+    """The full Product Added of the tests' payloads, without the blanks between its members."""
+    text = (PAYLOADS / kind / "product_added__full.json").read_text(encoding="utf-8")
+    return json.dumps(json.loads(text), separators=(",", ":")).encode()
 
-        pairs = [
-            (mine / events, stdlib / events)
-            for mine, stdlib in (interleaved(ours, theirs, each) for _ in range(effort.of(5, 3)))
-        ]
-        goal = Goal("ratio", "at most", 1) if events > 1 else None
-        rows.append(paired(PART, f"verify + read, {what}", "µs/event", pairs, "json.loads", goal))
-    return rows
+
+def _row(effort: Effort, what: str, settings: SourceSettings, body: bytes, events: int, headers: Any) -> Row:
+    source = SOURCES[settings.kind].configure("bench", settings, EVENTS)
+
+    def ours() -> None:
+        source.verify(body, headers)
+        source.read(body, RECEIVED_AT)
+
+    def theirs() -> None:
+        json.loads(body)
+
+    pairs = [
+        (mine / events, stdlib / events)
+        for mine, stdlib in (interleaved(ours, theirs, 50 if events == 1 else 2) for _ in range(effort.of(5, 3)))
+    ]
+    goal = Goal("ratio", "at most", 1) if what == "batch of 50" else None
+    return paired(PART, f"verify + read, {what}", "µs/event", pairs, "json.loads", goal)
