@@ -28,21 +28,31 @@ FLAGS = (
 
 
 class Shop:
-    """Pages of a shop, each made of what stands in `body`; the script comes from Freshgate, as it would."""
+    """Pages of a shop, each made of what stands in `body`; the script comes from Freshgate, as it would.
+
+    scripts  a folder of further scripts, at the root
+    """
 
     def __init__(self, freshgate: str) -> None:
         self.tag = f'<script src="{freshgate}/freshgate.js" data-write-key="{KEY}"></script>'
         self.body = ""
+        self.scripts: Path | None = None
         shop = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                if shop.scripts and (file := shop.scripts / self.path.lstrip("/")).is_file():
+                    self._answer(file.read_bytes(), "text/javascript")
+                    return
                 page = f"<!doctype html><title>{urlsplit(self.path).path}</title>{shop.tag}{shop.body}".encode()
+                self._answer(page, "text/html; charset=utf-8")
+
+            def _answer(self, text: bytes, kind: str) -> None:
                 self.send_response(200)
-                self.send_header("Content-Type", "text/html; charset=utf-8")
-                self.send_header("Content-Length", str(len(page)))
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(text)))
                 self.end_headers()
-                self.wfile.write(page)
+                self.wfile.write(text)
 
             def log_message(self, *_: object) -> None:
                 pass

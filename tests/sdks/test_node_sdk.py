@@ -13,34 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.system import ROOT, System
+from tests.harness.npm import installed
+from tests.harness.system import System
 from tests.sdks.conftest import KEY, told, verdicts
 
-FOLDER = ROOT / "var" / "tools" / "npm"
 PACKAGE = "@segment/analytics-node@3.1.0"
 
 pytestmark = pytest.mark.tools
 
 
-@pytest.fixture(scope="module")
-def modules() -> Path:
-    """The folder of npm's modules, with the SDK in it; skipped where it cannot be had, but not in CI."""
-    stamp = FOLDER / PACKAGE.replace("/", "_")
-    if stamp.exists():
-        return FOLDER / "node_modules"
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    install = ["npm", "install", "--prefix", str(FOLDER), "--no-audit", "--no-fund", "--ignore-scripts", PACKAGE]
-    try:
-        subprocess.run(install, check=True, capture_output=True, timeout=110)
-    except (OSError, subprocess.SubprocessError) as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"{PACKAGE} cannot be installed: {error}")
-    stamp.touch()
-    return FOLDER / "node_modules"
-
-
-def test_every_call_arrives_once_and_the_mail_leaves(system: System, modules: Path) -> None:
+def test_every_call_arrives_once_and_the_mail_leaves(system: System) -> None:
+    modules = installed(PACKAGE)
     node = shutil.which("node")
     assert node
     before = verdicts(system)
