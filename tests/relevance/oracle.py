@@ -70,12 +70,16 @@ class Person:
 
 
 class Oracle:
-    """`mails`, and the `moments` (ms) that an arrival raced: at which something fired, or would have without it."""
+    """`mails`, and the `moments` (ms) that an arrival raced: at which something fired, or would have without it.
+
+    at_once  order id → when (ms) its confirmation was free to leave, which takes as long as it takes
+    """
 
     def __init__(self, shopper: Shopper, rules: Rules) -> None:
         self.rules = rules
         self.mails: list[Mail] = []
         self.moments: list[int] = []
+        self.at_once: dict[str, int] = {}
         self._persons: dict[str, Person] = {}
         self._cancelled: set[str] = set()
         self._seen: set[str] = set()
@@ -148,6 +152,7 @@ class Oracle:
             person.parked_orders.append(order)
             return
         self._confirmed.add(order_id)
+        self.at_once[order_id] = person.last_arrival
         self.mails.append(Mail("order_confirmation", address, (order_id,)))
 
     def _was_cancelled(self, order: Told) -> bool:
