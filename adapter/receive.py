@@ -189,11 +189,14 @@ class Receiver:
     def _commit(self, writes: Sequence[Write], sends: list[tuple[str, int, int]]) -> list[str]:
         """The one trip: every write and the job, all or nothing. A job whose write was not news finds no timer."""
         now = time.time_ns() // 1_000_000
+        names, packed = [write.key for write in writes], [write.packed() for write in writes]
+        if not sends:
+            # One function is all or nothing by itself.
+            return [reply.decode() for reply in fcall(self._client, "fg1_record", names, now // BUCKET_MS, *packed)]
         pipe = self._client.pipeline(transaction=True)
-        fcall(pipe, "fg1_record", [write.key for write in writes], now // BUCKET_MS, *[w.packed() for w in writes])
-        if sends:
-            push(pipe, self._client, self._queue, sends, now)
-        return [bytes(reply).decode() for reply in pipe.execute()[0]]
+        fcall(pipe, "fg1_record", names, now // BUCKET_MS, *packed)
+        push(pipe, self._queue, sends, now)
+        return [reply.decode() for reply in pipe.execute()[0]]
 
     def _follow(self, plan: Plan, write: Write, reply: str) -> str:
         """Act on an answer that was not simply yes; returns what it came to."""

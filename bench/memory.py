@@ -1,6 +1,6 @@
 """What Redis keeps a person and a remembered message, in bytes, by its own account.
 
-It is asked of a Valkey with the settings that `make run` uses; the trail and the recent actions do not count.
+It is asked of a Valkey with the settings that `make run` uses; the trail does not count.
 """
 
 from __future__ import annotations

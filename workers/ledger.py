@@ -42,16 +42,13 @@ class Ledger:
         """Write the claim if the records are still what was read, and look at the others again, in one trip."""
         owner = records.order if trigger.subject == "order" and records.order else records.person
         key = keys.entity("o" if owner is records.order else "p", owner.id)
-        gathered = len(self._pipe.command_stack)
-        fcall(self._pipe, "fg1_claim", [key], owner.revision, _field(trigger.name, claim), claim.text())
-        for name in _keys(records):
-            self._pipe.hget(name, "rev")
-        replies = self._execute()[gathered:]
-        said = _text(replies[0])
+        names = _keys(records)
+        fcall(self._pipe, "fg1_claim", [key, *names], owner.revision, _field(trigger.name, claim), claim.text())
+        said, *seen = map(_text, self._execute()[-1])
         if said == "0" or said.startswith("moved"):
             return False
         owner.revision = said
-        self._fresh = (_keys(records), [_text(reply or b"0") for reply in replies[1:]])
+        self._fresh = (names, seen)
         return True
 
     def is_current(self, records: Records) -> bool:
@@ -208,10 +205,8 @@ class Ledger:
     def _note(self, person: str, trigger: str, state: str, entry: dict[str, Any], now: int) -> None:
         if not person:
             return
-        name = f"{keys.person(person)}:dec"
-        self._pipe.lpush(name, _encode({"t": now, "trigger": trigger, "state": state, **entry}))
-        self._pipe.ltrim(name, 0, TRAIL_ENTRIES - 1)
-        self._pipe.pexpire(name, PERSON_TTL)
+        noted = _encode({"t": now, "trigger": trigger, "state": state, **entry})
+        fcall(self._pipe, "fg1_note", [f"{keys.person(person)}:dec"], noted, TRAIL_ENTRIES, PERSON_TTL)
 
 
 def _field(trigger: str, claim: Claim) -> str:

@@ -77,10 +77,10 @@ class Timers:
         # One that came back may have taken its worker down: it travels alone, its neighbours are unharmed.
         for member, at, returned in due:
             if returned:
-                push(pipe, self._client, self._queue, [(member, at, 1)], now)
+                push(pipe, self._queue, [(member, at, 1)], now)
         fresh = [(member, at, 0) for member, at, returned in due if not returned]
         if fresh:
-            push(pipe, self._client, self._queue, fresh, now)
+            push(pipe, self._queue, fresh, now)
         pipe.execute()
 
     def _beat(self) -> None:

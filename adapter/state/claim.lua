@@ -2,11 +2,13 @@
 -- A claim is the field c:<trigger>:<send id> of the entity that the send belongs to (a person or an order):
 --   "<state> <token> <until> <at> <attempts> <version>"   states: claimed, retry, sent, fallback_sent, rejected, unknown, dead
 --
--- fg1_claim   KEYS entity  ARGV revision read, field, claim   REPLY the new revision | moved <id> | 0 = it moved on
+-- fg1_claim   KEYS entity, every record that the decision read  ARGV revision read, field, claim
+--             REPLY {the new revision | moved <id> | 0 = it moved on, then the revision of each record after the claim}
 -- fg1_settle  KEYS entity  ARGV field, token, claim ("" = release), member, due claimed, due next ("" = done)
 --             REPLY 1 = written, 0 = somebody else owns it by now (the timer is left alone then)
 -- fg1_park    KEYS person  ARGV revision read, field k:{sNN}:<member>, "<delay> <settle>"  REPLY 1 | 0 = it moved on
 -- fg1_retime  KEYS entity  ARGV member, due claimed, due next ("" = done)  REPLY 1
+-- fg1_note    KEYS list of decisions  ARGV entry, most, ttl  REPLY 1
 
 local function settle_timer(key, member, claimed, next_due)
   local shard = shard_of(key)
@@ -15,37 +17,43 @@ local function settle_timer(key, member, claimed, next_due)
     redis.call('ZREM', shard .. 'leases', member)
     redis.call('HDEL', shard .. 'leased', member)
   end
-  if redis.call('ZSCORE', shard .. 'timers', member) == claimed then redis.call('ZREM', shard .. 'timers', member) end
+  local due = redis.call('ZSCORE', shard .. 'timers', member)
+  if due == claimed then
+    redis.call('ZREM', shard .. 'timers', member)
+    due = nil
+  end
   if next_due ~= '' then
     redis.call('ZADD', shard .. 'timers', 'GT', next_due, member)
   else
     redis.call('HDEL', shard .. 'begun', member)
-    if not redis.call('ZSCORE', shard .. 'timers', member) then redis.call('HDEL', key, 'f:' .. member, 'b:' .. member) end
+    if not due then redis.call('HDEL', key, 'f:' .. member, 'b:' .. member) end
   end
 end
 
 redis.register_function('fg1_claim', function(keys, args)
   local key = keys[1]
   local state = redis.call('HMGET', key, 'to', 'rev')
-  if state[1] then return 'moved ' .. state[1] end
-  if (state[2] or '0') ~= args[1] then return '0' end
-  redis.call('HSET', key, args[2], args[3])
-  return ms(redis.call('HINCRBY', key, 'rev', 1))
+  if state[1] then return { 'moved ' .. state[1] } end
+  if (state[2] or '0') ~= args[1] then return { '0' } end
+  local said = { ms(tonumber(args[1]) + 1) }
+  redis.call('HSET', key, args[2], args[3], 'rev', said[1])
+  for i = 2, #keys do said[i] = redis.call('HGET', keys[i], 'rev') or '0' end
+  return said
 end)
 
 redis.register_function('fg1_settle', function(keys, args)
   local key, field, token = keys[1], args[1], args[2]
-  local to = redis.call('HGET', key, 'to')
-  if to then return 'moved ' .. to end
-  local current = redis.call('HGET', key, field)
-  if current and string.match(current, '^%S+ (%S+)') ~= token then return '0' end
-  if args[3] == '' then redis.call('HDEL', key, field)
-  elseif redis.call('EXISTS', key) == 1 then
-    redis.call('HSET', key, field, args[3])
+  local state = redis.call('HMGET', key, 'to', 'rev', field)
+  if state[1] then return 'moved ' .. state[1] end
+  if state[3] and string.match(state[3], '^%S+ (%S+)') ~= token then return '0' end
+  -- A record that expired meanwhile stays away; every other one has had a revision since the claim, at the latest.
+  if state[2] then
+    local writes = { 'rev', ms(tonumber(state[2]) + 1) }
     local left = string.match(args[3], '^sent %S+ %d+ (%d+)')
-    if left then redis.call('HSET', key, 'ls', left) end
+    if left then add(writes, 'ls', left) end
+    if args[3] == '' then redis.call('HDEL', key, field) else add(writes, field, args[3]) end
+    redis.call('HSET', key, unpack(writes))
   end
-  redis.call('HINCRBY', key, 'rev', 1)
   settle_timer(key, args[4], args[5], args[6])
   return '1'
 end)
@@ -54,11 +62,17 @@ redis.register_function('fg1_park', function(keys, args)
   local key = keys[1]
   local state = redis.call('HMGET', key, 'to', 'rev')
   if state[1] or (state[2] or '0') ~= args[1] then return '0' end
-  redis.call('HSET', key, args[2], args[3])
+  redis.call('HSET', key, args[2], args[3], 'parked', '1')
   return '1'
 end)
 
 redis.register_function('fg1_retime', function(keys, args)
   settle_timer(keys[1], args[1], args[2], args[3])
+  return '1'
+end)
+
+redis.register_function('fg1_note', function(keys, args)
+  prepend(keys[1], args[1], tonumber(args[2]))
+  redis.call('PEXPIRE', keys[1], args[3])
   return '1'
 end)

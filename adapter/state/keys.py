@@ -20,6 +20,9 @@ QUARANTINE = PREFIX + "quarantine"
 
 Entity = Literal["p", "o", "a"]
 
+# By the last two hex digits of an id.
+_SHARD_TAGS = {f"{number:02x}": f"{{s{number % SHARDS:02d}}}" for number in range(256)}
+
 
 def person_id(id_space: str, user_id: str | None, anonymous_id: str | None) -> str:
     """A user id is a person of its own; an anonymous id is one until it is linked. 'u' or 'a', then 20 hex digits."""
@@ -34,11 +37,11 @@ def order_id(id_space: str, order: str) -> str:
 
 def address_id(pii_key: bytes, address: str) -> str:
     """HMAC of the trimmed, lower-cased address: a leaked Redis is no list of addresses."""
-    return hmac.new(pii_key, address.strip().lower().encode("utf-8", "surrogatepass"), "sha256").hexdigest()[:32]
+    return hmac.digest(pii_key, address.strip().lower().encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
 
 
 def shard(entity_id: str) -> str:
-    return f"{{s{int(entity_id[-2:], 16) % SHARDS:02d}}}"
+    return _SHARD_TAGS[entity_id[-2:]]
 
 
 def entity(kind: Entity, entity_id: str) -> str:

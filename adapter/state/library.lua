@@ -26,61 +26,53 @@ local function is_line(field)
 end
 
 -- Lines that are older than the newest clear can never be in the cart again.
-local function clear_cart(key, stamp)
-  if not newer(redis.call('HGET', key, 'cc'), stamp) then return end
-  redis.call('HSET', key, 'cc', stamp)
+local function drop_lines(key, cleared)
   local all = redis.call('HGETALL', key)
   for i = 1, #all, 2 do
-    if is_line(all[i]) and string.sub(all[i + 1], 1, STAMP) < stamp then redis.call('HDEL', key, all[i]) end
+    if is_line(all[i]) and string.sub(all[i + 1], 1, STAMP) < cleared then redis.call('HDEL', key, all[i]) end
   end
 end
 
--- Writes the registers that are news; returns the set of those fields.
-local function write_registers(key, registers)
+-- To what one HSET will write: {field, value, field, value ...}.
+local function add(writes, field, value)
+  writes[#writes + 1] = field
+  writes[#writes + 1] = value
+end
+
+-- Adds the registers that are news to `writes`; returns the set of their fields.
+-- The register i stands in current[after + i] as it is now; `cleared` is when the cart was emptied, if it was.
+local function news(registers, current, after, cleared, writes)
   local advanced = {}
-  if #registers == 0 then return advanced end
-  local fields = {}
-  for i, register in ipairs(registers) do fields[i] = register[1] end
-  local current = redis.call('HMGET', key, 'cc', unpack(fields))
-  local cleared = current[1]
-  local writes = {}
   for i, register in ipairs(registers) do
     local field, stamp = register[1], register[2]
-    if newer(current[i + 1], stamp) and not (cleared and is_line(field) and stamp < cleared) then
-      writes[#writes + 1] = field
-      writes[#writes + 1] = stamp .. register[3]
+    if newer(current[after + i], stamp) and not (cleared and is_line(field) and stamp < cleared) then
+      add(writes, field, stamp .. register[3])
       advanced[field] = true
     end
   end
-  if #writes > 0 then redis.call('HSET', key, unpack(writes)) end
   return advanced
 end
 
--- One refresh a day and entity is enough for lives of weeks, and saves three commands an event.
-local function keep_alive(key, ttl, now, lists)
+-- One refresh of the ttls a day is enough for lives of weeks, and saves three commands an event. The field x has the
+-- day of the newest, or 'forever'. This is its next value, or nil where nothing is to be done.
+local function next_refresh(last, ttl, now)
+  if last == 'forever' then return nil end
+  local next = ttl == 0 and 'forever' or ms(math.floor(now / 86400000))
+  return next ~= last and next or nil
+end
+
+local function keep_alive(key, ttl, lists)
   if ttl == 0 then
-    redis.call('HSET', key, 'x', 'forever')
     redis.call('PERSIST', key)
     return
   end
-  local day = ms(math.floor(now / 86400000))
-  local last = redis.call('HGET', key, 'x')
-  if last == day or last == 'forever' then return end
-  redis.call('HSET', key, 'x', day)
   redis.call('PEXPIRE', key, ms(ttl))
-  if lists then
-    redis.call('PEXPIRE', key .. ':ev', ms(ttl))
-    redis.call('PEXPIRE', key .. ':re', ms(ttl))
-  end
+  if lists then redis.call('PEXPIRE', key .. ':ev', ms(ttl)) end
 end
 
--- A timer only ever moves later by news; the first due bounds how long settling may defer it.
-local function start_timer(key, member, due)
-  local timers = shard_of(key) .. 'timers'
-  local before = redis.call('ZSCORE', timers, member)
-  redis.call('ZADD', timers, 'GT', ms(due), member)
-  redis.call('HSET', key, 'f:' .. member, ms(due))
-  return before and 'moved' or 'set'
+-- The newest `most` entries are kept.
+local function prepend(list, entry, most)
+  if redis.call('LPUSH', list, entry) > most then redis.call('LTRIM', list, 0, most - 1) end
 end
 
 -- Mails that have left are looked at again, once the burst that brought this is in. `ls` is when the newest one left.
@@ -90,6 +82,7 @@ local function look_back(key, received)
 end
 
 -- An address has come: parked sends are due again. A waiting one takes the address as activity (delay > 0).
+-- The field `parked` says that there are some, so that nobody else reads the whole entity for nothing.
 local function release_parked(key, at, received)
   local all = redis.call('HGETALL', key)
   local said = {}
@@ -104,5 +97,6 @@ local function release_parked(key, at, received)
       said[#said + 1] = member .. ' released ' .. ms(due)
     end
   end
+  redis.call('HDEL', key, 'parked')
   return said
 end

@@ -1,6 +1,6 @@
 -- merge: an anonymous id's record moves into the person it turned out to be. Four steps, each may be repeated.
 -- fg1_merge_begin  KEYS person            ARGV anonymous id, limit       REPLY ok | full | moved <id>
--- fg1_merge_take   KEYS anonymous person  ARGV person id, ttl            REPLY {hash, recent, events, decisions, timers} | other <id>
+-- fg1_merge_take   KEYS anonymous person  ARGV person id, ttl            REPLY {hash, events, decisions, timers} | other <id>
 -- fg1_merge_fold   KEYS person            ARGV msgpack of what was taken REPLY ok | moved <id>
 -- fg1_merge_drop   KEYS anonymous person                                 REPLY ok
 
@@ -37,7 +37,6 @@ redis.register_function('fg1_merge_take', function(keys, args)
   end
   return {
     hash,
-    redis.call('ZRANGE', key .. ':re', 0, -1, 'WITHSCORES'),
     redis.call('LRANGE', key .. ':ev', 0, -1),
     redis.call('LRANGE', key .. ':dec', 0, -1),
     timers,
@@ -49,23 +48,32 @@ local function fold_trail(key, entries, keep)
   redis.call('LTRIM', key, 0, keep)
 end
 
+local function fold_registers(key, registers)
+  local fields, writes = {}, {}
+  for i, register in ipairs(registers) do fields[i] = register[1] end
+  local current = redis.call('HMGET', key, 'cc', unpack(fields))
+  news(registers, current, 1, current[1], writes)
+  if #writes > 0 then redis.call('HSET', key, unpack(writes)) end
+end
+
 redis.register_function('fg1_merge_fold', function(keys, args)
   local key, taken = keys[1], cmsgpack.unpack(args[1])
   local state = redis.call('HMGET', key, 'to', 'n:' .. taken.from, 'rx', 'del')
   if state[1] then return 'moved ' .. state[1] end
   if not state[2] then
     local del = tonumber(state[4] or '0')
-    if taken.clear then clear_cart(key, taken.clear) end
+    if taken.clear and newer(redis.call('HGET', key, 'cc'), taken.clear) then
+      redis.call('HSET', key, 'cc', taken.clear)
+      drop_lines(key, taken.clear)
+    end
     local registers = {}
     for _, register in ipairs(taken.regs) do
       if tonumber(string.sub(register[2], 1, 13)) > del or tonumber(string.sub(register[2], 1, 13)) == 0 then
         registers[#registers + 1] = register
       end
     end
-    write_registers(key, registers)
+    fold_registers(key, registers)
     for _, pair in ipairs(taken.fields) do redis.call('HSETNX', key, pair[1], pair[2]) end
-    for _, pair in ipairs(taken.recent) do redis.call('ZADD', key .. ':re', pair[2], pair[1]) end
-    redis.call('ZREMRANGEBYRANK', key .. ':re', 0, -51)
     fold_trail(key .. ':ev', taken.events, 199)
     fold_trail(key .. ':dec', taken.decisions, 99)
     for _, timer in ipairs(taken.timers) do
@@ -79,7 +87,7 @@ redis.register_function('fg1_merge_fold', function(keys, args)
       look_back(key, taken.rx)
     end
     redis.call('HDEL', key, 'x')
-    keep_alive(key, taken.ttl, now_ms(), true)
+    keep_alive(key, taken.ttl, true)
     redis.call('PEXPIRE', key .. ':dec', ms(taken.ttl))
   end
   if redis.call('HEXISTS', key, 't:email') == 1 then release_parked(key, taken.at, taken.rx) end
@@ -102,6 +110,6 @@ redis.register_function('fg1_merge_drop', function(keys)
     end
     if field ~= 'to' and field ~= 'amb' then redis.call('HDEL', key, field) end
   end
-  redis.call('DEL', key .. ':ev', key .. ':dec', key .. ':re')
+  redis.call('DEL', key .. ':ev', key .. ':dec')
   return 'ok'
 end)

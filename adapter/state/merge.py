@@ -46,7 +46,7 @@ def finish(client: redis.Redis, source: str, target: str, at: int) -> MergeResul
     """Steps 2 to 4; safe to repeat at any point, by anybody who finds the merge unfinished."""
     taken = fcall(client, "fg1_merge_take", [keys.person(source)], target, PERSON_TTL)
     if not isinstance(taken, list):
-        fcall(client, "fg1_merge_fold", [keys.person(target)], _pack(_folded(source, target, [[], [], [], [], []], at)))
+        fcall(client, "fg1_merge_fold", [keys.person(target)], _pack(_folded(source, target, [[], [], [], []], at)))
         return "other"
     folded = _text(fcall(client, "fg1_merge_fold", [keys.person(target)], _pack(_folded(source, target, taken, at))))
     if folded != "ok":
@@ -67,9 +67,9 @@ def _folded(source: str, target: str, taken: list[Any], at: int) -> dict[str, An
         elif head in ("c:", "z:"):
             fields.append((field, value))
         elif head == "k:":
-            fields.append((_parked_field(field, source, target), value))
+            fields += [(_parked_field(field, source, target), value), ("parked", "1")]
     timers = [
-        (_text(member).replace(f"|p:{source}", f"|p:{target}"), int(float(due))) for member, due in _pairs(taken[4])
+        (_text(member).replace(f"|p:{source}", f"|p:{target}"), int(float(due))) for member, due in _pairs(taken[3])
     ]
     return {
         "from": source,
@@ -77,9 +77,8 @@ def _folded(source: str, target: str, taken: list[Any], at: int) -> dict[str, An
         "regs": registers,
         "fields": fields,
         "clear": raw["cc"][:LENGTH] if "cc" in raw else None,
-        "recent": [(_text(member), float(score)) for member, score in _pairs(taken[1])],
-        "events": [_text(entry) for entry in taken[2]],
-        "decisions": [_text(entry) for entry in taken[3]],
+        "events": [_text(entry) for entry in taken[1]],
+        "decisions": [_text(entry) for entry in taken[2]],
         "timers": timers,
         "rx": int(raw.get("rx", "0")),
         "ls": int(raw.get("ls", "0")),

@@ -5,12 +5,14 @@
 --   at     occurred_at, rx received_at (ms)                     ttl    ms, 0 = for ever
 --   regs   {{field, stamp, value}, ...}                         clear  stamp of a cart that was emptied
 --   starts {{member, mark, due}, ...}: timers started if the mark is news
---   trail  text of the trail entry                              recent member of the newest actions
---   addr   true = this event brings an address                  link   id of the person that this id belongs to
+--   trail  text of the trail entry                              link   id of the person that this id belongs to
+--   addr   true = this event brings an address
 --   into   with link: that person's key; from this id; most     (a merge marks both; one Redis holds both)
 --   amb    true = this anonymous id has met a second user       del    erase everything up to this ms
 --   claimed  with link: true = nobody but the device itself says so
 -- REPLY    one text a write: ok | dup | del | amb | moved <id> | linked | new | other <id> | unproven
+
+local TRAIL_ENTRIES = 200
 
 local function was_seen(shard, bucket, seen)
   for back = 0, 2 do
@@ -77,51 +79,76 @@ local function erase(key, del)
   end
   redis.call('HSET', key, 'del', ms(del), 'rev', tonumber(redis.call('HGET', key, 'rev') or '0') + 1)
   redis.call('HDEL', key, 'x')
-  redis.call('DEL', key .. ':ev', key .. ':dec', key .. ':re')
+  redis.call('DEL', key .. ':ev', key .. ':dec')
   redis.call('PEXPIRE', key, 90 * 86400000)
 end
 
+-- What the entity says of itself, in the order in which `as_read` asks; the registers' fields follow.
+local TO, AMB, DEL, LEFT, RX, REV, REFRESHED, CLEARED, PARKED, HEAD = 1, 2, 3, 4, 5, 6, 7, 8, 9, 9
+
+local function as_read(key, registers)
+  local fields = { 'to', 'amb', 'del', 'ls', 'rx', 'rev', 'x', 'cc', 'parked' }
+  for i, register in ipairs(registers) do fields[HEAD + i] = register[1] end
+  return redis.call('HMGET', key, unpack(fields))
+end
+
+-- Sets the timers whose mark is news; their first dues bound how long settling may defer them, and go into `writes`.
+local function start_timers(shard, starts, advanced, writes)
+  local said = {}
+  for _, start in ipairs(starts) do
+    local member, due = start[1], ms(start[3])
+    if advanced[start[2]] then
+      -- A timer only ever moves later by news.
+      local is_new = redis.call('ZADD', shard .. 'timers', 'GT', due, member) == 1
+      add(writes, 'f:' .. member, due)
+      said[#said + 1] = member .. (is_new and ' set ' or ' moved ') .. due
+    end
+  end
+  return said
+end
+
+-- A command costs more than what it does: all is read by one and written by one.
 local function record_one(key, write, bucket, now)
   if write.link then return link(key, write, now) end
   local shard = shard_of(key)
   if write.seen and not write.again and was_seen(shard, bucket, write.seen) then
-    if write.trail then redis.call('LPUSH', key .. ':ev', 'duplicate\t\t' .. write.trail) end
+    if write.trail then prepend(key .. ':ev', 'duplicate\t\t' .. write.trail, TRAIL_ENTRIES) end
     return 'dup'
   end
-  local head = redis.call('HMGET', key, 'to', 'amb', 'del', 'ls')
-  if head[2] then return 'amb' end
-  if head[1] then return 'moved ' .. head[1] end
+  local registers = write.regs or {}
+  local state = as_read(key, registers)
+  if state[AMB] then return 'amb' end
+  if state[TO] then return 'moved ' .. state[TO] end
   if write.del then
     erase(key, write.del)
     if write.seen then remember(shard, bucket, write.seen) end
     return 'ok'
   end
-  if head[3] and write.at <= tonumber(head[3]) then return 'del' end
-  if write.clear then clear_cart(key, write.clear) end
-  local advanced = write_registers(key, write.regs)
-  local said = {}
-  for _, start in ipairs(write.starts or {}) do
-    if advanced[start[2]] then
-      said[#said + 1] = start[1] .. ' ' .. start_timer(key, start[1], start[3]) .. ' ' .. ms(start[3])
-    end
+  if state[DEL] and write.at <= tonumber(state[DEL]) then return 'del' end
+  local writes = {
+    'rx', ms(math.max(tonumber(state[RX] or '0'), write.rx)),
+    'rev', ms(tonumber(state[REV] or '0') + 1),
+  }
+  local cleared = state[CLEARED]
+  if write.clear and newer(cleared, write.clear) then
+    cleared = write.clear
+    add(writes, 'cc', cleared)
+    if state[REV] then drop_lines(key, cleared) end
   end
-  if write.addr then
+  local refresh = next_refresh(state[REFRESHED], write.ttl, now)
+  if refresh then add(writes, 'x', refresh) end
+  local advanced = news(registers, state, HEAD, cleared, writes)
+  local said = start_timers(shard, write.starts or {}, advanced, writes)
+  redis.call('HSET', key, unpack(writes))
+  if write.addr and state[PARKED] then
     for _, text in ipairs(release_parked(key, write.at, write.rx)) do said[#said + 1] = text end
   end
   -- It occurred before a mail that has left: was that mail right?
-  if head[4] and write.at <= tonumber(head[4]) then look_back(key, write.rx) end
-  local rx = tonumber(redis.call('HGET', key, 'rx') or '0')
-  redis.call('HSET', key, 'rx', ms(math.max(rx, write.rx)))
-  redis.call('HINCRBY', key, 'rev', 1)
+  if state[LEFT] and write.at <= tonumber(state[LEFT]) then look_back(key, write.rx) end
   if write.trail then
-    redis.call('LPUSH', key .. ':ev', 'accepted\t' .. table.concat(said, ';') .. '\t' .. write.trail)
-    redis.call('LTRIM', key .. ':ev', 0, 199)
+    prepend(key .. ':ev', 'accepted\t' .. table.concat(said, ';') .. '\t' .. write.trail, TRAIL_ENTRIES)
   end
-  if write.recent then
-    redis.call('ZADD', key .. ':re', ms(write.at), write.recent)
-    redis.call('ZREMRANGEBYRANK', key .. ':re', 0, -51)
-  end
-  keep_alive(key, write.ttl, now, write.trail)
+  if refresh then keep_alive(key, write.ttl, write.trail) end
   if write.seen then remember(shard, bucket, write.seen) end
   return 'ok'
 end

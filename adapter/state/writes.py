@@ -138,7 +138,6 @@ class Planner:
         _cart(body, registers, event, event_type)
         if event.email and not event_type.suppresses:
             body["addr"] = True
-        body["recent"] = f"{at} {event.name}"
         self._starts(plan, body, registers, at, event_type)
         body["regs"] = registers
         plan.writes.insert(0, Write(keys.person(plan.person), body))

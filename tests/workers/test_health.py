@@ -59,7 +59,7 @@ def test_every_reading_is_served_after_one_look(redis: Redis) -> None:
 def test_the_age_is_that_of_the_oldest_job(redis: Redis) -> None:
     for _ in range(3):
         pipe = redis.pipeline()
-        push(pipe, redis, QUEUE, [("welcome|p:u01", 1, 0)], now_ms())
+        push(pipe, QUEUE, [("welcome|p:u01", 1, 0)], now_ms())
         pipe.execute()
     first = redis.lindex(f"rq:queue:{QUEUE}", 0)
     assert isinstance(first, bytes)

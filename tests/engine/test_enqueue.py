@@ -1,0 +1,96 @@
+"""The job that we write by hand is the one that RQ would have written, and a worker of RQ runs it."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from redis import Redis
+from rq import Queue, SimpleWorker
+from rq.job import Job
+from rq.serializers import JSONSerializer
+
+from adapter import enqueue
+from workers import jobs
+
+QUEUE = "freshgate-test"
+SENDS = [("abandoned_cart|p:u01", 1_760_000_000_000, 0), ("order_confirmation|o:o02", 1_760_000_000_001, 1)]
+NOW = 1_760_000_000_002
+TIMES = {b"created_at", b"enqueued_at"}
+
+
+def push(redis: Redis) -> str:
+    """What we write; returns the job's id."""
+    pipe = redis.pipeline()
+    enqueue.push(pipe, QUEUE, SENDS, NOW)
+    pipe.execute()
+    return only_job(redis)
+
+
+def push_with_rq(redis: Redis) -> str:
+    """What RQ writes, asked for the same."""
+    payload = {"v": 1, "created": NOW, "sends": SENDS}
+    told = Queue.prepare_data(
+        enqueue.DELIVER,
+        args=(payload,),
+        timeout=enqueue.JOB_TIMEOUT_S,
+        result_ttl=0,
+        failure_ttl=enqueue.KEPT_S,
+        ttl=enqueue.KEPT_S,
+        description=f"{len(SENDS)} sends",
+    )
+    Queue(QUEUE, connection=redis, serializer=JSONSerializer).enqueue_many([told])
+    return only_job(redis)
+
+
+def only_job(redis: Redis) -> str:
+    ids: Any = redis.lrange(f"rq:queue:{QUEUE}", 0, -1)
+    assert len(ids) == 1
+    return bytes(ids[0]).decode()
+
+
+def stored(redis: Redis, job_id: str) -> tuple[dict[bytes, Any], dict[str, Any]]:
+    """The job's fields, with its data decoded and without its times; and everything else that stands in Redis."""
+    fields: Any = redis.hgetall(f"rq:job:{job_id}")
+    fields[b"data"] = json.loads(zlib.decompress(fields[b"data"]))
+    around = {
+        "keys": sorted(bytes(key).decode().replace(job_id, "<id>") for key in redis.scan_iter()),
+        "queues": redis.smembers("rq:queues"),
+        "expires": round(float(redis.ttl(f"rq:job:{job_id}")) / 10),
+    }
+    return {field: value for field, value in fields.items() if field not in TIMES} | {b"fields": set(fields)}, around
+
+
+def test_every_field_is_what_rq_itself_writes(redis: Redis) -> None:
+    ours = stored(redis, push(redis))
+    redis.flushdb()
+    assert ours == stored(redis, push_with_rq(redis))
+
+
+def test_rq_reads_the_times_of_our_job(redis: Redis) -> None:
+    job = Job.fetch(push(redis), connection=redis, serializer=JSONSerializer)
+    for told in (job.created_at, job.enqueued_at):
+        assert told is not None
+        assert timedelta() <= datetime.now(UTC) - told.astimezone(UTC) < timedelta(minutes=1)
+
+
+def test_a_worker_of_rq_runs_our_job_once_and_leaves_nothing(redis: Redis) -> None:
+    delivered: list[jobs.Job] = []
+
+    class Courier:
+        def deliver(self, job: jobs.Job) -> None:
+            delivered.append(job)
+
+    jobs.install(Courier())  # type: ignore[arg-type]
+    try:
+        job_id = push(redis)
+        queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)
+        SimpleWorker([queue], connection=redis, serializer=JSONSerializer).work(burst=True, logging_level="ERROR")
+    finally:
+        jobs._installed.clear()
+    assert delivered == [jobs.Job(tuple(jobs.Item(*send) for send in SENDS), NOW)]
+    assert not redis.exists(f"rq:job:{job_id}")
+    assert redis.llen(queue.key) == 0
+    assert queue.failed_job_registry.get_job_ids() == []
