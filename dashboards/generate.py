@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 
 from dashboards import alerts, objective
 from dashboards.boards import BOARDS
+from dashboards.datadog import alerting, conf, widgets
 
 HERE = Path(__file__).parent
 WRITTEN = "# Written by `make dashboards`; change dashboards/*.py, not this file.\n"
@@ -25,7 +27,18 @@ def files() -> Mapping[str, str]:
         **boards,
         "prometheus/rules.yml": _yaml(objective.recording_rules()),
         "prometheus/alerts.yml": _yaml(alerts.alerting_rules()),
+        **_datadog(),
     }
+
+
+def _datadog() -> Mapping[str, str]:
+    boards = {f"datadog/boards/{uid}.json": _json(one) for uid, one in widgets.dashboards().items()}
+    conditions = {f"datadog/monitors/{name}.json": _json(made) for name, made in alerting.monitors().items()}
+    return {**boards, **conditions, "datadog/conf.d/openmetrics.d/conf.yaml": _yaml(conf.configuration())}
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def _yaml(document: Any) -> str:

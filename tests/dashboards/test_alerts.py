@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 import shlex
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -39,21 +40,22 @@ def commands(text: str) -> list[str]:
 def wrong(command: str) -> str:
     """Why it could not run; or nothing."""
     first, *rest = [shlex.split(part) for part in command.split(" | ")]
+    name = first[0] if first else ""
     if first[:3] in (["python", "-m", "workers"], ["python", "-m", "adapter"]):
         parser = adapter_parser() if first[2] == "adapter" else _workers_parser()
         try:
             parser.parse_args(first[3:])
         except SystemExit:
             return "no such command"
-    elif first[0] == "curl":
+    elif name == "curl":
         ports = Settings()
         asked = re.match(r"http://127\.0\.0\.1:(\d+)/", first[-1])
         mine = (ports.port, ports.metrics_port, ports.worker_metrics_port, ports.timers_metrics_port, 9090, 9093)
         if not asked or int(asked[1]) not in mine:
             return "nobody listens there"
-    elif first[0] == "tail":
+    elif name == "tail":
         return "" if first[-1] in LOGS else "no such log"
-    elif first[0] != "df":
+    elif name != "df":
         return "not a command of these"
     for piped in rest:
         if piped[0] == "grep" and not any(name.startswith(piped[1]) or piped[1] in name for name in known()):
@@ -70,19 +72,59 @@ def _workers_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def without_runbook(rules: Sequence[Any], runbooks: Collection[str]) -> set[str]:
+    """Alerts without a runbook, runbooks without an alert, and alerts that name another file."""
+    named = {rule["alert"] for rule in rules}
+    files = {rule["alert"] for rule in rules if (HERE.parent / rule["annotations"]["runbook"]).is_file()}
+    return (named ^ set(runbooks)) | (named - files)
+
+
+def runbook_faults(name: str, text: str) -> list[str]:
+    told = []
+    if not text.startswith(f"# {name}\n") or re.findall(r"^## (.*)$", text, re.MULTILINE) != SECTIONS:
+        told.append("another title or other sections")
+    if not re.search(r"## Diagnosis\n\n```sh\n\S", text):
+        told.append("no command to paste")
+    if re.search(r"^## \w+\n+(?=## |\Z)", text, re.MULTILINE):
+        told.append("an empty section")
+    return told + [f"{command}: {wrong(command)}" for command in commands(text) if wrong(command)]
+
+
 def test_every_alert_has_its_runbook_and_none_is_left_over() -> None:
-    assert {alert["alert"] for alert in alerts()} == set(RUNBOOKS)
-    for alert in alerts():
-        assert (HERE.parent / alert["annotations"]["runbook"]).is_file()
+    assert without_runbook(alerts(), RUNBOOKS) == set()
+
+
+def test_a_missing_runbook_is_noticed() -> None:
+    dead = next(rule for rule in alerts() if rule["alert"] == "DeadMails")
+    assert without_runbook(alerts(), set(RUNBOOKS) - {"DeadMails"}) == {"DeadMails"}
+    assert without_runbook(alerts(), {*RUNBOOKS, "OldOne"}) == {"OldOne"}
+    moved = {**dead, "annotations": {"runbook": "dashboards/runbooks/Dead.md"}}
+    assert without_runbook([moved], {"DeadMails"}) == {"DeadMails"}
 
 
 @pytest.mark.parametrize("name", sorted(RUNBOOKS))
 def test_a_runbook_has_its_sections_and_commands_that_exist(name: str) -> None:
-    text = RUNBOOKS[name]
-    assert text.startswith(f"# {name}\n")
-    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == SECTIONS
-    assert re.search(r"## Diagnosis\n\n```sh\n\S", text)
-    assert {command: wrong(command) for command in commands(text) if wrong(command)} == {}
+    assert runbook_faults(name, RUNBOOKS[name]) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "instead"),
+    [
+        ("# DeadMails", "# MailsDead"),
+        ("## Impact\n", ""),
+        ("```sh\npython -m workers dead list\n", "```sh\n\n"),
+        ("python -m workers dead list", "python -m workers dead lost"),
+    ],
+)
+def test_a_runbook_that_lacks_something_is_noticed(found: str, instead: str) -> None:
+    text = RUNBOOKS["DeadMails"]
+    assert found in text
+    assert runbook_faults("DeadMails", text.replace(found, instead))
+
+
+def test_an_empty_section_of_a_runbook_is_noticed() -> None:
+    text = re.sub(r"(## Impact\n).*?(?=## )", r"\1\n", RUNBOOKS["DeadMails"], flags=re.DOTALL)
+    assert runbook_faults("DeadMails", text) == ["an empty section"]
 
 
 @pytest.mark.parametrize(
@@ -101,27 +143,58 @@ def test_a_command_that_does_not_exist_is_noticed(command: str) -> None:
     assert wrong(command)
 
 
+def alert_faults(rule: Any) -> list[str]:
+    """What an alert does not say."""
+    told = []
+    if rule["labels"].get("severity") not in ("page", "ticket") and rule["alert"] != "Watchdog":
+        told.append("severity")
+    if not rule["annotations"].get("summary", "").endswith("."):
+        told.append("summary")
+    if rule["annotations"].get("dashboard", "").removeprefix("/d/") not in expressions.boards():
+        told.append("dashboard")
+    return told
+
+
 def test_every_alert_says_how_bad_it_is_and_where_to_look() -> None:
-    uids = set(expressions.boards())
-    for alert in alerts():
-        assert alert["labels"]["severity"] in ("page", "ticket") or alert["alert"] == "Watchdog"
-        assert alert["annotations"]["summary"].endswith(".")
-        assert alert["annotations"]["dashboard"].removeprefix("/d/") in uids
+    assert {rule["alert"]: alert_faults(rule) for rule in alerts() if alert_faults(rule)} == {}
+
+
+def test_an_alert_that_does_not_say_it_is_noticed() -> None:
+    rule = alerts()[0]
+    assert alert_faults({**rule, "labels": {"severity": "loud"}}) == ["severity"]
+    assert alert_faults({**rule, "annotations": {}}) == ["summary", "dashboard"]
+    assert alert_faults({**rule, "annotations": {**rule["annotations"], "dashboard": "/d/nowhere"}}) == ["dashboard"]
+
+
+def named_runbooks(texts: Iterable[str]) -> set[str]:
+    """Those that the descriptions of panels tell to open."""
+    lists = re.findall(r"[Rr]unbooks? (?:is )?((?:[A-Z]\w+(?:, | and )?)+)", "\n".join(texts))
+    return {name for told in lists for name in re.findall(r"[A-Z]\w+", told)}
 
 
 def test_runbooks_that_panels_name_exist() -> None:
     texts = [panel["description"] for board in expressions.boards().values() for panel in expressions.panels(board)]
-    lists = re.findall(r"[Rr]unbooks? (?:is )?((?:[A-Z]\w+(?:, | and )?)+)", "\n".join(texts))
-    named = {name for told in lists for name in re.findall(r"[A-Z]\w+", told)}
-    assert len(named) > 10
-    assert named - set(RUNBOOKS) == set()
+    assert len(named_runbooks(texts)) > 10
+    assert named_runbooks(texts) - set(RUNBOOKS) == set()
+    assert named_runbooks(["see runbooks MadeUp and RedisDown"]) - set(RUNBOOKS) == {"MadeUp"}
+
+
+def routing_faults(told: Any) -> set[str]:
+    """Receivers that no route uses or that a route invents, and inhibitions of alerts that do not exist."""
+    receivers = {one["name"] for one in told["receivers"]}
+    used = {told["route"]["receiver"], *(route["receiver"] for route in told["route"]["routes"])}
+    keys = ("source_matchers", "target_matchers")
+    text = " ".join(matcher for rule in told["inhibit_rules"] for key in keys for matcher in rule[key])
+    return (receivers ^ used) | (set(re.findall(r"\b[A-Z]\w+", text)) - {rule["alert"] for rule in alerts()})
 
 
 def test_every_receiver_of_a_route_exists_and_inhibitions_name_alerts() -> None:
     told = yaml.safe_load((HERE / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
-    receivers = {one["name"] for one in told["receivers"]}
-    assert {told["route"]["receiver"], *(route["receiver"] for route in told["route"]["routes"])} == receivers
-    keys = ("source_matchers", "target_matchers")
-    text = " ".join(matcher for rule in told["inhibit_rules"] for key in keys for matcher in rule[key])
-    named = set(re.findall(r"\b[A-Z]\w+", text))
-    assert named - {alert["alert"] for alert in alerts()} == set()
+    assert routing_faults(told) == set()
+    assert routing_faults({**told, "receivers": [{"name": "page"}, {"name": "spare"}]}) == {
+        "ticket",
+        "watchdog",
+        "spare",
+    }
+    renamed = {"source_matchers": ["alertname = RedisGone"], "target_matchers": []}
+    assert routing_faults({**told, "inhibit_rules": [renamed]}) == {"RedisGone"}

@@ -1,49 +1,37 @@
-"""Prometheus and Alertmanager's amtool for the tests: Debian's packages, unpacked into var/tools, no root needed.
+"""The programs of `dashboards/tools.py` for the tests marked `tools`.
 
-The tests marked `tools` use them; where they cannot be fetched these are skipped, in CI they fail.
+Where they cannot be fetched those tests are skipped; in CI they fail.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
-import shutil
 import subprocess
-import tempfile
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-FOLDER = ROOT / "var" / "tools"
-PACKAGES = {
-    "prometheus": "prometheus",
-    "promtool": "prometheus",
-    "amtool": "prometheus-alertmanager",
-}
+from dashboards import tools
+
+ROOT = tools.ROOT
 
 
 def tool(name: str) -> str:
-    """The path of a program. Fetches its package when it is not here yet."""
-    found = shutil.which(name)
-    if found:
-        return found
-    program = FOLDER / "usr" / "bin" / name
-    if not program.exists():
-        try:
-            _fetch(PACKAGES[name])
-        except (OSError, subprocess.SubprocessError) as error:
-            if os.environ.get("CI"):
-                raise
-            pytest.skip(f"{name} cannot be fetched from Debian: {error}")
-    return str(program)
+    """The path of a program."""
+    try:
+        return str(tools.program(name))
+    except tools.ToolMissing as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))
 
 
-def _fetch(package: str) -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["apt-get", "download", "-q", package], cwd=folder, check=True, capture_output=True, timeout=300)
-        (file,) = Path(folder).glob("*.deb")
-        subprocess.run(["dpkg", "-x", str(file), str(FOLDER)], check=True, capture_output=True, timeout=60)
+def module(name: str) -> Any:
+    """A package of requirements-tools.txt."""
+    if os.environ.get("CI"):
+        return importlib.import_module(name)
+    return pytest.importorskip(name)
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,1 @@
+"""The same boards and alerts for DataDog: translated, so that no name of a metric is written a second time."""

@@ -1,0 +1,196 @@
+"""PromQL of our boards and alerts → DataDog's queries. What has no counterpart there is refused, never guessed.
+
+It reads the parsed expression, and knows the few shapes that `dashboards/promql.py` writes.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import promql_parser as parser
+
+from dashboards import objective
+from dashboards.datadog.conf import BOUND, EXPORTED, NAMESPACE, RENAMED, new_name
+from dashboards.promql import name_of
+
+# Grafana's windows, so that the parser reads them: DataDog chooses its own.
+FREE = {"$__rate_interval": "7s", "$__range": "9s"}
+FREE_S = {7: "rate", 9: "count"}
+RECORDED = {one["record"]: one["expr"] for group in objective.recording_rules()["groups"] for one in group["rules"]}
+SERIES = {name_of(metric) for metric in EXPORTED}
+
+
+class NotTranslatable(ValueError):
+    """DataDog has nothing that means the same."""
+
+
+@dataclass
+class Translated:
+    """formula over query1, query2 …; by: the tags that its results are grouped by; window_s: 0 if none was said."""
+
+    formula: str = ""
+    queries: list[str] = field(default_factory=list)
+    by: tuple[str, ...] = ()
+    counts: bool = False
+    window_s: int = 0
+
+    def inline(self) -> str:
+        """The formula with its queries in place, as monitors want it."""
+        return re.sub(r"query(\d+)", lambda match: self.queries[int(match[1]) - 1], self.formula)
+
+
+def parse(text: str) -> Any:
+    """The parsed expression. Raises ValueError."""
+    for variable, window in FREE.items():
+        text = text.replace(variable, window)
+    return parser.parse(text)
+
+
+def translate(node: Any, *, windows: bool = False, guarded: bool = False) -> Translated:
+    """Of a whole expression. Raises NotTranslatable.
+
+    windows  keep those that are written out, as moving sums
+    guarded  the caller sees to the conditions inside, as in `a / (b > 20)`; otherwise only `> 0` may be left out
+    """
+    told = Translated()
+    told.formula = _Walk(told, windows, guarded).formula(node)
+    return told
+
+
+class _Walk:
+    def __init__(self, told: Translated, windows: bool, guarded: bool) -> None:
+        self.told, self.windows, self.guarded = told, windows, guarded
+
+    def formula(self, node: Any) -> str:  # noqa: PLR0911  # one line a kind of node
+        if isinstance(node, parser.ParenExpr):
+            inner = self.formula(node.expr)
+            return inner if re.fullmatch(r"\w+", inner) else f"({inner})"
+        if isinstance(node, parser.NumberLiteral):
+            return f"{node.val:.9f}".rstrip("0").rstrip(".")
+        if isinstance(node, parser.BinaryExpr):
+            return self._binary(node)
+        if isinstance(node, parser.Call) and node.func.name == "clamp_min":
+            return f"clamp_min({self.formula(node.args[0])}, {self.formula(node.args[1])})"
+        if isinstance(node, parser.Call) and node.func.name == "histogram_quantile":
+            return self._quantile(node)
+        if isinstance(node, parser.AggregateExpr):
+            return self._aggregate(node)
+        if isinstance(node, parser.VectorSelector) and node.name in RECORDED:
+            return f"({self.formula(parse(RECORDED[node.name]))})"
+        raise NotTranslatable(f"{type(node).__name__}: {node.prettify()}")
+
+    def _binary(self, node: Any) -> str:
+        op = str(node.op)
+        if op == ">" and isinstance(node.rhs, parser.NumberLiteral) and (self.guarded or node.rhs.val == 0):
+            # DataDog shows nothing where it would divide by 0.
+            return self.formula(node.lhs)
+        if op not in ("+", "-", "*", "/") or node.modifier:
+            raise NotTranslatable(f"no {op} inside of a formula: {node.prettify()}")
+        return f"{self.formula(node.lhs)} {op} {self.formula(node.rhs)}"
+
+    def _quantile(self, node: Any) -> str:
+        share, summed = node.args
+        call = summed.expr
+        selector = call.args[0].vector_selector
+        by = tuple(label for label in _by(summed) if label != "le")
+        name = f"{NAMESPACE}.{new_name(_known(selector.name.removesuffix('_bucket')))}"
+        return self._query(f"p{share.val * 100:g}", name, selector, by)
+
+    def _aggregate(self, node: Any) -> str:
+        by = _by(node)
+        inner, op = node.expr, str(node.op)
+        if isinstance(inner, parser.AggregateExpr) and op == "sum":
+            return self._sum_of(inner, by)
+        if op == "count" and isinstance(inner, parser.VectorSelector) and str(inner.name).endswith("_info"):
+            op = "sum"  # its value is 1
+        if op not in ("sum", "max", "min"):
+            raise NotTranslatable(f"no {op} of series: {node.prettify()}")
+        if isinstance(inner, parser.VectorSelector):
+            return self._query(op, f"{NAMESPACE}.{new_name(_known(inner.name))}", inner, by)
+        if isinstance(inner, parser.Call) and inner.func.name in ("rate", "increase"):
+            return self._counter(op, inner, by)
+        raise NotTranslatable(node.prettify())
+
+    def _sum_of(self, inner: Any, by: tuple[str, ...]) -> str:
+        """sum by (a) (max by (a, b) (x{b=~"c|d"})) → the one with b:c plus the one with b:d."""
+        selector = inner.expr
+        extra = set(_by(inner)) - set(by)
+        if isinstance(selector, parser.VectorSelector) and len(extra) == 1 and by:
+            (label,) = extra
+            for matcher in selector.matchers.matchers:
+                if matcher.name == label and str(matcher.op) == "MatchOp.Re":
+                    name = f"{NAMESPACE}.{new_name(_known(selector.name))}"
+                    values = matcher.value.split("|")
+                    return " + ".join(
+                        self._query(str(inner.op), name, selector, by, {label: value}) for value in values
+                    )
+        raise NotTranslatable(f"a sum of maxima: {inner.prettify()}")
+
+    def _counter(self, op: str, call: Any, by: tuple[str, ...]) -> str:
+        selector, window_s = call.args[0].vector_selector, int(call.args[0].range.total_seconds())
+        series = str(selector.name)
+        if not series.endswith(("_total", "_count", "_bucket")):
+            raise NotTranslatable(f"{series} is no counter")
+        if "le" in by:
+            raise NotTranslatable("buckets side by side: a heatmap asks for the distribution")
+        if series.endswith("_bucket"):
+            name = f"{NAMESPACE}.{new_name(_known(series.removesuffix('_bucket')))}{BOUND}.bucket"
+        else:
+            base = _known(series if series.endswith("_total") else series.removesuffix("_count"))
+            name = f"{NAMESPACE}.{new_name(base)}.count"
+        self.told.counts = True
+        if window_s not in FREE_S:
+            self.told.window_s = max(self.told.window_s, window_s)
+        rate = FREE_S.get(window_s) == "rate"
+        asked = self._query(op, name, selector, by, suffix=".as_rate()" if rate else ".as_count()")
+        if selector.offset:
+            if selector.offset.days != 7:
+                raise NotTranslatable(f"an offset of {selector.offset}")
+            asked = f"week_before({asked})"
+        return f"moving_rollup({asked}, {window_s}, 'sum')" if self.windows and window_s not in FREE_S else asked
+
+    def _query(
+        self,
+        op: str,
+        name: str,
+        selector: Any,
+        by: tuple[str, ...],
+        fixed: dict[str, str] | None = None,
+        suffix: str = "",
+    ) -> str:
+        scope = " AND ".join(_tag(one, (fixed or {}).get(one.name)) for one in selector.matchers.matchers) or "*"
+        by = tuple(RENAMED.get(label, label) for label in by)
+        grouped = f" by {{{','.join(by)}}}" if by else ""
+        self.told.by = tuple(dict.fromkeys((*self.told.by, *by)))
+        self.told.queries.append(f"{op}:{name}{{{scope}}}{grouped}{suffix}")
+        return f"query{len(self.told.queries)}"
+
+
+def _known(series: str | None) -> str:
+    if series is None or series not in SERIES:
+        raise NotTranslatable(f"{series} is Prometheus' own")
+    return series
+
+
+def _by(node: Any) -> tuple[str, ...]:
+    if node.modifier and str(node.modifier.type) != "AggModifierType.By":
+        raise NotTranslatable(f"without: {node.prettify()}")
+    return tuple(node.modifier.labels) if node.modifier else ()
+
+
+def _tag(matcher: Any, value: str | None = None) -> str:
+    """`trigger=~"$trigger"` → `$trigger`, which stands for tag and value there; `a|b` → `IN (a,b)`; `5..` → `5*`."""
+    name, pattern = {"le": "upper_bound", **RENAMED}.get(matcher.name, matcher.name), value or matcher.value
+    if pattern == f"${name}":
+        return str(pattern)
+    if str(matcher.op) == "MatchOp.Equal" or value:
+        return f"{name}:{pattern}"
+    if str(matcher.op) != "MatchOp.Re":
+        raise NotTranslatable(f"{name} with {matcher.op}")
+    if re.fullmatch(r"\w+(\|\w+)+", pattern):
+        return f"{name} IN ({','.join(pattern.split('|'))})"
+    if not re.fullmatch(r"\w+[.]+[*]?", pattern):
+        raise NotTranslatable(f"{name} like {pattern}")
+    return f"{name}:{re.sub('[.]+[*]?$', '*', pattern)}"

@@ -1,0 +1,141 @@
+"""Our Grafana boards → DataDog's dashboards: the same rows, panels, words, limits and variables.
+
+`translate.py` does the queries. What DataDog has no query for stands in OMITTED, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from dashboards.boards import BOARDS
+from dashboards.boards.base import Board, as_dict
+from dashboards.datadog.conf import NAMESPACE
+from dashboards.datadog.translate import Translated, parse, translate
+
+# Panel → what DataDog has instead.
+OMITTED = {
+    "Arrival and completion": "no growth of a sum of maxima: compare *Wait for a worker* with *Jobs that wait*",
+    "Time until the queue is empty": "no growth of a queue as a rate",
+    "Busy share of the workers": "no sum of maxima: see *Workers by state*",
+    "Since the last event of each source": "no clock in a formula: the monitor SourceSilent watches it",
+    "Scrapes": "the Agent's own `datadog.agent` metrics and `agent status` tell it",
+}
+MARKS = {"green": "ok", "yellow": "warning", "red": "error"}
+PALETTES = {"green": "white_on_green", "yellow": "white_on_yellow", "red": "white_on_red"}
+UNITS: dict[str, dict[str, str]] = {
+    "s": {"unit_name": "second"},
+    "bytes": {"unit_name": "byte"},
+    "percentunit": {"unit_name": "fraction"},
+    "reqps": {"unit_name": "request", "per_unit_name": "second"},
+    "ops": {"unit_name": "operation", "per_unit_name": "second"},
+    "short": {},
+}
+HEALTH_CHECK = f"{NAMESPACE}.openmetrics.health"
+
+
+def dashboards() -> dict[str, dict[str, Any]]:
+    """uid → a dashboard as DataDog's API takes it."""
+    return {board.uid: dashboard(board) for board in BOARDS}
+
+
+def dashboard(board: Board) -> dict[str, Any]:
+    told = as_dict(board)
+    groups: list[dict[str, Any]] = []
+    for panel in told["panels"]:
+        if panel["type"] == "row":
+            groups.append({"title": panel["title"], "type": "group", "layout_type": "ordered", "widgets": []})
+        elif panel["title"] not in OMITTED:
+            groups[-1]["widgets"].append({"definition": widget(panel)})
+    return {
+        "title": board.title,
+        "description": board.question,
+        "layout_type": "ordered",
+        "reflow_type": "auto",
+        "template_variables": [{"name": name, "prefix": name, "default": "*"} for name in board.variables],
+        "widgets": [{"definition": group} for group in groups],
+    }
+
+
+def widget(panel: Any) -> dict[str, Any]:
+    """One panel's definition. Raises NotTranslatable."""
+    title = {"title": panel["title"], "description": panel["description"]}
+    if panel["title"] == "Alerts that fire":
+        return {**title, "type": "manage_status", "query": "service:freshgate", "display_format": "countsAndList"}
+    if panel["title"] == "Processes that answer":
+        check = {"check": HEALTH_CHECK, "grouping": "cluster", "group_by": ["process"], "tags": []}
+        return {**title, "type": "check_status", **check}
+    if panel["type"] == "heatmap":
+        return {**title, "type": "heatmap", "requests": [_heat(panel)]}
+    if panel["type"] == "stat":
+        return {**title, **_numbers(panel)}
+    stacked = panel["fieldConfig"]["defaults"]["custom"].get("stacking", {}).get("mode") == "normal"
+    request = {**_asked(panel), "response_format": "timeseries", "display_type": "area" if stacked else "line"}
+    marks = [{"value": f"y = {at:g}", "display_type": f"{MARKS[color]} dashed"} for color, at in _limits(panel)]
+    return {**title, "type": "timeseries", "requests": [request], "markers": marks, "show_legend": True}
+
+
+def _numbers(panel: Any) -> dict[str, Any]:
+    """One large number, or a table where there are several."""
+    asked = _asked(panel)
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    # There the last step that is reached wins; here the first rule that holds.
+    formats = [
+        {**_rule(step.get("value"), steps), "palette": PALETTES[step["color"]]} for step in reversed(steps) if steps[1:]
+    ]
+    for formula in asked["formulas"]:
+        formula["conditional_formats"] = formats
+    for query in asked["queries"]:
+        counted = query["query"].endswith("as_count()")
+        query["aggregator"] = "sum" if counted else "avg" if query["query"].endswith("as_rate()") else "last"
+    grouped = any(" by {" in query["query"] for query in asked["queries"])
+    kind = "query_table" if grouped or len(asked["formulas"]) > 1 else "query_value"
+    return {"type": kind, "requests": [{**asked, "response_format": "scalar"}]}
+
+
+def _rule(at: float | None, steps: Any) -> dict[str, Any]:
+    if at is None:
+        return {"comparator": "<", "value": steps[1]["value"]}
+    return {"comparator": ">=", "value": at}
+
+
+def _heat(panel: Any) -> dict[str, Any]:
+    """A heatmap asks for the distribution itself."""
+    (target,) = panel["targets"]
+    median = translate(parse(f"histogram_quantile(0.5, {target['expr']})"))
+    query = median.queries[0].replace("p50:", "histogram:")
+    return {"request_type": "histogram", "query": {"data_source": "metrics", "name": "query1", "query": query}}
+
+
+def _asked(panel: Any) -> dict[str, Any]:
+    """Queries and formulas of all targets; the queries of the later ones are numbered on."""
+    queries: list[str] = []
+    formulas = []
+    number_format = _unit(panel["fieldConfig"]["defaults"]["unit"])
+    for target in panel["targets"]:
+        told = translate(parse(target["expr"]), windows=True)
+        formula = _renumbered(told, len(queries))
+        queries += told.queries
+        legend = target.get("legendFormat") or ""
+        alias = {} if "{{" in legend or not legend else {"alias": legend}
+        formulas.append({"formula": formula, **alias, **number_format})
+    named = [{"data_source": "metrics", "name": f"query{at}", "query": query} for at, query in enumerate(queries, 1)]
+    return {"queries": named, "formulas": formulas}
+
+
+def _renumbered(told: Translated, before: int) -> str:
+    formula = told.formula
+    for number in range(len(told.queries), 0, -1):
+        formula = formula.replace(f"query{number}", f"query#{number + before}")
+    return formula.replace("#", "")
+
+
+def _unit(unit: str) -> dict[str, Any]:
+    named = UNITS[unit]
+    return {"number_format": {"unit": {"type": "canonical_unit", **named}}} if named else {}
+
+
+def _limits(panel: Any) -> Iterator[tuple[str, float]]:
+    for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"]:
+        if step.get("value") is not None:
+            yield step["color"], step["value"]

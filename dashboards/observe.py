@@ -1,0 +1,222 @@
+"""`make observe`: what `docker compose up` starts, without Docker: the system, shoppers, Prometheus, Alertmanager.
+
+The system is `python -m adapter run`; `tools.py` finds the other two, which load our rules, alerts and routes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import yaml
+
+from adapter import demo
+from adapter.children import Child, die_with
+from adapter.commands.traffic import first_source, refuse_live
+from adapter.errors import FreshgateError, SettingsError
+from adapter.launcher import say
+from adapter.settings import load
+from dashboards.local import HERE, USUAL_PORTS, check_free, folder_at, here, is_ok, port_of
+from dashboards.tools import FOLDER, ROOT, alertmanager_command, program, prometheus_command
+
+EPILOG = """examples:
+  python -m dashboards.observe
+  python -m dashboards.observe --rate 0                         (no made-up shoppers)
+  PROMETHEUS_PORT=9190 python -m dashboards.observe
+
+Grafana is in no registry of packages: import dashboards/grafana/*.json into yours, or use docker compose."""
+READY_WITHIN_S = 60.0
+STOP_WITHIN_S = 60.0
+LOOK_EVERY_S = 0.1
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m dashboards.observe",
+        description="the system, demo traffic, Prometheus and Alertmanager on this machine; Ctrl-C ends all",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--rate", type=float, default=4.0, metavar="N", help="new made-up shoppers a second (4)")
+    options = parser.parse_args(arguments)
+    try:
+        return Observed(dict(os.environ), options.rate).run()
+    except SettingsError as error:
+        print(f"freshgate: {error}", file=sys.stderr)
+        return 2
+    except (FreshgateError, OSError) as error:
+        print(f"freshgate: {error}", file=sys.stderr)
+        return 1
+
+
+class Observed:
+    """The processes, and the wish to stop. rate: of made-up shoppers a second, 0 for none."""
+
+    def __init__(self, environ: dict[str, str], rate: float) -> None:
+        self.environ, self.rate = environ, rate
+        self.settings = load(environ)
+        self.ports = {name: port_of(environ, f"{name.upper()}_PORT", at) for name, at in USUAL_PORTS.items()}
+        # Beside the folders of `make run`, whose launcher looks after its own.
+        self.var = Path(self.settings.var).resolve() / "observe"
+        self.children: list[Child] = []
+        self.system: subprocess.Popen[bytes] | None = None
+        self.stopping = False
+        self._unfinished = b""
+
+    def run(self) -> int:
+        """Starts all, watches until SIGINT or SIGTERM, ends all. The exit code; FreshgateError when it cannot start."""
+        if self.rate:
+            refuse_live(self.settings)
+        for name, port in self.ports.items():
+            check_free(name, port)
+        prometheus, alertmanager = prometheus_command(say), alertmanager_command(say)
+        for folder in (self.var.parent, self.var / "log", self.var / "pids"):
+            folder_at(folder)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._stop)
+        try:
+            self._start_system()
+            self._start("alertmanager", (*alertmanager, *self._alertmanager_options()), "/-/ready")
+            self._start("prometheus", (*prometheus, *self._prometheus_options()), "/-/ready")
+            if self.rate and not self.stopping:
+                self._start_traffic()
+            if not self.stopping:
+                say(self._welcome())
+            while not self.stopping:
+                self._watch()
+        finally:
+            self._stop_all()
+        return 0
+
+    def _stop(self, _number: int, _frame: object) -> None:
+        self.stopping = True
+
+    def _start_system(self) -> None:
+        """`python -m adapter run`, whose lines are shown; it watches over its own processes."""
+        ours = os.getpid()
+        self.system = subprocess.Popen(
+            [sys.executable, "-m", "adapter", "run"],
+            env=self.environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: die_with(ours),  # noqa: PLW1509  # this process has one thread
+        )
+        told = b""
+        while not self.stopping and b"Freshgate is up" not in told:
+            told += self._show(LOOK_EVERY_S)
+            self._is_running()
+
+    def _show(self, wait_s: float) -> bytes:
+        """What the system has said within that time; whole lines of it are printed."""
+        assert self.system and self.system.stdout
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.system.stdout, selectors.EVENT_READ)
+            told = os.read(self.system.stdout.fileno(), 65_536) if selector.select(wait_s) else b""
+        *lines, self._unfinished = (self._unfinished + told).split(b"\n")
+        for line in lines:
+            say(line.decode(errors="replace"))
+        return told
+
+    def _is_running(self) -> None:
+        if self.system and self.system.poll() is not None and not self.stopping:
+            while self._show(0):
+                pass
+            raise FreshgateError("the system has ended; see above")
+
+    def _start(self, name: str, command: tuple[str, ...], page: str = "") -> None:
+        """page: what answers 200 when it is ready."""
+        if self.stopping:
+            return
+        child = Child(name, command, self.environ, self.var)
+        child.rotate_log()
+        self.children.append(child)
+        child.start()
+        deadline = time.monotonic() + READY_WITHIN_S
+        while page and not self.stopping and not is_ok(f"http://127.0.0.1:{self.ports[name]}{page}"):
+            if not child.alive or time.monotonic() > deadline:
+                raise FreshgateError(f"{name} did not start: {child.last_line()} (log: {child.log})")
+            time.sleep(LOOK_EVERY_S)
+        if not self.stopping:
+            say(f"{name:12} is ready (log in {child.log})")
+
+    def _start_traffic(self) -> None:
+        settings = demo.settings_here()
+        first_source(settings)
+        sandbox = [base for one in settings.esps.values() if demo.is_sandbox(base := one.base_url, settings)]
+        spoilt = ("--sandbox", f"http://127.0.0.1:{settings.sandbox_port}") if sandbox else ()
+        self._start("traffic", (sys.executable, "-m", "adapter", "traffic", "--rate", f"{self.rate:g}", *spoilt))
+
+    def _alertmanager_options(self) -> tuple[str, ...]:
+        return (
+            f"--config.file={HERE / 'alertmanager' / 'alertmanager.yml'}",
+            f"--storage.path={folder_at(self.var / 'alertmanager')}",
+            f"--web.listen-address=127.0.0.1:{self.ports['alertmanager']}",
+            "--cluster.listen-address=",
+        )
+
+    def _prometheus_options(self) -> tuple[str, ...]:
+        composed = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+        file = self.var / "prometheus.yml"
+        file.write_text(yaml.safe_dump(here(composed, self.settings, self.ports), sort_keys=False), encoding="utf-8")
+        return (
+            f"--config.file={file}",
+            f"--storage.tsdb.path={folder_at(self.var / 'prometheus')}",
+            f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
+            "--enable-feature=exemplar-storage",
+        )
+
+    def _welcome(self) -> str:
+        prometheus, alertmanager = (f"http://127.0.0.1:{self.ports[name]}" for name in ("prometheus", "alertmanager"))
+        # Debian's program has the older pages only.
+        pages = f"{prometheus}/classic" if FOLDER in program("prometheus").parents else prometheus
+        return "\n".join(
+            [
+                "",
+                f"Prometheus:   {prometheus}/  alerts: {pages}/alerts",
+                f"Alertmanager: {alertmanager}/  what it knows: {alertmanager}/api/v2/alerts",
+                "Grafana is in no registry of packages: import dashboards/grafana/*.json into yours and name this",
+                "Prometheus as its data source, or use docker compose. The same holds for a store of traces.",
+                "",
+                "Ctrl-C stops all of it.",
+            ]
+        )
+
+    def _watch(self) -> None:
+        self._show(LOOK_EVERY_S)
+        self._is_running()
+        for child in self.children:
+            child.watch(say)
+        # A pipe that is closed is always readable.
+        time.sleep(LOOK_EVERY_S / 5)
+
+    def _stop_all(self) -> None:
+        """Who asks first, then who is asked; Prometheus last, so that it sees the end."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        traffic = [child for child in self.children if child.name == "traffic"]
+        for child in traffic:
+            child.stop()
+        if self.system:
+            with suppress(ProcessLookupError):
+                self.system.terminate()
+            deadline = time.monotonic() + STOP_WITHIN_S
+            while self.system.poll() is None and time.monotonic() < deadline:
+                self._show(LOOK_EVERY_S)
+            self._show(0)
+        for child in reversed([child for child in self.children if child not in traffic]):
+            child.stop()
+        if self.children:
+            say(f"{', '.join(child.name for child in self.children)} stopped, too")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,208 @@
+"""What DataDog gets: translated from our boards and alerts, complete, and asking only for what its check would read.
+
+`test_datadog_live.py` runs the check itself, and DataDog's own models over the JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards.alert import Alert
+from dashboards.alerts import ALERTS
+from dashboards.boards import BOARDS
+from dashboards.boards.base import as_dict
+from dashboards.datadog import alerting
+from dashboards.datadog import widgets as made_widgets
+from dashboards.datadog.translate import NotTranslatable, parse, translate
+from dashboards.generate import HERE
+from tests.dashboards import expressions
+
+FOLDER = HERE / "datadog"
+METRIC = re.compile(r"\b(?:avg|sum|max|min|histogram|p[0-9.]+):(freshgate\.[a-z_.]+)\{")
+SENDS = 'freshgate_sends_total{outcome=~"dead|unknown",trigger=~"$trigger"}'
+
+
+def documents(folder: str) -> dict[str, Any]:
+    return {
+        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((FOLDER / folder).glob("*.json"))
+    }
+
+
+def asked(document: Any) -> set[str]:
+    """The metrics of a dashboard or monitors."""
+    return set(METRIC.findall(json.dumps(document)))
+
+
+def configured() -> dict[str, set[str]]:
+    """Metric that the check may send, without `.count` and the like → the processes that it asks for it."""
+    told = yaml.safe_load((FOLDER / "conf.d" / "openmetrics.d" / "conf.yaml").read_text(encoding="utf-8"))
+    found: dict[str, set[str]] = {}
+    for instance in told["instances"]:
+        for metric in instance["metrics"]:
+            for name in metric.values():
+                found.setdefault(f"{instance['namespace']}.{name}", set()).add(instance["tags"][0])
+    return found
+
+
+def widgets(board: Any) -> dict[str, Any]:
+    """By title."""
+    told = [one["definition"] for group in board["widgets"] for one in group["definition"]["widgets"]]
+    return {one["title"]: one for one in told}
+
+
+@pytest.mark.parametrize(
+    ("expr", "formula", "queries"),
+    [
+        (
+            f"sum by (esp) (rate({SENDS}[$__rate_interval]))",
+            "query1",
+            ["sum:freshgate.sends.count{outcome IN (dead,unknown) AND $trigger} by {esp}.as_rate()"],
+        ),
+        ("max(freshgate_holds)", "query1", ["max:freshgate.holds{*}"]),
+        (
+            "histogram_quantile(0.95, sum by (le, source) (rate(freshgate_read_seconds_bucket[$__rate_interval])))",
+            "query1",
+            ["p95:freshgate.read_seconds{*} by {source}"],
+        ),
+        (
+            'sum(increase(freshgate_received_to_accepted_seconds_bucket{le="5.0"}[$__range]))'
+            " / (sum(increase(freshgate_received_to_accepted_seconds_count[$__range])) > 0)",
+            "query1 / query2",
+            [
+                "sum:freshgate.received_to_accepted_seconds.by_bound.bucket{upper_bound:5.0}.as_count()",
+                "sum:freshgate.received_to_accepted_seconds.count{*}.as_count()",
+            ],
+        ),
+        (
+            'sum by (queue) (max by (queue, state) (freshgate_workers{state=~"idle|busy"}))',
+            "query1 + query2",
+            ["max:freshgate.workers{state:idle} by {queue}", "max:freshgate.workers{state:busy} by {queue}"],
+        ),
+        (
+            "max(freshgate_holds) / ((max(freshgate_holds) + 1) * (max(freshgate_holds) + 2))",
+            "query1 / ((query2 + 1) * (query3 + 2))",
+            ["max:freshgate.holds{*}"] * 3,
+        ),
+        (
+            'sum(rate(freshgate_receiver_http_request_total{status=~"5.."}[1h]))',
+            "moving_rollup(query1, 3600, 'sum')",
+            ["sum:freshgate.receiver_http_request.count{status:5*}.as_count()"],
+        ),
+    ],
+)
+def test_an_expression_means_the_same_there(expr: str, formula: str, queries: list[str]) -> None:
+    told = translate(parse(expr), windows=True)
+    assert (told.formula, told.queries) == (formula, queries)
+
+
+@pytest.mark.parametrize(
+    "expr",
+    [
+        "time() - max(freshgate_last_event_timestamp_seconds)",
+        "max(deriv(freshgate_queue_jobs[5m]))",
+        "max(scrape_duration_seconds)",
+        "max(freshgate_made_up)",
+        "sum(max by (queue) (freshgate_queue_jobs))",
+        'sum(rate(freshgate_sends_total{outcome!="sent"}[5m]))',
+        "sum(increase(freshgate_sends_total[1h] offset 2d))",
+        "max(freshgate_holds) == 1",
+        "max(freshgate_holds) / (max(freshgate_timers_waiting) > 20)",
+        "max without (job) (freshgate_holds)",
+        "max by (queue) (freshgate_queue_jobs) / on (queue) max by (queue) (freshgate_queue_jobs)",
+        "sum(rate(freshgate_holds[5m]))",
+        'max(freshgate_queue_jobs{queue=~"a.*b"})',
+    ],
+)
+def test_what_datadog_cannot_say_is_refused_and_never_guessed(expr: str) -> None:
+    with pytest.raises(NotTranslatable):
+        translate(parse(expr))
+
+
+def test_every_panel_is_there_or_is_said_to_be_missing() -> None:
+    for uid, board in documents("boards").items():
+        titles = set(widgets(board))
+        ours = {panel["title"] for panel in expressions.panels(expressions.boards()[uid])}
+        assert ours - titles == ours & set(made_widgets.OMITTED)
+        assert titles <= ours
+    every = {panel["title"] for board in expressions.boards().values() for panel in expressions.panels(board)}
+    assert set(made_widgets.OMITTED) <= every
+
+
+def test_what_is_said_to_be_missing_cannot_be_said() -> None:
+    panels = [panel for board in BOARDS for panel in as_dict(board)["panels"] if panel["title"] in made_widgets.OMITTED]
+    assert len(panels) == len(made_widgets.OMITTED)
+    for panel in panels:
+        with pytest.raises(NotTranslatable):
+            made_widgets.widget(panel)
+
+
+def test_limits_and_units_are_the_boards() -> None:
+    shown = widgets(documents("boards")["freshgate-queues"])
+    age = shown["Age of the oldest job"]
+    assert age["markers"] == [
+        {"value": "y = 1", "display_type": "warning dashed"},
+        {"value": "y = 2.5", "display_type": "error dashed"},
+    ]
+    assert age["requests"][0]["formulas"][0]["number_format"]["unit"]["unit_name"] == "second"
+    fit = shown["Redis is fit for state"]["requests"][0]["formulas"]
+    assert [formula["alias"] for formula in fit] == ["answers", "append-only file", "could be written", "no eviction"]
+    assert [rule["palette"] for rule in fit[0]["conditional_formats"]] == ["white_on_green", "white_on_red"]
+
+
+def test_every_alert_is_a_monitor_or_is_said_to_be_missing() -> None:
+    names = {alert.name for alerts in ALERTS.values() for alert in alerts}
+    assert set(documents("monitors")) | set(alerting.OMITTED) == names
+    assert not set(documents("monitors")) & set(alerting.OMITTED)
+    told = [monitor for made in documents("monitors").values() for monitor in made]
+    assert len({monitor["name"] for monitor in told}) == len(told)
+    for monitor in told:
+        severities = [tag for tag in monitor["tags"] if tag.startswith("severity:")]
+        assert bool(severities) != any(tag.startswith("part_of:") for tag in monitor["tags"])
+        assert "$" not in monitor["query"] + monitor["message"]
+
+
+def test_the_parts_of_a_composite_come_before_it() -> None:
+    for made in documents("monitors").values():
+        known: set[str] = set()
+        for monitor in made:
+            assert set(re.findall(r"\{\{id:([^}]*)\}\}", monitor["query"])) <= known
+            known.add(monitor["name"].removeprefix("Freshgate: "))
+
+
+def queries(expr: str, lasts: str = "0s") -> list[str]:
+    return [one["query"] for one in alerting.of_alert(Alert("A", "page", expr, "It is so.", lasts=lasts))]
+
+
+def test_conditions_keep_their_windows_guards_and_joins() -> None:
+    sent = "sum by (trigger) (increase(freshgate_sends_total[1h]))"
+    count = "sum:freshgate.sends.count{*} by {trigger}.as_count()"
+    assert queries(f"{sent} / ({sent} > 20) > 0.05") == [
+        f"sum(last_1h):{count} / {count} > 0.05",
+        f"sum(last_1h):{count} > 20",
+        "{{id:A part 1}} && {{id:A part 2}}",
+    ]
+    assert queries("max(freshgate_holds) > 0", "1h") == ["min(last_1h):max:freshgate.holds{*} > 0"]
+    assert queries("min(freshgate_redis_up) == 0") == ["max(last_1m):min:freshgate.redis_up{*} <= 0"]
+    assert queries("max(freshgate_queue_jobs) > 0 unless on () sum(rate(freshgate_queue_wait_seconds_count[2m])) > 0")[
+        -1
+    ] == ("{{id:A part 1}} && !{{id:A part 2}}")
+    assert "week_before(" in queries(f"{sent} < 0.1 * ({sent.replace('[1h]', '[1h] offset 1w')} > 20)")[0]
+
+
+def test_an_alert_that_is_no_condition_is_refused() -> None:
+    with pytest.raises(NotTranslatable):
+        queries("max(freshgate_holds)")
+
+
+def test_every_metric_that_is_asked_for_is_configured() -> None:
+    known = set(configured())
+    for folder in ("boards", "monitors"):
+        for name, document in documents(folder).items():
+            bare = {re.sub(r"\.(count|bucket)$", "", metric) for metric in asked(document)}
+            assert bare - known == set(), name
+    assert asked({"q": "max:freshgate.made_up{*}"}) - known == {"freshgate.made_up"}

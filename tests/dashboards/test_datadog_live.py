@@ -1,0 +1,141 @@
+"""DataDog's real OpenMetrics check against our real processes, and DataDog's own models over what we would install.
+
+Marked `tools`: both are large packages.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards.datadog.widgets import HEALTH_CHECK
+from tests.dashboards.test_datadog import FOLDER, asked, documents
+from tests.dashboards.tools import module
+from tests.harness.system import System
+
+pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]
+PORTS = {"9108": "METRICS_PORT", "9109": "WORKER_METRICS_PORT", "9110": "TIMERS_METRICS_PORT"}
+
+
+@pytest.fixture(scope="module")
+def emitted(live: tuple[System, Any]) -> dict[str, set[str]]:
+    """Metric as DataDog would store it → the tags that came with it, of all instances of the shipped conf.yaml."""
+    base = module("datadog_checks.base.checks.openmetrics.v2.base")
+    aggregator = module("datadog_checks.base.stubs").aggregator
+    aggregator.reset()
+    told = yaml.safe_load((FOLDER / "conf.d" / "openmetrics.d" / "conf.yaml").read_text(encoding="utf-8"))
+    for instance in told["instances"]:
+        inner = re.findall(r":(\d+)/", instance["openmetrics_endpoint"])[0]
+        here = instance["openmetrics_endpoint"].replace(inner, str(live[0].ports[PORTS[inner]]))
+        check = base.OpenMetricsBaseCheckV2(
+            "openmetrics", told["init_config"], [{**instance, "openmetrics_endpoint": here}]
+        )
+        for _ in range(2):
+            assert check.run() == ""
+    found: dict[str, set[str]] = {}
+    for name in aggregator.metric_names:
+        for metric in aggregator.metrics(name):
+            found.setdefault(name, set()).update(metric.tags)
+    for name in aggregator._histogram_buckets:
+        for bucket in aggregator.histogram_bucket(name):
+            found.setdefault(name, set()).update(bucket.tags)
+    health = aggregator.service_checks(HEALTH_CHECK)
+    assert {check.status for check in health} == {0}
+    assert {tag for check in health for tag in check.tags if tag.startswith("process:")} == {
+        "process:receiver",
+        "process:worker",
+        "process:timers",
+    }
+    return found
+
+
+@pytest.mark.parametrize("folder", ["boards", "monitors"])
+def test_every_metric_of_the_dashboards_and_monitors_is_emitted(emitted: dict[str, set[str]], folder: str) -> None:
+    missing = {name: asked(document) - set(emitted) for name, document in documents(folder).items()}
+    assert {name: one for name, one in missing.items() if one} == {}
+
+
+def test_every_tag_of_the_queries_is_emitted(emitted: dict[str, set[str]]) -> None:
+    """Grouped by, or filtered by: a tag that is never sent would be an empty graph."""
+    checked = 0
+    for document in (*documents("boards").values(), *documents("monitors").values()):
+        for query in re.findall(r"\w+:(freshgate\.[a-z_.]+)\{([^}]*)\}(?: by \{([^}]*)\})?", json.dumps(document)):
+            metric, scope, grouped = query
+            known = {tag.partition(":")[0] for tag in emitted[metric]}
+            used = {part.partition(":")[0].partition(" ")[0].lstrip("$") for part in scope.split(" AND ")} - {"*"}
+            used |= {label for label in grouped.split(",") if label}
+            assert used <= known, query
+            checked += len(used)
+    assert checked > 100
+
+
+def test_the_objectives_bucket_is_emitted_and_no_other(emitted: dict[str, set[str]]) -> None:
+    for name in ("received", "occurred"):
+        tags = emitted[f"freshgate.{name}_to_accepted_seconds.by_bound.bucket"]
+        assert {tag for tag in tags if tag.startswith("upper_bound:")} == {"upper_bound:5.0"}
+
+
+def test_a_metric_that_is_not_emitted_is_noticed(emitted: dict[str, set[str]]) -> None:
+    assert asked({"q": "max:freshgate.made_up{*}"}) - set(emitted) == {"freshgate.made_up"}
+
+
+def faults(document: Any, kind: str) -> list[str]:
+    """Where DataDog's own model of a Dashboard or Monitor does not understand the document."""
+    client = module("datadog_api_client")
+    convert = module("datadog_api_client.model_utils").validate_and_convert_types
+    models = module("datadog_api_client.v1.models")
+    try:
+        made = convert(document, (getattr(models, kind),), ["it"], True, True, client.Configuration())
+    except (TypeError, ValueError) as error:
+        return [str(error)]
+    return _unknown(made, document, "it")
+
+
+def _unknown(model: Any, document: Any, where: str) -> list[str]:
+    found = []
+    if isinstance(model, list):
+        for at, (one, told) in enumerate(zip(model, document, strict=True)):
+            found += _unknown(one, told, f"{where}[{at}]")
+        return found
+    if getattr(model, "_unparsed", False):
+        return [f"{where}: not understood"]
+    instances = getattr(model, "_composed_instances", None)
+    if instances:
+        return found + [fault for one in instances for fault in _unknown(one, document, where)]
+    if hasattr(model, "_data_store") and isinstance(document, dict):
+        # Keys that a model does not know are kept by it, and ignored by DataDog.
+        types = {model.attribute_map.get(key, key) for key in model.openapi_types}
+        found += [f"{where}.{key}: no such key" for key in document if types and key not in types]
+        for key, value in model._data_store.items():
+            found += _unknown(value, document.get(model.attribute_map.get(key, key)), f"{where}.{key}")
+    return found
+
+
+def test_datadogs_models_understand_the_dashboards_and_monitors() -> None:
+    assert {uid: faults(board, "Dashboard") for uid, board in documents("boards").items()} == dict.fromkeys(
+        documents("boards"), []
+    )
+    for made in documents("monitors").values():
+        for monitor in made:
+            assert faults(monitor, "Monitor") == [], monitor["name"]
+
+
+def test_json_that_datadog_would_not_understand_is_noticed() -> None:
+    board = documents("boards")["freshgate-queues"]
+    changes = (
+        {"layout_type": "heap"},
+        {"colour": "red"},
+        {"widgets": [{"definition": {"type": "timeserie", "requests": []}}]},
+        {"widgets": [{"definition": {"type": "timeseries", "requests": [{"display_type": "curve"}]}}]},
+    )
+    for change in changes:
+        assert faults({**board, **change}, "Dashboard"), change
+    without = {key: value for key, value in board.items() if key != "layout_type"}
+    assert faults(without, "Dashboard")
+    (dead,) = documents("monitors")["DeadMails"]
+    assert faults({**dead, "type": "query"}, "Monitor")
+    assert faults({**dead, "options": {"notify_odit": True}}, "Monitor")

@@ -1,0 +1,188 @@
+"""`make observe` as its user runs it: all comes up and knows of each other, alerts arrive, Ctrl-C ends all of it.
+
+The alert is a real one, provoked at the sandbox; whom it silences is then asked of the real Alertmanager.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from adapter.errors import FreshgateError, SettingsError
+from adapter.settings import Settings, load
+from dashboards import local, observe
+from dashboards.generate import HERE
+from dashboards.tools import FIXED, RELATIVE, ToolMissing, relative
+from tests.dashboards import expressions
+from tests.dashboards.observing import Observing, asked
+from tests.dashboards.tools import ROOT
+from tests.harness.ports import free_ports
+
+# What inhibitions ask to be equal.
+KEYS = ("service", "source", "slo")
+LIVE = [pytest.mark.tools, pytest.mark.timeout(240)]
+
+
+def labels_of(name: str, **more: str) -> dict[str, str]:
+    """The labels with which our rules send an alert; those of its series are added."""
+    rule = next(rule for rule in expressions.rules() if rule.get("alert") == name)
+    return {"alertname": name, **rule["labels"], **more}
+
+
+def processes(var: Path) -> list[str]:
+    """Command lines of all that was started with this folder; zombies have none."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        try:
+            if folder.name.isdecimal() and f"FRESHGATE_VAR={var}\0".encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_text(encoding="utf-8").replace("\0", " "))
+        except OSError:  # it has ended, or is not ours
+            continue
+    return [line for line in found if line]
+
+
+class TestObserve:
+    pytestmark = LIVE
+
+    def test_every_target_is_up(self, observing: Observing) -> None:
+        def up() -> dict[str, str]:
+            targets = asked(observing.prometheus, "/api/v1/targets")["data"]["activeTargets"]
+            return {one["labels"]["job"]: one["health"] for one in targets}
+
+        jobs = ("freshgate-receiver", "freshgate-worker", "freshgate-timers", "prometheus", "alertmanager")
+        assert observing.wait_for(lambda: up() == dict.fromkeys(jobs, "up"))
+
+    def test_all_rules_are_loaded_and_healthy(self, observing: Observing) -> None:
+        def loaded() -> list[Any]:
+            groups = asked(observing.prometheus, "/api/v1/rules")["data"]["groups"]
+            return [rule for group in groups for rule in group["rules"]]
+
+        observing.wait_for(lambda: all(rule["health"] == "ok" for rule in loaded()), 60)
+        assert sorted(rule["name"] for rule in loaded()) == sorted(one.where for one in expressions.of_rules())
+
+    def test_the_shoppers_events_flow_and_mails_leave(self, observing: Observing) -> None:
+        observing.wait_for(lambda: observing.query('sum(freshgate_events_total{verdict="accepted"}) > 0'))
+        observing.wait_for(lambda: observing.query('sum(freshgate_sends_total{outcome="sent"}) > 0'))
+
+    def test_a_provoked_alert_reaches_whom_it_is_for_unless_something_worse_fires(self, observing: Observing) -> None:
+        observing.wait_for(lambda: observing.query('sum(freshgate_sends_total{outcome="dead"}) >= 0'))
+        assert observing.faults(kind="status", status=503, count=20, headers={"Retry-After": "30"}).status == 200
+        for number in range(3):
+            order = {"order_id": f"observed-{number}", "email": f"observed{number}@example.com"}
+            event = {"type": "track", "event": "Order Completed", "userId": f"observed-{number}", "properties": order}
+            assert observing.post(event).status == 200
+        dead = observing.wait_for(lambda: observing.alerts().get("DeadMails"), 90)
+        assert [one["name"] for one in dead["receivers"]] == ["ticket"]
+        assert dead["status"]["state"] in ("active", "unprocessed")
+        assert (ROOT / dead["annotations"]["runbook"]).is_file()
+        observing.tell(labels_of("RedisDown"))
+        observing.wait_for(lambda: observing.alerts()["DeadMails"]["status"]["state"] == "suppressed")
+        # Sent again after a minute: the first time, Prometheus may not have found Alertmanager yet.
+        watchdog = observing.wait_for(lambda: observing.alerts().get("Watchdog"), 90)
+        assert (watchdog["status"]["state"], watchdog["receivers"]) == ("active", [{"name": "watchdog"}])
+
+    def test_every_inhibition_holds(self, observing: Observing) -> None:
+        told = yaml.safe_load((HERE / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+        checked = 0
+        for number, rule in enumerate(told["inhibit_rules"]):
+            causes, effects = (named(rule[side]) for side in ("source_matchers", "target_matchers"))
+            if not causes:
+                causes, effects = ["MailsLate"], ["MailsLateSlowly"]
+            for effect in effects or ["QueueOld"]:
+                # Labels of its own, lest another rule's cause, or another effect, silences it.
+                here, there = ({key: f"{number}-{effect}-{at}" for key in KEYS} for at in ("here", "there"))
+                observing.tell(*(labels_of(name) | here for name in (*causes, effect)), labels_of(effect) | there)
+                observing.wait_for(lambda effect=effect, here=here: is_suppressed(observing, effect, here))  # type: ignore[misc]
+                assert not is_suppressed(observing, effect, there), (rule, effect)
+                checked += 1
+        assert checked >= len(told["inhibit_rules"])
+
+    def test_ctrl_c_leaves_no_process(self, observing: Observing) -> None:
+        """This one and the next come last: they end what all of them use."""
+        assert len(processes(observing.var)) >= 9
+        assert observing.launcher
+        os.kill(observing.launcher.pid, signal.SIGINT)
+        assert observing.launcher.wait(60) == 0, observing.console()
+        assert processes(observing.var) == []
+        assert "Traceback" not in observing.console()
+
+    def test_it_starts_again_and_even_a_kill_leaves_no_process(self, observing: Observing) -> None:
+        observing.start()
+        assert observing.launcher
+        observing.launcher.kill()
+        observing.launcher.wait()
+        observing.wait_for(lambda: processes(observing.var) == [])
+
+
+def named(matchers: list[str]) -> list[str]:
+    """Names of alerts in matchers that are not negated."""
+    return [name for one in matchers if "!" not in one for name in re.findall(r"\b[A-Z]\w+", one)]
+
+
+def is_suppressed(observing: Observing, name: str, labels: dict[str, str]) -> bool:
+    """Whether it is silenced now, of the alerts of that name the one with these labels."""
+    found = asked(observing.alertmanager, "/api/v2/alerts")
+    (one,) = (one for one in found if one["labels"]["alertname"] == name and labels.items() <= one["labels"].items())
+    return bool(one["status"]["state"] == "suppressed")
+
+
+COMPOSED = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+PORTS = {"prometheus": 1, "alertmanager": 2}
+
+
+def test_prometheus_gets_the_composed_ones_configuration_on_this_machine() -> None:
+    told = local.here(COMPOSED, Settings(metrics_port=3, worker_metrics_port=4, timers_metrics_port=5), PORTS)
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in told["scrape_configs"]}
+    assert targets == {
+        "freshgate-receiver": ["127.0.0.1:3"],
+        "freshgate-worker": ["127.0.0.1:4"],
+        "freshgate-timers": ["127.0.0.1:5"],
+        "prometheus": ["127.0.0.1:1"],
+        "alertmanager": ["127.0.0.1:2"],
+    }
+    assert sorted(told["rule_files"]) == sorted(str(file) for file in (HERE / "prometheus").glob("*.yml"))
+    assert told["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:2"]}]}]
+    assert told["global"] == COMPOSED["global"]
+
+
+def test_a_process_that_serves_no_metrics_is_not_scraped() -> None:
+    told = local.here(COMPOSED, Settings(metrics_port=3, worker_metrics_port=0, timers_metrics_port=5), PORTS)
+    assert "freshgate-worker" not in {job["job_name"] for job in told["scrape_configs"]}
+
+
+def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
+    settings = load({})
+    assert settings.metrics_port
+    with pytest.raises(SettingsError, match="PROMETHEUS_PORT"):
+        observe.Observed({"PROMETHEUS_PORT": "many", "FRESHGATE_VAR": str(tmp_path)}, 1)
+    live = {
+        "FRESHGATE_ESPS__SENDGRID__LIVE": "true",
+        "FRESHGATE_ESPS__SENDGRID__BASE_URL": "https://api.sendgrid.com",
+        "FRESHGATE_ESPS__SENDGRID__API_KEY": "key",
+        "FRESHGATE_ESPS__SENDGRID__FROM_EMAIL": "shop@example.com",
+        "FRESHGATE_VAR": str(tmp_path),
+    }
+    with pytest.raises(SettingsError, match="made-up shoppers are for the sandbox only"):
+        observe.Observed(live, 1).run()
+    (port,) = free_ports(1)
+
+    with socket.create_server(("127.0.0.1", port)):
+        taken = observe.Observed({"ALERTMANAGER_PORT": str(port), "FRESHGATE_VAR": str(tmp_path)}, 1)
+        with pytest.raises(FreshgateError, match="ALERTMANAGER_PORT"):
+            taken.run()
+
+
+def test_debians_alertmanager_finds_its_templates_where_it_is_unpacked() -> None:
+    code = b"memory" + FIXED + b"355" + FIXED + b"/ui/1110" + FIXED + b"/no-ui138"
+    assert relative(code) == b"memory" + RELATIVE + b"355" + FIXED + b"/ui/1110" + FIXED + b"/no-ui138"
+    assert len(relative(code)) == len(code)
+    for other in (b"no path at all", FIXED + b"1" + FIXED + b"2"):
+        with pytest.raises(ToolMissing, match="as root"):
+            relative(other)

@@ -1,0 +1,115 @@
+"""The commands of every runbook, pasted as they stand, beside a running system: each does what it is there for.
+
+Only what an operator fills in is filled in; ports and folders are the test's. `test_alerts.py` looks at the words.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapter import quarantine
+from adapter.quarantine import Kept, short
+from adapter.state.store import connect
+from tests.dashboards.observing import Observing
+from tests.dashboards.test_alerts import RUNBOOKS, commands
+from tests.dashboards.tools import ROOT
+
+pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]
+ORDER = {
+    "type": "track",
+    "event": "Order Completed",
+    "userId": "runbook-reader",
+    "messageId": "runbook-1",
+    "properties": {"order_id": "runbook-1", "email": "runbook@example.com", "total": 1, "currency": "EUR"},
+}
+USUAL = {"PORT": 8080, "METRICS_PORT": 9108, "WORKER_METRICS_PORT": 9109, "TIMERS_METRICS_PORT": 9110}
+# Those start a process that stays: the system runs one of each already.
+STAY = ("python -m workers deliver", "python -m workers timers")
+# Why the answer is not 0 here: nothing is there to decide on.
+NOTHING_THERE = {"python -m workers unknown resend --send SEND", "python -m workers unknown close --send SEND"}
+EVERY = sorted({command for text in RUNBOOKS.values() for command in commands(text)} - set(STAY))
+
+
+class Desk:
+    """An operator's terminal beside the running system. They are named here: one shopper, one element, one send."""
+
+    def __init__(self, system: Observing) -> None:
+        self.system = system
+        self.event = system.var / "event.json"
+        self.event.write_text(json.dumps(ORDER), encoding="utf-8")
+        client = connect((system.var / "redis" / "url").read_text(encoding="utf-8").strip())
+        quarantine.keep(client, Kept("segment", json.dumps({**ORDER, "messageId": "runbook-2"}).encode(), 1))
+        self.element = short(next(quarantine.listed(client))[0])
+        client.close()
+
+    def filled(self, command: str) -> str:
+        here = {
+            "SHOPPER": "runbook-reader",
+            "TRIGGER": "welcome",
+            "SEND": "0123456789abcdef01234567",
+            "SOURCE": "segment",
+            " event.json": f" {self.event}",
+            "--source NAME FILE": f"--source segment {self.event}",
+            "quarantine show NAME": f"quarantine show {self.element}",
+            "--only NAME": f"--only {self.element}",
+            "var/log/": f"{self.system.var}/log/",
+            ":9090/": f":{self.system.prometheus}/",
+            ":9093/": f":{self.system.alertmanager}/",
+            **{f":{usual}/": f":{self.system.ports[name]}/" for name, usual in USUAL.items()},
+        }
+        for said, meant in here.items():
+            command = command.replace(said, meant)
+        return command
+
+    def paste(self, command: str) -> subprocess.CompletedProcess[str]:
+        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        return subprocess.run(
+            ["bash", "-c", self.filled(command)],
+            cwd=ROOT,
+            env={**self.system.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+
+@pytest.fixture(scope="module")
+def desk(observing: Observing) -> Desk:
+    assert observing.post(ORDER).status == 200
+    observing.wait_for(lambda: any(mail["to"] == "runbook@example.com" for mail in observing.outbox()))
+    return Desk(observing)
+
+
+@pytest.mark.parametrize("command", EVERY)
+def test_a_runbooks_command_works_when_it_is_pasted(desk: Desk, command: str) -> None:
+    if "quarantine" in command:
+        desk = Desk(desk.system)
+    done = desk.paste(command)
+    told: Any = (command, done.stdout[-500:], done.stderr[-500:])
+    assert done.returncode == (1 if command in NOTHING_THERE else 0), told
+    assert done.stdout.strip() or done.stderr.strip() or "tail" in command, told
+    assert "Traceback" not in done.stdout + done.stderr, told
+    if "hold" in command:
+        assert desk.paste("python -m workers release").returncode == 0
+        assert desk.paste("python -m workers release TRIGGER").returncode in (0, 1)
+
+
+def test_a_command_that_does_not_work_is_noticed(desk: Desk) -> None:
+    assert desk.paste("curl -s http://127.0.0.1:9108/metrics | grep freshgate_made_up").returncode != 0
+    assert desk.paste("python -m adapter quarantine show ffffffff | python -m adapter read - --source SOURCE").stderr
+    assert desk.paste("python -m adapter whi SHOPPER").returncode != 0
+
+
+def test_what_an_operator_fills_in_is_known(desk: Desk) -> None:
+    """A word in capitals that nobody fills in would be taken literally."""
+    for command in EVERY:
+        assert not re.search(r"\b[A-Z]{4,}\b", desk.filled(command).replace(str(desk.system.var), "")), command
