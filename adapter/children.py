@@ -105,6 +105,11 @@ class Child:
         self._process.wait()
         self._pid_file.unlink(missing_ok=True)
 
+    def reload(self) -> None:
+        """SIGHUP: the process takes up anew what it was started with."""
+        if self._process is not None and self.alive:
+            self._process.send_signal(signal.SIGHUP)
+
     def _sweep(self) -> None:
         # A master that died at once may leave workers behind, which would hold its port.
         with suppress(ProcessLookupError, PermissionError):

@@ -14,7 +14,8 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from adapter import logs, settings
+from adapter import catalog_copy, logs, settings
+from adapter.errors import CatalogError
 
 SETTINGS = settings.load(os.environ)
 METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"
@@ -68,6 +69,26 @@ def on_starting(_server: Any) -> None:
     """The figures of processes that are gone would be counted for ever."""
     shutil.rmtree(METRICS, ignore_errors=True)
     METRICS.mkdir(parents=True)
+    take_up_catalog()
+    folder = catalog_copy.folder_of(SETTINGS)
+    if folder.exists():
+        os.environ[catalog_copy.VARIABLE] = str(folder)
+    # Without any copy the workers load the catalog from where it stands, and say what is wrong with it.
+
+
+def on_reload(_server: Any) -> None:
+    """At SIGHUP, before the workers are replaced."""
+    take_up_catalog()
+
+
+def take_up_catalog() -> None:
+    """A catalog that no worker could load would end all of us: it is refused, and the copy from before serves on."""
+    log = logs.get("adapter.gunicorn_conf")
+    try:
+        changed = catalog_copy.take_up(SETTINGS, os.environ)
+        log.info("catalog_taken_up" if changed else "catalog_unchanged")
+    except (CatalogError, OSError) as error:
+        log.error("catalog_refused", reason=str(error))
 
 
 def when_ready(_server: Any) -> None:

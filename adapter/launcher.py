@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from adapter import app, demo, embedded
+from adapter import app, catalog_copy, demo, embedded
 from adapter.children import Child
-from adapter.errors import FreshgateError
+from adapter.errors import CatalogError, FreshgateError
 from adapter.settings import Settings, load
 
 LOOK_EVERY_S = 0.1
@@ -39,7 +39,10 @@ def run(environ: Mapping[str, str]) -> int:
         _check_ports(settings)
         environ = demo.with_secrets(environ, settings, var, make=True)
         environ["FRESHGATE_VAR"] = str(var)
-        app.check(load(environ))
+        settings = load(environ)
+        app.check(settings)
+        catalog_copy.take_up(settings, environ)
+        environ[catalog_copy.VARIABLE] = str(catalog_copy.folder_of(settings))
         return Launcher(environ, var).run()
 
 
@@ -53,15 +56,20 @@ class Launcher:
         self.children: list[Child] = []
         self.redis: embedded.Embedded | None = None
         self.stopping = False
+        self.reloading = False
+        self._on_terminal = _has_terminal()
 
     def run(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._stop)
+        signal.signal(signal.SIGHUP, self._reload_or_stop)
         try:
             self._start_all()
             if not self.stopping:
                 say(_welcome(self.settings))
             while not self.stopping:
+                if self.reloading:
+                    self._reload()
                 for child in self.children:
                     child.watch(say)
                     for line in child.new_warnings():
@@ -73,6 +81,34 @@ class Launcher:
 
     def _stop(self, _number: int, _frame: object) -> None:
         self.stopping = True
+
+    def _reload_or_stop(self, number: int, frame: object) -> None:
+        if self._on_terminal and not _has_terminal():
+            # The terminal was closed.
+            self._stop(number, frame)
+        else:
+            self.reloading = True
+
+    def _reload(self) -> None:
+        """Take up a changed catalog; a broken one is refused, and everything goes on with the old one."""
+        self.reloading = False
+        try:
+            changed = catalog_copy.take_up(self.settings, self.environ)
+        except (CatalogError, OSError) as error:
+            say(f"the changed catalog is refused, the old one stays: {error}")
+            return
+        if not changed:
+            say("the catalog has not changed")
+            return
+        for child in self.children:
+            if child.name == "receiver":
+                # Its workers are replaced one by one, so no request is lost.
+                child.reload()
+            elif child.name in ("worker", "timers"):
+                # It ends what it is at.
+                child.stop()
+                child.start()
+        say("the changed catalog was taken up")
 
     def _start_all(self) -> None:
         settings = self.settings
@@ -136,6 +172,13 @@ class Launcher:
         say("stopped; nothing is left running")
 
 
+def _has_terminal() -> bool:
+    with suppress(OSError):
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+        return True
+    return False
+
+
 def say(text: str) -> None:
     """To the console. A terminal that is gone must not keep us from ending in order."""
     with suppress(OSError):
@@ -159,13 +202,17 @@ def _writable(var: Path) -> Path:
 
 def _only_one(var: Path) -> ExitStack:
     held = ExitStack()
-    lock = held.enter_context((var / "lock").open("w"))
+    lock = held.enter_context((var / "lock").open("a"))
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         held.close()
         advice = "stop it, or name another folder with FRESHGATE_VAR"
         raise FreshgateError(f"another Freshgate is running in {var}; {advice}") from None
+    # Whom to signal: `kill -HUP $(cat var/lock)`.
+    lock.truncate(0)
+    lock.write(f"{os.getpid()}\n")
+    lock.flush()
     return held
 
 

@@ -19,7 +19,7 @@ UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 CAP = re.compile(r"(\d+)/(\S+)")
 # Read elsewhere, or written by an orchestrator for a service that is called "freshgate": no settings of ours.
-NOT_SETTINGS = re.compile(r"FRESHGATE_(CONFIG|TEST_\w+|BENCH_\w+|SERVICE_\w+|PORT_\d+_\w+)")
+NOT_SETTINGS = re.compile(r"FRESHGATE_(CONFIG|CATALOG_COPY|TEST_\w+|BENCH_\w+|SERVICE_\w+|PORT_\d+_\w+)")
 
 
 def key_text(*parts: str) -> str:

@@ -1,0 +1,173 @@
+"""A changed catalog is taken up by SIGHUP without losing a request; a broken one is refused, and the old one stays.
+
+Real processes, under load, with a catalog in a folder of the test's own.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness.ports import free_ports
+from tests.harness.system import ROOT, System
+
+TABLES = """
+from adapter.declare import EventType, From
+from catalog import EVENTS as OURS, TRIGGERS
+
+EVENTS = (*OURS, EventType(name="Lamp Lit", sources={"segment": From(when={"type": "track", "event": "Lamp Lit"})}))
+"""
+WITHOUT = "from catalog import EVENTS, TRIGGERS\n"
+BROKEN = WITHOUT + "TRIGGERS = TRIGGERS[0].nothing\n"
+
+
+class Shop:
+    """A catalog outside, that tests write, and a system that has it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "lampshop" / "catalog" / "__init__.py"
+        self._file.parent.mkdir(parents=True)
+        (folder / "lampshop" / "__init__.py").touch()
+        self.write(WITHOUT)
+        self.system = System({"FRESHGATE_CATALOG": "lampshop.catalog", "PYTHONPATH": f"{folder}:{ROOT}"})
+
+    def write(self, text: str) -> None:
+        self._file.write_text(text, encoding="utf-8")
+
+    def lit(self, number: int) -> Any:
+        event = {"type": "track", "event": "Lamp Lit", "messageId": f"lit-{number}", "userId": "ada"}
+        return self.system.post(event).json
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Shop]:
+    shop = Shop(tmp_path)
+    with shop.system:
+        yield shop
+
+
+class Load:
+    """Somebody who never stops posting, and remembers every answer."""
+
+    def __init__(self, system: System) -> None:
+        self.answers: list[int | str] = []
+        self._system = system
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._post)
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _post(self) -> None:
+        while not self._stopped.is_set():
+            event = {"type": "page", "messageId": f"load-{len(self.answers)}", "userId": "load"}
+            try:
+                self.answers.append(self._system.post(event).status)
+            except OSError as error:
+                self.answers.append(type(error).__name__)
+
+
+def hang_up(system: System) -> None:
+    os.kill(int((system.var / "lock").read_text(encoding="ascii")), signal.SIGHUP)
+
+
+def test_a_changed_catalog_is_taken_up_under_load_and_no_request_fails(shop: Shop) -> None:
+    system = shop.system
+    assert shop.lit(1)["ignored"] == 1
+    with Load(system) as load:
+        system.wait_for(lambda: len(load.answers) > 20)
+        shop.write(TABLES)
+        hang_up(system)
+        system.wait_for(lambda: "the changed catalog was taken up" in system.console())
+        # Both workers of gunicorn are new ones in the end.
+        numbers = iter(range(100, 10_000))
+        system.wait_for(lambda: all(shop.lit(next(numbers))["accepted"] for _ in range(5)))
+        system.wait_for(lambda: len(load.answers) > 100)
+    assert set(load.answers) == {200}
+
+
+def test_a_broken_catalog_is_refused_with_the_reason_and_the_old_one_stays(shop: Shop) -> None:
+    system = shop.system
+    shop.write(TABLES)
+    hang_up(system)
+    system.wait_for(lambda: "was taken up" in system.console())
+    system.wait_for(lambda: shop.lit(time.monotonic_ns())["accepted"])
+    pids = {name: system.pid(name) for name in ("receiver", "worker", "timers")}
+    with Load(system) as load:
+        shop.write(BROKEN)
+        hang_up(system)
+        system.wait_for(lambda: "is refused, the old one stays" in system.console())
+        # To gunicorn itself, too.
+        os.kill(system.pid("receiver"), signal.SIGHUP)
+        log = system.var / "log" / "receiver.log"
+        system.wait_for(lambda: '"event": "catalog_refused"' in log.read_text(encoding="utf-8"))
+        system.wait_for(lambda: len(load.answers) > 50)
+    assert "has no attribute 'nothing'" in system.console()
+    assert set(load.answers) == {200}
+    assert shop.lit(2)["accepted"] == 1
+    assert {name: system.pid(name) for name in pids} == pids
+
+
+def test_a_process_that_comes_back_loads_the_copy_while_the_files_are_broken(shop: Shop) -> None:
+    system = shop.system
+    shop.write(BROKEN)
+    killed = system.kill("receiver")
+    system.wait_for(lambda: "receiver started again" in system.console())
+    assert system.pid("receiver") != killed
+    system.wait_for(lambda: _answers(system))
+    assert shop.lit(1)["ignored"] == 1
+
+
+def _answers(system: System) -> bool:
+    try:
+        return system.request("PORT", "GET", "/healthz").status == 200
+    except OSError:
+        return False
+
+
+def test_gunicorn_by_itself_refuses_a_broken_catalog_too(tmp_path: Path, redis_server: str) -> None:
+    shop = Shop(tmp_path / "shop")
+    port, metrics = free_ports(2)
+    environ = shop.system.environ | {
+        "FRESHGATE_PORT": str(port),
+        "FRESHGATE_METRICS_PORT": str(metrics),
+        "FRESHGATE_VAR": str(tmp_path / "var"),
+        "FRESHGATE_REDIS_URL": redis_server,
+        "FRESHGATE_PII_KEY": "for tests",
+        "FRESHGATE_SOURCES__TEALIUM__SECRETS": "Basic x",
+        "FRESHGATE_SOURCES__MPARTICLE__SECRETS": "Basic x",
+    }
+    shop.system.ports["PORT"] = port
+    command = [sys.executable, "-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()"]
+    log = tmp_path / "gunicorn.log"
+    with log.open("wb") as told, subprocess.Popen(command, cwd=ROOT, env=environ, stdout=told, stderr=told) as gunicorn:
+        try:
+            deadline = time.monotonic() + 30
+            while not _answers(shop.system) and time.monotonic() < deadline:
+                time.sleep(0.05)
+            shop.write(BROKEN)
+            gunicorn.send_signal(signal.SIGHUP)
+            while "catalog_refused" not in log.read_text(encoding="utf-8") and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert "catalog_refused" in log.read_text(encoding="utf-8")
+            shop.write(TABLES)
+            gunicorn.send_signal(signal.SIGHUP)
+            while not shop.lit(time.monotonic_ns())["accepted"] and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert shop.lit(1)["accepted"] == 1
+        finally:
+            gunicorn.terminate()
