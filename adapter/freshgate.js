@@ -4,7 +4,8 @@
   var script = document.currentScript || document.querySelector('script[data-write-key]')
   var told = script.dataset
   var url = (told.host || new URL(script.src).origin) + '/v1/batch'
-  var consented = told.consent === 'implied' || read('consent') === true
+  var said = read('consent') // a refusal is remembered too, else an implied consent would come back
+  var consented = said === null ? told.consent === 'implied' : said
   var sending = false
   var wait = 1000
   var waiting = [] // before consent, in memory only
@@ -32,6 +33,8 @@
     return crypto.randomUUID ? crypto.randomUUID() : Date.now().toString(36) + Math.random().toString(36).slice(2)
   }
 
+  function bytes(call) { return new Blob([JSON.stringify(call)]).size }
+
   function add(call) {
     call.messageId = id() // once: a repetition is a duplicate
     call.timestamp = new Date().toISOString()
@@ -47,6 +50,8 @@
       call.anonymousId = anonymous
       if (user && !call.userId) call.userId = user
     })
+    // What Freshgate would refuse must not stand before the others for ever.
+    calls = calls.filter(function (call) { return bytes(call) < 32000 })
     write('queue', (known('queue') || []).concat(calls).slice(-200))
     send()
   }
@@ -57,7 +62,7 @@
     var batch = []
     var size = 0
     // A browser lets 64 KB outlive the page.
-    while (batch.length < queue.length && (size += JSON.stringify(queue[batch.length]).length * 2) < 60000) {
+    while (batch.length < queue.length && (size += bytes(queue[batch.length])) < 60000) {
       batch.push(queue[batch.length])
     }
     if (!batch.length) batch = [queue[0]]
@@ -108,9 +113,10 @@
         for (var name in memory) write(name, memory[name])
         keep(waiting.splice(0))
       } else {
-        ['consent', 'anonymous', 'user', 'traits', 'queue'].forEach(function (one) {
-          try { localStorage.removeItem('freshgate.' + one) } catch (_) { /* nothing is there */ }
-        })
+        try {
+          ['anonymous', 'user', 'traits', 'queue'].forEach(function (one) { localStorage.removeItem('freshgate.' + one) })
+          localStorage.setItem('freshgate.consent', 'false')
+        } catch (_) { /* nothing is there, and nothing can be */ }
         memory = {}
         waiting = []
       }

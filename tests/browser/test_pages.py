@@ -76,7 +76,32 @@ def test_nothing_is_stored_or_sent_before_the_visitor_agrees(
         lambda: sorted(told for told in trail(system, anonymous(browser)) if told[1] == "accepted") == expected
     )
     browser.execute_script("freshgate.consent(false)")
-    assert browser.execute_script("return localStorage.length") == 0
+    assert browser.execute_script("return Object.keys(localStorage)") == ["freshgate.consent"]
+
+
+def test_a_refusal_holds_on_the_next_page_where_consent_is_implied(
+    system: System, shop: Shop, browser: webdriver.Chrome
+) -> None:
+    shop.tag = shop.tag.replace("></script>", ' data-consent="implied"></script>')
+    browser.get(shop.url)
+    system.wait_for(lambda: not queued(browser))
+    browser.execute_script("freshgate.consent(false)")
+    before = received(system)
+    browser.get(f"{shop.url}/next")
+    time.sleep(1)  # A request that should not be there has had its time.
+    assert received(system) == before
+    assert browser.execute_script("return Object.keys(localStorage)") == ["freshgate.consent"]
+
+
+def test_an_event_that_is_too_large_does_not_stand_before_the_others(
+    system: System, shop: Shop, browser: webdriver.Chrome
+) -> None:
+    browser.get(shop.url)
+    browser.execute_script(AGREED)
+    # Of three bytes a letter: more than a browser sends when a page is left.
+    browser.execute_script("freshgate.track('Product Viewed', {product_id: 'mug', name: '\u706f'.repeat(25000)})")
+    browser.execute_script("freshgate.track('Product Added', {product_id: 'mug', name: 'Mug'})")
+    wait_for_trail(system, browser, "Page", "Product Added")
 
 
 def received(system: System) -> int:
