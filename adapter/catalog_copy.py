@@ -42,9 +42,10 @@ def take_up(settings: Settings, environ: Mapping[str, str]) -> bool:
     try:
         _copy(settings.catalog.partition(".")[0], copy)
         final = current.with_name(_digest(copy))
+        # Unchanged files too: the settings may no longer go with them.
+        _check(copy, environ)
         if current.is_symlink() and current.resolve() == final:
             return False
-        _check(copy, environ)
         if not final.exists():
             copy.rename(final)
     finally:

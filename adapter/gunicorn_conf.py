@@ -65,7 +65,7 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 proc_name = "freshgate-receiver"
 
 
-def on_starting(_server: Any) -> None:
+def on_starting(server: Any) -> None:
     """The figures of processes that are gone would be counted for ever."""
     shutil.rmtree(METRICS, ignore_errors=True)
     METRICS.mkdir(parents=True)
@@ -74,21 +74,26 @@ def on_starting(_server: Any) -> None:
     if folder.exists():
         os.environ[catalog_copy.VARIABLE] = str(folder)
     # Without any copy the workers load the catalog from where it stands, and say what is wrong with it.
+    replace_workers = server.handle_hup
+
+    def hang_up() -> None:
+        if take_up_catalog():
+            replace_workers()
+
+    # No hook of gunicorn's can call a reload off, and new workers that cannot boot would end the master.
+    server.handle_hup = hang_up
 
 
-def on_reload(_server: Any) -> None:
-    """At SIGHUP, before the workers are replaced."""
-    take_up_catalog()
-
-
-def take_up_catalog() -> None:
-    """A catalog that no worker could load would end all of us: it is refused, and the copy from before serves on."""
+def take_up_catalog() -> bool:
+    """Whether new workers could start. A refused catalog, or settings, ends nobody: the old workers serve on."""
     log = logs.get("adapter.gunicorn_conf")
     try:
         changed = catalog_copy.take_up(SETTINGS, os.environ)
-        log.info("catalog_taken_up" if changed else "catalog_unchanged")
     except (CatalogError, OSError) as error:
         log.error("catalog_refused", reason=str(error))
+        return False
+    log.info("catalog_taken_up" if changed else "catalog_unchanged")
+    return True
 
 
 def when_ready(_server: Any) -> None:

@@ -37,6 +37,11 @@ WORKER_TTL_S = 30
 class DeliverWorker(SimpleWorker):
     """Runs in process, since a fork costs more than a mail; and runs nothing but deliveries, whatever Redis says."""
 
+    def _install_signal_handlers(self) -> None:
+        super()._install_signal_handlers()  # type: ignore[no-untyped-call]  # RQ has no types for it
+        # Whoever supervises it starts it again, with a changed catalog.
+        signal.signal(signal.SIGHUP, self.request_stop)
+
     def perform_job(self, job: RqJob, *args: Any, **kwargs: Any) -> bool:
         if job.func_name != DELIVER:
             log.error("foreign_job", job=job.id)
@@ -84,8 +89,8 @@ def timers(settings: Settings) -> int:
     def stop(_signum: int, _frame: FrameType | None) -> None:
         stopped.set()
 
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, stop)
     settle = max((trigger.settle_ms for trigger in triggers_of(settings)), default=0)
     metrics.prepare_timers()
     Health(connect(settings.redis_url, timeout_s=2.0), [queue_name(name)]).start(stopped)

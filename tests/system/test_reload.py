@@ -146,11 +146,14 @@ def test_gunicorn_by_itself_refuses_a_broken_catalog_too(tmp_path: Path, redis_s
         "FRESHGATE_PORT": str(port),
         "FRESHGATE_METRICS_PORT": str(metrics),
         "FRESHGATE_VAR": str(tmp_path / "var"),
+        "FRESHGATE_CONFIG": str(tmp_path / "freshgate.toml"),
         "FRESHGATE_REDIS_URL": redis_server,
         "FRESHGATE_PII_KEY": "for tests",
         "FRESHGATE_SOURCES__TEALIUM__SECRETS": "Basic x",
         "FRESHGATE_SOURCES__MPARTICLE__SECRETS": "Basic x",
     }
+    settings = tmp_path / "freshgate.toml"
+    settings.touch()
     shop.system.ports["PORT"] = port
     command = [sys.executable, "-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()"]
     log = tmp_path / "gunicorn.log"
@@ -164,6 +167,15 @@ def test_gunicorn_by_itself_refuses_a_broken_catalog_too(tmp_path: Path, redis_s
             while "catalog_refused" not in log.read_text(encoding="utf-8") and time.monotonic() < deadline:
                 time.sleep(0.05)
             assert "catalog_refused" in log.read_text(encoding="utf-8")
+            # Settings that go with no catalog, while the catalog is as it was.
+            shop.write(WITHOUT)
+            settings.write_text("[triggers.nonsense]\nenabled = false\n", encoding="utf-8")
+            gunicorn.send_signal(signal.SIGHUP)
+            while "no such trigger" not in log.read_text(encoding="utf-8") and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert "no such trigger" in log.read_text(encoding="utf-8")
+            assert gunicorn.poll() is None and _answers(shop.system)
+            settings.write_text("", encoding="utf-8")
             shop.write(TABLES)
             gunicorn.send_signal(signal.SIGHUP)
             while not shop.lit(time.monotonic_ns())["accepted"] and time.monotonic() < deadline:
