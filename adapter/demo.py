@@ -15,7 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import redis
+
+from adapter.errors import SettingsError
 from adapter.settings import Settings, load
+from adapter.state.store import connect
 
 # Kinds that prove themselves by the `Authorization` header alone.
 BY_HEADER = frozenset({"mparticle", "tealium", "rudderstack", "hightouch"})
@@ -54,6 +58,13 @@ def settings_here() -> Settings:
     if not settings.redis_url and url.exists():
         environ["FRESHGATE_REDIS_URL"] = url.read_text(encoding="utf-8").strip()
     return load(environ)
+
+
+def store_here(settings: Settings) -> redis.Redis:
+    """The store that a command looks into. Raises SettingsError where there is none."""
+    if not settings.redis_url:
+        raise SettingsError("redis_url is empty and no embedded Valkey runs here; start it with `make run`")
+    return connect(settings.redis_url, timeout_s=5.0)
 
 
 def _left_out(settings: Settings) -> Iterator[tuple[str, str, str]]:

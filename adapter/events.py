@@ -41,7 +41,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     message_id: str
     occurred_at: int
     received_at: int
-    sent_at: int | None = None
     user_id: str | None = None
     anonymous_id: str | None = None
     previous_id: str | None = None

@@ -14,6 +14,7 @@ import redis
 from redis.exceptions import RedisError
 
 from adapter import logs, metrics, quarantine
+from adapter.declare import EventType
 from adapter.enqueue import push
 from adapter.errors import NotAuthentic, RequestError
 from adapter.events import Event, Ignored, Refused, Verdict
@@ -141,7 +142,7 @@ class Receiver:
         for index, told in enumerate(verdicts):
             verdict = told
             if isinstance(verdict, Event):
-                verdict = self._admitted(source, verdict)
+                verdict = admitted(verdict, self._planner.types[verdict.name], source.settings.trust)
             if isinstance(verdict, Event):
                 events.append(verdict)
                 if verdict.unreadable:
@@ -155,18 +156,6 @@ class Receiver:
                 answer.refusals.append({"index": index, "reason": verdict.reason})
                 metrics.REFUSALS.labels(source.name, verdict.reason).inc()
         return events
-
-    def _admitted(self, source: Source, event: Event) -> Verdict:
-        """The event, unless nobody can be told from it, or its source may not say such a thing."""
-        if not (event.user_id or event.anonymous_id or event.email):
-            # An alias that says who somebody was, but not who they are.
-            return Refused("no_identity")
-        if source.settings.trust != "server":
-            event_type = self._planner.types[event.name]
-            # Whoever has the key of a page speaks for one device only: it has no say over others, nor their addresses.
-            if event.anonymous_id is None or event_type.effect or event_type.suppresses:
-                return Refused("not_trusted")
-        return event
 
     def _keep_failed(self, source: Source, verdicts: Sequence[Verdict], received_at: int, about: About) -> None:
         """Elements on which our own code failed: kept raw, since the CDP will not send them again."""
@@ -276,3 +265,13 @@ class Receiver:
             answer.ignored += 1
         else:
             answer.accepted += 1
+
+
+def admitted(event: Event, event_type: EventType, trust: str) -> Event | Refused:
+    """The event, unless nobody can be told from it, or a source of that trust may not say such a thing."""
+    if not (event.user_id or event.anonymous_id or event.email):
+        # An alias that says who somebody was, but not who they are.
+        return Refused("no_identity")
+    # Whoever has the key of a page speaks for one device only: it has no say over others, nor over their addresses.
+    alone = event.anonymous_id is not None and not event_type.effect and not event_type.suppresses
+    return event if trust == "server" or alone else Refused("not_trusted")

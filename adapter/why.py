@@ -12,10 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapter import demo, logs
-from adapter.errors import SettingsError
 from adapter.settings import Settings
 from adapter.state import keys
-from adapter.state.store import connect
 from adapter.state.view import PersonView
 from adapter.whose import As, Whose, whose
 
@@ -42,14 +40,12 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     settings = demo.settings_here()
     logs.configure("warning", json=False)
-    if not settings.redis_url:
-        raise SettingsError("redis_url is empty and no embedded Valkey runs here; start it with `make run`")
     return main(settings, options.id, only=options.only, as_json=options.json)
 
 
 def main(settings: Settings, asked: str, *, only: As | None = None, as_json: bool = False) -> int:
     """Print the trail behind a person's id or address, an order's id, or a send's. Returns 1 where nothing is known."""
-    client = connect(settings.redis_url, timeout_s=5.0)
+    client = demo.store_here(settings)
     found = whose(client, settings, asked, only)
     if found is None:
         what = f"no {only}" if only else "nobody, no order and no send"

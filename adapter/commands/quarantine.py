@@ -13,12 +13,11 @@ from typing import Any
 
 from adapter import demo, logs, quarantine
 from adapter.app import configure_sources, receiver_of
-from adapter.errors import RequestError, SettingsError
+from adapter.errors import RequestError
 from adapter.quarantine import Kept, short
 from adapter.receive import Receiver
 from adapter.settings import require_pii_key
 from adapter.sources.base import Source
-from adapter.state.store import connect
 
 HELP = "elements on which our own code failed: list, show, replay or drop them"
 EPILOG = """examples:
@@ -59,9 +58,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     settings = demo.settings_here()
     logs.configure("error", json=False)
-    if not settings.redis_url:
-        raise SettingsError("redis_url is empty and no embedded Valkey runs here; start it with `make run`")
-    client = connect(settings.redis_url, timeout_s=5.0)
+    client = demo.store_here(settings)
     only = getattr(options, "only", None)
     found = [(entry, kept) for entry, kept in quarantine.listed(client) if only in (None, short(entry))]
     if only and not found:

@@ -26,6 +26,7 @@ from adapter.commands.terminal import Paint, span
 from adapter.declare import EventType, Trigger
 from adapter.errors import RequestError, SettingsError
 from adapter.events import Event, Ignored, Product, Refused, Verdict
+from adapter.receive import admitted
 from adapter.settings import Settings, SourceSettings
 from adapter.sources import SOURCES
 from adapter.sources.base import About, Source
@@ -80,11 +81,13 @@ def report(settings: Settings, name: str, body: bytes, received_at: int, about: 
     """A map a verdict, in order, as `--json` prints them. Raises RequestError for the body as a whole."""
     catalog = events_of(settings)
     triggers = triggers_of(settings)
-    verdicts = source_of(settings, name, catalog).read(body, received_at, about)
+    source = source_of(settings, name, catalog)
+    verdicts = source.read(body, received_at, about)
     probed = source_of(settings, name, probing(catalog)).read(body, received_at, about)
     types = {event.name: event for event in catalog}
     return [
-        _told(verdict, origins(verdict, other, types), types, triggers) for verdict, other in paired(verdicts, probed)
+        _told(verdict, origins(verdict, other, types), types, triggers, source.settings.trust)
+        for verdict, other in paired(verdicts, probed)
     ]
 
 
@@ -100,13 +103,16 @@ def source_of(settings: Settings, name: str, catalog: Sequence[EventType]) -> So
 
 
 def _told(
-    verdict: Verdict, paths: Mapping[str, str], types: Mapping[str, EventType], triggers: Sequence[Trigger]
+    verdict: Verdict,
+    paths: Mapping[str, str],
+    types: Mapping[str, EventType],
+    triggers: Sequence[Trigger],
+    trust: str,
 ) -> dict[str, Any]:
     if isinstance(verdict, Ignored):
         return {"verdict": "ignored", "what": verdict.what}
-    # As the receiver: an alias that says who somebody was, but not who they are.
-    if isinstance(verdict, Event) and not (verdict.user_id or verdict.anonymous_id or verdict.email):
-        verdict = Refused("no_identity")
+    if isinstance(verdict, Event):
+        verdict = admitted(verdict, types[verdict.name], trust)
     if isinstance(verdict, Refused):
         return {"verdict": "refused", "reason": verdict.reason, **({"fault": verdict.fault} if verdict.fault else {})}
     event_type = types[verdict.name]
@@ -124,12 +130,12 @@ def _told(
         "clamped": verdict.clamped,
         "from": dict(paths),
         "absent": [name for name in event_type.fields if name not in verdict.fields and name not in verdict.unreadable],
-        **_starts(verdict, types, triggers),
+        **_starts(verdict, types, triggers, trust),
     }
 
 
-def _starts(event: Event, types: Mapping[str, EventType], triggers: Sequence[Trigger]) -> dict[str, Any]:
-    plan = Planner(types.values(), triggers, b"not used").plan(event)
+def _starts(event: Event, types: Mapping[str, EventType], triggers: Sequence[Trigger], trust: str) -> dict[str, Any]:
+    plan = Planner(types.values(), triggers, b"not used").plan(event, trusted=trust == "server")
     known = {trigger.name: trigger for trigger in triggers}
     started = [keys.parse_member(start[0])[0] for write in plan.writes for start in write.body.get("starts", ())]
     trail = next((write.body["trail"] for write in plan.writes if "trail" in write.body), "{}")

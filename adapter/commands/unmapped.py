@@ -16,10 +16,8 @@ import msgspec
 
 from adapter import demo
 from adapter.commands.terminal import Paint
-from adapter.errors import SettingsError
 from adapter.settings import Settings
 from adapter.state import keys
-from adapter.state.store import connect
 from adapter.unmapped import Found, listed
 
 HELP = "list what arrived and nobody mapped: name, source, count, last seen, and a sample's shape"
@@ -43,9 +41,7 @@ def add(commands: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     settings = demo.settings_here()
-    if not settings.redis_url:
-        raise SettingsError("redis_url is empty and no embedded Valkey runs here; start it with `make run`")
-    client = connect(settings.redis_url, timeout_s=5.0)
+    client = demo.store_here(settings)
     if options.forget:
         client.delete(keys.UNMAPPED)
         return 0

@@ -9,10 +9,7 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
-
-import msgspec
 
 from adapter.declare import EventType
 from adapter.errors import NotAuthentic, RequestError, SettingsError
@@ -22,7 +19,7 @@ from adapter.settings_text import key_text
 from adapter.sources.base import NOTHING, About, Headers, failed
 from adapter.sources.elements import Dialect, own_address, read_fields, value_at
 from adapter.sources.header import Tokens
-from adapter.sources.identity import person_id
+from adapter.sources.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
 from adapter.sources.salvage import DEEPEST, elements, lenient
 from adapter.sources.times import occurrence, time_ms
 
@@ -104,9 +101,8 @@ class ReportingSource:
             return Refused("no_identity")
         occurred_at, clamped = occurrence(time_ms(element.get("timestamp")), None, received_at)
         message_id = element.get("event_id")
-        if type(message_id) is not str or not 0 < len(message_id) <= 200:
-            told = msgspec.json.encode(element, order="deterministic")
-            message_id = f"h-{blake2b(self.name.encode() + told, digest_size=16).hexdigest()}"
+        if type(message_id) is not str or not 0 < len(message_id) <= LONGEST_MESSAGE_ID:
+            message_id = message_id_of(self.name, canonical(element))
         return Event(
             source=self.name,
             id_space=self.settings.id_space,

@@ -5,8 +5,8 @@ Such a source's file says what differs; Segment's elements go the faster way of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from itertools import product
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -14,8 +14,9 @@ import msgspec
 
 from adapter.declare import EventType, From, Path
 from adapter.errors import CatalogError
+from adapter.events import Event, Verdict
 from adapter.sources.identity import address
-from adapter.sources.kinds import KINDS
+from adapter.sources.kinds import KINDS, product
 from adapter.sources.paths import alternatives
 
 Steps = tuple[str, ...]
@@ -66,7 +67,7 @@ class Dialect:
         compiled = _compiled(kind, event, spelling, emails)
         names = sorted(spelling.when)
         table = self._tables.setdefault(tuple(self._column(steps_of(name)) for name in names), {})
-        for values in product(*(alternatives(spelling.when[name]) for name in names)):
+        for values in itertools.product(*(alternatives(spelling.when[name]) for name in names)):
             if values in table:
                 raise CatalogError(f"{event.name} from {kind}: {values} is {table[values].name} already")
             table[values] = compiled
@@ -164,3 +165,12 @@ def own_address(spelling: Spelling, element: Mapping[str, Any]) -> tuple[str | N
                 return email, False
             garbled = True
     return None, garbled
+
+
+def further(event: Verdict, lines: Any) -> Iterator[Event]:
+    """The other products of an event that has room for one: a cart that keeps one of them would be written about."""
+    if isinstance(event, Event) and type(lines) is list and "product" in {*event.fields, *event.unreadable}:
+        for index, line in enumerate(map(product, lines[1:]), 1):
+            if line is not None:
+                fields = {**event.fields, "product": line}
+                yield msgspec.structs.replace(event, message_id=f"{event.message_id}#{index}", fields=fields)

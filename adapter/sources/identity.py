@@ -5,7 +5,9 @@ Used by every source kind, before anything is recorded under the id.
 
 from __future__ import annotations
 
+import json
 import re
+from hashlib import blake2b
 from typing import Any
 
 # What broken tracking code sends for "nobody". Whoever shares such an id would become one person.
@@ -24,6 +26,7 @@ JUNK_IDS = frozenset(
     }
 )
 LONGEST_ID = 256
+LONGEST_MESSAGE_ID = 200
 LONGEST_EMAIL = 254
 ADDRESS = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+@[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+")
 
@@ -48,3 +51,14 @@ def address(value: Any) -> str | None:
         return None
     text = value.strip()
     return text if len(text) <= LONGEST_EMAIL and ADDRESS.fullmatch(text) else None
+
+
+def message_id_of(source: str, told: bytes) -> str:
+    """The id of a message that has none: the same bytes from the same source are the same message, told again."""
+    digest = blake2b(source.encode() + b"\0" + told, digest_size=16)
+    return f"h-{digest.hexdigest()}"
+
+
+def canonical(value: Any) -> bytes:
+    """The same bytes for the same value, in whatever order its members came."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

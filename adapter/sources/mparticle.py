@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -19,10 +17,10 @@ from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
 from adapter.sources import mparticle_elements as spell
 from adapter.sources.base import NOTHING, About, failed
-from adapter.sources.elements import Dialect, Spelling, own_address, read_fields
+from adapter.sources.elements import Dialect, Spelling, further, own_address, read_fields
 from adapter.sources.header import HeaderVerifier
-from adapter.sources.identity import person_id
-from adapter.sources.kinds import id_text, product
+from adapter.sources.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
+from adapter.sources.kinds import id_text
 from adapter.sources.mparticle_batch import Batch, TooMany, batches
 from adapter.sources.mparticle_firehose import Request, as_batch
 from adapter.sources.salvage import NotClosed
@@ -30,7 +28,6 @@ from adapter.sources.times import occurrence, time_ms
 
 # Client made and kept over a retry; the server's; seen outbound only (docs, developers/server/json-reference).
 MESSAGE_IDS = ("source_message_id", "event_id", "message_id")
-LONGEST_MESSAGE_ID = 200
 OWN_EMAILS = ("user_identities.email", "user_attributes.email")
 
 
@@ -127,13 +124,11 @@ class MparticleSource:
         if found is None:
             return Ignored(spell.spelled(element), lambda: element), ()
         made = self._made(found, element, batch, person, received_at)
-        return made, list(_further(made, element.get("products"))) if isinstance(made, Event) else ()
+        return made, list(further(made, element.get("products")))
 
     def _made(
         self, found: Spelling, element: dict[str, Any], batch: Batch, person: Person, received_at: int
     ) -> Event | Refused:
-        if found.effect and self.settings.trust != "server":
-            return Refused("not_trusted")
         fields, unreadable = read_fields(found, element)
         email, garbled = own_address(found, element)
         if garbled:
@@ -190,8 +185,7 @@ class MparticleSource:
                 return told
         # The person belongs to it: two people's "session_start" may be the same text.
         about = [person.user_id, person.anonymous_id, person.identities, element["event_type"], data]
-        digest = blake2b(self.name.encode() + b"\0" + _canonical(about), digest_size=16)
-        return f"h-{digest.hexdigest()}"
+        return message_id_of(self.name, canonical(about))
 
     def _too_many(self) -> TooLarge:
         return TooLarge(
@@ -209,22 +203,9 @@ def _broken(event: Any) -> Refused | None:
     return None if type(kind) is str and kind else Refused("no_type")
 
 
-def _further(event: Event, lines: Any) -> Iterator[Event]:
-    """The other products of an event that has room for one: a cart that keeps one of them would be written about."""
-    if type(lines) is list and ("product" in event.fields or "product" in event.unreadable):
-        for index, line in enumerate(map(product, lines[1:]), 1):
-            if line is not None:
-                fields = {**event.fields, "product": line}
-                yield msgspec.structs.replace(event, message_id=f"{event.message_id}#{index}", fields=fields)
-
-
 def _says_something(profile: Event) -> bool:
     """Of a person without fields, address or link there is nothing to keep."""
     return bool(profile.fields or profile.email or (profile.user_id and profile.anonymous_id))
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _raw(batch: Batch, events: Any) -> bytes:

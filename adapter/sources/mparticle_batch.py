@@ -11,9 +11,7 @@ from typing import Any
 import msgspec
 
 from adapter.events import Refused
-from adapter.sources.salvage import DEEPEST, Span, elements, lenient, members
-
-DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, Span, elements, lenient, members
 
 
 class TooMany(Exception):

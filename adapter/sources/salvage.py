@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple, Protocol
 
+import msgspec
+
 # Whole strings and whatever is no bracket, in one step. Possessive: hostile bodies cannot make it backtrack.
 INSIDE = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
@@ -22,6 +24,8 @@ ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 OPENING = frozenset(b"{[")
 LIST_OPENS, LIST_CLOSES, OBJECT_OPENS, OBJECT_CLOSES, COMMA = b"[]{},"
 DEEPEST = 64
+# What a fast decoder raises for a body that the slow path may still read.
+DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 # More digits than any id may have: no number that we could use.
 MOST_DIGITS = 300
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -18,20 +17,18 @@ from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
 from adapter.sources.base import NOTHING, About, Headers, failed
 from adapter.sources.header import HeaderVerifier
-from adapter.sources.identity import person_id
+from adapter.sources.identity import LONGEST_MESSAGE_ID, message_id_of, person_id
 from adapter.sources.paths import Plan, alternatives, members, own_address, plan, read_fields
-from adapter.sources.salvage import DEEPEST, NotClosed, RawElements, Raws, Span, elements, lenient
+from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, NotClosed, RawElements, Raws, Span, elements, lenient
 from adapter.sources.signature import Verifier
 from adapter.sources.times import occurrence, time_ms
 
-LONGEST_MESSAGE_ID = 200
 LONGEST_NAME = 100
 # The email spec's samples are in snake_case and say `action` for `type` (docs, connections/spec/email.md).
 MEMBERS = (
     *("type", "action", "event", "userId", "user_id", "anonymousId", "anonymous_id", "previousId", "previous_id"),
     *("messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "properties", "traits", "json"),
 )
-DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 
 class SegmentSource:
@@ -121,8 +118,6 @@ class SegmentSource:
             return self._unwrapped(raws, index, received_at)
         else:
             return Refused("no_type")
-        if found.effect and self.settings.trust != "server":
-            return Refused("not_trusted")
         return self._event(found, envelope, raws, index, received_at)
 
     def _event(self, found: Plan, envelope: Any, raws: RawElements, index: int, received_at: int) -> Verdict:
@@ -147,10 +142,8 @@ class SegmentSource:
             fields.update(found.read(element["json"] if element.keys() == {"json"} else element))
         message_id = envelope.messageId
         if type(message_id) is not str or not 0 < len(message_id) <= LONGEST_MESSAGE_ID:
-            digest = blake2b(self.name.encode() + b"\0" + raws[index], digest_size=16)
-            message_id = f"h-{digest.hexdigest()}"
-        sent_at = time_ms(envelope.sentAt)
-        occurred_at = time_ms(envelope.timestamp) or time_ms(envelope.originalTimestamp) or sent_at
+            message_id = message_id_of(self.name, raws[index])
+        occurred_at = time_ms(envelope.timestamp) or time_ms(envelope.originalTimestamp) or time_ms(envelope.sentAt)
         occurred_at, clamped = occurrence(occurred_at, envelope.receivedAt, received_at)
         return Event(
             source=self.name,
@@ -159,7 +152,6 @@ class SegmentSource:
             message_id=message_id,
             occurred_at=occurred_at,
             received_at=received_at,
-            sent_at=sent_at,
             user_id=user_id,
             anonymous_id=anonymous_id,
             previous_id=previous_id,

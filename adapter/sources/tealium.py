@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
@@ -19,15 +18,14 @@ from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
 from adapter.sources import tealium_elements as spell
 from adapter.sources.base import NOTHING, About, failed
-from adapter.sources.elements import Dialect, Spelling, own_address, read_fields, steps_of, value_at
+from adapter.sources.elements import Dialect, Spelling, further, own_address, read_fields, steps_of, value_at
 from adapter.sources.header import HeaderVerifier
-from adapter.sources.identity import person_id
-from adapter.sources.kinds import id_text, product
+from adapter.sources.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
+from adapter.sources.kinds import id_text
 from adapter.sources.salvage import NotClosed
 from adapter.sources.tealium_bodies import TooMany, sent_elements
 from adapter.sources.times import occurrence
 
-LONGEST_MESSAGE_ID = 200
 LONGEST_NAME = 100
 # A visitor may list hundreds, and lists them again each time; the engine merges no more into one person.
 MOST_REPLACED = 50
@@ -105,7 +103,7 @@ class TealiumSource:
         told = self._told(sent, made, spell.event_time(made), message_id)
         event = self._event(found, told, received_at)
         # Of a page that shows several products the first is the one that was viewed.
-        return [event, *(_further(event, made.get("products")) if found.name in self._of_cart else ())]
+        return [event, *(further(event, made.get("products")) if found.name in self._of_cart else ())]
 
     def _visitor(self, sent: Mapping[str, Any], received_at: int, about: About) -> list[Verdict]:
         is_visitor = spell.is_visitor(sent)
@@ -167,8 +165,6 @@ class TealiumSource:
         return next((found for value in values if (found := person_id(value, self._junk)) is not None), None)
 
     def _event(self, found: Spelling, told: Told, received_at: int, previous_id: str | None = None) -> Event | Refused:
-        if found.effect and self.settings.trust != "server":
-            return Refused("not_trusted")
         fields, unreadable = read_fields(found, told.element)
         email, garbled = own_address(found, told.element)
         if garbled:
@@ -198,27 +194,13 @@ class TealiumSource:
         told = id_text(given)
         if told is not None and len(told) <= LONGEST_MESSAGE_ID and told.lower() not in self._junk:
             return told
-        digest = blake2b(self.name.encode() + b"\0" + _canonical(about), digest_size=16)
-        return f"h-{digest.hexdigest()}"
+        return message_id_of(self.name, canonical(about))
 
     def _too_many(self) -> TooLarge:
         return TooLarge(
             f"more than {self.settings.max_elements} elements",
             f"{self.name}: lower the batch size at Tealium, or raise {key_text('sources', self.name, 'max_elements')}",
         )
-
-
-def _further(event: Verdict, lines: Any) -> Iterator[Event]:
-    """The other products of an event that has room for one: a cart that keeps one of them would be written about."""
-    if isinstance(event, Event) and type(lines) is list and "product" in {*event.fields, *event.unreadable}:
-        for index, line in enumerate(map(product, lines[1:]), 1):
-            if line is not None:
-                fields = {**event.fields, "product": line}
-                yield msgspec.structs.replace(event, message_id=f"{event.message_id}#{index}", fields=fields)
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
 def _raw(sent: Any) -> bytes:

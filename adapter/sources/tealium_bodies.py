@@ -12,9 +12,8 @@ from urllib.parse import parse_qs
 import msgspec
 
 from adapter.events import Refused
-from adapter.sources.salvage import DEEPEST, NotClosed, elements, lenient
+from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, NotClosed, elements, lenient
 
-DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 FORM = "application/x-www-form-urlencoded"
 # More fields than any data layer has.
 MOST_FIELDS = 2000

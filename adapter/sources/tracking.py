@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,8 +19,9 @@ from adapter.settings import SourceSettings
 from adapter.settings_text import key_text
 from adapter.sources.base import NOTHING, About, Headers, failed
 from adapter.sources.header import Tokens, header_bytes, is_one_of
-from adapter.sources.salvage import DEEPEST, elements, lenient, members
-from adapter.sources.segment import DECODE_ERRORS, SegmentSource
+from adapter.sources.identity import canonical
+from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, elements, lenient, members
+from adapter.sources.segment import SegmentSource
 from adapter.sources.times import time_ms
 
 # Segment's limits: docs, connections/sources/catalog/libraries/server/http-api. A kilobyte has 1024 bytes there.
@@ -97,13 +97,13 @@ def _user(authorization: str) -> str | None:
 
 
 class _Items:
-    """Items as bytes, for message ids and samples: the same however the request spelled them."""
+    """Items as bytes, for message ids and samples: the same however, and however often, the request was sent."""
 
     def __init__(self, items: Sequence[Any]) -> None:
         self._items = items
 
     def __getitem__(self, index: int) -> bytes:
-        return json.dumps(self._items[index], sort_keys=True, separators=(",", ":")).encode()
+        return canonical({name: value for name, value in self._items[index].items() if name != "sentAt"})
 
 
 class TrackingSource:
@@ -124,7 +124,7 @@ class TrackingSource:
             raise TooLarge(f"more than {MOST_BYTES} bytes", f"{self.name}: the SDK's batches are too large")
         told = _decoded(body)
         batch = told.get("batch")
-        if about.call in ("", "batch") and type(batch) is list:
+        if type(batch) is list:
             items = batch
         elif about.call == "batch":
             raise RequestError("no batch", f"{self.name}: the body has no list `batch`")
@@ -145,11 +145,13 @@ class TrackingSource:
         try:
             if len(raws[index]) > MOST_ITEM_BYTES:
                 return Refused("too_large")
-            return self._reader.read_item(_as_element(item, told, received_at), raws, index, received_at)
+            element = _as_element(item, told, received_at)
         except RecursionError:
             return Refused("too_deep")
+        try:
+            return self._reader.read_item(element, raws, index, received_at)
         except Exception as error:  # One item's fault that nobody foresaw must not cost its neighbours.
-            return failed(error, raws[index])
+            return failed(error, canonical({"batch": [element]}))
 
 
 def _as_element(item: dict[str, Any], told: dict[str, Any], received_at: int) -> dict[str, Any]:
@@ -160,10 +162,10 @@ def _as_element(item: dict[str, Any], told: dict[str, Any], received_at: int) ->
         own = item.get("context")
         element["context"] = {**shared, **own} if type(own) is dict else shared
     sent_at = time_ms(item.get("sentAt")) or time_ms(told.get("sentAt"))
-    # It is ours to say when we received it.
-    element["receivedAt"] = None
     stated = time_ms(item.get("timestamp")) or time_ms(item.get("originalTimestamp")) or sent_at
     element["timestamp"] = _by_our_clock(stated, sent_at, received_at)
+    # That is said by the time now; and it is ours to say when we received it.
+    element["sentAt"] = element["receivedAt"] = None
     return element
 
 

@@ -20,6 +20,7 @@ from adapter.declare import EventType
 from adapter.receive import Receiver
 from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
+from adapter.sources.base import About
 from adapter.state import keys
 from adapter.state.store import load
 from adapter.state.writes import Planner
@@ -67,6 +68,26 @@ def test_a_replay_records_what_the_mended_mapping_reads_and_takes_it_off_the_lis
     assert redis.hexists(person, "m:view")
     assert main(["quarantine", "list"]) == 0
     assert capsys.readouterr().out == "0 in the quarantine\n"
+
+
+def test_an_item_of_an_sdks_batch_keeps_what_the_batch_said_of_it(
+    kept: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRESHGATE_SOURCES__SDK__KIND", "tracking")
+    monkeypatch.setenv("FRESHGATE_SOURCES__SDK__WRITE_KEYS", "k")
+    settings = SourceSettings(kind="tracking", write_keys=("k",))
+    source = SOURCES["tracking"].configure("sdk", settings, [broken(event) for event in EVENTS])
+    receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "freshgate-sendgrid")
+    # A clock that is an hour ahead.
+    item = {**VIEWED, "userId": "eve", "messageId": "m-3", "timestamp": (NOW + 3_599_000) / 1000}
+    body = {"writeKey": "k", "batch": [item], "context": {"traits": {"email": "eve@example.com"}}}
+    told = json.dumps(body | {"sentAt": (NOW + 3_600_000) / 1000}).encode()
+    answer = receiver.receive(source, told, {}, NOW, about=About(call="batch"))
+    assert answer.refusals == [{"index": 0, "reason": "internal"}]
+    assert main(["quarantine", "replay"]) == 0
+    found: Any = redis.hmget(keys.person(keys.person_id("main", "eve", None)), "m:view", "t:email")
+    assert found[0].startswith(str(NOW - 1000).encode())
+    assert found[1].endswith(b"eve@example.com")
 
 
 def test_the_list_names_each_without_its_bytes_and_show_prints_them(

@@ -42,6 +42,15 @@ def one(told: tuple[int, str]) -> dict[str, Any]:
     return dict(verdict)
 
 
+def test_what_a_page_tells_starts_and_says_less(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRESHGATE_SOURCES__PAGE__KIND", "segment")
+    monkeypatch.setenv("FRESHGATE_SOURCES__PAGE__TRUST", "browser")
+    assert one(read(ORDER, "--json"))["starts"] == {"order_confirmation": "at once"}
+    told = one(read({**ORDER, "anonymousId": "x"}, "--json", source="page"))
+    assert (told["starts"], told["cannot_start"]) == ({}, ["order_confirmation: told by a browser"])
+    assert one(read(ORDER, "--json", source="page")) == {"verdict": "refused", "reason": "not_trusted"}
+
+
 def test_each_field_is_told_with_the_path_that_matched(read: Any) -> None:
     found = one(read(ORDER, "--json"))
     assert found["fields"] == {

@@ -16,8 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapter.errors import NotAuthentic, RequestError, SettingsError, TooLarge
-from adapter.events import Event, Ignored, Refused
+from adapter.events import Event, Ignored, Refused, Verdict
 from adapter.metrics import REFUSED_ELEMENTS
+from adapter.receive import admitted
 from adapter.settings import SourceSettings
 from adapter.sources.base import Source, SourceKind
 from catalog.events import EVENTS
@@ -112,3 +113,9 @@ class SourceContract:
             assert isinstance(verdict, Event | Ignored | Refused)
             if isinstance(verdict, Refused):
                 assert verdict.reason in REFUSED_ELEMENTS and verdict.reason != "internal"
+
+
+def from_page(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """What is left of them where the source's key stands in a page: the receiver's word on what was read."""
+    types = {event.name: event for event in EVENTS}
+    return [admitted(one, types[one.name], "browser") if isinstance(one, Event) else one for one in verdicts]

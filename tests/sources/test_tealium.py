@@ -24,7 +24,7 @@ from adapter.sources import SOURCES
 from adapter.sources.base import NOTHING, About
 from adapter.sources.tealium import TEALIUM, TealiumSource
 from catalog.events import EVENTS
-from tests.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract
+from tests.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract, from_page
 
 HEADER, TOKEN = "Basic c2hvcDpzZWNyZXQ=", "second-factor"
 AT = 1_789_999_997_000
@@ -308,7 +308,7 @@ def test_ids_that_were_stitched_together_are_linked_once_however_often_they_are_
 
 
 def test_a_browser_cannot_link_visitors() -> None:
-    assert names(read({**VISITOR, "replaces": ["v-0"]}, trust="browser")) == ["Identify", "Refused"]
+    assert names(from_page(read({**VISITOR, "replaces": ["v-0"]}, trust="browser"))) == ["Identify", "Refused"]
 
 
 def test_hundreds_of_stitched_ids_are_cut_and_refuse_nothing() -> None:

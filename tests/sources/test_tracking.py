@@ -19,7 +19,7 @@ from adapter.sources import SOURCES
 from adapter.sources.base import About
 from adapter.sources.tracking import MOST_BYTES, TRACKING, TrackingSource
 from catalog.events import EVENTS
-from tests.sources.contract import RECEIVED_AT, SourceContract
+from tests.sources.contract import RECEIVED_AT, SourceContract, from_page
 
 KEY = "a-write-key"
 VIEWED = {
@@ -171,6 +171,8 @@ def test_a_missing_message_id_is_the_same_in_a_redelivery_that_was_sent_later() 
     again = event({"sentAt": "2026-09-21T13:01:00Z", "batch": [dict(reversed(item.items()))]})
     other = event({"batch": [{**item, "userId": "eve"}], "sentAt": SENT})
     assert first.message_id == again.message_id != other.message_id
+    singly = [event({**item, "sentAt": at}, About(call="track")) for at in (SENT, "2026-09-21T13:01:00Z")]
+    assert singly[0].message_id == singly[1].message_id
 
 
 def test_items_that_are_too_large_are_refused_alone() -> None:
@@ -208,7 +210,7 @@ def test_half_an_emoji_nan_and_depth_cost_nothing_but_themselves() -> None:
 def test_a_page_may_not_alias_or_delete() -> None:
     page = source(trust="browser")
     body = json.dumps({"batch": [{"type": "alias", "userId": "a", "previousId": "b"}]}).encode()
-    assert page.read(body, RECEIVED_AT, BATCH) == [Refused("not_trusted")]
+    assert from_page(page.read(body, RECEIVED_AT, BATCH)) == [Refused("not_trusted")]
 
 
 @pytest.mark.parametrize("kind", ["rudderstack", "hightouch"])
