@@ -90,7 +90,8 @@ redis.register_function('fg1_merge_fold', function(keys, args)
     keep_alive(key, taken.ttl, true)
     redis.call('PEXPIRE', key .. ':dec', ms(taken.ttl))
   end
-  if redis.call('HEXISTS', key, 't:email') == 1 then release_parked(key, taken.at, taken.rx) end
+  local addresses = redis.call('HMGET', key, 't:email', 't:said_email')
+  if addresses[1] or addresses[2] then release_parked(key, taken.at, taken.rx) end
   redis.call('HDEL', key, 'g:' .. taken.from)
   redis.call('HINCRBY', key, 'rev', 1)
   return 'ok'

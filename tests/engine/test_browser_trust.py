@@ -154,3 +154,12 @@ def test_a_page_speaks_for_its_own_device_only(world: World, name: str, who: dic
     answer = world.receiver.receive(Page(event), b"", {}, world.now)
     assert (answer.accepted, answer.refused) == (1 - refused, refused)
     assert [told["reason"] for told in answer.refusals] == ["not_trusted"] * refused
+
+
+def test_a_mail_that_waits_for_an_address_finds_the_one_that_a_page_gave_the_user(world: World) -> None:
+    browser(world, world.event("Identify", anon="y", user="eve", email=EVE))
+    browser(world, adds(world, anon="x"))
+    assert wait(world) == []
+    # The server says whose the other device is; of an address it says nothing.
+    world.tell(world.event("Page", user="eve", anon="x"))
+    assert wait(world) == [CART]
