@@ -5,6 +5,7 @@ gunicorn serves `adapter.app:from_environment()`; `receive.py` does the work.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import time
@@ -19,7 +20,7 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 
-from adapter import logs, metrics
+from adapter import logs, metrics, tracing
 from adapter.catalogs import events_of, triggers_of
 from adapter.enqueue import queue_name
 from adapter.errors import FreshgateError, NotAuthentic, RequestError, SettingsError, StoreUnavailable, TooLarge
@@ -54,12 +55,15 @@ def from_environment() -> Flask:
         log.critical("cannot_start", reason=str(error))
         raise
     client = store.connect(settings.redis_url)
+    traces = tracing.setup(settings, "receiver")
+    # A worker of gunicorn ends in order, and then sends what it still has.
+    atexit.register(traces.close)
     try:
         store.load(client)
     except RedisError as error:
         # Redis may come later: /readyz says so, and the functions are loaded with the first event.
         log.warning("redis_unavailable", error=type(error).__name__)
-    return create_app(settings, client)
+    return create_app(settings, client, traces)
 
 
 def check(settings: Settings) -> None:
@@ -69,13 +73,13 @@ def check(settings: Settings) -> None:
     triggers_of(settings)
 
 
-def create_app(settings: Settings, client: redis.Redis) -> Flask:
+def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Flask:
     """An app on one Redis. Raises SettingsError or CatalogError, which stop the start."""
     app = Flask("freshgate")
     app.config["MAX_CONTENT_LENGTH"] = max((one.max_bytes for one in settings.sources.values()), default=1 << 24)
     require_pii_key(settings)
     sources = configure_sources(settings)
-    receiver = receiver_of(settings, client)
+    receiver = receiver_of(settings, client, traces)
     metrics.prepare_receiver(sources)
     _add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)
@@ -94,10 +98,10 @@ def create_app(settings: Settings, client: redis.Redis) -> Flask:
     return app
 
 
-def receiver_of(settings: Settings, client: redis.Redis) -> Receiver:
+def receiver_of(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:
     """What records and enqueues as the settings say."""
     planner = Planner(events_of(settings), triggers_of(settings), settings.pii_key.encode())
-    return Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")))
+    return Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")), traces)
 
 
 def configure_sources(settings: Settings) -> dict[str, Source]:

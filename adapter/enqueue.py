@@ -25,18 +25,21 @@ def queue_name(esp: str) -> str:
     return f"freshgate-{esp}"
 
 
-def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int) -> None:
+def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int, trace: str = "") -> None:
     """One job for all these sends. Never retried, without a result: what it lost comes back from the timers.
 
     It writes what `rq.Queue.enqueue_many` writes, at a quarter of its cost: RQ spends its time on objects that nobody
     here needs. `tests/engine/test_enqueue.py` compares the two, field by field.
     """
+    payload: dict[str, Any] = {"v": 1, "created": now, "sends": sends}
+    if trace:
+        payload["trace"] = trace
     job_id, told = str(uuid4()), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     job = {
         "created_at": told,
         "enqueued_at": told,
         # Function, instance, arguments, keyword arguments: what RQ's JSON serializer reads.
-        "data": zlib.compress(_encode((DELIVER, None, ({"v": 1, "created": now, "sends": sends},), {})), level=1),
+        "data": zlib.compress(_encode((DELIVER, None, (payload,), {})), level=1),
         "description": f"{len(sends)} sends",
         "origin": name,
         "status": "queued",

@@ -106,6 +106,7 @@ REQUESTS_REFUSED = Counter(
 UNREADABLE = Counter("freshgate_unreadable_fields_total", "Fields left out since they could not be read", ["source"])
 CLAMPED = Counter("freshgate_clamped_events_total", "Events whose time lay in the future", ["source"])
 UNAUTHENTIC = Counter("freshgate_unauthentic_requests_total", "Requests refused with 401", ["source", "reason"])
+SPANS_LOST = Counter("freshgate_spans_lost_total", "Spans that the collector of traces did not take")
 IDENTITY_LINKS = Counter("freshgate_identity_links_total", "What became of links between ids", ["result"])
 SOURCE_DELAY = Histogram(
     "freshgate_source_delay_seconds",

@@ -13,7 +13,7 @@ import msgspec
 import redis
 from redis.exceptions import RedisError
 
-from adapter import logs, metrics, quarantine
+from adapter import logs, metrics, quarantine, tracing
 from adapter.declare import EventType
 from adapter.enqueue import push
 from adapter.errors import NotAuthentic, RequestError
@@ -46,10 +46,11 @@ class Answer(msgspec.Struct):
 class Receiver:
     """All configured sources of one process. Thread-safe: what it remembers are hints."""
 
-    def __init__(self, client: redis.Redis, planner: Planner, queue: str) -> None:
+    def __init__(self, client: redis.Redis, planner: Planner, queue: str, traces: tracing.Traces = tracing.OFF) -> None:
         self._client = client
         self._planner = planner
         self._queue = queue
+        self._traces = traces
         self._headroom = Headroom(client)
         self._unmapped = Unmapped(client)
         self._linked: dict[tuple[str, str], float] = {}
@@ -65,6 +66,12 @@ class Receiver:
         again: bool = False,
     ) -> Answer:
         """Raises RequestError for the request as a whole, StoreUnavailable if Redis did not take it."""
+        with self._traces.request(source.name, headers.get("traceparent")):
+            return self._receive(source, body, headers, received_at, about, again)
+
+    def _receive(
+        self, source: Source, body: bytes, headers: Headers, received_at: int, about: About, again: bool
+    ) -> Answer:
         self._verify(source, body, headers)
         verdicts = self._read(source, body, received_at, about)
         answer = Answer(refusals=[])
@@ -88,6 +95,7 @@ class Receiver:
         for verdict in metrics.VERDICTS:
             count = getattr(answer, verdict)
             if count:
+                tracing.note(**{verdict: count})
                 metrics.EVENTS.labels(source.name, verdict).inc(count)
         return answer
 
@@ -178,13 +186,19 @@ class Receiver:
     def _commit(self, writes: Sequence[Write], sends: list[tuple[str, int, int]]) -> list[str]:
         """The one trip: every write and the job, all or nothing. A job whose write was not news finds no timer."""
         now = time.time_ns() // 1_000_000
+        trace = tracing.traceparent()
+        if trace:
+            for write in writes:
+                if "starts" in write.body:
+                    write.body["trace"] = trace
         names, packed = [write.key for write in writes], [write.packed() for write in writes]
         if not sends:
             # One function is all or nothing by itself.
             return [reply.decode() for reply in fcall(self._client, "fg1_record", names, now // BUCKET_MS, *packed)]
         pipe = self._client.pipeline(transaction=True)
         fcall(pipe, "fg1_record", names, now // BUCKET_MS, *packed)
-        push(pipe, self._queue, sends, now)
+        with self._traces.producing(self._queue, len(sends)):
+            push(pipe, self._queue, sends, now, tracing.traceparent())
         return [reply.decode() for reply in pipe.execute()[0]]
 
     def _follow(self, plan: Plan, write: Write, reply: str) -> str:

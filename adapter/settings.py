@@ -95,6 +95,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     receiver_threads: int = 4
     order_grace: int = 120_000
     email_identity: bool = False
+    otlp_endpoint: str = ""
+    trace_ratio: float = 0.05
     var: str = "var"
     log_level: str = "info"
     durability: Literal["process", "disk"] = "process"
@@ -231,5 +233,9 @@ def _check(value: Any, field: str, key: str) -> None:
         raise SettingsError(f"{key}: {value} is out of range; write a number from {SMALLEST[field]}{largest}")
     if field == "from_email" and not ADDRESS.fullmatch(value):
         raise SettingsError(f'{key}: {value!r} is no address; write one such as "shop@example.com"')
+    if field == "trace_ratio" and not 0 <= value <= 1:
+        raise SettingsError(f"{key}: {value} is no share; write a number from 0 to 1, such as 0.05")
+    if field == "otlp_endpoint" and value and not value.startswith(("http://", "https://")):
+        raise SettingsError(f'{key}: {value!r} is no URL; write one such as "http://127.0.0.1:4318"')
     if field == "base_url" and not value.startswith(("http://", "https://")):
         raise SettingsError(f'{key}: {value!r} is no URL; write one such as "https://api.sendgrid.com"')

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from bench import burst, esp, latency, memory, observability, reading, receiver, timers
+from bench import burst, esp, latency, memory, observability, reading, receiver, timers, tracing
 from bench.lab import Lab
 from bench.rows import Effort, Row, table
 
@@ -32,6 +32,7 @@ PARTS: Mapping[str, Callable[[Effort], list[Row]]] = {
     "esp": esp.measure,
     "memory": memory.measure,
     "observability": observability.measure,
+    "tracing": tracing.measure,
 }
 
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 
-from adapter import logs, metrics
+from adapter import logs, metrics, tracing
 from adapter.declare import Trigger
+from adapter.enqueue import queue_name
 from adapter.errors import EspError
 from adapter.state import keys
 from adapter.state.view import Claim
@@ -45,11 +46,12 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The wire form of a job. Ids only: no address, no payload."""
+    """The wire form of a job. Ids only: no address, no payload. `trace` is the sampled trace that it belongs to."""
 
     sends: tuple[Item, ...]
     created: int
     v: int = WIRE_VERSION
+    trace: str = ""
 
 
 class Ready(NamedTuple):
@@ -72,6 +74,7 @@ class Courier:
         lookup: Lookup,
         deadline_ms: int,
         clock: Callable[[], int] | None = None,
+        traces: tracing.Traces = tracing.OFF,
     ) -> None:
         self._client = client
         self._triggers = triggers
@@ -79,10 +82,15 @@ class Courier:
         self._lookup = lookup
         self._deadline_ms = deadline_ms
         self._now = clock or now_ms
+        self._traces = traces
         self._ledger = Ledger(client, esp.name, self._now)
 
     def deliver(self, job: Job) -> None:
         """Every send of the job is brought to a state; what the budget has no room for goes back to the timers."""
+        with self._traces.job(queue_name(self._esp.name), len(job.sends), job.trace):
+            self._deliver(job)
+
+    def _deliver(self, job: Job) -> None:
         started = time.monotonic()
         metrics.QUEUE_WAIT.observe(max(0, self._now() - job.created) / 1000)
         for item in job.sends:
@@ -99,7 +107,10 @@ class Courier:
                 self._ledger.retime(item, self._now() + HELD_FOR_MS)
                 metrics.RETIMED.labels(trigger.name, "held").inc()
             else:
-                self._one(trigger, item, records[item.member])
+                found = records[item.member]
+                subject = found.order if trigger.subject == "order" else found.person
+                with self._traces.send(trigger.name, subject.trace(item.member) if subject else ""):
+                    self._one(trigger, item, found)
         self._ledger.flush()
 
     def _is_known(self, item: Item) -> bool:
@@ -146,6 +157,7 @@ class Courier:
         except Exception as error:  # One send's fault must not take its neighbours along: it comes back by itself.
             log.exception("send_failed", trigger=trigger.name, error=type(error).__name__)
             metrics.RETIMED.labels(trigger.name, "internal").inc()
+            tracing.note(failed=True, outcome="internal")
             self._ledger.retime(item, self._now() + 30_000)
 
     def _has_crashed_often(self, item: Item) -> bool:
@@ -210,6 +222,7 @@ class Courier:
         return True
 
     def _put_off_or_end(self, trigger: Trigger, item: Item, records: Records, decision: Decision) -> None:
+        tracing.note(outcome=decision.outcome or decision.do, reason=decision.reason)
         if decision.do == "withhold":
             self._ledger.withhold(trigger, item, records.person.id, decision)
         elif decision.do == "retime":
@@ -231,13 +244,16 @@ class Courier:
         metrics.GATE_TO_CALL.observe(time.monotonic() - seen)
         begun = time.perf_counter()
         try:
-            result = self._esp.send(message)
+            with self._traces.call(self._esp.name, claim.send_id):
+                result = self._esp.send(message)
+                tracing.note(status=result.status)
         except EspError as error:
             self._observe_call(begun, "error")
             self._refused(trigger, item, records, decision, claim, error)
             return
         self._observe_call(begun, "accepted")
         accepted = self._now()
+        tracing.note(outcome="sent", send=claim.send_id)
         labels = (trigger.name, self._esp.name)
         began = max(records.person.received_at, decision.due)
         metrics.RECEIVED_TO_ACCEPTED.labels(*labels).observe(max(0, accepted - began) / 1000)
@@ -259,6 +275,7 @@ class Courier:
             else "retry"
         )
         metrics.ESP_ERRORS.labels(self._esp.name, kind).inc()
+        tracing.note(failed=True, outcome=kind, send=claim.send_id, status=error.status or 0)
         log.warning(
             "esp_refused", esp=self._esp.name, trigger=trigger.name, send=claim.send_id, kind=kind, said=str(error)
         )

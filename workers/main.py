@@ -15,7 +15,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
-from adapter import logs, metrics
+from adapter import logs, metrics, tracing
 from adapter.catalogs import triggers_of
 from adapter.enqueue import DELIVER, queue_name
 from adapter.errors import SettingsError
@@ -58,12 +58,14 @@ def deliver(settings: Settings) -> int:
     client = connect(settings.redis_url, timeout_s=5.0)
     load(client)
     esp = guarded(ESPS[esp_settings.kind](name, esp_settings), esp_settings.only_to)
+    traces = tracing.setup(settings, "worker")
     courier = Courier(
         client,
         {trigger.name: trigger for trigger in triggers},
         esp,
         Lookup(client, settings.pii_key.encode(), settings.order_grace, email_identity=settings.email_identity),
         deadline_ms=int(esp_settings.timeout_s * 1000),
+        traces=traces,
     )
     install(courier)
     metrics.prepare_worker([trigger.name for trigger in triggers], name)
@@ -73,8 +75,11 @@ def deliver(settings: Settings) -> int:
     queue = Queue(queue_name(name), connection=popping, serializer=JSONSerializer)
     worker = DeliverWorker([queue], connection=popping, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
     log.info("worker_ready", queue=queue.name)
-    worker.work(logging_level="WARNING", max_jobs=MAX_JOBS)
-    esp.close()
+    try:
+        worker.work(logging_level="WARNING", max_jobs=MAX_JOBS)
+    finally:
+        esp.close()
+        traces.close()
     return 0
 
 

@@ -26,7 +26,7 @@ local function settle_timer(key, member, claimed, next_due)
     redis.call('ZADD', shard .. 'timers', 'GT', next_due, member)
   else
     redis.call('HDEL', shard .. 'begun', member)
-    if not due then redis.call('HDEL', key, 'f:' .. member, 'b:' .. member) end
+    if not due then redis.call('HDEL', key, 'f:' .. member, 'b:' .. member, 'p:' .. member) end
   end
 end
 

@@ -66,6 +66,8 @@ def _folded(source: str, target: str, taken: list[Any], at: int) -> dict[str, An
             registers.append((field, value[:LENGTH], value[LENGTH:]))
         elif head in ("c:", "z:"):
             fields.append((field, value))
+        elif head == "p:":
+            fields.append((field.replace(f"|p:{source}", f"|p:{target}"), value))
         elif head == "k:":
             fields += [(_parked_field(field, source, target), value), ("parked", "1")]
     timers = [

@@ -9,6 +9,7 @@
 --   addr   true = this event brings an address
 --   into   with link: that person's key; from this id; most     (a merge marks both; one Redis holds both)
 --   amb    true = this anonymous id has met a second user       del    erase everything up to this ms
+--   trace  what the timers carry along: the trace of the event that set them
 --   claimed  with link: true = nobody but the device itself says so
 -- REPLY    one text a write: ok | dup | del | amb | moved <id> | linked | new | other <id> | unproven
 
@@ -72,7 +73,7 @@ local function erase(key, del)
       redis.call('HDEL', key, field)
     elseif kind == 'f:' then
       redis.call('ZREM', shard .. 'timers', string.sub(field, 3))
-      redis.call('HDEL', key, field)
+      redis.call('HDEL', key, field, 'p:' .. string.sub(field, 3))
     elseif kind == 'm:' or kind == 't:' or kind == 'q:' or kind == 'b:' or field == 'cc' or is_line(field) then
       if at <= del then redis.call('HDEL', key, field) end
     end
@@ -93,7 +94,7 @@ local function as_read(key, registers)
 end
 
 -- Sets the timers whose mark is news; their first dues bound how long settling may defer them, and go into `writes`.
-local function start_timers(shard, starts, advanced, writes)
+local function start_timers(shard, starts, advanced, trace, writes)
   local said = {}
   for _, start in ipairs(starts) do
     local member, due = start[1], ms(start[3])
@@ -101,6 +102,7 @@ local function start_timers(shard, starts, advanced, writes)
       -- A timer only ever moves later by news.
       local is_new = redis.call('ZADD', shard .. 'timers', 'GT', due, member) == 1
       add(writes, 'f:' .. member, due)
+      if trace then add(writes, 'p:' .. member, trace) end
       said[#said + 1] = member .. (is_new and ' set ' or ' moved ') .. due
     end
   end
@@ -138,7 +140,7 @@ local function record_one(key, write, bucket, now)
   local refresh = next_refresh(state[REFRESHED], write.ttl, now)
   if refresh then add(writes, 'x', refresh) end
   local advanced = news(registers, state, HEAD, cleared, writes)
-  local said = start_timers(shard, write.starts or {}, advanced, writes)
+  local said = start_timers(shard, write.starts or {}, advanced, write.trace, writes)
   redis.call('HSET', key, unpack(writes))
   if write.addr and state[PARKED] then
     for _, text in ipairs(release_parked(key, write.at, write.rx)) do said[#said + 1] = text end

@@ -83,6 +83,10 @@ class _View:
             return None
         return Mark(value[:LENGTH], millis(value), value[LENGTH:])
 
+    def trace(self, member: str) -> str:
+        """The trace of the event that set this timer, if that was sampled: a `traceparent`."""
+        return self._raw.get(f"p:{member}", "")
+
     def as_of(self, moment: int) -> Self:
         """What is known now of the time up to `moment` (ms). A register holds its newest value only, so something
         older that a newer value replaced is missing; lines of the cart stay, since a repeated add is no removal."""

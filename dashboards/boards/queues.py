@@ -246,6 +246,16 @@ def _redis() -> Sequence[Panel]:
             [(f"max by (job) ({pick(SCRAPE_TIME, job='~freshgate.*')})", "{{job}}")],
             limits=rising(1, 0.25),
         ),
+        lines(
+            "Spans lost",
+            text(
+                "Do traces reach their collector? Mails leave whether they do or not.",
+                "the collector is down or too slow: docs/TRACING.md. Sample less, by `trace_ratio`.",
+            ),
+            "ops",
+            [(total(metrics.SPANS_LOST, ["job"]), "{{job}}")],
+            limits=rising(1, 0.001),
+        ),
     ]
 
 

@@ -112,7 +112,15 @@ def test_every_variable_of_the_example_is_a_setting_or_used_by_compose() -> None
     told = stack.named(ENV)
     ours = {name for name in told if name.startswith("FRESHGATE_")}
     assert told - ours == used | {"COMPOSE_PROFILES"}
-    values = {"LIVE": "true", "WORKERS": "2", "THREADS": "4", "LEVEL": "info", "DELAY": "1m", "EMAIL": "a@b.example"}
+    values = {
+        "LIVE": "true",
+        "WORKERS": "2",
+        "THREADS": "4",
+        "LEVEL": "info",
+        "RATIO": "0.05",
+        "DELAY": "1m",
+        "EMAIL": "a@b.example",
+    }
     given = {name: values.get(name.rpartition("_")[2], "https://esp.example") for name in ours}
     assert load(given, ROOT / "freshgate.toml").esps["sendgrid"].live
 

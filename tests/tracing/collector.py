@@ -1,0 +1,81 @@
+"""A small collector of traces: takes OTLP over HTTP on 127.0.0.1 and remembers the spans.
+
+`test_processes.py` points the product at it; the bytes are decoded by the schema that collectors use.
+"""
+
+from __future__ import annotations
+
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
+
+
+class Told(NamedTuple):
+    """One span. Ids are hex; `links` are (trace id, span id)."""
+
+    trace: str
+    span: str
+    parent: str
+    name: str
+    kind: int
+    attributes: dict[str, str]
+    links: list[tuple[str, str]]
+
+
+class Collector:
+    """A context manager; `url` is what FRESHGATE_OTLP_ENDPOINT takes."""
+
+    def __init__(self) -> None:
+        self.spans: list[Told] = []
+        spans = self.spans
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if self.path == "/v1/traces":
+                    spans.extend(read(body))
+                self.send_response(200 if self.path == "/v1/traces" else 404)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, *_: Any) -> None:
+                """The test's own output is enough."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self) -> Collector:
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def of(self, trace: str) -> list[Told]:
+        return [one for one in list(self.spans) if one.trace == trace]
+
+
+def read(body: bytes) -> list[Told]:
+    """The spans of one request. Values become text, so that a test can search them all."""
+    told = ExportTraceServiceRequest.FromString(body)
+    return [
+        Told(
+            one.trace_id.hex(),
+            one.span_id.hex(),
+            one.parent_span_id.hex(),
+            one.name,
+            one.kind,
+            {pair.key: str(pair.value).strip() for pair in one.attributes},
+            [(link.trace_id.hex(), link.span_id.hex()) for link in one.links],
+        )
+        for resource in told.resource_spans
+        for scope in resource.scope_spans
+        for one in scope.spans
+    ]

@@ -1,0 +1,129 @@
+"""Spans leave in the background: a collector that is down, hangs or is slow costs no time; losses are counted."""
+
+from __future__ import annotations
+
+import io
+import json
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from adapter import logs, metrics, tracing
+from adapter.settings import Settings
+from tests.tracing.collector import Collector
+
+
+@pytest.fixture
+def hanging() -> Iterator[str]:
+    """The URL of something that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+def traces(url: str) -> tracing.Traces:
+    return tracing.setup(Settings(otlp_endpoint=url, trace_ratio=1.0), "worker")
+
+
+def requests(told: tracing.Traces, count: int) -> float:
+    """So many spans; returns the seconds that they took."""
+    begun = time.perf_counter()
+    for _ in range(count):
+        with told.request("segment", None):
+            pass
+    return time.perf_counter() - begun
+
+
+def lost() -> float:
+    (family,) = metrics.SPANS_LOST.collect()
+    (value,) = [one.value for one in family.samples if one.name.endswith("_total")]
+    return value
+
+
+def test_without_an_endpoint_there_is_no_provider_and_no_thread() -> None:
+    threads = threading.active_count()
+    assert tracing.setup(Settings(), "worker") is tracing.OFF
+    assert threading.active_count() == threads
+
+
+def test_what_waits_is_sent_when_the_process_ends() -> None:
+    before = lost()
+    with Collector() as collector:
+        told = traces(collector.url + "/")
+        requests(told, 700)
+        told.close()
+        assert len(collector.spans) == 700
+    assert lost() == before
+
+
+def test_a_collector_that_hangs_holds_up_neither_work_nor_the_end(hanging: str) -> None:
+    before = lost()
+    told = traces(hanging)
+    # Ten times what it takes; one export that was waited for would be 3 s.
+    assert requests(told, tracing.MOST_WAITING * 2) < 2.0
+    begun = time.monotonic()
+    told.close()
+    # The one that had begun, and one that finds out; a process is killed after 10 s.
+    assert time.monotonic() - begun < 2 * tracing.EXPORT_WITHIN_S + 2
+    assert lost() - before == tracing.MOST_WAITING * 2
+
+
+def test_a_collector_that_is_down_is_one_line_of_log(
+    free_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    logs.configure("info", json=True)
+    before = lost()
+    told = traces(f"http://127.0.0.1:{free_port()}")
+    requests(told, 3000)
+    told.close()
+    assert [json.loads(line)["event"] for line in written.getvalue().splitlines()] == ["spans_lost"]
+    assert lost() - before == 3000
+
+
+class Taking(SpanExporter):
+    """Fails as often as it is told to."""
+
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.taken = 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        if self.failures:
+            self.failures -= 1
+            raise OSError("gone")
+        self.taken += len(spans)
+        return SpanExportResult.SUCCESS
+
+
+def test_a_collector_that_comes_back_is_used_again() -> None:
+    exporter = Taking(failures=1)
+    bounded = tracing.Bounded(exporter)
+    span: list[ReadableSpan] = [ReadableSpan("one")]
+    assert bounded.export(span) is SpanExportResult.FAILURE
+    assert bounded.export(span) is SpanExportResult.SUCCESS
+    bounded.closing = True
+    assert bounded.export(span) is SpanExportResult.SUCCESS
+    assert exporter.taken == 2
+    bounded.processor.shutdown()
+
+
+def test_a_second_loss_within_a_minute_is_counted_but_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    logs.configure("info", json=True)
+    clock = [100.0]
+    bounded = tracing.Bounded(Taking(failures=3), clock_s=lambda: clock[0])
+    before = lost()
+    for later_s, lines in ((0.0, 1), (tracing.COMPLAIN_EVERY_S - 1, 1), (tracing.COMPLAIN_EVERY_S, 2)):
+        clock[0] = 100.0 + later_s
+        bounded.export([ReadableSpan("one")])
+        assert len(written.getvalue().splitlines()) == lines
+    assert lost() - before == 3
+    bounded.processor.shutdown()

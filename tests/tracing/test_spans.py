@@ -1,0 +1,274 @@
+"""Which spans there are, how they hang together, and that none is made for nothing. In one process, on a real Redis."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zlib
+from typing import Any
+
+import msgspec
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import SpanKind, StatusCode
+from redis import Redis
+
+from adapter import logs, tracing
+from adapter.errors import EspError
+from adapter.events import Event
+from adapter.receive import Receiver
+from adapter.state import keys
+from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, World, product
+from workers.jobs import Courier, Job
+from workers.lookup import Lookup
+
+ADA, GIFT = "ada.lovelace@example.com", "gift@example.com"
+CALLER = f"00-{'ab' * 16}-{'cd' * 8}-01"
+QUEUE = "rq:queue:test"
+
+
+class Shop:
+    """A world whose spans are remembered; `chance` is what the die shows, from 0 to 1."""
+
+    def __init__(self, redis: Redis, ratio: float = 0.5) -> None:
+        self.remembered = InMemorySpanExporter()
+        provider = TracerProvider(sampler=ALWAYS_ON)
+        provider.add_span_processor(SimpleSpanProcessor(self.remembered))
+        self.chance = 0.0
+        self.traces = tracing.Traces(provider, ratio, chance=lambda: self.chance)
+        self.redis, self.world = redis, World(redis)
+        self.world.receiver = Receiver(redis, self.world.planner, "test", self.traces)
+        lookup = Lookup(redis, PII_KEY, 120_000)
+        self.world.courier = Courier(
+            redis, self.world.triggers, self.world.esp, lookup, 10_000, lambda: self.world.now, self.traces
+        )
+
+    def request(self, *events: Event, traceparent: str | None = None) -> None:
+        with self.traces.request("segment", traceparent):
+            self.world.tell(*events)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """What workers would be handed; taken from the queue."""
+        taken = []
+        while job_id := self.redis.lpop(QUEUE):
+            packed: Any = self.redis.hget(f"rq:job:{job_id.decode()}", "data")  # type: ignore[union-attr]
+            taken.append(json.loads(zlib.decompress(packed))[2][0])
+        return taken
+
+    def work(self) -> None:
+        for job in self.jobs():
+            self.world.courier.deliver(msgspec.convert(job, Job))
+
+    def spans(self, trace: int | None = None) -> dict[str, ReadableSpan]:
+        found = [one for one in self.remembered.get_finished_spans() if trace in (None, one.context.trace_id)]
+        assert len({one.name for one in found}) == len(found), [one.name for one in found]
+        return {one.name: one for one in found}
+
+    def order(self, number: str = "1", **more: Any) -> Event:
+        return self.world.event(
+            "Order Completed", user="ada", email=ADA, order_id=number, products=(product("mug"),), **more
+        )
+
+    def cart(self, **more: Any) -> Event:
+        return self.world.event("Product Added", user="ada", email=ADA, product=product("mug"), **more)
+
+
+@pytest.fixture
+def shop(redis: Redis) -> Shop:
+    return Shop(redis)
+
+
+def parent(span: ReadableSpan) -> int:
+    assert span.parent is not None
+    return span.parent.span_id
+
+
+def test_a_send_is_one_connected_trace_that_continues_the_callers(shop: Shop) -> None:
+    shop.request(shop.order(), traceparent=CALLER)
+    shop.work()
+    spans = shop.spans()
+    chain = ["webhook", "send test", "process freshgate-sendgrid", "decide", "call sendgrid"]
+    assert list(sorted(spans)) == sorted(chain)
+    assert [spans[name].kind for name in chain] == [
+        SpanKind.SERVER,
+        SpanKind.PRODUCER,
+        SpanKind.CONSUMER,
+        SpanKind.INTERNAL,
+        SpanKind.CLIENT,
+    ]
+    assert {one.context.trace_id for one in spans.values()} == {int("ab" * 16, 16)}
+    assert parent(spans["webhook"]) == int("cd" * 8, 16)
+    for upper, lower in zip(chain, chain[1:], strict=False):
+        assert parent(spans[lower]) == spans[upper].context.span_id
+    decided = dict(spans["decide"].attributes or {})
+    assert decided["freshgate.trigger"] == "order_confirmation"
+    assert decided["freshgate.outcome"] == "sent"
+    assert decided["freshgate.send"] == dict(spans["call sendgrid"].attributes or {})["freshgate.send"]
+
+
+@pytest.mark.parametrize("flags", ["00", "01"])
+def test_whether_we_sample_is_not_for_the_caller_to_say(shop: Shop, flags: str) -> None:
+    traceparent = f"{CALLER[:-2]}{flags}"
+    shop.request(shop.order("1"), traceparent=traceparent)
+    assert len(shop.spans()) == 2
+    (job,) = shop.jobs()
+    assert job["trace"].endswith("-01")
+    shop.remembered.clear()
+    shop.chance = 0.9
+    shop.request(shop.order("2"), traceparent=traceparent)
+    shop.work()
+    assert shop.spans() == {}
+
+
+@pytest.mark.parametrize(
+    "traceparent", [None, "", "x", f"00-{'0' * 32}-{'c' * 16}-01", f"ff-{'a' * 32}-{'c' * 16}-01", CALLER[:-3], "é\n"]
+)
+def test_a_malformed_traceparent_begins_a_trace_of_our_own(shop: Shop, traceparent: str | None) -> None:
+    shop.request(shop.order(), traceparent=traceparent)
+    assert shop.spans()["webhook"].parent is None
+
+
+def test_what_is_not_sampled_leaves_nothing_anywhere(shop: Shop) -> None:
+    shop.chance = 0.5
+    shop.request(shop.order(), shop.cart(at=shop.world.now + 5 * MINUTE), traceparent=CALLER)
+    (job,) = shop.jobs()
+    assert "trace" not in job
+    shop.world.run(shop.world.now + HOUR)
+    assert [trigger for trigger, _ in shop.world.mails()] == ["order_confirmation", "abandoned_cart"]
+    assert shop.remembered.get_finished_spans() == ()
+    fields: Any = shop.redis.hkeys(keys.person(keys.person_id("main", "ada", None)))
+    assert not [field for field in fields if field.startswith(b"p:")]
+
+
+def test_without_a_collector_every_call_is_one_look() -> None:
+    nothing = tracing.OFF.request("segment", CALLER)
+    for other in (tracing.OFF.producing("q", 1), tracing.OFF.job("q", 1, CALLER), tracing.OFF.send("welcome", CALLER)):
+        assert other is nothing
+    with nothing:
+        assert tracing.traceparent() == ""
+
+
+def test_without_a_job_there_is_no_producer(shop: Shop) -> None:
+    shop.request(shop.cart())
+    assert list(shop.spans()) == ["webhook"]
+
+
+def test_a_timer_is_a_trace_of_its_own_that_links_the_event_which_set_it(shop: Shop) -> None:
+    shop.request(shop.cart())
+    webhook = shop.spans()["webhook"]
+    shop.remembered.clear()
+    shop.world.run(shop.world.now + HOUR)
+    assert shop.world.mails() == [("abandoned_cart", ADA)]
+    spans = shop.spans()
+    timer = spans["process timer"]
+    assert timer.parent is None
+    assert timer.context.trace_id != webhook.context.trace_id
+    assert [(link.context.trace_id, link.context.span_id) for link in timer.links] == [
+        (webhook.context.trace_id, webhook.context.span_id)
+    ]
+    assert parent(spans["call sendgrid"]) == timer.context.span_id
+
+
+def test_the_link_survives_a_merge(shop: Shop) -> None:
+    shop.request(shop.world.event("Product Added", anon="device", product=product("mug")))
+    webhook = shop.spans()["webhook"]
+    shop.remembered.clear()
+    shop.chance = 0.9
+    shop.world.now += SECOND
+    shop.request(shop.world.event("Identify", user="ada", anon="device", email=ADA))
+    shop.world.run(shop.world.now + HOUR)
+    assert shop.world.mails() == [("abandoned_cart", ADA)]
+    (link,) = shop.spans()["process timer"].links
+    assert link.context.span_id == webhook.context.span_id
+
+
+def test_a_retry_links_the_event_and_the_failed_call_has_an_error(shop: Shop) -> None:
+    shop.world.esp.errors = [EspError(f"refused for {ADA}", status=503)]
+    shop.request(shop.order(), traceparent=CALLER)
+    shop.work()
+    first = shop.spans()
+    assert first["call sendgrid"].status.status_code is StatusCode.ERROR
+    assert first["decide"].status.status_code is StatusCode.ERROR
+    assert dict(first["decide"].attributes or {})["freshgate.outcome"] == "retry"
+    assert ADA not in "".join(one.to_json() for one in first.values())
+    shop.remembered.clear()
+    shop.world.run(shop.world.now + MINUTE)
+    assert shop.world.mails() == [("order_confirmation", ADA)]
+    (link,) = shop.spans()["process timer"].links
+    assert link.context.trace_id == int("ab" * 16, 16)
+
+
+def test_the_safety_net_links_the_event_when_its_job_is_lost(shop: Shop) -> None:
+    shop.request(shop.order(), traceparent=CALLER)
+    assert len(shop.jobs()) == 1
+    shop.remembered.clear()
+    shop.world.run(shop.world.now + MINUTE)
+    (link,) = shop.spans()["process timer"].links
+    assert link.context.trace_id == int("ab" * 16, 16)
+
+
+def test_a_send_that_is_withheld_says_why(shop: Shop) -> None:
+    shop.request(shop.cart())
+    shop.world.now += MINUTE
+    shop.request(shop.order())
+    shop.jobs()
+    shop.remembered.clear()
+    shop.world.run(shop.world.now + HOUR)
+    told = [dict(one.attributes or {}) for one in shop.remembered.get_finished_spans()]
+    assert {"freshgate.outcome": "cancelled", "freshgate.reason": "ordered"}.items() <= next(
+        one for one in told if one.get("freshgate.trigger") == "abandoned_cart"
+    ).items()
+
+
+def test_what_the_timers_carry_is_gone_with_them(shop: Shop) -> None:
+    shop.request(shop.cart(), shop.order())
+    shop.work()
+    shop.world.run(shop.world.now + 2 * HOUR)
+    left = [(key, field) for key in shop.redis.scan_iter("fg:*", _type="hash") for field in hkeys(shop.redis, key)]
+    assert left
+    assert not [field for _, field in left if field.startswith(b"p:")]
+
+
+def hkeys(redis: Redis, key: bytes) -> list[bytes]:
+    found: Any = redis.hkeys(key)
+    return list(found)
+
+
+def test_no_span_holds_a_person_or_an_address(shop: Shop) -> None:
+    person = {keys.person_id("main", "user-4711", None), keys.person_id("main", None, "device-0815")}
+    event = shop.world.event
+    shop.request(event("Product Added", anon="device-0815", product=product("mug")), traceparent=CALLER)
+    shop.request(event("Identify", user="user-4711", anon="device-0815", email=ADA, first_name="Augusta"))
+    shop.request(event("Order Completed", user="user-4711", order_id="o-99", order_email=GIFT, products=()))
+    shop.work()
+    shop.world.esp.errors = [EspError(f"no such mailbox {ADA}", permanent=True, status=400)]
+    shop.request(event("Order Completed", user="user-4711", order_id="o-100", products=()))
+    shop.work()
+    shop.world.run(shop.world.now + 2 * HOUR)
+    spans = shop.remembered.get_finished_spans()
+    assert len(spans) > 10
+    text = "".join(one.to_json() for one in spans)
+    for secret in (ADA, GIFT, "Augusta", "user-4711", "device-0815", "o-99", "o-100", *person):
+        assert secret not in text
+
+
+def test_log_lines_carry_the_trace_only_within_a_sampled_span(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    logs.configure("info", json=True)
+    shop.world.esp.errors = [EspError("down", status=503), EspError("down", status=503)]
+    shop.request(shop.order("1"), traceparent=CALLER)
+    shop.work()
+    shop.chance = 0.9
+    shop.request(shop.order("2"))
+    shop.work()
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    sampled, unsampled = [line for line in lines if line["event"] == "esp_refused"]
+    assert sampled["trace_id"] == "ab" * 16
+    assert sampled["span_id"] == f"{shop.spans()['decide'].context.span_id:016x}"
+    assert sampled["send"] == dict(shop.spans()["decide"].attributes or {})["freshgate.send"]
+    assert not {"trace_id", "span_id"} & set(unsampled)
