@@ -15,11 +15,10 @@ from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 
+from adapter.catalogs import COPY
 from adapter.errors import CatalogError
 from adapter.settings import Settings
 
-# Names the copy's folder to the processes that load it.
-VARIABLE = "FRESHGATE_CATALOG_COPY"
 CHECK = "import os; from adapter.app import check; from adapter.settings import load; check(load(os.environ))"
 CHECK_WITHIN_S = 60
 # The one in use, and the one before it: a process may be starting from that.
@@ -27,7 +26,7 @@ KEPT = 2
 
 
 def folder_of(settings: Settings) -> Path:
-    """What VARIABLE names: a link to the newest copy."""
+    """What `catalogs.COPY` names: a link to the newest copy."""
     return Path(settings.var).resolve() / "catalog" / "current"
 
 
@@ -79,7 +78,7 @@ def _check(copy: Path, environ: Mapping[str, str]) -> None:
     try:
         done = subprocess.run(
             command,
-            env={**environ, VARIABLE: str(copy)},
+            env={**environ, COPY: str(copy)},
             capture_output=True,
             text=True,
             check=False,

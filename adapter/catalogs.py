@@ -16,6 +16,9 @@ from adapter.declare import EventType, Trigger
 from adapter.errors import CatalogError, SettingsError
 from adapter.settings import Settings
 
+# Names the folder of a checked copy (`catalog_copy.py`), which is loaded in place of what stands in the path.
+COPY = "FRESHGATE_CATALOG_COPY"
+
 
 def events_of(settings: Settings) -> tuple[EventType, ...]:
     """The event types of the catalog, each name once."""
@@ -40,7 +43,7 @@ def triggers_of(settings: Settings) -> tuple[Trigger, ...]:
 
 
 def _load(name: str) -> Any:
-    copy = os.environ.get("FRESHGATE_CATALOG_COPY")
+    copy = os.environ.get(COPY)
     if copy:
         # Where the link points now: it may be moved on while we import.
         folder = os.path.realpath(copy)

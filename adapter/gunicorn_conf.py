@@ -14,7 +14,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from adapter import catalog_copy, logs, settings
+from adapter import catalog_copy, catalogs, logs, settings
 from adapter.errors import CatalogError
 
 SETTINGS = settings.load(os.environ)
@@ -72,7 +72,7 @@ def on_starting(server: Any) -> None:
     take_up_catalog()
     folder = catalog_copy.folder_of(SETTINGS)
     if folder.exists():
-        os.environ[catalog_copy.VARIABLE] = str(folder)
+        os.environ[catalogs.COPY] = str(folder)
     # Without any copy the workers load the catalog from where it stands, and say what is wrong with it.
     replace_workers = server.handle_hup
 

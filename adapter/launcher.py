@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from adapter import app, catalog_copy, demo, embedded
+from adapter import app, catalog_copy, catalogs, demo, embedded
 from adapter.children import Child
 from adapter.errors import CatalogError, FreshgateError
 from adapter.settings import Settings, load
@@ -42,7 +42,7 @@ def run(environ: Mapping[str, str]) -> int:
         settings = load(environ)
         app.check(settings)
         catalog_copy.take_up(settings, environ)
-        environ[catalog_copy.VARIABLE] = str(catalog_copy.folder_of(settings))
+        environ[catalogs.COPY] = str(catalog_copy.folder_of(settings))
         return Launcher(environ, var).run()
 
 

@@ -81,5 +81,5 @@ class EveryOther(main.DeliverWorker):
 
 
 if __name__ == "__main__":
-    main.DeliverWorker = EveryOther  # type: ignore[misc]
+    main.DeliverWorker = EveryOther  # type: ignore[misc]  # in this process only, to compare
     sys.exit(run(["deliver"]))

@@ -109,10 +109,10 @@ def test_a_name_is_written_once_a_minute_and_nothing_of_its_count_is_lost(redis:
 
     unmapped.note("shop", [Ignored("A")], NOW)
     unmapped.note("shop", [Ignored("A")] * 5, NOW)
-    unmapped._clock_s.now += 59  # type: ignore[attr-defined]
+    unmapped._clock_s.now += 59  # type: ignore[attr-defined]  # the test's own clock
     unmapped.note("shop", [Ignored("A")], NOW)
     assert count() == 1
-    unmapped._clock_s.now += 1  # type: ignore[attr-defined]
+    unmapped._clock_s.now += 1  # type: ignore[attr-defined]  # the test's own clock
     unmapped.note("shop", [Ignored("A")], NOW + 60_000)
     assert count() == 8
     assert listed(redis)[0].last_seen == NOW + 60_000

@@ -99,7 +99,7 @@ class TestObserve:
                 # Labels of its own, lest another rule's cause, or another effect, silences it.
                 here, there = ({key: f"{number}-{effect}-{at}" for key in KEYS} for at in ("here", "there"))
                 observing.tell(*(labels_of(name) | here for name in (*causes, effect)), labels_of(effect) | there)
-                observing.wait_for(lambda effect=effect, here=here: is_suppressed(observing, effect, here))  # type: ignore[misc]
+                observing.wait_for(lambda effect=effect, here=here: is_suppressed(observing, effect, here))  # type: ignore[misc]  # a lambda's defaults have no types
                 assert not is_suppressed(observing, effect, there), (rule, effect)
                 checked += 1
         assert checked >= len(told["inhibit_rules"])

@@ -157,7 +157,7 @@ def test_the_composed_processes_send_the_demos_mails(by_hand: ByHand) -> None:
     for service in services:
         by_hand.start(service)
     for service in services:
-        by_hand.wait_for(lambda name=service: by_hand.is_healthy(name), service)  # type: ignore[misc]
+        by_hand.wait_for(lambda name=service: by_hand.is_healthy(name), service)  # type: ignore[misc]  # a lambda's defaults have no types
     by_hand.start("traffic", "--rate", "20", "--seed", "1")
     mails = by_hand.wait_for(lambda: len(by_hand.outbox()) >= 3 and by_hand.outbox(), "traffic")
     assert {mail["to"].rpartition("@")[2] for mail in mails} == {"example.com"}

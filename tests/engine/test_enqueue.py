@@ -83,7 +83,7 @@ def test_a_worker_of_rq_runs_our_job_once_and_leaves_nothing(redis: Redis) -> No
         def deliver(self, job: jobs.Job) -> None:
             delivered.append(job)
 
-    jobs.install(Courier())  # type: ignore[arg-type]
+    jobs.install(Courier())  # type: ignore[arg-type]  # it has all that is called
     try:
         job_id = push(redis)
         queue = Queue(QUEUE, connection=redis, serializer=JSONSerializer)

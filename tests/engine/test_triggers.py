@@ -79,7 +79,7 @@ def test_a_purchase_of_the_address_between_reading_and_the_call_is_seen(redis: R
         world.tell(told)
         return claim(*what)
 
-    world.courier._ledger.claim = buys_first  # type: ignore[method-assign,assignment]
+    world.courier._ledger.claim = buys_first  # type: ignore[method-assign,assignment]  # the race's moment
     world.run(world.now + HOUR)
     assert ("abandoned_cart", ADA) not in world.mails()
 

@@ -55,7 +55,7 @@ class Shop:
         """What workers would be handed; taken from the queue."""
         taken = []
         while job_id := self.redis.lpop(QUEUE):
-            packed: Any = self.redis.hget(f"rq:job:{job_id.decode()}", "data")  # type: ignore[union-attr]
+            packed: Any = self.redis.hget(f"rq:job:{job_id.decode()}", "data")  # type: ignore[union-attr]  # redis' types know no bytes
             taken.append(json.loads(zlib.decompress(packed))[2][0])
         return taken
 
