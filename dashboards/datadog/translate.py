@@ -19,6 +19,8 @@ from dashboards.promql import name_of
 FREE = {"$__rate_interval": "7s", "$__range": "9s"}
 FREE_S = {7: "rate", 9: "count"}
 RECORDED = {one["record"]: one["expr"] for group in objective.recording_rules()["groups"] for one in group["rules"]}
+# Prometheus names a process by its job; `conf.py` tags it so.
+TAGS = {"job": "process", **RENAMED}
 SERIES = {name_of(metric) for metric in EXPORTED}
 
 
@@ -161,7 +163,7 @@ class _Walk:
         suffix: str = "",
     ) -> str:
         scope = " AND ".join(_tag(one, (fixed or {}).get(one.name)) for one in selector.matchers.matchers) or "*"
-        by = tuple(RENAMED.get(label, label) for label in by)
+        by = tuple(TAGS.get(label, label) for label in by)
         grouped = f" by {{{','.join(by)}}}" if by else ""
         self.told.by = tuple(dict.fromkeys((*self.told.by, *by)))
         self.told.queries.append(f"{op}:{name}{{{scope}}}{grouped}{suffix}")
@@ -182,7 +184,7 @@ def _by(node: Any) -> tuple[str, ...]:
 
 def _tag(matcher: Any, value: str | None = None) -> str:
     """`trigger=~"$trigger"` → `$trigger`, which stands for tag and value there; `a|b` → `IN (a,b)`; `5..` → `5*`."""
-    name, pattern = {"le": "upper_bound", **RENAMED}.get(matcher.name, matcher.name), value or matcher.value
+    name, pattern = {"le": "upper_bound", **TAGS}.get(matcher.name, matcher.name), value or matcher.value
     if pattern == f"${name}":
         return str(pattern)
     if str(matcher.op) == "MatchOp.Equal" or value:

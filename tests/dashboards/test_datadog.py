@@ -89,6 +89,11 @@ def widgets(board: Any) -> dict[str, Any]:
             ["max:freshgate.holds{*}"] * 3,
         ),
         (
+            "sum by (job) (rate(freshgate_spans_lost_total[$__rate_interval]))",
+            "query1",
+            ["sum:freshgate.spans_lost.count{*} by {process}.as_rate()"],
+        ),
+        (
             'sum(rate(freshgate_receiver_http_request_total{status=~"5.."}[1h]))',
             "moving_rollup(query1, 3600, 'sum')",
             ["sum:freshgate.receiver_http_request.count{status:5*}.as_count()"],
@@ -121,6 +126,15 @@ def test_an_expression_means_the_same_there(expr: str, formula: str, queries: li
 def test_what_datadog_cannot_say_is_refused_and_never_guessed(expr: str) -> None:
     with pytest.raises(NotTranslatable):
         translate(parse(expr))
+
+
+@pytest.mark.parametrize("folder", ["boards", "monitors"])
+def test_no_query_asks_for_a_tag_that_prometheus_alone_has(folder: str) -> None:
+    grouped = {
+        tag for tags in re.findall(r" by \{([a-z_,]*)\}", json.dumps(documents(folder))) for tag in tags.split(",")
+    }
+    assert {"trigger", "source"} <= grouped
+    assert not grouped & {"job", "instance", "le"}
 
 
 def test_every_panel_is_there_or_is_said_to_be_missing() -> None:
