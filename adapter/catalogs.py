@@ -14,7 +14,7 @@ import msgspec
 
 from adapter.declare import EventType, Trigger
 from adapter.errors import CatalogError, SettingsError
-from adapter.settings import Settings
+from adapter.settings import Settings, TriggerSettings
 
 # Names the folder of a checked copy (`catalog_copy.py`), which is loaded in place of what stands in the path.
 COPY = "FRESHGATE_CATALOG_COPY"
@@ -60,14 +60,13 @@ def _load(name: str) -> Any:
 
 
 def _overridden(trigger: Trigger, settings: Settings) -> Trigger:
-    wanted = settings.triggers.get(trigger.name)
-    if wanted is None:
-        return trigger
+    wanted = settings.triggers.get(trigger.name, TriggerSettings())
     changes: dict[str, Any] = {
         ("wait" if field == "delay" else field): value
         for field, value in msgspec.structs.asdict(wanted).items()
         if value is not None
     }
+    changes["address_cap"] = settings.address_cap
     return msgspec.structs.replace(trigger, **changes)
 
 

@@ -70,6 +70,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     max_age     milliseconds after which the mail is no longer worth sending
     version     the mark that makes two sends different; None allows one send for ever
     cap         (n, milliseconds): at most n in that time
+    address_cap the same for an address, over all triggers; counts every mail, withholds marketing only (a setting)
     starts      a further condition on the starting event
     needs       fields of the event without which there is nothing to send: {"order_id"}
     withdrawn   the reason why the mail is no longer wanted, or None. Reads state only; called at the gate
@@ -89,6 +90,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     settle: int | None = None
     version: str | None = None
     cap: tuple[int, int] | None = None
+    address_cap: tuple[int, int] | None = None
     starts: Callable[[Any], bool] | None = None
     needs: tuple[str, ...] = ()
     unknown: Literal["hold", "resend"] = "hold"

@@ -10,7 +10,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_origin
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec.structs import fields
@@ -95,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     receiver_threads: int = 4
     order_grace: int = 120_000
     email_identity: bool = False
+    address_cap: tuple[int, int] = (10, 3_600_000)
     otlp_endpoint: str = ""
     trace_ratio: float = 0.05
     var: str = "var"
@@ -110,6 +111,9 @@ def require_pii_key(settings: Settings) -> None:
 
 
 DURATIONS = {"delay", "settle", "max_age", "order_grace"}
+CAPS = {"cap", "address_cap"}
+# Each is remembered with the address.
+MOST_OF_AN_ADDRESS = 1000
 TABLES: dict[str, type[msgspec.Struct]] = {"sources": SourceSettings, "triggers": TriggerSettings, "esps": EspSettings}
 ONE_OF: dict[tuple[type[msgspec.Struct], str], tuple[str, ...]] = {
     (SourceSettings, "trust"): ("server", "browser"),
@@ -148,7 +152,7 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
     document = _read(environ, path)
     _warn_of_secrets(document)
     structs: tuple[type[msgspec.Struct], ...] = (Settings, *TABLES.values())
-    overlay(document, environ, {f.name for s in structs for f in fields(s) if get_origin(f.type) is tuple})
+    overlay(document, environ, {f.name for s in structs for f in fields(s) if f.type == tuple[str, ...]})
     check_names(document, (f.name for f in fields(Settings)))
     # Without any table, what `make run` shows: three CDPs in, the sandbox's SendGrid out.
     document.setdefault("sources", {"segment": {}, "tealium": {}, "mparticle": {}})
@@ -213,7 +217,7 @@ def _typed(entry: dict[str, Any], struct: type[T], *parts: str) -> T:
             raise SettingsError(f"{key}: {value!r} is not known; write one of {', '.join(allowed)}")
         if field in DURATIONS:
             entry[field] = duration_ms(value, key)
-        elif field == "cap":
+        elif field in CAPS:
             entry[field] = cap_of(value, key)
     try:
         typed = msgspec.convert(entry, struct, strict=False)
@@ -233,6 +237,8 @@ def _check(value: Any, field: str, key: str) -> None:
         raise SettingsError(f"{key}: {value} is out of range; write a number from {SMALLEST[field]}{largest}")
     if field == "from_email" and not ADDRESS.fullmatch(value):
         raise SettingsError(f'{key}: {value!r} is no address; write one such as "shop@example.com"')
+    if field == "address_cap" and value[0] > MOST_OF_AN_ADDRESS:
+        raise SettingsError(f"{key}: {value[0]} is out of range; write at most {MOST_OF_AN_ADDRESS} mails")
     if field == "trace_ratio" and not 0 <= value <= 1:
         raise SettingsError(f"{key}: {value} is no share; write a number from 0 to 1, such as 0.05")
     if field == "otlp_endpoint" and value and not value.startswith(("http://", "https://")):

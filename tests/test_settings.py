@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from adapter.catalogs import triggers_of
 from adapter.errors import SettingsError
 from adapter.settings import EspSettings, Settings, load, require_pii_key
 from workers.main import first_esp
@@ -79,6 +80,11 @@ def test_a_cap_is_how_many_in_how_long() -> None:
     assert load({"FRESHGATE_TRIGGERS__ABANDONED_CART__CAP": "1/24h"}).triggers["abandoned_cart"].cap == (1, 86_400_000)
 
 
+def test_every_trigger_keeps_to_the_cap_of_an_address() -> None:
+    assert {trigger.address_cap for trigger in triggers_of(load({}))} == {(10, 3_600_000)}
+    assert {trigger.address_cap for trigger in triggers_of(load({"FRESHGATE_ADDRESS_CAP": "3/10m"}))} == {(3, 600_000)}
+
+
 def test_what_is_not_overridden_stays_with_the_catalog() -> None:
     trigger = load({"FRESHGATE_TRIGGERS__ABANDONED_CART__ENABLED": "false"}).triggers["abandoned_cart"]
     assert (trigger.enabled, trigger.delay, trigger.cap) == (False, None, None)
@@ -108,6 +114,8 @@ def test_variables_of_others_are_left_alone(name: str) -> None:
         ("FRESHGATE_ORDER_GRACE", "2", "order_grace (FRESHGATE_ORDER_GRACE): '2' is no duration"),
         ("FRESHGATE_TRIGGERS__A__DELAY", "1.5h", "is no duration"),
         ("FRESHGATE_TRIGGERS__A__CAP", "24h", 'such as "1/24h"'),
+        ("FRESHGATE_ADDRESS_CAP", "many", 'such as "1/24h"'),
+        ("FRESHGATE_ADDRESS_CAP", "1001/1h", "write at most 1000 mails"),
         ("FRESHGATE_TRIGGERS__A__ENABLED", "maybe", "write true or false"),
         ("FRESHGATE_TRIGGERS__A__UNKNOWN", "retry", "write one of hold, resend"),
         ("FRESHGATE_DURABILITY", "ram", "write one of process, disk"),

@@ -91,6 +91,7 @@ def decide(trigger: Trigger, member: str, records: Records, now: int, own_token:
         or _withdrawn(trigger, records, base)
         or _too_old(member, records, base, now)
         or _capped(trigger, claims, base, now)
+        or _address_capped(trigger, member, records, base, now)
         or _parked(base)
         or msgspec.structs.replace(base, attempts=_attempts(claims, base))
     )
@@ -187,6 +188,18 @@ def _capped(trigger: Trigger, claims: list[Claim], base: Decision, now: int) -> 
     return _withhold(base, "capped", f"{most}_in_{window // 1000}s", dict(base.compared) | {"sent_at": max(recent)})
 
 
+def _address_capped(trigger: Trigger, member: str, records: Records, base: Decision, now: int) -> Decision | None:
+    """`claim.lua` holds the same against sends that are claimed at this moment."""
+    if trigger.address_cap is None or trigger.kind == "transactional" or records.address is None:
+        return None
+    most, window = trigger.address_cap
+    recent = records.address.mails(now - window, send_id_of(trigger, member, records, base.version))
+    if len(recent) < most:
+        return None
+    compared = dict(base.compared) | {"sent_at": max(recent)}
+    return _withhold(base, "capped", f"address_{most}_in_{window // 1000}s", compared)
+
+
 def _parked(base: Decision) -> Decision | None:
     if base.to:
         return None
@@ -199,6 +212,12 @@ def _attempts(claims: list[Claim], base: Decision) -> int:
 
 def _withhold(base: Decision, outcome: str, reason: str, compared: Mapping[str, int]) -> Decision:
     return msgspec.structs.replace(base, do="withhold", outcome=outcome, reason=reason, compared=compared)
+
+
+def send_id_of(trigger: Trigger, member: str, records: Records, version: str) -> str:
+    """The same for whoever decides on this version of the send, whatever its timer was called before a merge."""
+    subject = records.person.id if trigger.subject == "person" else keys.parse_member(member)[2]
+    return keys.send_id(trigger.name, subject, version)
 
 
 def owner_key(member: str) -> str:

@@ -21,7 +21,7 @@ from adapter.state import keys
 from adapter.state.view import Claim
 from workers.backoff import next_try
 from workers.esp.base import Esp, Message
-from workers.gate import Decision, Records, contradiction, decide
+from workers.gate import Decision, Records, contradiction, decide, send_id_of
 from workers.ledger import Ledger
 from workers.lookup import Lookup
 
@@ -180,13 +180,13 @@ class Courier:
                 decision = decide(trigger, item.member, records, self._now(), decision.claim.token)
             if decision.do != "send":
                 if claim:
-                    self._ledger.release(item, claim)
+                    self._ledger.release(item, records, claim)
                 self._put_off_or_end(trigger, item, records, decision)
                 return None
             if claim is None:
                 token = token_hex(6)
                 attempt = Claim(
-                    self._send_id(trigger, item, records, decision),
+                    send_id_of(trigger, item.member, records, decision.version),
                     "claimed",
                     token,
                     self._now() + self._deadline_ms + 5000,
@@ -202,14 +202,10 @@ class Courier:
                 return Ready(records, decision, claim, seen)
             records = self._lookup.records([(trigger, item.member)])[item.member]
         if claim:
-            self._ledger.release(item, claim)
+            self._ledger.release(item, records, claim)
         self._ledger.retime(item, self._now() + 1000)
         metrics.RETIMED.labels(trigger.name, "contended").inc()
         return None
-
-    def _send_id(self, trigger: Trigger, item: Item, records: Records, decision: Decision) -> str:
-        subject = records.person.id if trigger.subject == "person" else keys.parse_member(item.member)[2]
-        return keys.send_id(trigger.name, subject, decision.version)
 
     def _ends_orphan(self, trigger: Trigger, item: Item, records: Records, decision: Decision, orphan: Claim) -> bool:
         """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""

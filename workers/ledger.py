@@ -15,7 +15,7 @@ from adapter import metrics
 from adapter.declare import Trigger
 from adapter.state import keys
 from adapter.state.store import fcall
-from adapter.state.view import Claim
+from adapter.state.view import WENT_OUT, Claim
 from adapter.state.writes import PERSON_TTL
 from workers.gate import Decision, Records, owner_key
 
@@ -43,9 +43,12 @@ class Ledger:
         owner = records.order if trigger.subject == "order" and records.order else records.person
         key = keys.entity("o" if owner is records.order else "p", owner.id)
         names = _keys(records)
-        fcall(self._pipe, "fg1_claim", [key, *names], owner.revision, _field(trigger.name, claim), claim.text())
+        arguments: list[Any] = [owner.revision, _field(trigger.name, claim), claim.text()]
+        if trigger.address_cap and records.address:
+            arguments += [claim.send_id, claim.at, *trigger.address_cap, int(trigger.kind == "marketing")]
+        fcall(self._pipe, "fg1_claim", [key, *names], *arguments)
         said, *seen = map(_text, self._execute()[-1])
-        if said == "0" or said.startswith("moved"):
+        if said in ("0", "capped") or said.startswith("moved"):
             return False
         owner.revision = said
         self._fresh = (names, seen)
@@ -87,6 +90,7 @@ class Ledger:
         arguments = [field, claim.token, ended.text(), item.member, item.due, next_due]
         self._settling.append((len(self._pipe.command_stack), records.person.id, arguments))
         fcall(self._pipe, "fg1_settle", [owner], *arguments)
+        self._uncount(records, ended)
         self._index(owner, field, item.member, state, now)
         entry: dict[str, Any] = {"send": claim.send_id, "esp": self._esp, "said": said, "compared": decision.compared}
         if status is not None:
@@ -99,12 +103,13 @@ class Ledger:
         else:
             metrics.RETIMED.labels(trigger.name, state).inc()
 
-    def release(self, item: Item, claim: Claim) -> None:
+    def release(self, item: Item, records: Records, claim: Claim) -> None:
         """Give a claim back: the decision turned to no on what was read after it. The timer stays as it is."""
         trigger, _, entity_id = keys.parse_member(item.member)
         arguments = [_field(trigger, claim), claim.token, "", "", "", ""]
         self._settling.append((len(self._pipe.command_stack), entity_id, arguments))
         fcall(self._pipe, "fg1_settle", [owner_key(item.member)], *arguments)
+        self._uncount(records, msgspec.structs.replace(claim, state="released"))
 
     def withhold(self, trigger: Trigger, item: Item, person: str, decision: Decision) -> None:
         """The send is over without a call; the reason goes to the trail and to the metrics."""
@@ -188,6 +193,11 @@ class Ledger:
                     self._client.lmove(trail, f"{keys.person(person)}:dec", "LEFT", "LEFT")
                     fcall(self._client, "fg1_retime", [owner_key(member)], member, due, "")
         return replies
+
+    def _uncount(self, records: Records, claim: Claim) -> None:
+        """A mail that did not leave is none of those that the address may get."""
+        if records.address and claim.state not in WENT_OUT:
+            fcall(self._pipe, "fg1_uncount", [keys.entity("a", records.address.id)], claim.send_id)
 
     def _owner(self, trigger: Trigger, item: Item, records: Records) -> str:
         if trigger.subject == "order":

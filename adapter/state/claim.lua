@@ -3,7 +3,10 @@
 --   "<state> <token> <until> <at> <attempts> <version>"   states: claimed, retry, sent, fallback_sent, rejected, unknown, dead
 --
 -- fg1_claim   KEYS entity, every record that the decision read  ARGV revision read, field, claim
---             REPLY {the new revision | moved <id> | 0 = it moved on, then the revision of each record after the claim}
+--             and, if the last record is the address: send, now (ms), the cap's n and ms, 1 = refuse beyond it
+--             REPLY {the new revision | moved <id> | 0 = it moved on | capped = nothing written,
+--             then the revision of each record after the claim}
+-- fg1_uncount KEYS address  ARGV send  REPLY 1: that mail did not leave
 -- fg1_settle  KEYS entity  ARGV field, token, claim ("" = release), member, due claimed, due next ("" = done)
 --             REPLY 1 = written, 0 = somebody else owns it by now (the timer is left alone then)
 -- fg1_park    KEYS person  ARGV revision read, field k:{sNN}:<member>, "<delay> <settle>"  REPLY 1 | 0 = it moved on
@@ -30,15 +33,50 @@ local function settle_timer(key, member, claimed, next_due)
   end
 end
 
+-- The mails of an address later than `since`, "<at> <send>" each, newest first; without this send's own.
+local function mails_of(address, send, since)
+  local mails = {}
+  for mail in string.gmatch(redis.call('HGET', address, 'mails') or '', '[^;]+') do
+    local at, whose = string.match(mail, '^(%d+) (%S+)$')
+    if whose ~= send and tonumber(at) > since then mails[#mails + 1] = mail end
+  end
+  return mails
+end
+
+-- Takes one of the mails that the address may get; false if there is none left. Whichever trigger, whoever's person.
+local function count_mail(address, send, now, most, window, refuses)
+  local mails = mails_of(address, send, tonumber(now) - window)
+  if refuses == '1' and #mails >= most then return false end
+  table.insert(mails, 1, now .. ' ' .. send)
+  redis.call('HSET', address, 'mails', table.concat(mails, ';', 1, math.min(#mails, most)))
+  -- An address that no event told of: somebody's user id is one.
+  if redis.call('HEXISTS', address, 'x') == 0 then redis.call('PEXPIRE', address, window) end
+  return true
+end
+
 redis.register_function('fg1_claim', function(keys, args)
   local key = keys[1]
   local state = redis.call('HMGET', key, 'to', 'rev')
   if state[1] then return { 'moved ' .. state[1] } end
   if (state[2] or '0') ~= args[1] then return { '0' } end
+  local send, now, most, window, refuses = unpack(args, 4)
+  if send and not count_mail(keys[#keys], send, now, tonumber(most), tonumber(window), refuses) then
+    return { 'capped' }
+  end
   local said = { ms(tonumber(args[1]) + 1) }
   redis.call('HSET', key, args[2], args[3], 'rev', said[1])
   for i = 2, #keys do said[i] = redis.call('HGET', keys[i], 'rev') or '0' end
   return said
+end)
+
+redis.register_function('fg1_uncount', function(keys, args)
+  local mails = mails_of(keys[1], args[1], 0)
+  if #mails > 0 then
+    redis.call('HSET', keys[1], 'mails', table.concat(mails, ';'))
+  else
+    redis.call('HDEL', keys[1], 'mails')
+  end
+  return '1'
 end)
 
 redis.register_function('fg1_settle', function(keys, args)

@@ -255,6 +255,11 @@ class AddressView(_View):
         """The newest order that was told with this address."""
         return self.register("m:order")
 
+    def mails(self, since: int, besides: str) -> list[int]:
+        """When mails later than `since` left for this address, in milliseconds, newest first; one send left out."""
+        told = [mail.split(" ", 1) for mail in self._raw.get("mails", "").split(";") if mail]
+        return [int(at) for at, send in told if int(at) > since and send != besides]
+
     @property
     def person(self) -> str | None:
         found = self.register("m:who")

@@ -44,7 +44,7 @@ def test_a_claim_given_back_after_its_person_was_merged_is_not_taken_for_a_dead_
     item = Item(member, world.now)
     assert world.courier._ledger.claim(trigger, item, records, claim)
     world.tell(world.event("Page", user="ada", anon="x"))
-    world.courier._ledger.release(item, claim)
+    world.courier._ledger.release(item, records, claim)
     world.courier._ledger.flush()
     left: Any = world.client.hgetall(keys.person(keys.person_id("main", "ada", None)))
     assert not [field for field in left if field.startswith(b"c:")]

@@ -1,0 +1,147 @@
+"""At most so many mails to one address in an hour, whichever triggers and whoever's persons they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from msgspec.structs import replace
+from redis import Redis
+
+from adapter.declare import Trigger
+from adapter.errors import EspError
+from adapter.state import keys
+from catalog import TRIGGERS
+from tests.engine.world import HOUR, MINUTE, PII_KEY, RememberingEsp, World, product
+from workers.gate import Records
+from workers.jobs import Courier, Item, Job
+from workers.lookup import Lookup
+
+ADA = "ada@example.com"
+CART, ORDER = ("abandoned_cart", ADA), ("order_confirmation", ADA)
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    return World(redis, [replace(trigger, address_cap=(2, 2 * HOUR)) for trigger in TRIGGERS])
+
+
+def leave_carts(world: World, *users: str, address: str = ADA) -> None:
+    for user in users:
+        world.tell(world.event("Product Added", user=user, email=address, product=product("a")))
+
+
+def orders(world: World, *numbers: str) -> None:
+    for number in numbers:
+        world.tell(world.event("Order Completed", user=f"buyer-{number}", email=ADA, order_id=number))
+    world.run()
+
+
+def test_a_third_persons_mail_to_the_same_address_is_withheld_and_says_so(world: World) -> None:
+    leave_carts(world, "a", "b", "c")
+    leave_carts(world, "d", address="eve@example.com")
+    world.run(world.now + HOUR)
+    assert sorted(world.mails()) == [CART, CART, ("abandoned_cart", "eve@example.com")]
+    told = [world.decisions(user)[-1] for user in ("a", "b", "c")]
+    (withheld,) = [entry for entry in told if entry["state"] == "capped"]
+    assert withheld["reason"] == "address_2_in_7200s"
+    assert withheld["compared"]["sent_at"] > 0
+
+
+def test_once_the_time_is_over_the_address_may_be_written_to_again(world: World) -> None:
+    leave_carts(world, "a", "b")
+    world.run(world.now + HOUR)
+    world.now += 2 * HOUR
+    leave_carts(world, "c")
+    world.run(world.now + HOUR)
+    assert world.mails() == [CART] * 3
+
+
+def test_an_order_is_always_confirmed_and_counts(world: World) -> None:
+    leave_carts(world, "a")
+    world.now += 29 * MINUTE
+    orders(world, "1", "2", "3")
+    world.run(world.now + HOUR)
+    assert world.mails() == [ORDER] * 3
+    assert world.decisions("a")[-1]["reason"] == "address_2_in_7200s"
+
+
+@pytest.mark.parametrize("error", [EspError("no", permanent=True), EspError("later", retry_after_s=2 * 86400)])
+def test_a_mail_that_never_left_takes_nobodys_place(world: World, error: EspError) -> None:
+    world.esp.errors = [error, error]
+    leave_carts(world, "a", "b")
+    world.run(world.now + 31 * MINUTE)
+    leave_carts(world, "c", "d")
+    world.run(world.now + 31 * MINUTE)
+    assert world.mails() == [CART] * 2
+
+
+def test_one_that_may_have_left_does(world: World) -> None:
+    world.esp.errors = [EspError("silence", ambiguous=True)]
+    leave_carts(world, "a", "b", "c")
+    world.run(world.now + HOUR)
+    assert world.mails() == [CART]
+
+
+def test_two_workers_at_once_do_not_both_take_the_last_place(world: World) -> None:
+    leave_carts(world, "a", "b", "c")
+    world.now += 31 * MINUTE
+    (first, *_), others = world.due(world.now), world.due(world.now)[1:]
+    other = world.new_courier()
+
+    def meanwhile() -> None:
+        for member, due in others:
+            other.deliver(Job(sends=(Item(member, due),), created=world.now))
+
+    _courier(world, meanwhile).deliver(Job(sends=(Item(*first),), created=world.now))
+    assert world.mails() == [CART] * 2
+    told = [world.decisions(user)[-1] for user in ("a", "b", "c")]
+    assert [entry["reason"] for entry in told if entry["state"] == "capped"] == ["address_2_in_7200s"]
+
+
+def test_a_send_that_has_to_look_twice_does_not_count_itself(world: World) -> None:
+    leave_carts(world, "a")
+    world.run(world.now + HOUR)
+    leave_carts(world, "b")
+    world.now += 31 * MINUTE
+    address = keys.entity("a", keys.address_id(PII_KEY, ADA))
+    # Its address is told of again between its claim and its call, each time that it looks.
+    world.courier = _courier(world, lambda: world.client.hincrby(address, "rev", 1), times=3)
+    world.run()
+    assert world.mails() == [CART] * 2
+
+
+def test_what_is_remembered_of_an_address_that_no_event_told_of_is_forgotten(world: World) -> None:
+    world.tell(world.event("Product Added", user=ADA, product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == [CART]
+    address = keys.entity("a", keys.address_id(PII_KEY, ADA))
+    assert 0 < world.client.pttl(address) <= 2 * HOUR
+
+
+def test_counting_a_mail_forgets_no_unsubscribe(world: World) -> None:
+    world.tell(world.event("Unsubscribed", email=ADA))
+    orders(world, "1")
+    assert world.mails() == [ORDER]
+    assert world.client.pttl(keys.entity("a", keys.address_id(PII_KEY, ADA))) == -1
+
+
+class _Busy(Lookup):
+    """Reads as ever; after each of its first readings something happens."""
+
+    then: Callable[[], object]
+    times = 0
+
+    def records(self, sends: Sequence[tuple[Trigger, str]]) -> dict[str, Records]:
+        found = super().records(sends)
+        if self.times:
+            self.times -= 1
+            self.then()
+        return found
+
+
+def _courier(world: World, then: Callable[[], object], times: int = 1) -> Courier:
+    lookup = _Busy(world.client, PII_KEY, 120_000)
+    lookup.then, lookup.times = then, times
+    esp: RememberingEsp = world.esp
+    return Courier(world.client, world.triggers, esp, lookup, deadline_ms=10_000, clock=lambda: world.now)
