@@ -19,11 +19,21 @@ from prometheus_flask_exporter import PrometheusMetrics
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from adapter import logs, metrics, tracing
 from adapter.catalogs import events_of, triggers_of
 from adapter.enqueue import queue_name
-from adapter.errors import FreshgateError, NotAuthentic, RequestError, SettingsError, StoreUnavailable, TooLarge
+from adapter.errors import (
+    FreshgateError,
+    NotAuthentic,
+    RateLimited,
+    RequestError,
+    SettingsError,
+    StoreUnavailable,
+    TooLarge,
+)
+from adapter.limits import network_of
 from adapter.openapi import document
 from adapter.receive import Receiver
 from adapter.settings import Settings, load, require_pii_key
@@ -76,6 +86,9 @@ def check(settings: Settings) -> None:
 def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Flask:
     """An app on one Redis. Raises SettingsError or CatalogError, which stop the start."""
     app = Flask("freshgate")
+    if settings.trusted_proxies:
+        # Of all that a proxy may say, we need to know who the visitor is.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]  # as Flask's documentation has it
     app.config["MAX_CONTENT_LENGTH"] = max((one.max_bytes for one in settings.sources.values()), default=1 << 24)
     require_pii_key(settings)
     sources = configure_sources(settings)
@@ -153,7 +166,9 @@ def _add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source])
         # The signature or the token has been checked before this header is believed.
         replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
         again = replay and bool(source.settings.tokens)
-        return _answer(200, receiver.receive(source, body, request.headers, received_at, about=about, again=again))
+        network = network_of(request.remote_addr)
+        told = receiver.receive(source, body, request.headers, received_at, about=about, again=again, network=network)
+        return _answer(200, told)
 
 
 def _add_health(app: Flask, client: redis.Redis) -> None:
@@ -180,7 +195,8 @@ def _add_errors(app: Flask) -> None:
     def refused(error: RequestError) -> Response:
         # The caller learns little; the log has said what to look at.
         reason = "signature rejected" if isinstance(error, NotAuthentic) else error.reason
-        return _fault(error.status, reason)
+        later = {"Retry-After": str(error.retry_after_s)} if isinstance(error, RateLimited) else None
+        return _fault(error.status, reason, later)
 
     @app.errorhandler(StoreUnavailable)
     def unavailable(error: StoreUnavailable) -> Response:

@@ -47,6 +47,17 @@ class UnsupportedBody(RequestError):
     status = 415
 
 
+class RateLimited(RequestError):
+    """More in a time than the source's settings allow: it may come again after `retry_after_s` seconds."""
+
+    status = 429
+
+    def __init__(self, reason: str, *, limit: str, retry_after_s: int) -> None:
+        super().__init__(reason)
+        self.limit = limit
+        self.retry_after_s = retry_after_s
+
+
 class MappingError(FreshgateError):
     """One element is ours, but broken: it is refused, and its neighbours are kept."""
 

@@ -46,6 +46,7 @@ REFUSED_ELEMENTS = (
     "internal",
 )
 REFUSED_BODIES = ("400", "413", "415")
+LIMITS = ("source", "ip", "addresses")
 IDENTITY = ("linked", "merged", "full", "cycle", "other", "ambiguous", "unproven", "erased")
 ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")
 UNAUTHENTIC_REASONS = ("NotAuthentic", "BatchWithoutToken")
@@ -102,6 +103,9 @@ EVENTS = Counter("freshgate_events_total", "Elements of webhooks by verdict", ["
 REFUSALS = Counter("freshgate_refusals_total", "Refused elements by reason", ["source", "reason"])
 REQUESTS_REFUSED = Counter(
     "freshgate_requests_refused_total", "Bodies refused as a whole, by status: the CDP drops them", ["source", "status"]
+)
+RATE_LIMITED = Counter(
+    "freshgate_rate_limited_total", "Requests answered 429, by the limit that was reached", ["source", "limit"]
 )
 UNREADABLE = Counter("freshgate_unreadable_fields_total", "Fields left out since they could not be read", ["source"])
 CLAMPED = Counter("freshgate_clamped_events_total", "Events whose time lay in the future", ["source"])
@@ -196,6 +200,8 @@ def prepare_receiver(sources: Iterable[str]) -> None:
             REFUSALS.labels(source, reason)
         for status in REFUSED_BODIES:
             REQUESTS_REFUSED.labels(source, status)
+        for limit in LIMITS:
+            RATE_LIMITED.labels(source, limit)
         for reason in UNAUTHENTIC_REASONS:
             UNAUTHENTIC.labels(source, reason)
         for series in (VERIFY, READ, RECORD, SOURCE_DELAY, UNREADABLE, CLAMPED):

@@ -72,6 +72,7 @@ _FAULTS = {
     405: "no such method",
     413: "more bytes or elements than are taken",
     415: "a content encoding or type that cannot be verified",
+    429: "a limit of the source is reached; come again later",
     503: "our fault: Redis did not take it; try again",
 }
 _RETRY: Schema = {"Retry-After": {"description": "seconds", "schema": {"type": "integer", "minimum": 1}}}
@@ -148,17 +149,17 @@ def _webhook(name: str, parameters: list[Schema]) -> Schema:
         security.append({"customerio_reporting": []})
     told: Schema = {"parameters": parameters}
     for method in METHODS:
-        answers = {200: _json("Answer", "recorded"), **_faults("Fault", (400, 401, 404, 405, 413, 415, 503))}
+        answers = {200: _json("Answer", "recorded"), **_faults("Fault", (400, 401, 404, 405, 413, 415, 429, 503))}
         told[method] = _operation(f"{method}Webhook{name}", "Take what a CDP tells", answers)
         told[method] |= {"requestBody": _ANYTHING, "security": security}
-    answers = {200: _json("Answer", "recorded"), **_faults("Fault", (400, 401, 404, 405, 413, 503))}
+    answers = {200: _json("Answer", "recorded"), **_faults("Fault", (400, 401, 404, 405, 413, 429, 503))}
     told["get"] = _operation(f"getWebhook{name}", "The same in `?data=`, for sources with allow_get", answers)
     told["get"]["security"] = [{"header": []}, {"token": []}]
     return told
 
 
 def _tracking() -> Schema:
-    answers = {200: _json("Done", "taken"), **_faults("TrackingFault", (400, 401, 403, 404, 405, 413, 415, 503))}
+    answers = {200: _json("Done", "taken"), **_faults("TrackingFault", (400, 401, 403, 404, 405, 413, 415, 429, 503))}
     call = _operation("track", "Segment's HTTP Tracking API: its SDKs need only another host", answers)
     call |= {"requestBody": {**_ANYTHING, "required": False}, "security": [{"write_key": []}, {}]}
     preflight = _operation("preflight", "What a page may send", {204: {"description": "the headers say it"}})
@@ -168,7 +169,8 @@ def _tracking() -> Schema:
 
 def _faults(schema: str, statuses: Iterable[int]) -> dict[int, Schema]:
     faults = {status: _json(schema, _FAULTS[status]) for status in statuses}
-    faults[503]["headers"] = _RETRY
+    for status in (429, 503):
+        faults[status]["headers"] = _RETRY
     return faults
 
 

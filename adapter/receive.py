@@ -16,8 +16,9 @@ from redis.exceptions import RedisError
 from adapter import logs, metrics, quarantine, tracing
 from adapter.declare import EventType
 from adapter.enqueue import push
-from adapter.errors import NotAuthentic, RequestError
+from adapter.errors import NotAuthentic, RateLimited, RequestError
 from adapter.events import Event, Ignored, Refused, Verdict
+from adapter.limits import Limit, hint_of, limits_of, within
 from adapter.sources.base import NOTHING, About, Headers, Source
 from adapter.state import keys
 from adapter.state.merge import MOST_HOPS, merge, resolve
@@ -26,9 +27,11 @@ from adapter.state.writes import Plan, Planner, Write
 from adapter.unmapped import Unmapped
 
 log = logs.get(__name__)
+_pack = msgspec.msgpack.Encoder().encode
 
 # A MULTI blocks Redis for as long as it runs: thousands of events go in several.
 CHUNK = 500
+LIMIT_TOLD_EVERY_S = 60.0
 LINKS_REMEMBERED_S = 60.0
 LINKS_REMEMBERED = 50_000
 
@@ -54,6 +57,7 @@ class Receiver:
         self._headroom = Headroom(client)
         self._unmapped = Unmapped(client)
         self._linked: dict[tuple[str, str], float] = {}
+        self._limit_told: dict[str, float] = {}
 
     def receive(
         self,
@@ -64,13 +68,24 @@ class Receiver:
         *,
         about: About = NOTHING,
         again: bool = False,
+        network: str = "",
     ) -> Answer:
-        """Raises RequestError for the request as a whole, StoreUnavailable if Redis did not take it."""
+        """Raises RequestError for the request as a whole, StoreUnavailable if Redis did not take it.
+
+        network  whom limits per IP hold for, as `limits.network_of` says it
+        """
         with self._traces.request(source.name, headers.get("traceparent")):
-            return self._receive(source, body, headers, received_at, about, again)
+            return self._receive(source, body, headers, received_at, about, again, network)
 
     def _receive(
-        self, source: Source, body: bytes, headers: Headers, received_at: int, about: About, again: bool
+        self,
+        source: Source,
+        body: bytes,
+        headers: Headers,
+        received_at: int,
+        about: About,
+        again: bool,
+        network: str,
     ) -> Answer:
         self._verify(source, body, headers)
         verdicts = self._read(source, body, received_at, about)
@@ -80,8 +95,12 @@ class Receiver:
         try:
             if events:
                 self._headroom.require()
+            limits = limits_of(source.name, source.settings, events, network, self._planner.pii_key)
+            self.record(events, answer, again=again, trusted=source.settings.trust == "server", limits=limits)
             self._keep_failed(source, verdicts, received_at, about)
-            self.record(events, answer, again=again, trusted=source.settings.trust == "server")
+        except RateLimited as error:
+            self._limit(source, error)
+            raise
         except RedisError as error:
             raise unavailable(error) from error
         if answer.ignored:
@@ -99,11 +118,23 @@ class Receiver:
                 metrics.EVENTS.labels(source.name, verdict).inc(count)
         return answer
 
-    def record(self, events: Sequence[Event], answer: Answer, *, again: bool = False, trusted: bool = True) -> None:
-        """Steps 3 and 4 for events that have been read; counts their verdicts into `answer`. Raises RedisError."""
+    def record(
+        self,
+        events: Sequence[Event],
+        answer: Answer,
+        *,
+        again: bool = False,
+        trusted: bool = True,
+        limits: Sequence[Limit] = (),
+    ) -> None:
+        """Steps 3 and 4 for events that have been read; counts their verdicts into `answer`.
+
+        Raises RedisError; RateLimited where the limits are reached: then nothing is recorded.
+        """
         for at in range(0, len(events), CHUNK):
-            chunk = events[at : at + CHUNK]
-            self._record([self._planner.plan(event, again=again, trusted=trusted) for event in chunk], answer)
+            chunk = [self._planner.plan(event, again=again, trusted=trusted) for event in events[at : at + CHUNK]]
+            # They count the request, not its chunks.
+            self._record(chunk, answer, limits if at == 0 else ())
 
     def read_again(self, source: Source, kept: quarantine.Kept) -> Answer:
         """An element of the quarantine, read by what our code is now. It was authentic when it came.
@@ -172,10 +203,20 @@ class Receiver:
                 log.error("reading_failed", source=source.name, fault=verdict.fault)
                 quarantine.keep(self._client, quarantine.Kept(source.name, verdict.raw, received_at, about))
 
-    def _record(self, plans: list[Plan], answer: Answer) -> None:
+    def _limit(self, source: Source, error: RateLimited) -> None:
+        metrics.RATE_LIMITED.labels(source.name, error.limit).inc()
+        now, hint = time.monotonic(), hint_of(source.name, error.limit)
+        # A flood of requests must not become one of lines.
+        if now >= self._limit_told.get(hint, 0.0):
+            self._limit_told[hint] = now + LIMIT_TOLD_EVERY_S
+            log.warning("rate_limited", source=source.name, limit=error.limit, hint=hint)
+
+    def _record(self, plans: list[Plan], answer: Answer, limits: Sequence[Limit] = ()) -> None:
         writes = [(plan, write) for plan in plans for write in plan.writes if not self._is_known_link(write)]
         sends = {member: (member, due, 0) for plan in plans for member, due in plan.sends}
-        replies = with_library(self._client, lambda: self._commit([write for _, write in writes], list(sends.values())))
+        replies = with_library(
+            self._client, lambda: self._commit([write for _, write in writes], list(sends.values()), limits)
+        )
         for (plan, write), reply in zip(writes, replies, strict=True):
             said = self._follow(plan, write, reply)
             if write is plan.writes[0]:
@@ -183,7 +224,9 @@ class Receiver:
                 if plan.wants_address and said == "ok":
                     self._suppress(plan)
 
-    def _commit(self, writes: Sequence[Write], sends: list[tuple[str, int, int]]) -> list[str]:
+    def _commit(
+        self, writes: Sequence[Write], sends: list[tuple[str, int, int]], limits: Sequence[Limit] = ()
+    ) -> list[str]:
         """The one trip: every write and the job, all or nothing. A job whose write was not news finds no timer."""
         now = time.time_ns() // 1_000_000
         trace = tracing.traceparent()
@@ -192,14 +235,19 @@ class Receiver:
                 if "starts" in write.body:
                     write.body["trace"] = trace
         names, packed = [write.key for write in writes], [write.packed() for write in writes]
-        if not sends:
-            # One function is all or nothing by itself.
-            return [reply.decode() for reply in fcall(self._client, "fg1_record", names, now // BUCKET_MS, *packed)]
+        arguments = [now // BUCKET_MS, _pack(limits) if limits else b"", *packed]
+        # One function is all or nothing by itself. No job is made for what may be refused: if we die in between, the
+        # timers send.
+        recorded = within(fcall(self._client, "fg1_record", names, *arguments)) if limits or not sends else None
+        if recorded and not sends:
+            return recorded
         pipe = self._client.pipeline(transaction=True)
-        fcall(pipe, "fg1_record", names, now // BUCKET_MS, *packed)
+        if not recorded:
+            fcall(pipe, "fg1_record", names, *arguments)
         with self._traces.producing(self._queue, len(sends)):
             push(pipe, self._queue, sends, now, tracing.traceparent())
-        return [reply.decode() for reply in pipe.execute()[0]]
+        replies = pipe.execute()
+        return recorded or within(replies[0])
 
     def _follow(self, plan: Plan, write: Write, reply: str) -> str:
         """Act on an answer that was not simply yes; returns what it came to."""

@@ -44,6 +44,9 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     )
     write_keys: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    rate: tuple[int, int] | None = None
+    rate_per_ip: tuple[int, int] | None = None
+    addresses_per_ip: tuple[int, int] | None = None
     consent_purposes: tuple[str, ...] = ()
     user_id_keys: tuple[str, ...] = ("customer_id", "user_id")
     email_keys: tuple[str, ...] = ("customer_email", "email_address", "email")
@@ -91,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_port: int = 9108
     worker_metrics_port: int = 9109
     timers_metrics_port: int = 9110
+    trusted_proxies: int = 0
     receiver_workers: int = 2
     receiver_threads: int = 4
     order_grace: int = 120_000
@@ -111,7 +115,7 @@ def require_pii_key(settings: Settings) -> None:
 
 
 DURATIONS = {"delay", "settle", "max_age", "order_grace"}
-CAPS = {"cap", "address_cap"}
+CAPS = {"cap", "address_cap", "rate", "rate_per_ip", "addresses_per_ip"}
 # Each is remembered with the address.
 MOST_OF_AN_ADDRESS = 1000
 TABLES: dict[str, type[msgspec.Struct]] = {"sources": SourceSettings, "triggers": TriggerSettings, "esps": EspSettings}
@@ -129,6 +133,7 @@ SMALLEST = {
     "metrics_port": 0,
     "worker_metrics_port": 0,
     "timers_metrics_port": 0,
+    "trusted_proxies": 0,
     "receiver_workers": 1,
     "receiver_threads": 1,
     "max_bytes": 1,

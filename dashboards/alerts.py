@@ -198,6 +198,14 @@ def _sources() -> list[Alert]:
             board,
         ),
         Alert(
+            "SourceLimited",
+            "ticket",
+            f"{increase(metrics.RATE_LIMITED, ['source', 'limit'], '', '15m')} > 100",
+            "{{ $value | humanize }} requests of {{ $labels.source }} were told to come later, by the limit on "
+            "{{ $labels.limit }}.",
+            board,
+        ),
+        Alert(
             "ReadingFailed",
             "ticket",
             f"{increase(metrics.REFUSALS, ['source'], '', '1h', reason='internal')} > 0",

@@ -1,6 +1,8 @@
 -- record: what one event writes to one entity, or the fact that two ids are one person.
 -- KEYS     one entity a write: fg:{sNN}:p:<id>, fg:{sNN}:o:<id> or fg:{sNN}:a:<id>
--- ARGV[1]  the hours' bucket of the dedupe window; ARGV[2] ... one msgpack map a write:
+-- ARGV[1]  the hours' bucket of the dedupe window
+-- ARGV[2]  "", or msgpack of the limits that the request must keep to: {{name, key, most, window (ms), cost, {member, ...}}, ...}
+-- ARGV[3]  ... one msgpack map a write:
 --   seen   remembered id of the message; absent = no dedupe     again  true = record past the dedupe
 --   at     occurred_at, rx received_at (ms)                     ttl    ms, 0 = for ever
 --   regs   {{field, stamp, value}, ...}                         clear  stamp of a cart that was emptied
@@ -12,6 +14,7 @@
 --   trace  what the timers carry along: the trace of the event that set them
 --   claimed  with link: true = nobody but the device itself says so
 -- REPLY    one text a write: ok | dup | del | amb | moved <id> | linked | new | other <id> | unproven
+--          or only: limited <name> <ms until it is over>; then nothing is written
 
 local TRAIL_ENTRIES = 200
 
@@ -155,8 +158,34 @@ local function record_one(key, write, bucket, now)
   return 'ok'
 end
 
+local function exceeds(key, most, members)
+  if #members == 0 then return tonumber(redis.call('GET', key) or '0') >= most end
+  local unknown = 0
+  for _, known in ipairs(redis.call('SMISMEMBER', key, unpack(members))) do unknown = unknown + 1 - known end
+  return unknown > 0 and redis.call('SCARD', key) + unknown > most
+end
+
+-- All are asked before any is counted. The request that reaches a limit still passes, however large it is, unless it
+-- is members that are counted. A window begins with the first that is counted in it.
+local function limit(limits)
+  for _, one in ipairs(limits) do
+    local name, key, most, window, members = one[1], one[2], one[3], one[4], one[6]
+    if exceeds(key, most, members) then
+      local left = redis.call('PTTL', key)
+      return 'limited ' .. name .. ' ' .. ms(left > 0 and left or window)
+    end
+  end
+  for _, one in ipairs(limits) do
+    local key, window, cost, members = one[2], one[4], one[5], one[6]
+    if #members > 0 then redis.call('SADD', key, unpack(members)) else redis.call('INCRBY', key, ms(cost)) end
+    if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ms(window)) end
+  end
+end
+
 redis.register_function('fg1_record', function(keys, args)
   local bucket, now, replies = tonumber(args[1]), now_ms(), {}
-  for i, key in ipairs(keys) do replies[i] = record_one(key, cmsgpack.unpack(args[i + 1]), bucket, now) end
+  local limited = args[2] ~= '' and limit(cmsgpack.unpack(args[2]))
+  if limited then return { limited } end
+  for i, key in ipairs(keys) do replies[i] = record_one(key, cmsgpack.unpack(args[i + 2]), bucket, now) end
   return replies
 end)

@@ -62,7 +62,7 @@ class Planner:
 
     def __init__(self, events: Iterable[EventType], triggers: Sequence[Trigger], pii_key: bytes) -> None:
         self.types = {event_type.name: event_type for event_type in events}
-        self._pii_key = pii_key
+        self.pii_key = pii_key
         self._starting: dict[str, list[Trigger]] = {
             name: [trigger for trigger in triggers if trigger.enabled and name in trigger.on] for name in self.types
         }
@@ -109,7 +109,7 @@ class Planner:
         if event_type.suppresses:
             registers.append((f"m:{event_type.suppresses}", at, event.source))
         ttl = 0 if event_type.suppresses else PERSON_TTL
-        key = keys.entity("a", keys.address_id(self._pii_key, email))
+        key = keys.entity("a", keys.address_id(self.pii_key, email))
         return Write(key, {"at": event.occurred_at, "rx": event.received_at, "ttl": ttl, "regs": registers})
 
     def _address_only(self, event: Event, event_type: EventType, again: bool) -> Plan:

@@ -59,6 +59,16 @@ def _requests() -> Sequence[Panel]:
             limits=rising(0.01),
         ),
         lines(
+            "Told to come later",
+            text(
+                "Which limits are reached, and answered with 429? `ip` and `addresses` are single visitors.",
+                "all visitors at once: `trusted_proxies` is wrong. One source: runbook SourceLimited.",
+            ),
+            "reqps",
+            [(total(metrics.RATE_LIMITED, ["source", "limit"], **SOURCE), "{{source}} {{limit}}")],
+            limits=rising(1),
+        ),
+        lines(
             "Verify, read, record (p95)",
             text(
                 "What does a request cost, by step?",

@@ -31,6 +31,7 @@ AOF_OK = "freshgate_redis_aof_write_ok"
 MEMORY = "freshgate_redis_used_memory_bytes"
 MAX_MEMORY = "freshgate_redis_max_memory_bytes"
 VERIFIED = 'freshgate_verify_seconds_count{source="shop"}'
+LIMITED = 'freshgate_rate_limited_total{limit="ip",source="shop"}'
 BODIES = 'freshgate_requests_refused_total{source="shop",status="400"}'
 INTERNAL = 'freshgate_refusals_total{source="shop",reason="internal"}'
 ACCEPTED = 'freshgate_events_total{source="shop",verdict="accepted"}'
@@ -61,7 +62,9 @@ HEALTH: Mapping[str, str] = {
     **dict.fromkeys((VERIFIED, ACCEPTED, answered(200)), "0+60"),
     **dict.fromkeys((IDLE, UP, REDIS_UP, NOEVICTION, AOF, AOF_OK), "1+0"),
     **dict.fromkeys((sends(outcome) for outcome in ("dead", "unknown", "stale", "rejected")), "0+0"),
-    **dict.fromkeys((CONTRADICTED, AGE, JOBS, SILENT, OVERDUE, UNKNOWN, HOLDS, EVICTED, BODIES, INTERNAL), "0+0"),
+    **dict.fromkeys(
+        (CONTRADICTED, AGE, JOBS, SILENT, OVERDUE, UNKNOWN, HOLDS, EVICTED, BODIES, LIMITED, INTERNAL), "0+0"
+    ),
     **dict.fromkeys((unauthentic(reason) for reason in ("NotAuthentic", "BatchWithoutToken")), "0+0"),
     **dict.fromkeys((error(kind) for kind in ("retry", "ambiguous", "blocked")), "0+0"),
     **{sends("cancelled"): "0+2", CLAMPED: "0+0", answered(503): "0+0", MEMORY: "10+0", MAX_MEMORY: "100+0"},
@@ -113,6 +116,8 @@ CASES = [
     Case("SignaturesFailNowAndThen", False, {unauthentic("NotAuthentic"): "0+0.5"}),
     Case("BatchWithoutToken", True, {unauthentic("BatchWithoutToken"): ONCE}),
     Case("BodiesRefused", True, {BODIES: ONCE}),
+    Case("SourceLimited", True, {LIMITED: "0+8"}),
+    Case("SourceLimited", False, {LIMITED: "0+5"}),
     Case("ReadingFailed", True, {INTERNAL: ONCE}),
     Case("ReceiverFailing", True, {answered(503): "0+10"}),
     Case("ClocksSkewed", True, {CLAMPED: "0+6"}),

@@ -1,0 +1,215 @@
+"""How much a key that anybody can read may tell, and whom a limit holds for: over HTTP, on a real Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from msgspec.structs import replace
+from prometheus_client import REGISTRY
+from redis import Redis
+from structlog.testing import capture_logs
+from werkzeug.test import TestResponse
+
+from adapter import metrics
+from adapter.app import create_app
+from adapter.limits import SETTINGS, network_of
+from adapter.settings import Settings, SourceSettings
+from adapter.state import keys
+from tests.sources.test_tracking import basic
+
+PAGE = SourceSettings(kind="tracking", write_keys=("page-key",), trust="browser")
+HERE, THERE = "8.8.8.8", "9.9.9.9"
+Shop = Callable[..., FlaskClient]
+
+
+def counted(redis: Redis, pattern: str = "*") -> list[str]:
+    """The keys under which limits are counted."""
+    found: Any = redis.keys(f"fg:limit:{pattern}")
+    return sorted(key.decode() for key in found)
+
+
+def kinds(redis: Redis) -> list[str]:
+    return [key.split(":")[2] for key in counted(redis)]
+
+
+@pytest.fixture
+def shop(redis: Redis) -> Iterator[Shop]:
+    """A receiver behind one proxy. `shop(rate=…)` is a page's source with these settings."""
+    before = set(REGISTRY._collector_to_names)
+
+    def make(proxies: int = 1, **changes: Any) -> FlaskClient:
+        for collector in set(REGISTRY._collector_to_names) - before:
+            REGISTRY.unregister(collector)
+        sources = {"page": replace(PAGE, **changes)}
+        return create_app(Settings(pii_key="for tests", sources=sources, trusted_proxies=proxies), redis).test_client()
+
+    yield make
+    for collector in set(REGISTRY._collector_to_names) - before:
+        REGISTRY.unregister(collector)
+
+
+class Page:
+    """A visitor's browser; every event has an id of its own."""
+
+    def __init__(self, client: FlaskClient, ip: str = HERE) -> None:
+        self._client = client
+        self._headers = {**basic("page-key:"), "X-Forwarded-For": ip}
+        self._told = 0
+
+    def tells(self, *emails: str | None, again: bool = False) -> TestResponse:
+        """One call, with an Identify for each address; None is an event without one."""
+        batch = []
+        for email in emails or (None,):
+            self._told += not again
+            event: dict[str, Any] = {"type": "page", "anonymousId": "x", "messageId": f"{id(self)}-{self._told}"}
+            batch.append(event | ({"type": "identify", "traits": {"email": email}} if email else {}))
+        return self._client.post("/v1/batch", json={"batch": batch}, headers=self._headers)
+
+    def is_limited(self, *emails: str | None) -> bool:
+        return self.tells(*emails).status_code == 429
+
+
+def limited(limit: str) -> float:
+    return REGISTRY.get_sample_value("freshgate_rate_limited_total", {"source": "page", "limit": limit}) or 0.0
+
+
+def test_beyond_its_rate_a_source_is_told_when_to_come_again(shop: Shop, redis: Redis) -> None:
+    page = Page(shop(rate=(3, 60_000)))
+    before = limited("source")
+    assert [page.is_limited() for _ in range(5)] == [False, False, False, True, True]
+    answer = page.tells()
+    assert answer.get_json() == {"code": "rate_limited", "message": "too many requests"}
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
+    assert limited("source") == before + 3
+    assert redis.llen(f"{keys.person(keys.person_id('main', None, 'x'))}:ev") == 3
+
+
+def test_once_the_time_is_over_it_is_taken_again(shop: Shop, redis: Redis) -> None:
+    page = Page(shop(rate=(1, 60_000)))
+    assert [page.is_limited() for _ in range(2)] == [False, True]
+    # As Redis does it when the minute is over.
+    (key,) = counted(redis, "source:*")
+    assert 0 < redis.pttl(key) <= 60_000
+    redis.delete(key)
+    assert not page.is_limited()
+
+
+def test_a_batch_counts_for_its_events_and_one_that_is_larger_than_the_limit_still_passes(shop: Shop) -> None:
+    page = Page(shop(rate=(10, 60_000)))
+    # It is recorded in several parts, and counted once.
+    assert [page.is_limited(*[None] * 600), page.is_limited()] == [False, True]
+
+
+def test_one_visitors_flood_leaves_the_others_alone(shop: Shop) -> None:
+    client = shop(rate_per_ip=(2, 60_000))
+    assert [Page(client).is_limited() for _ in range(3)] == [False, False, True]
+    assert not Page(client, THERE).is_limited()
+
+
+def test_a_visitor_may_give_so_many_addresses_and_these_again_and_again(shop: Shop, redis: Redis) -> None:
+    client = shop(addresses_per_ip=(2, 3_600_000))
+    page = Page(client)
+    assert [page.is_limited(one) for one in ("a@x.org", "B@x.org", "b@x.org ", "a@x.org")] == [False] * 4
+    assert page.is_limited("c@x.org")
+    assert not page.is_limited(None)
+    assert not Page(client, THERE).is_limited("c@x.org")
+    # No address and no visitor can be read from what is counted.
+    (told,) = [key for key in counted(redis, "addresses:*") if redis.scard(key) == 2]
+    stored = f"{counted(redis)} {redis.smembers(told)}"
+    assert "x.org" not in stored
+    assert HERE not in stored
+
+
+def test_addresses_in_one_batch_are_no_way_around_it(shop: Shop, redis: Redis) -> None:
+    page = Page(shop(addresses_per_ip=(2, 3_600_000)))
+    answer = page.tells("a@x.org", "b@x.org", "c@x.org")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3600")
+    assert not redis.exists(keys.person(keys.person_id("main", None, "x")))
+    assert not page.is_limited("a@x.org", "b@x.org")
+
+
+def test_what_was_refused_is_taken_when_it_comes_again(shop: Shop, redis: Redis) -> None:
+    page = Page(shop(rate=(1, 60_000)))
+    page.tells()
+    assert page.tells().status_code == 429
+    redis.delete(*counted(redis))
+    assert page.tells(again=True).status_code == 200
+    person = keys.person(keys.person_id("main", None, "x"))
+    trail: Any = redis.lrange(f"{person}:ev", 0, -1)
+    assert [entry.partition(b"\t")[0] for entry in trail] == [b"accepted"] * 2
+
+
+def test_no_job_is_made_for_what_is_refused_and_one_for_what_is_not(shop: Shop, redis: Redis) -> None:
+    client = shop(rate=(1, 60_000), trust="server")
+    headers = basic("page-key:")
+    for user in ("ada", "bob"):
+        event = {"userId": user, "event": "Order Completed", "properties": {"order_id": user, "email": f"{user}@x.org"}}
+        client.post("/v1/track", json=event, headers=headers)
+    queues: Any = redis.keys("rq:queue:*")
+    assert [redis.llen(queue) for queue in queues] == [1]
+
+
+def test_a_page_has_limits_by_itself_and_a_server_has_none(shop: Shop, redis: Redis) -> None:
+    Page(shop()).tells("a@x.org")
+    assert kinds(redis) == ["addresses", "ip", "source"]
+    redis.flushdb()
+    Page(shop(trust="server")).tells("a@x.org")
+    assert kinds(redis) == []
+
+
+def test_a_webhook_has_them_where_they_are_set(shop: Shop) -> None:
+    client = shop(kind="segment", tokens=("t",), trust="server", rate=(1, 60_000))
+    event = {"type": "page", "userId": "ada"}
+    answers = [client.post("/webhooks/page", json=event, headers={"X-Freshgate-Token": "t"}) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [200, 429]
+    assert answers[1].get_json() == {"error": "too many requests"}
+    assert int(answers[1].headers["Retry-After"]) > 0
+
+
+def test_without_a_trusted_proxy_nobody_can_say_who_he_is(shop: Shop, redis: Redis) -> None:
+    client = shop(proxies=0, rate_per_ip=(1, 60_000))
+    # The header is ignored, and the address that remains is a proxy's: all visitors would share one limit.
+    assert [Page(client, ip).is_limited() for ip in (HERE, HERE)] == [False, False]
+    assert kinds(redis) == ["source"]
+
+
+def test_whoever_stands_before_the_proxy_cannot_choose_an_address(shop: Shop) -> None:
+    client = shop(rate_per_ip=(1, 60_000))
+    assert [Page(client, f"{liar}, {HERE}").is_limited() for liar in ("1.1.1.1", "2.2.2.2")] == [False, True]
+
+
+def test_the_log_names_the_setting_once_in_a_flood(shop: Shop) -> None:
+    page = Page(shop(rate=(1, 60_000)))
+    with capture_logs() as lines:
+        for _ in range(5):
+            page.tells()
+    (line,) = [line for line in lines if line["event"] == "rate_limited"]
+    assert "sources.page.rate (FRESHGATE_SOURCES__PAGE__RATE)" in line["hint"]
+
+
+@pytest.mark.parametrize(
+    ("remote", "network"),
+    [
+        ("8.8.8.8", "8.8.8.8"),
+        ("2001:4860:4860:aaaa::1", "2001:4860:4860:aaaa"),
+        ("2001:4860:4860:aaaa:ffff::2", "2001:4860:4860:aaaa"),
+        ("::ffff:8.8.8.8", "8.8.8.8"),
+        ("127.0.0.1", ""),
+        ("10.1.2.3", ""),
+        ("100.64.0.1", ""),
+        ("fe80::1%eth0", ""),
+        ("fd00::1", ""),
+        ("", ""),
+        (None, ""),
+        ("unix", ""),
+    ],
+)
+def test_whom_a_limit_per_ip_holds_for(remote: str | None, network: str) -> None:
+    assert network_of(remote) == network
+
+
+def test_every_limit_is_counted() -> None:
+    assert tuple(SETTINGS) == metrics.LIMITS
