@@ -12,11 +12,18 @@ import pytest
 from tests.harness.system import System
 
 HEADER = "Basic eDp4"
+TOKEN = "t"
+NAMES = ["segment", "mparticle", "tealium", "rudderstack", "hightouch", "customerio", "customerio_reporting"]
 SOURCES = {
     "FRESHGATE_SOURCES__MPARTICLE__SECRETS": HEADER,
     "FRESHGATE_SOURCES__TEALIUM__SECRETS": HEADER,
     "FRESHGATE_SOURCES__TEALIUM__ALLOW_GET": "true",
     "FRESHGATE_SOURCES__RUDDERSTACK__SECRETS": HEADER,
+    "FRESHGATE_SOURCES__HIGHTOUCH__SECRETS": HEADER,
+    # A token decides alone, since schemathesis signs nothing. The other one takes what is signed only: it answers 401,
+    # and `test_mutants.py` goes further.
+    "FRESHGATE_SOURCES__CUSTOMERIO__TOKENS": TOKEN,
+    "FRESHGATE_SOURCES__CUSTOMERIO_REPORTING__SECRETS": "s",
     "FRESHGATE_SOURCES__SDK__KIND": "tracking",
     # The user name of the same header.
     "FRESHGATE_SOURCES__SDK__WRITE_KEYS": "x",
@@ -37,11 +44,12 @@ def test_no_request_that_the_document_allows_or_forbids_gets_a_fault_or_no_answe
     with System(SOURCES) as system:
         told = system.request("PORT", "GET", "/openapi.json").json
         for path in ("/webhooks/{source}", "/webhooks/{source}/{audience}/{turn}"):
-            told["paths"][path]["parameters"][0]["schema"]["enum"] = ["mparticle", "tealium", "rudderstack", "segment"]
+            told["paths"][path]["parameters"][0]["schema"]["enum"] = NAMES
         file = tmp_path / "openapi.json"
         file.write_text(json.dumps(told), encoding="utf-8")
         command = [str(Path(sys.executable).with_name("st")), "run", str(file), "--no-color"]
         command += ["--url", f"http://127.0.0.1:{system.ports['PORT']}", "-H", f"Authorization: {HEADER}"]
+        command += ["-H", f"X-Freshgate-Token: {TOKEN}"]
         command += ["--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "60"]
         command += ["--seed", "1", "--max-response-time", "10"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110)
