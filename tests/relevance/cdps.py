@@ -33,6 +33,7 @@ TRACKS = {
     "order": "Order Completed",
     "cancel": "Order Cancelled",
     "signup": "Signed Up",
+    "stop": "Unsubscribed",
 }
 COMMERCE = {"view": "view_detail", "add": "add_to_cart", "remove": "remove_from_cart", "order": "purchase"}
 TEALIUM = {
@@ -46,6 +47,7 @@ TEALIUM = {
     "signup": "user_register",
     "identify": "user_update",
     "page": "page_view",
+    "stop": "unsubscribed",
 }
 
 
@@ -114,7 +116,7 @@ def _mparticle(told: Told, at: int) -> Request | None:
         action |= {"transaction_id": told.fields["order_id"]} if "order_id" in told.fields else {}
         data |= {"product_action": action, "promotion_action": None, "custom_attributes": attributes}
         batch["events"] = [{"event_type": "commerce_event", "data": data}]
-    elif told.name in ("step", "cancel", "signup"):
+    elif told.name in ("step", "cancel", "signup", "stop"):
         data |= {"event_name": TRACKS[told.name], "custom_attributes": {"order_id": told.fields.get("order_id")}}
         batch["events"] = [{"event_type": "custom_event", "data": data}]
     elif told.name == "identify" and "email" in told.fields:

@@ -53,7 +53,12 @@ class Person:
         return max((event.occurred for event in self.events if event.name in names), default=None)
 
     def address(self) -> str | None:
-        return next((event.fields["email"] for event in self.events if "email" in event.fields), None)
+        told = (event.fields["email"] for event in self.events if event.name != "stop" and "email" in event.fields)
+        return next(told, None)
+
+    def has_opted_out(self) -> bool:
+        """As a person, whatever their address is."""
+        return any(event.name == "stop" and "email" not in event.fields for event in self.events)
 
     def cart(self) -> set[str]:
         inside: set[str] = set()
@@ -81,7 +86,7 @@ class Oracle:
         self.moments: list[int] = []
         self.at_once: dict[str, int] = {}
         self._persons: dict[str, Person] = {}
-        self._cancelled: set[str] = set()
+        self._opted_out: set[str] = set()
         self._seen: set[str] = set()
         self._confirmed: set[str] = set()
         for event in shopper.told:
@@ -98,8 +103,8 @@ class Oracle:
         before = {"cart": person.newest(*ACTIVITY), "browse": person.newest("view")}
         person.events.append(event)
         person.last_arrival = event.arrives
-        if event.name == "cancel":
-            self._cancelled.add(event.fields["order_id"])
+        if event.name == "stop":
+            self._opted_out.add(event.fields.get("email") or person.address() or "")
         for trigger, names in (("cart", ACTIVITY), ("browse", ("view",))):
             older = before[trigger]
             if event.name in names and (older is None or event.occurred > older):
@@ -195,9 +200,11 @@ class Oracle:
     def _decide(self, person: Person, trigger: str) -> None:
         if not (self._wants_cart(person) if trigger == "cart" else self._wants_browse(person)):
             return
-        if trigger in person.got:
+        if trigger in person.got or person.has_opted_out():
             return
         address = person.address()
+        if address in self._opted_out:
+            return
         if address is None:
             person.parked.add(trigger)
             return

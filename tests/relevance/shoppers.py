@@ -9,7 +9,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 PRODUCTS = ("mug", "pot", "tea", "jar")
-CHAPTERS = ("view", "add", "add", "remove", "cart", "step", "order", "page", "identify", "signup", "cancel")
+CHAPTERS = ("view", "add", "add", "remove", "cart", "step", "order", "page", "identify", "signup", "cancel", "stop")
 
 
 class Told(NamedTuple):
@@ -46,7 +46,7 @@ def shopper(seed: int, *, second: int) -> Shopper:
         known = device is None or login[device] * second <= at
         ids = (user if known else None, device)
         fields: dict[str, Any] = {}
-        if what in ("order", "cancel", "signup"):
+        if what in ("order", "cancel", "signup", "stop"):
             ids = (user, device if known else None)
         if what in ("view", "add", "remove"):
             fields["product"] = random.choice(PRODUCTS)
@@ -60,6 +60,9 @@ def shopper(seed: int, *, second: int) -> Shopper:
         elif what == "cancel":
             fields["order_id"] = f"o{seed}-{random.randint(1, 2)}"
         elif what in ("identify", "signup") and random.random() < 0.8:
+            fields["email"] = email
+        elif what == "stop" and random.random() < 0.6:
+            # Of an address; otherwise of whoever the person is.
             fields["email"] = email
         late = random.choice([0, 0, 0, random.randint(0, 5 * second)])
         event = Told(at, at + late + random.randint(20, 200), what, *ids, f"{seed}-{number}", fields)

@@ -30,6 +30,7 @@ NAMES = {
     "page": "Page",
     "identify": "Identify",
     "signup": "Signed Up",
+    "stop": "Unsubscribed",
 }
 
 
