@@ -201,7 +201,7 @@ def _add_errors(app: Flask) -> None:
     @app.errorhandler(StoreUnavailable)
     def unavailable(error: StoreUnavailable) -> Response:
         log.error("store_unavailable", error=str(error))
-        return _fault(503, "try again later", {"Retry-After": str(RETRY_AFTER_S)})
+        return _fault(error.status, "try again later", {"Retry-After": str(RETRY_AFTER_S)})
 
     @app.errorhandler(HTTPException)
     def http(error: HTTPException) -> Response:

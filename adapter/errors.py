@@ -65,6 +65,8 @@ class MappingError(FreshgateError):
 class StoreUnavailable(FreshgateError):
     """Our fault: Redis did not take it. The caller should try again (503 with Retry-After)."""
 
+    status = 503
+
 
 class EspError(FreshgateError):
     """The ESP did not take the mail.

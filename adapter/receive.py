@@ -74,8 +74,11 @@ class Receiver:
 
         network  whom limits per IP hold for, as `limits.network_of` says it
         """
-        with self._traces.request(source.name, headers.get("traceparent")):
-            return self._receive(source, body, headers, received_at, about, again, network)
+        route = "/v1/<call>" if about.call else "/webhooks/<name>"
+        with self._traces.request(source.name, headers.get("traceparent"), route):
+            answer = self._receive(source, body, headers, received_at, about, again, network)
+            tracing.answered(200)
+            return answer
 
     def _receive(
         self,
@@ -245,7 +248,7 @@ class Receiver:
         if not recorded:
             fcall(pipe, "fg1_record", names, *arguments)
         with self._traces.producing(self._queue, len(sends)):
-            push(pipe, self._queue, sends, now, tracing.traceparent())
+            tracing.named(push(pipe, self._queue, sends, now, tracing.traceparent()))
         replies = pipe.execute()
         return recorded or within(replies[0])
 

@@ -24,6 +24,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_cu
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from adapter import VERSION, logs, metrics
+from adapter.errors import RequestError
 from adapter.settings import Settings
 
 log = logs.get(__name__)
@@ -34,6 +35,7 @@ MOST_WAITING = 2048
 # A process that ends waits for one or two exports, and must be gone before it is killed (10 s).
 EXPORT_WITHIN_S = 3.0
 COMPLAIN_EVERY_S = 60.0
+STATUS, MESSAGE_ID = "http.response.status_code", "messaging.message.id"
 _NOTHING: AbstractContextManager[None] = nullcontext()
 _span: ContextVar[Span | None] = ContextVar("span", default=None)
 
@@ -54,26 +56,25 @@ class Traces:
         self._ratio = ratio
         self._chance = chance
 
-    def request(self, source: str, traceparent: str | None) -> AbstractContextManager[None]:
+    def request(self, source: str, traceparent: str | None, route: str = "") -> AbstractContextManager[None]:
         """One webhook. The caller's trace is continued, but whether ours is sampled is for us to say."""
         if self._tracer is None or self._chance() >= self._ratio:
             return _NOTHING
-        told = {"freshgate.source": source, "http.request.method": "POST"}
+        told = {"freshgate.source": source, "http.request.method": "POST", "http.route": route}
         return self._spanned("webhook", SpanKind.SERVER, told, parent=traceparent or "")
 
     def producing(self, queue: str, sends: int) -> AbstractContextManager[None]:
-        """A job is written for these sends."""
+        """A job is written for these sends; `named` says its id."""
         if _span.get() is None:
             return _NOTHING
         return self._spanned(f"send {queue}", SpanKind.PRODUCER, _messaging("send", queue, sends))
 
-    def job(self, queue: str, sends: int, traceparent: str) -> AbstractContextManager[None]:
+    def job(self, queue: str, sends: int, traceparent: str, job_id: str) -> AbstractContextManager[None]:
         """A job is carried out; it says whose trace it belongs to, if that is sampled."""
         if self._tracer is None or not traceparent:
             return _NOTHING
-        return self._spanned(
-            f"process {queue}", SpanKind.CONSUMER, _messaging("process", queue, sends), parent=traceparent
-        )
+        told = _messaging("process", queue, sends) | {MESSAGE_ID: job_id}
+        return self._spanned(f"process {queue}", SpanKind.CONSUMER, told, parent=traceparent)
 
     def send(self, trigger: str, origin: str) -> AbstractContextManager[None]:
         """One send is decided. Where its job has no trace (a timer came due) it is one of its own, that names the
@@ -114,9 +115,14 @@ class Traces:
             try:
                 yield
             except BaseException as error:
-                # Its text may hold what no span may.
-                span.set_attribute("error.type", type(error).__name__)
-                span.set_status(Status(StatusCode.ERROR))
+                status = getattr(error, "status", None)
+                if status is not None:
+                    span.set_attribute(STATUS, status)
+                # What the caller did wrong is no error of a server (the semantic conventions for HTTP).
+                if not isinstance(error, RequestError):
+                    # Its text may hold what no span may.
+                    span.set_attribute("error.type", type(error).__name__)
+                    span.set_status(Status(StatusCode.ERROR))
                 raise
             finally:
                 _span.reset(token)
@@ -144,6 +150,26 @@ def note(*, failed: bool = False, **told: str | int) -> None:
     span.set_attributes({f"freshgate.{name}": value for name, value in told.items()})
     if failed:
         span.set_status(Status(StatusCode.ERROR))
+
+
+def answered(status: int) -> None:
+    """The status of an HTTP answer: of the ESP's to us, or of ours to the CDP."""
+    span = _span.get()
+    if span is not None:
+        span.set_attribute(STATUS, status)
+
+
+def named(job_id: str) -> None:
+    """Which job it was that the present span wrote."""
+    span = _span.get()
+    if span is not None:
+        span.set_attribute(MESSAGE_ID, job_id)
+
+
+def exemplar() -> dict[str, str] | None:
+    """What ties an observation to the trace that it was made in, if there is one."""
+    span = _span.get()
+    return None if span is None else {"trace_id": f"{span.get_span_context().trace_id:032x}"}
 
 
 def setup(settings: Settings, process: str) -> Traces:
@@ -243,7 +269,7 @@ def _messaging(operation: str, queue: str, sends: int) -> dict[str, str | int]:
         "messaging.operation.name": operation,
         "messaging.operation.type": operation,
         "messaging.destination.name": queue,
-        "messaging.batch.message_count": sends,
+        "freshgate.sends": sends,
     }
 
 

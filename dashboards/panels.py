@@ -46,9 +46,10 @@ def lines(
     *,
     limits: dashboard.ThresholdsConfig | None = None,
     stacked: bool = False,
+    exemplars: bool = False,
     width: int = 12,
 ) -> timeseries.Panel:
-    """Lines over time; with limits, a dashed line stands where it turns red."""
+    """Lines over time; with limits, a dashed line stands where it turns red. Exemplars are dots that open a trace."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -78,7 +79,8 @@ def lines(
     if stacked:
         panel.stacking(common.StackingConfig().mode(common_model.StackingMode.NORMAL).group("A"))
     for number, (expr, legend) in enumerate(queries):
-        panel.with_target(_query(number, expr).range().legend_format(legend))
+        query = _query(number, expr).range().legend_format(legend)
+        panel.with_target(query.exemplar(True) if exemplars else query)
     return panel
 
 

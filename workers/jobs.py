@@ -46,12 +46,16 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The wire form of a job. Ids only: no address, no payload. `trace` is the sampled trace that it belongs to."""
+    """The wire form of a job. Ids only: no address, no payload.
+
+    trace  the sampled trace that it belongs to, and then its own `id`
+    """
 
     sends: tuple[Item, ...]
     created: int
     v: int = WIRE_VERSION
     trace: str = ""
+    id: str = ""
 
 
 class Ready(NamedTuple):
@@ -87,7 +91,7 @@ class Courier:
 
     def deliver(self, job: Job) -> None:
         """Every send of the job is brought to a state; what the budget has no room for goes back to the timers."""
-        with self._traces.job(queue_name(self._esp.name), len(job.sends), job.trace):
+        with self._traces.job(queue_name(self._esp.name), len(job.sends), job.trace, job.id):
             self._deliver(job)
 
     def _deliver(self, job: Job) -> None:
@@ -242,7 +246,7 @@ class Courier:
         try:
             with self._traces.call(self._esp.name, claim.send_id):
                 result = self._esp.send(message)
-                tracing.note(status=result.status)
+                tracing.answered(result.status)
         except EspError as error:
             self._observe_call(begun, "error")
             self._refused(trigger, item, records, decision, claim, error)
@@ -252,9 +256,10 @@ class Courier:
         tracing.note(outcome="sent", send=claim.send_id)
         labels = (trigger.name, self._esp.name)
         began = max(records.person.received_at, decision.due)
-        metrics.RECEIVED_TO_ACCEPTED.labels(*labels).observe(max(0, accepted - began) / 1000)
+        trace = tracing.exemplar()
+        metrics.RECEIVED_TO_ACCEPTED.labels(*labels).observe(max(0, accepted - began) / 1000, trace)
         metrics.OCCURRED_TO_ACCEPTED.labels(*labels).observe(
-            max(0, accepted - decision.occurred_at - trigger.wait) / 1000
+            max(0, accepted - decision.occurred_at - trigger.wait) / 1000, trace
         )
         self._ledger.settle(trigger, item, records, decision, claim, "sent", result.provider_id, status=result.status)
 

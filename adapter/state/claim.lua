@@ -13,7 +13,8 @@
 -- fg1_retime  KEYS entity  ARGV member, due claimed, due next ("" = done)  REPLY 1
 -- fg1_note    KEYS list of decisions  ARGV entry, most, ttl  REPLY 1
 
-local function settle_timer(key, member, claimed, next_due)
+-- keeps_trace: the send may be begun again by an operator, and then links the same event.
+local function settle_timer(key, member, claimed, next_due, keeps_trace)
   local shard = shard_of(key)
   -- Only what was claimed is taken away: a due that an event set meanwhile stays.
   if redis.call('HGET', shard .. 'leased', member) == claimed then
@@ -29,7 +30,10 @@ local function settle_timer(key, member, claimed, next_due)
     redis.call('ZADD', shard .. 'timers', 'GT', next_due, member)
   else
     redis.call('HDEL', shard .. 'begun', member)
-    if not due then redis.call('HDEL', key, 'f:' .. member, 'b:' .. member, 'p:' .. member) end
+    if not due then
+      redis.call('HDEL', key, 'f:' .. member, 'b:' .. member)
+      if not keeps_trace then redis.call('HDEL', key, 'p:' .. member) end
+    end
   end
 end
 
@@ -92,7 +96,7 @@ redis.register_function('fg1_settle', function(keys, args)
     if args[3] == '' then redis.call('HDEL', key, field) else add(writes, field, args[3]) end
     redis.call('HSET', key, unpack(writes))
   end
-  settle_timer(key, args[4], args[5], args[6])
+  settle_timer(key, args[4], args[5], args[6], string.match(args[3], '^dead ') or string.match(args[3], '^unknown '))
   return '1'
 end)
 

@@ -136,6 +136,7 @@ def _over_time() -> Sequence[Panel]:
             "s",
             [(quantile(0.95, metrics.RECEIVED_TO_ACCEPTED, ["trigger"], **MAIL), "{{trigger}}")],
             limits=rising(5, 2.5),
+            exemplars=True,
         ),
         lines(
             "Wrong after all",

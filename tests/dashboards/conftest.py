@@ -15,6 +15,7 @@ import pytest
 from tests.dashboards.live import Prometheus, shop
 from tests.dashboards.observing import Observing
 from tests.harness.system import System
+from tests.tracing.collector import Collector
 
 
 @pytest.fixture(scope="package")
@@ -26,7 +27,11 @@ def live() -> Iterator[tuple[System, Prometheus]]:
         "FRESHGATE_TRIGGERS__BROWSE_ABANDONMENT__DELAY": "4s",
         "FRESHGATE_TRIGGERS__BROWSE_ABANDONMENT__SETTLE": "1s",
     }
-    with tempfile.TemporaryDirectory(prefix="freshgate-live-") as folder, System(short) as system:
+    with (
+        tempfile.TemporaryDirectory(prefix="freshgate-live-") as folder,
+        Collector() as collector,
+        System({**short, "FRESHGATE_OTLP_ENDPOINT": collector.url, "FRESHGATE_TRACE_RATIO": "1"}) as system,
+    ):
         server = Prometheus(Path(folder), system)
         try:
             system.wait_for(server.is_ready, 30)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -46,19 +47,30 @@ class Prometheus:
         command = [tool("prometheus"), f"--config.file={rules}", f"--storage.tsdb.path={folder / 'tsdb'}"]
         self._log = (folder / "prometheus.log").open("wb")
         self._process = subprocess.Popen(
-            [*command, f"--web.listen-address={address}"], stdout=self._log, stderr=self._log, stdin=subprocess.DEVNULL
+            [*command, f"--web.listen-address={address}", "--enable-feature=exemplar-storage"],
+            stdout=self._log,
+            stderr=self._log,
+            stdin=subprocess.DEVNULL,
         )
 
     def query(self, expr: str) -> list[Any]:
         """The result of an instant query; ValueError with Prometheus' words when it is refused."""
-        body = urllib.parse.urlencode({"query": expr}).encode()
+        result: list[Any] = self._ask("query", query=expr)["result"]
+        return result
+
+    def exemplars(self, expr: str) -> list[dict[str, str]]:
+        """The labels of every exemplar of the last hour that belongs to the expression."""
+        now = time.time()
+        series = self._ask("query_exemplars", query=expr, start=now - 3600, end=now)
+        return [one["labels"] for part in series for one in part["exemplars"]]
+
+    def _ask(self, what: str, **told: Any) -> Any:
+        body = urllib.parse.urlencode(told).encode()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query", body, timeout=20) as answer:
-                told = json.load(answer)
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{what}", body, timeout=20) as answer:
+                return json.load(answer)["data"]
         except urllib.error.HTTPError as error:
             raise ValueError(json.load(error).get("error", "")) from None
-        result: list[Any] = told["data"]["result"]
-        return result
 
     def is_ready(self) -> bool:
         try:

@@ -51,6 +51,16 @@ def test_no_panel_is_without_a_number(prometheus: Prometheus) -> None:
     assert without_a_number(prometheus, [("here", "vector(0) / vector(0)")]) == ["here: vector(0) / vector(0)"]
 
 
+def test_the_dots_of_the_end_to_end_panels_open_traces(prometheus: Prometheus) -> None:
+    panels = [panel for board in expressions.boards().values() for panel in expressions.panels(board)]
+    dotted = [target["expr"] for panel in panels for target in panel["targets"] if target.get("exemplar")]
+    assert len(dotted) > 3
+    for expr in dotted:
+        traces = {labels["trace_id"] for labels in prometheus.exemplars(expressions.fill(expr))}
+        assert traces, expr
+        assert {len(trace) for trace in traces} == {32}
+
+
 def test_no_rule_is_an_error_and_no_part_of_an_alert_is_empty(prometheus: Prometheus) -> None:
     for one in expressions.of_rules():
         prometheus.query(one.filled)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import sys
 import zlib
+from secrets import token_hex
 from typing import Any
 
 import msgspec
@@ -15,14 +17,19 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import SpanKind, StatusCode
+from prometheus_client import REGISTRY
+from prometheus_client.openmetrics.exposition import generate_latest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from redis import Redis
 
 from adapter import logs, tracing
 from adapter.errors import EspError
 from adapter.events import Event
 from adapter.receive import Receiver
+from adapter.settings import Settings
 from adapter.state import keys
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, World, product
+from workers import desk
 from workers.jobs import Courier, Job
 from workers.lookup import Lookup
 
@@ -104,7 +111,12 @@ def test_a_send_is_one_connected_trace_that_continues_the_callers(shop: Shop) ->
     assert parent(spans["webhook"]) == int("cd" * 8, 16)
     for upper, lower in zip(chain, chain[1:], strict=False):
         assert parent(spans[lower]) == spans[upper].context.span_id
-    decided = dict(spans["decide"].attributes or {})
+    told = {name: dict(one.attributes or {}) for name, one in spans.items()}
+    written, read = told["send test"], told["process freshgate-sendgrid"]
+    assert len(str(written["messaging.message.id"])) == 36
+    assert written["messaging.message.id"] == read["messaging.message.id"]
+    assert told["call sendgrid"]["http.response.status_code"] == 202
+    decided = told["decide"]
     assert decided["freshgate.trigger"] == "order_confirmation"
     assert decided["freshgate.outcome"] == "sent"
     assert decided["freshgate.send"] == dict(spans["call sendgrid"].attributes or {})["freshgate.send"]
@@ -146,7 +158,11 @@ def test_what_is_not_sampled_leaves_nothing_anywhere(shop: Shop) -> None:
 
 def test_without_a_collector_every_call_is_one_look() -> None:
     nothing = tracing.OFF.request("segment", CALLER)
-    for other in (tracing.OFF.producing("q", 1), tracing.OFF.job("q", 1, CALLER), tracing.OFF.send("welcome", CALLER)):
+    for other in (
+        tracing.OFF.producing("q", 1),
+        tracing.OFF.job("q", 1, CALLER, "id"),
+        tracing.OFF.send("welcome", CALLER),
+    ):
         assert other is nothing
     with nothing:
         assert tracing.traceparent() == ""
@@ -192,6 +208,7 @@ def test_a_retry_links_the_event_and_the_failed_call_has_an_error(shop: Shop) ->
     shop.work()
     first = shop.spans()
     assert first["call sendgrid"].status.status_code is StatusCode.ERROR
+    assert dict(first["call sendgrid"].attributes or {})["http.response.status_code"] == 503
     assert first["decide"].status.status_code is StatusCode.ERROR
     assert dict(first["decide"].attributes or {})["freshgate.outcome"] == "retry"
     assert ADA not in "".join(one.to_json() for one in first.values())
@@ -200,6 +217,44 @@ def test_a_retry_links_the_event_and_the_failed_call_has_an_error(shop: Shop) ->
     assert shop.world.mails() == [("order_confirmation", ADA)]
     (link,) = shop.spans()["process timer"].links
     assert link.context.trace_id == int("ab" * 16, 16)
+
+
+def test_what_an_operator_begins_again_links_the_event(shop: Shop, redis_server: str) -> None:
+    shop.world.esp.errors = [EspError("silence", ambiguous=True)]
+    shop.request(shop.order(), traceparent=CALLER)
+    shop.work()
+    assert shop.world.outcomes("ada") == [("order_confirmation", "unknown")]
+    shop.remembered.clear()
+    chosen = argparse.Namespace(command="unknown", action="resend", send=None)
+    desk.run(Settings(redis_url=redis_server), chosen, shop.world.now)
+    shop.world.run()
+    assert shop.world.mails() == [("order_confirmation", ADA)]
+    (link,) = shop.spans()["process timer"].links
+    assert link.context.trace_id == int("ab" * 16, 16)
+
+
+def test_a_mail_leaves_its_trace_beside_what_was_observed(shop: Shop) -> None:
+    # Others of this process have left theirs.
+    trace = token_hex(16)
+    shop.chance = 0.9
+    before = exemplars()
+    shop.request(shop.order("1"), traceparent=f"00-{trace}-{'cd' * 8}-01")
+    shop.work()
+    assert exemplars() <= before
+    shop.chance = 0.0
+    shop.request(shop.order("2"), traceparent=f"00-{trace}-{'cd' * 8}-01")
+    shop.work()
+    assert exemplars() - before == {
+        ("freshgate_received_to_accepted_seconds_bucket", trace),
+        ("freshgate_occurred_to_accepted_seconds_bucket", trace),
+    }
+
+
+def exemplars() -> set[tuple[str, str]]:
+    """(series, trace) of every exemplar of this process, as a Prometheus reads them."""
+    text = generate_latest(REGISTRY).decode()
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    return {(one.name, one.exemplar.labels["trace_id"]) for one in samples if one.exemplar}
 
 
 def test_the_safety_net_links_the_event_when_its_job_is_lost(shop: Shop) -> None:

@@ -1,0 +1,82 @@
+"""Two hundred sends through a real collector, one that others write and run: Rotel, which takes and passes on OTLP.
+
+Marked `tools`: it is a program of its own. `test_processes.py` has the rest, with a collector that is ours.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from secrets import token_hex
+
+import pytest
+
+from tests.dashboards.tools import module
+from tests.harness.ports import free_ports
+from tests.harness.system import System
+from tests.system.conftest import Shopper
+from tests.tracing.collector import Collector
+from tests.tracing.test_processes import connected, linked, order, traced
+
+SENDS = 200
+pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="module")
+def behind() -> Iterator[Collector]:
+    """What Rotel passes its spans on to."""
+    with Collector() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="module")
+def system(behind: Collector, tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    folder = tmp_path_factory.mktemp("rotel")
+    http, grpc = free_ports(2)
+    program = Path(module("rotel").__file__).with_name("rotel-agent")
+    command = [str(program), "start", "--otlp-http-endpoint", f"127.0.0.1:{http}"]
+    command += ["--otlp-grpc-endpoint", f"127.0.0.1:{grpc}", "--pid-file", str(folder / "pid")]
+    command += ["--exporter", "otlp", "--otlp-exporter-endpoint", behind.url, "--otlp-exporter-protocol", "http"]
+    command += ["--batch-timeout", "200ms"]
+    with (folder / "log").open("wb") as log:
+        agent = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        try:
+            with System(traced(f"http://127.0.0.1:{http}")) as system:
+                system.wait_for(lambda: listens(http) or agent.poll() is not None)
+                assert agent.poll() is None, (folder / "log").read_text()
+                yield system
+        finally:
+            agent.terminate()
+            agent.wait(20)
+
+
+def test_each_of_two_hundred_sends_is_one_connected_trace(system: System, behind: Collector) -> None:
+    told = {token_hex(16): Shopper() for _ in range(SENDS)}
+    for trace, shopper in told.items():
+        order(system, shopper, trace)
+    system.wait_for(lambda: all(connected(behind, trace) for trace in told), 60)
+    calls = [one for trace in told for one in behind.of(trace) if one.kind == 3]
+    assert len(calls) == SENDS
+
+
+def test_also_when_a_worker_is_killed_among_them(system: System, behind: Collector) -> None:
+    told = {token_hex(16): Shopper() for _ in range(SENDS)}
+    traces = list(told)
+    for trace in traces[: SENDS // 2]:
+        order(system, told[trace], trace)
+    killed = system.kill("worker")
+    system.wait_for(lambda: system.pid("worker") != killed)
+    for trace in traces[SENDS // 2 :]:
+        order(system, told[trace], trace)
+    system.wait_for(lambda: all(one.mails(system, "order_confirmation") for one in told.values()), 90)
+    system.wait_for(lambda: all(connected(behind, trace) for trace in traces[SENDS // 2 :]), 60)
+    # What the killed one had not sent yet, at most one interval of 200 ms, is missing; everything else is there.
+    whole = [trace for trace in traces if connected(behind, trace) or linked(behind, trace)]
+    assert len(whole) >= SENDS - 40
