@@ -70,6 +70,9 @@ def lines(
             .display_mode(common_model.LegendDisplayMode.TABLE)
             .placement(common_model.LegendPlacement.BOTTOM)
             .calcs(["lastNotNull", "max"])
+            # What is at 0, as most reasons are, comes last. Grafana calls the first column so.
+            .sort_by("Last *")
+            .sort_desc(True)
         )
     )
     if limits:
@@ -121,6 +124,9 @@ def numbers(
         .thresholds(limits or plain())
         .no_value("none yet")
     )
+    if unit == "short":
+        # What is counted; `increase` makes fractions of it.
+        panel.decimals(0)
     for position, (expr, legend) in enumerate(queries):
         panel.with_target(_query(position, expr).instant().legend_format(legend))
     return panel

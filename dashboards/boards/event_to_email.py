@@ -198,6 +198,7 @@ def _flow() -> Sequence[Panel]:
             "percentunit",
             [(ratio(total(metrics.SENDS, outcome=outcome, **MAIL), sends), outcome) for outcome in WITHHELD],
             limits=rising(0.5),
+            width=24,
         ),
         numbers(
             "Since the last event of each source",

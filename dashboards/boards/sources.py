@@ -91,6 +91,7 @@ def _requests() -> Sequence[Panel]:
             "s",
             [(quantile(q, metrics.SOURCE_DELAY, **SOURCE), f"p{q * 100:.0f}") for q in QUANTILES],
             limits=rising(300, 60),
+            width=24,
         ),
     ]
 
@@ -182,6 +183,7 @@ def _esp() -> Sequence[Panel]:
                 increase(metrics.ESP_CALL, (), "count", **ESP),
             ),
             limits=rising(0.05, 0.01),
+            width=8,
         ),
         number(
             "Blocked",
@@ -192,6 +194,7 @@ def _esp() -> Sequence[Panel]:
             "short",
             increase(metrics.ESP_ERRORS, error="blocked", **ESP),
             limits=rising(1),
+            width=8,
         ),
         number(
             "Rejected for good",
@@ -202,6 +205,7 @@ def _esp() -> Sequence[Panel]:
             "short",
             increase(metrics.SENDS, outcome="rejected", **MAIL),
             limits=rising(10, 1),
+            width=8,
         ),
         lines(
             "Calls",
