@@ -8,16 +8,14 @@ from __future__ import annotations
 import signal
 import threading
 from types import FrameType
-from typing import Any
 
 from prometheus_client import start_http_server
-from rq import Queue, SimpleWorker
-from rq.job import Job as RqJob
+from rq import Queue
 from rq.serializers import JSONSerializer
 
 from adapter import logs, metrics, tracing
 from adapter.catalogs import triggers_of
-from adapter.enqueue import DELIVER, queue_name
+from adapter.enqueue import queue_name
 from adapter.errors import SettingsError
 from adapter.settings import EspSettings, Settings, require_pii_key
 from adapter.settings_text import key_text
@@ -26,28 +24,13 @@ from workers.esp import ESPS
 from workers.esp.base import guarded
 from workers.health import Health
 from workers.jobs import Courier, install
+from workers.lean import DeliverWorker
 from workers.lookup import Lookup
 from workers.timers import Timers
 
 log = logs.get(__name__)
 MAX_JOBS = 100_000
 WORKER_TTL_S = 30
-
-
-class DeliverWorker(SimpleWorker):
-    """Runs in process, since a fork costs more than a mail; and runs nothing but deliveries, whatever Redis says."""
-
-    def _install_signal_handlers(self) -> None:
-        super()._install_signal_handlers()  # type: ignore[no-untyped-call]  # RQ has no types for it
-        # Whoever supervises it starts it again, with a changed catalog.
-        signal.signal(signal.SIGHUP, self.request_stop)
-
-    def perform_job(self, job: RqJob, *args: Any, **kwargs: Any) -> bool:
-        if job.func_name != DELIVER:
-            log.error("foreign_job", job=job.id)
-            job.delete()
-            return False
-        return bool(super().perform_job(job, *args, **kwargs))
 
 
 def deliver(settings: Settings) -> int:
