@@ -106,21 +106,23 @@ class World:
     def run(self, until: int | None = None) -> None:
         """Immediate sends first, then every timer that is due by `until` (now if None), in order of due."""
         target = self.now if until is None else until
-        self._immediate()
-        while True:
-            due = self.due(target)
-            if not due:
-                break
-            member, at = due[0]
-            self.now = max(self.now, at)
-            self.courier.deliver(Job(sends=(Item(member, at),), created=self.now))
+        waiting = self.due(max(target, self.now + 20_001))
+        at_once = [(member, at) for member, at in waiting if at <= self.now + 20_001 and self._is_immediate(member)]
+        for send in at_once:
+            self._deliver(*send)
+        # One look is enough where nothing happens.
+        while due := self.due(target) if at_once else [(member, at) for member, at in waiting if at <= target]:
+            at_once = due
+            self.now = max(self.now, due[0][1])
+            self._deliver(*due[0])
         self.now = max(self.now, target)
 
-    def _immediate(self) -> None:
-        for member, at in self.due(self.now + 20_001):
-            trigger = self.triggers.get(keys.parse_member(member)[0])
-            if trigger is not None and trigger.wait == 0:
-                self.courier.deliver(Job(sends=(Item(member, at),), created=self.now))
+    def _is_immediate(self, member: str) -> bool:
+        trigger = self.triggers.get(keys.parse_member(member)[0])
+        return trigger is not None and trigger.wait == 0
+
+    def _deliver(self, member: str, at: int) -> None:
+        self.courier.deliver(Job(sends=(Item(member, at),), created=self.now))
 
     def due(self, until: int) -> list[tuple[str, int]]:
         pipe = self.client.pipeline(transaction=False)

@@ -90,8 +90,9 @@ def test_every_shopper_gets_exactly_the_mails_of_the_oracle(redis: Redis) -> Non
     mailed = 0
     for seed in range(SHOPPERS):
         one = shopper(seed, second=1000)
-        expected = sorted(Oracle(one, RULES).mails)
-        if any(told.arrives in Oracle(one, RULES).moments for told in one.told):
+        oracle = Oracle(one, RULES)
+        expected = sorted(oracle.mails)
+        if any(told.arrives in oracle.moments for told in one.told):
             continue
         world.shards = {
             keys.shard(keys.person_id("main", told.user if known else None, None if known else told.anon))
