@@ -75,8 +75,10 @@ def test_also_when_a_worker_is_killed_among_them(system: System, behind: Collect
     system.wait_for(lambda: system.pid("worker") != killed)
     for trace in traces[SENDS // 2 :]:
         order(system, told[trace], trace)
-    system.wait_for(lambda: all(one.mails(system, "order_confirmation") for one in told.values()), 90)
-    system.wait_for(lambda: all(connected(behind, trace) for trace in traces[SENDS // 2 :]), 60)
-    # What the killed one had not sent yet, at most one interval of 200 ms, is missing; everything else is there.
-    whole = [trace for trace in traces if connected(behind, trace) or linked(behind, trace)]
-    assert len(whole) >= SENDS - 40
+    later = traces[SENDS // 2 :]
+    system.wait_for(lambda: all(connected(behind, trace) for trace in later), 60)
+    # What the killed one had not sent yet is missing, at most one interval of 200 ms; a send that it had in hand may be
+    # `unknown`, and have no call. All others are there, within the webhook's trace or as one that links it.
+    system.wait_for(
+        lambda: sum(connected(behind, trace) or bool(linked(behind, trace)) for trace in traces) >= SENDS - 40, 60
+    )
