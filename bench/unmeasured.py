@@ -31,7 +31,7 @@ class Nothing:
     def labels(self, *_values: str) -> Nothing:
         return self
 
-    def inc(self, _amount: float = 1) -> None:
+    def inc(self, *_amount_and_exemplar: object) -> None:
         Nothing.taken += 1
 
     observe = set = inc
