@@ -116,6 +116,7 @@ def test_every_variable_of_the_example_is_a_setting_or_used_by_compose() -> None
         "LIVE": "true",
         "WORKERS": "2",
         "THREADS": "4",
+        "PROXIES": "1",
         "LEVEL": "info",
         "RATIO": "0.05",
         "DELAY": "1m",
