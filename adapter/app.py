@@ -33,7 +33,6 @@ from adapter.errors import (
     StoreUnavailable,
     TooLarge,
 )
-from adapter.limits import network_of
 from adapter.openapi import document
 from adapter.receive import Receiver
 from adapter.settings import Settings, load, require_pii_key
@@ -166,8 +165,8 @@ def _add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source])
         # The signature or the token has been checked before this header is believed.
         replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
         again = replay and bool(source.settings.tokens)
-        network = network_of(request.remote_addr)
-        told = receiver.receive(source, body, request.headers, received_at, about=about, again=again, network=network)
+        remote = request.remote_addr or ""
+        told = receiver.receive(source, body, request.headers, received_at, about=about, again=again, remote=remote)
         return _answer(200, told)
 
 

@@ -37,13 +37,13 @@ class Limit(msgspec.Struct, frozen=True, array_like=True):
     members: tuple[str, ...] = ()
 
 
-def network_of(remote_addr: str | None) -> str:
+def network_of(remote: str) -> str:
     """Whom a limit per IP holds for: an IPv4 address, or the /64 that one customer has of IPv6.
 
     Empty for a private address: that is a proxy's, not a visitor's, and all visitors would share one limit.
     """
     try:
-        address = ip_address((remote_addr or "").partition("%")[0])
+        address = ip_address(remote.partition("%")[0])
     except ValueError:
         return ""
     if isinstance(address, IPv6Address):
@@ -54,9 +54,12 @@ def network_of(remote_addr: str | None) -> str:
 
 
 def limits_of(
-    name: str, settings: SourceSettings, events: Sequence[Event], network: str, pii_key: bytes
-) -> list[Limit]:
-    """What the request counts for. Without a network, as when a proxy hides it, only for its source."""
+    name: str, settings: SourceSettings, events: Sequence[Event], remote: str, pii_key: bytes
+) -> Sequence[Limit]:
+    """What the request counts for. `remote` is the caller's IP address; who is hidden by a proxy has no limit."""
+    if settings.trust == "server" and not (settings.rate or settings.rate_per_ip or settings.addresses_per_ip):
+        return ()
+    network = network_of(remote)
     whom = hmac.digest(pii_key, network.encode(), "sha256").hex()[:20] if network else ""
     limits = []
     for limit, setting in SETTINGS.items():

@@ -68,15 +68,15 @@ class Receiver:
         *,
         about: About = NOTHING,
         again: bool = False,
-        network: str = "",
+        remote: str = "",
     ) -> Answer:
         """Raises RequestError for the request as a whole, StoreUnavailable if Redis did not take it.
 
-        network  whom limits per IP hold for, as `limits.network_of` says it
+        remote  the caller's IP address, for limits
         """
         route = "/v1/<call>" if about.call else "/webhooks/<name>"
         with self._traces.request(source.name, headers.get("traceparent"), route):
-            answer = self._receive(source, body, headers, received_at, about, again, network)
+            answer = self._receive(source, body, headers, received_at, about, again, remote)
             tracing.answered(200)
             return answer
 
@@ -88,17 +88,17 @@ class Receiver:
         received_at: int,
         about: About,
         again: bool,
-        network: str,
+        remote: str,
     ) -> Answer:
         self._verify(source, body, headers)
         verdicts = self._read(source, body, received_at, about)
-        answer = Answer(refusals=[])
+        answer, meters = Answer(refusals=[]), metrics.of_source(source.name)
         events = self._sort(source, verdicts, answer)
         begun = time.perf_counter()
         try:
             if events:
                 self._headroom.require()
-            limits = limits_of(source.name, source.settings, events, network, self._planner.pii_key)
+            limits = limits_of(source.name, source.settings, events, remote, self._planner.pii_key)
             self.record(events, answer, again=again, trusted=source.settings.trust == "server", limits=limits)
             self._keep_failed(source, verdicts, received_at, about)
         except RateLimited as error:
@@ -110,15 +110,15 @@ class Receiver:
             # A trip of its own, a minute and name: a fault in it must not fail what has been recorded.
             self._unmapped.note(source.name, verdicts, received_at)
         if events:
-            metrics.RECORD.labels(source.name).observe(time.perf_counter() - begun)
+            meters.record.observe(time.perf_counter() - begun)
             metrics.LAST_EVENT.labels(source.name).set(received_at / 1000)
             newest = max(event.occurred_at for event in events)
-            metrics.SOURCE_DELAY.labels(source.name).observe(max(0, received_at - newest) / 1000)
+            meters.delay.observe(max(0, received_at - newest) / 1000)
         for verdict in metrics.VERDICTS:
             count = getattr(answer, verdict)
             if count:
                 tracing.note(**{verdict: count})
-                metrics.EVENTS.labels(source.name, verdict).inc(count)
+                meters.events[verdict].inc(count)
         return answer
 
     def record(
@@ -161,7 +161,7 @@ class Receiver:
             self.refuse(source, error)
             raise
         finally:
-            metrics.VERIFY.labels(source.name).observe(time.perf_counter() - begun)
+            metrics.of_source(source.name).verify.observe(time.perf_counter() - begun)
 
     def _read(self, source: Source, body: bytes, received_at: int, about: About) -> Sequence[Verdict]:
         begun = time.perf_counter()
@@ -171,7 +171,7 @@ class Receiver:
             self.refuse(source, error)
             raise
         finally:
-            metrics.READ.labels(source.name).observe(time.perf_counter() - begun)
+            metrics.of_source(source.name).read.observe(time.perf_counter() - begun)
 
     @staticmethod
     def refuse(source: Source, error: RequestError) -> None:

@@ -15,7 +15,6 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter import logs
 from adapter.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
-from adapter.limits import network_of
 from adapter.receive import Receiver
 from adapter.settings_text import key_text
 from adapter.sources.base import About, Source
@@ -67,8 +66,8 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         body = _body()
         source = _owner(ours, body)
         _refuse_pages(source)
-        network = network_of(request.remote_addr)
-        receiver.receive(source, body, request.headers, received_at, about=About(call=name), network=network)
+        remote = request.remote_addr or ""
+        receiver.receive(source, body, request.headers, received_at, about=About(call=name), remote=remote)
         return _answer(200, {"success": True})
 
     @app.route("/v1/<call>", methods=["OPTIONS"])

@@ -203,11 +203,10 @@ def test_the_log_names_the_setting_once_in_a_flood(shop: Shop) -> None:
         ("fe80::1%eth0", ""),
         ("fd00::1", ""),
         ("", ""),
-        (None, ""),
         ("unix", ""),
     ],
 )
-def test_whom_a_limit_per_ip_holds_for(remote: str | None, network: str) -> None:
+def test_whom_a_limit_per_ip_holds_for(remote: str, network: str) -> None:
     assert network_of(remote) == network
 
 
