@@ -32,7 +32,7 @@ format: .venv/.dev  ## rewrite the code as ruff likes it
 dashboards: .venv/.dev  ## write the boards, rules and alerts anew
 	$(BIN)/python -m dashboards.generate
 
-bench: .venv/.dev  ## measure the speed on this machine, in five minutes; BENCH="--quick" in one
+bench: .venv/.dev  ## measure the speed on this machine, in six minutes; BENCH="--quick" in two
 	$(BIN)/python -m bench $(BENCH)
 
 help:  ## this list

@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--quick", action="store_true", help="a minute instead of five; the figures are rougher")
+    parser.add_argument("--quick", action="store_true", help="two minutes instead of six; the figures are rougher")
     parser.add_argument("--only", metavar="PART,…", default=",".join(PARTS), help="some of: " + ", ".join(PARTS))
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the figures to this file, too")
     chosen = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""What traces cost the receiver: CPU of one that traces nothing of what it gets, or all of it, against one without.
+"""What traces cost: the receiver's CPU when nothing is sampled, or everything; the latency when no collector is there.
 
 `observability.py` measures the metrics the same way. Every span is exported, to a collector that answers at once.
 """
@@ -11,21 +11,28 @@ from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from bench.lab import Lab
+from bench import latency
+from bench.lab import Lab, free_port
 from bench.load import Clients
 from bench.observability import CONNECTIONS, PEOPLE, SINGLES, spent_us
 from bench.payloads import Shoppers, request
-from bench.rows import Effort, Goal, Row, paired
+from bench.rows import Effort, Goal, Row, paired, percentile
 
 PART = "tracing"
 OFF = "without traces"
 RATIOS = {"off": "", "unsampled": "0", "sampled": "1"}
 UNSAMPLED = Goal("ratio", "at most", 1.05)
+# Under 1.3 is no difference on machines that others use, too.
+UNMOVED = Goal("ratio", "at most", 1.3)
 # The first rounds bring the shoppers into being, and the apps into caches.
 WARMING = 3
 
 
 def measure(effort: Effort) -> list[Row]:
+    return [*cpu(effort), *without_collector(effort)]
+
+
+def cpu(effort: Effort) -> list[Row]:
     """CPU an event: tracing on and nothing sampled, and everything sampled."""
     rounds: list[dict[str, float]] = []
     with Lab() as lab, collector() as url, ExitStack() as held:
@@ -50,6 +57,29 @@ def measure(effort: Effort) -> list[Row]:
         paired(PART, "receiver CPU, nothing sampled", "µs/event", pairs["unsampled"], OFF, UNSAMPLED),
         paired(PART, "receiver CPU, everything sampled", "µs/event", pairs["sampled"], OFF),
     ]
+
+
+def without_collector(effort: Effort) -> list[Row]:
+    """From the webhook to the ESP, sampled as by default and nobody there to take it, against no traces at all."""
+    nowhere = {"FRESHGATE_OTLP_ENDPOINT": f"http://127.0.0.1:{free_port()}"}
+    apps = {}
+    with Lab() as lab:
+        esp = lab.stub()
+        for name, told in (("off", {}), ("down", nowhere)):
+            lab.valkey(f"redis-{name}")
+            apps[name] = lab.gunicorn(name, "adapter.app:from_environment()", told)
+            lab.python(f"{name}-worker", "workers", "deliver", environ=told)
+            latency.window(apps[name], esp, 50)
+        amount = effort.of(250, 75)
+        windows = [
+            (latency.window(apps["down"], esp, amount), latency.window(apps["off"], esp, amount))
+            for _ in range(effort.of(4, 2))
+        ]
+    rows = []
+    for name, share in (("p50", 0.5), ("p99", 0.99)):
+        pairs = [(percentile(down, share), percentile(off, share)) for down, off in windows]
+        rows.append(paired(PART, f"event to ESP, {name}, collector down", "ms", pairs, OFF, UNMOVED))
+    return rows
 
 
 @contextmanager
