@@ -56,8 +56,10 @@ class DeliverWorker(SimpleWorker):
             pipe.delete(job.key)
             pipe.lrem(queue.intermediate_queue_key, 1, job.id)
             self.increment_successful_job_count(pipe)
-            super().set_state(WorkerStatus.IDLE, pipe)
+            pipe.hset(self.key, "state", WorkerStatus.IDLE)
             pipe.execute()
+        # Not before: a signal ends whoever is not busy at once, and here would leave the job behind.
+        self._state = WorkerStatus.IDLE
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
         """RQ calls it three times a job."""

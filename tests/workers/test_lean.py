@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from redis import Redis
+from redis.client import Pipeline
 from rq import Queue, SimpleWorker
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
@@ -164,3 +166,23 @@ def test_a_suspended_worker_takes_no_job(worker: DeliverWorker, courier: Courier
     worker = DeliverWorker(worker.queues, connection=redis, serializer=JSONSerializer)
     worker.work(burst=True)
     assert len(courier.jobs) == 1
+
+
+def test_one_that_is_told_to_stop_while_it_ends_a_job_ends_it_first(
+    worker: DeliverWorker, courier: Courier, redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push(redis)
+    execute = Pipeline.execute
+
+    def told_to_stop(pipe: Pipeline, *given: Any) -> Any:
+        if any(command[0][0] == "LREM" for command in pipe.command_stack):
+            worker.request_stop(signal.SIGTERM, None)
+        return execute(pipe, *given)
+
+    monkeypatch.setattr(Pipeline, "execute", told_to_stop)
+    # Those of the tests' own process stay as they are.
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    worker.work(burst=True)
+    assert len(courier.jobs) == 1
+    assert keys(redis, "rq:job:*") == set()
+    assert redis.llen(queue.intermediate_queue_key) == 0
