@@ -238,7 +238,7 @@ class Receiver:
                 if "starts" in write.body:
                     write.body["trace"] = trace
         names, packed = [write.key for write in writes], [write.packed() for write in writes]
-        arguments = [now // BUCKET_MS, _pack(limits) if limits else b"", *packed]
+        arguments = [now // BUCKET_MS, *packed, *([_pack(limits)] if limits else [])]
         # One function is all or nothing by itself. No job is made for what may be refused: if we die in between, the
         # timers send.
         recorded = within(fcall(self._client, "fg1_record", names, *arguments)) if limits or not sends else None

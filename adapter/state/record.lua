@@ -1,8 +1,6 @@
 -- record: what one event writes to one entity, or the fact that two ids are one person.
 -- KEYS     one entity a write: fg:{sNN}:p:<id>, fg:{sNN}:o:<id> or fg:{sNN}:a:<id>
--- ARGV[1]  the hours' bucket of the dedupe window
--- ARGV[2]  "", or msgpack of the limits that the request must keep to: {{name, key, most, window (ms), cost, {member, ...}}, ...}
--- ARGV[3]  ... one msgpack map a write:
+-- ARGV[1]  the hours' bucket of the dedupe window; ARGV[2] ... one msgpack map a write:
 --   seen   remembered id of the message; absent = no dedupe     again  true = record past the dedupe
 --   at     occurred_at, rx received_at (ms)                     ttl    ms, 0 = for ever
 --   regs   {{field, stamp, value}, ...}                         clear  stamp of a cart that was emptied
@@ -13,6 +11,8 @@
 --   amb    true = this anonymous id has met a second user       del    erase everything up to this ms
 --   trace  what the timers carry along: the trace of the event that set them
 --   claimed  with link: true = nobody but the device itself says so
+-- and last  if there are any, msgpack of the limits that the request must keep to:
+--   {{name, key, most, window (ms), cost, {member, ...}}, ...}
 -- REPLY    one text a write: ok | dup | del | amb | moved <id> | linked | new | other <id> | unproven
 --          or only: limited <name> <ms until it is over>; then nothing is written
 
@@ -184,8 +184,9 @@ end
 
 redis.register_function('fg1_record', function(keys, args)
   local bucket, now, replies = tonumber(args[1]), now_ms(), {}
-  local limited = args[2] ~= '' and limit(cmsgpack.unpack(args[2]))
+  local limits = args[#keys + 2]
+  local limited = limits and limit(cmsgpack.unpack(limits))
   if limited then return { limited } end
-  for i, key in ipairs(keys) do replies[i] = record_one(key, cmsgpack.unpack(args[i + 2]), bucket, now) end
+  for i, key in ipairs(keys) do replies[i] = record_one(key, cmsgpack.unpack(args[i + 1]), bucket, now) end
   return replies
 end)
