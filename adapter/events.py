@@ -1,6 +1,6 @@
 """The canonical event: what every source is read into, whatever it was called there.
 
-Sources produce it, `receive.py` turns it into writes, triggers are declared on its names.
+Sources produce it, `record.py` turns it into writes, triggers are declared on its names.
 """
 
 from __future__ import annotations

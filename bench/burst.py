@@ -15,7 +15,7 @@ from rq import Queue
 
 from adapter.enqueue import queue_name
 from adapter.events import Event
-from adapter.receive import Answer, Receiver
+from adapter.record import Answer, Recorder
 from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from adapter.state.store import load
@@ -75,14 +75,14 @@ def measure(effort: Effort) -> list[Row]:
 def record(client: Any, amount: int, batch: int) -> None:
     """Orders of as many people, recorded as the receiver does it, which leaves a job a batch in the queue."""
     source = SOURCES["segment"].configure("segment", SourceSettings(kind="segment", secrets=(SECRET,)), EVENTS)
-    receiver = Receiver(client, Planner(EVENTS, TRIGGERS, PII_KEY.encode()), queue_name("sendgrid"))
+    recorder = Recorder(client, Planner(EVENTS, TRIGGERS, PII_KEY.encode()), queue_name("sendgrid"))
     bodies = [body for _, body in orders(amount)]
     for at in range(0, amount, batch):
         body = b"[" + b",".join(bodies[at : at + batch]) + b"]"
         answer = Answer(refusals=[])
         verdicts = source.read(body, time.time_ns() // 1_000_000)
         events = [verdict for verdict in verdicts if isinstance(verdict, Event)]
-        receiver.record(events, answer)
+        recorder.record(events, answer)
         if answer.accepted != min(batch, amount - at):
             raise RuntimeError(f"not all recorded: {msgspec.structs.asdict(answer)}")
 

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from adapter.events import Event, Product
-from adapter.receive import Answer, Receiver
+from adapter.record import Answer, Recorder
 from adapter.state.writes import Planner
 from bench.lab import Lab
 from bench.rows import Effort, Goal, Row
@@ -57,12 +57,12 @@ def measure(effort: Effort) -> list[Row]:
     with Lab() as lab:
         client = lab.client(lab.valkey())
         planner = Planner(EVENTS, TRIGGERS, b"bench")
-        receiver = Receiver(client, planner, "bench")
+        recorder = Recorder(client, planner, "bench")
         now = time.time_ns() // 1_000_000
         for person in range(effort.of(2000, 1000)):
-            receiver.record(events(person, now), Answer())
+            recorder.record(events(person, now), Answer())
         # A set of few ids is packed tightly; where there is traffic, a shard's set holds thousands.
-        receiver.record(views(effort.of(6000, 3000), now), Answer())
+        recorder.record(views(effort.of(6000, 3000), now), Answer())
         hashes = [key for key in client.scan_iter("fg:*:p:*", count=1000) if key.count(b":") == 3]
         person_bytes = sum(client.memory_usage(key, samples=0) for key in hashes) / len(hashes)
         seen = max(client.scan_iter("fg:*:seen:*"), key=client.scard)

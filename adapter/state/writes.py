@@ -1,6 +1,6 @@
 """What one event changes: registers, the cart, links, timers. Pure; `record.lua` carries it out.
 
-`receive.py` and the tests turn events into writes here, so the meaning of every register stands in one file.
+`record.py` and the tests turn events into writes here, so the meaning of every register stands in one file.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def test_a_receiver_that_dies_right_after_recording_a_link_does_not_cause_a_seco
     world.run()
     plan = world.planner.plan(world.event("Signed Up", user="ada", anon="x", email=ADA, at=world.now + 1))
     # The one trip is made; what follows it, the merge, is not.
-    world.receiver._commit(plan.writes, [])
+    world.receiver.recorder._commit(plan.writes, [])
     world.now += 1
     world.run(world.now + HOUR)
     assert world.mails() == [("welcome", ADA)]

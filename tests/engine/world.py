@@ -14,7 +14,8 @@ import redis
 from adapter.declare import Trigger
 from adapter.errors import EspError
 from adapter.events import Event, Product
-from adapter.receive import Answer, Receiver
+from adapter.receive import Receiver
+from adapter.record import Answer
 from adapter.state import keys, store
 from adapter.state.writes import Planner
 from catalog import EVENTS, TRIGGERS
@@ -100,7 +101,7 @@ class World:
 
     def tell(self, *events: Event, again: bool = False, trusted: bool = True) -> Answer:
         answer = Answer(refusals=[])
-        self.receiver.record(events, answer, again=again, trusted=trusted)
+        self.receiver.recorder.record(events, answer, again=again, trusted=trusted)
         return answer
 
     def run(self, until: int | None = None) -> None:

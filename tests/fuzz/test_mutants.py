@@ -6,7 +6,6 @@ However it is wrong, the answer is no fault of ours, no element lands in the qua
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ import pytest
 from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from prometheus_client import REGISTRY
 from redis import Redis
 
-from adapter.app import create_app
 from adapter.commands.proof import proof
-from adapter.settings import Settings, SourceSettings
+from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
-from adapter.state import keys, store
+from adapter.state import keys
+from tests.fuzz.conftest import Serve
 from tests.fuzz.test_openapi import VALUES
 
 FOLDER = Path(__file__).parent.parent / "payloads"
@@ -62,14 +60,8 @@ ODD = VALUES | st.sampled_from(
 
 
 @pytest.fixture(scope="module")
-def client(redis_server: str) -> Iterator[FlaskClient]:
-    before = set(REGISTRY._collector_to_names)
-    redis = Redis.from_url(redis_server)
-    redis.flushdb()
-    store.load(redis)
-    yield create_app(Settings(pii_key="for tests", sources=CONFIGURED), redis).test_client()
-    for collector in set(REGISTRY._collector_to_names) - before:
-        REGISTRY.unregister(collector)
+def client(serve: Serve) -> FlaskClient:
+    return serve(CONFIGURED)
 
 
 def places(value: Any) -> list[tuple[Any, Any]]:

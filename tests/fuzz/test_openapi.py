@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +14,10 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from prometheus_client import REGISTRY
-from redis import Redis
 
-from adapter.app import create_app
 from adapter.openapi import METHODS, document
-from adapter.settings import Settings, SourceSettings
-from adapter.state import store
+from adapter.settings import SourceSettings
+from tests.fuzz.conftest import Serve
 
 DOCUMENT = document()
 HEADER = "Basic eDp4"
@@ -69,14 +65,8 @@ HEADERS = st.sampled_from(
 
 
 @pytest.fixture(scope="module")
-def client(redis_server: str) -> Iterator[FlaskClient]:
-    before = set(REGISTRY._collector_to_names)
-    redis = Redis.from_url(redis_server)
-    redis.flushdb()
-    store.load(redis)
-    yield create_app(Settings(pii_key="for tests", sources=SOURCES), redis).test_client()
-    for collector in set(REGISTRY._collector_to_names) - before:
-        REGISTRY.unregister(collector)
+def client(serve: Serve) -> FlaskClient:
+    return serve(SOURCES)
 
 
 def promised(path: str, method: str, status: int) -> Any:

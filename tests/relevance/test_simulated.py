@@ -63,7 +63,7 @@ def canonical(world: World, told: Told) -> Any:
 
 def live(world: World, one: Shopper) -> list[Mail]:
     world.client.flushdb()
-    world.receiver._linked.clear()
+    world.receiver.recorder._linked.clear()
     world.esp.mails.clear()
     world.now = START
     for told in one.told:

@@ -1,0 +1,28 @@
+"""A receiver with sources of the test's choice, on the tests' Valkey."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
+from redis import Redis
+
+from adapter.app import create_app
+from adapter.settings import Settings, SourceSettings
+from adapter.state import store
+
+Serve = Callable[[Mapping[str, SourceSettings]], FlaskClient]
+
+
+@pytest.fixture(scope="module")
+def serve(redis_server: str) -> Iterator[Serve]:
+    """A function: once a module, it gives the client of a receiver with these sources."""
+    before = set(REGISTRY._collector_to_names)
+    redis = Redis.from_url(redis_server)
+    redis.flushdb()
+    store.load(redis)
+    yield lambda sources: create_app(Settings(pii_key="for tests", sources=sources), redis).test_client()
+    for collector in set(REGISTRY._collector_to_names) - before:
+        REGISTRY.unregister(collector)
