@@ -129,9 +129,8 @@ def test_its_neighbours_are_kept(client: FlaskClient, kind: str) -> None:
     @given(told=mutants(PAYLOADS[kind]))
     def check(told: Any) -> None:
         answer = post(client, kind, json.dumps([good, told, good]).encode()).get_json()
-        # A visitor of Tealium's says several things.
-        count = sum(answer[verdict] for verdict in ("accepted", "duplicate", "ignored", "refused"))
-        assert count >= 3
-        assert not {0, count - 1} & {refusal["index"] for refusal in answer["refusals"]}
+        # What a visitor of Tealium's says besides comes after the elements.
+        assert sum(answer[verdict] for verdict in ("accepted", "duplicate", "ignored", "refused")) >= 3
+        assert not {0, 2} & {refusal["index"] for refusal in answer["refusals"]}
 
     check()
