@@ -56,7 +56,7 @@ def network_of(remote: str) -> str:
 def limits_of(
     name: str, settings: SourceSettings, events: Sequence[Event], remote: str, pii_key: bytes
 ) -> Sequence[Limit]:
-    """What the request counts for. `remote` is the caller's IP address; who is hidden by a proxy has no limit."""
+    """What the request counts for. `remote` is the caller's IP address; who is hidden by a proxy has none per IP."""
     if settings.trust == "server" and not (settings.rate or settings.rate_per_ip or settings.addresses_per_ip):
         return ()
     network = network_of(remote)
