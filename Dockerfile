@@ -8,12 +8,13 @@ COPY requirements.txt /tmp/requirements.txt
 # Wheels only: nothing is compiled, so no stage needs a compiler.
 RUN pip --python /opt/venv/bin/python install --only-binary=:all: -r /tmp/requirements.txt
 WORKDIR /app
+COPY freshgate freshgate
 COPY adapter adapter
 COPY workers workers
 COPY catalog catalog
 COPY deploy/probe.py deploy/probe.py
 # The root is read-only at run time, so the byte code is written now.
-RUN python -m compileall -q /opt/venv/lib adapter workers catalog
+RUN python -m compileall -q /opt/venv/lib freshgate adapter workers catalog
 
 
 FROM python:3.11.14-slim-bookworm

@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := adapter workers catalog bench dashboards tests
+CODE := freshgate adapter workers catalog bench dashboards tests
 
 .DEFAULT_GOAL := help
 .PHONY: run observe test test-tools dashboards bench lint format help

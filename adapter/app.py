@@ -22,9 +22,16 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from adapter import logs, metrics, tracing
-from adapter.catalogs import events_of, triggers_of
-from adapter.enqueue import queue_name
-from adapter.errors import (
+from adapter.openapi import document
+from adapter.receive import Receiver
+from adapter.snippet import add_snippet
+from adapter.sources import SOURCES
+from adapter.sources.base import About, Source
+from adapter.state import store
+from adapter.state.writes import Planner
+from adapter.tracking_api import PREFIX, add_tracking, error_body
+from freshgate.catalogs import events_of, triggers_of
+from freshgate.errors import (
     FreshgateError,
     NotAuthentic,
     RateLimited,
@@ -33,16 +40,9 @@ from adapter.errors import (
     StoreUnavailable,
     TooLarge,
 )
-from adapter.openapi import document
-from adapter.receive import Receiver
-from adapter.settings import Settings, load, require_pii_key
-from adapter.settings_text import key_text
-from adapter.snippet import add_snippet
-from adapter.sources import SOURCES
-from adapter.sources.base import About, Source
-from adapter.state import store
-from adapter.state.writes import Planner
-from adapter.tracking_api import PREFIX, add_tracking, error_body
+from freshgate.queue import queue_name
+from freshgate.settings import Settings, load, require_pii_key
+from freshgate.settings_parsing import key_text
 
 log = logs.get(__name__)
 _json = msgspec.json.Encoder().encode

@@ -15,11 +15,11 @@ from hashlib import blake2b
 from importlib.util import find_spec
 from pathlib import Path
 
-from adapter.catalogs import COPY
-from adapter.errors import CatalogError
-from adapter.settings import Settings
+from freshgate.catalogs import COPY
+from freshgate.errors import CatalogError
+from freshgate.settings import Settings
 
-CHECK = "import os; from adapter.app import check; from adapter.settings import load; check(load(os.environ))"
+CHECK = "import os; from adapter.app import check; from freshgate.settings import load; check(load(os.environ))"
 CHECK_WITHIN_S = 60
 # The one in use, and the one before it: a process may be starting from that.
 KEPT = 2
@@ -88,7 +88,7 @@ def _check(copy: Path, environ: Mapping[str, str]) -> None:
         raise CatalogError(f"the catalog was not loaded within {CHECK_WITHIN_S} s") from None
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
-        raise CatalogError(last.removeprefix("adapter.errors.CatalogError: ") or "the catalog cannot be loaded")
+        raise CatalogError(last.removeprefix("freshgate.errors.CatalogError: ") or "the catalog cannot be loaded")
 
 
 def _point(current: Path, final: Path) -> None:

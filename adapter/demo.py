@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import redis
 
-from adapter.errors import SettingsError
-from adapter.settings import Settings, load
 from adapter.state.store import connect
+from freshgate.errors import SettingsError
+from freshgate.settings import Settings, load
 
 # Kinds that prove themselves by the `Authorization` header alone.
 BY_HEADER = frozenset({"mparticle", "tealium", "rudderstack", "hightouch"})

@@ -19,7 +19,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from adapter.errors import FreshgateError
+from freshgate.errors import FreshgateError
 
 # A unix socket's path holds about 108 bytes, the closing zero included.
 LONGEST_SOCKET = 100

@@ -14,8 +14,9 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from adapter import catalog_copy, catalogs, logs, settings
-from adapter.errors import CatalogError
+from adapter import catalog_copy, logs
+from freshgate import catalogs, settings
+from freshgate.errors import CatalogError
 
 SETTINGS = settings.load(os.environ)
 METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"

@@ -17,10 +17,11 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from adapter import app, catalog_copy, catalogs, demo, embedded
+from adapter import app, catalog_copy, demo, embedded
 from adapter.children import Child
-from adapter.errors import CatalogError, FreshgateError
-from adapter.settings import Settings, load
+from freshgate import catalogs
+from freshgate.errors import CatalogError, FreshgateError
+from freshgate.settings import Settings, load
 
 LOOK_EVERY_S = 0.1
 READY_WITHIN_S = 60.0

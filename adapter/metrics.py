@@ -14,7 +14,7 @@ from typing import NamedTuple
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric, disable_created_metrics
 from prometheus_client.registry import Collector
 
-from adapter import VERSION
+from freshgate.version import VERSION
 
 # A second series for each counter that nobody reads, and that some pay for.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from adapter import VERSION
 from adapter.metrics import REFUSED_ELEMENTS
 from adapter.tracking_api import CALLS
+from freshgate.version import VERSION
 
 Schema = dict[str, Any]
 METHODS = ("post", "put", "patch")

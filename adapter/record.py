@@ -13,13 +13,13 @@ import msgspec
 import redis
 
 from adapter import metrics, tracing
-from adapter.enqueue import push
-from adapter.events import Event
 from adapter.limits import Limit, within
 from adapter.state import keys
 from adapter.state.merge import MOST_HOPS, merge, resolve
 from adapter.state.store import BUCKET_MS, fcall, with_library
 from adapter.state.writes import Plan, Planner, Write
+from freshgate.events import Event
+from freshgate.queue import push
 
 _pack = msgspec.msgpack.Encoder().encode
 

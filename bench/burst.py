@@ -13,10 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rq import Queue
 
-from adapter.enqueue import queue_name
-from adapter.events import Event
 from adapter.record import Answer, Recorder
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from adapter.state.store import load
 from adapter.state.writes import Planner
@@ -26,6 +23,9 @@ from bench.payloads import order_properties, orders
 from bench.rows import Effort, Goal, Row, paired
 from bench.waiting import wait_until
 from catalog import EVENTS, TRIGGERS
+from freshgate.events import Event
+from freshgate.queue import queue_name
+from freshgate.settings import SourceSettings
 
 PART = "burst"
 BATCH = 50

@@ -12,11 +12,11 @@ from threading import Thread
 
 from python_http_client import Client
 
-from adapter.settings import EspSettings
 from bench import naive, stub
 from bench.lab import Lab
 from bench.payloads import order_properties
 from bench.rows import Effort, Goal, Row, paired
+from freshgate.settings import EspSettings
 from workers.esp.base import Message
 from workers.esp.sendgrid import Sendgrid
 

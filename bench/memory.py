@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from adapter.events import Event, Product
 from adapter.record import Answer, Recorder
 from adapter.state.writes import Planner
 from bench.lab import Lab
 from bench.rows import Effort, Goal, Row
 from catalog import EVENTS, TRIGGERS
+from freshgate.events import Event, Product
 
 PART = "memory"
 GOAL_PERSON = 1536

@@ -16,12 +16,12 @@ from typing import Any
 
 from werkzeug.datastructures import EnvironHeaders
 
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from bench.lab import SECRET, TOKEN
 from bench.payloads import product_added
 from bench.rows import Effort, Goal, Row, paired
 from catalog.events import EVENTS
+from freshgate.settings import SourceSettings
 
 PART = "reading"
 RECEIVED_AT = 1_790_000_000_000

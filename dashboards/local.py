@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adapter.errors import FreshgateError, SettingsError
-from adapter.settings import Settings
+from freshgate.errors import FreshgateError, SettingsError
+from freshgate.settings import Settings
 
 HERE = Path(__file__).resolve().parent
 USUAL_PORTS = {"prometheus": 9090, "alertmanager": 9093}

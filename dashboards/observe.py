@@ -20,11 +20,11 @@ import yaml
 from adapter import demo
 from adapter.children import Child, die_with
 from adapter.commands.traffic import first_source, refuse_live
-from adapter.errors import FreshgateError, SettingsError
 from adapter.launcher import say
-from adapter.settings import load
 from dashboards.local import HERE, USUAL_PORTS, check_free, folder_at, here, is_ok, port_of
 from dashboards.tools import FOLDER, ROOT, alertmanager_command, program, prometheus_command
+from freshgate.errors import FreshgateError, SettingsError
+from freshgate.settings import load
 
 EPILOG = """examples:
   python -m dashboards.observe

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from adapter.errors import FreshgateError
+from freshgate.errors import FreshgateError
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "var" / "tools"

@@ -16,8 +16,8 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from adapter import metrics
 from adapter.commands.events import table
-from adapter.settings import Settings
 from catalog import EVENTS, TRIGGERS
+from freshgate.settings import Settings
 
 DOCS = Path(__file__).parents[1] / "docs"
 

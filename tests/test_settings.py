@@ -1,4 +1,4 @@
-"""adapter/settings.py: what may be written, what it becomes, and what the operator is told otherwise.
+"""freshgate/settings.py: what may be written, what it becomes, and what the operator is told otherwise.
 
 The text of an error is part of the promise: it names the key and what to write.
 """
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from adapter.catalogs import triggers_of
-from adapter.errors import SettingsError
-from adapter.settings import EspSettings, Settings, load, require_pii_key
+from freshgate.catalogs import triggers_of
+from freshgate.errors import SettingsError
+from freshgate.settings import EspSettings, Settings, load, require_pii_key
 from workers.main import first_esp
 
 

@@ -8,8 +8,8 @@ import sys
 import time
 
 from adapter import demo, logs
-from adapter.errors import FreshgateError
-from adapter.settings import load
+from freshgate.errors import FreshgateError
+from freshgate.settings import load
 from workers import desk, main, sandbox
 
 

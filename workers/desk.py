@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from adapter.catalogs import triggers_of
-from adapter.declare import Trigger
-from adapter.errors import SettingsError
-from adapter.settings import Settings
-from adapter.settings_text import duration_ms
 from adapter.state import keys
 from adapter.state.merge import resolve
 from adapter.state.stamps import millis
 from adapter.state.store import connect, fcall
 from adapter.state.view import parse_claim
+from freshgate.catalogs import triggers_of
+from freshgate.declare import Trigger
+from freshgate.errors import SettingsError
+from freshgate.settings import Settings
+from freshgate.settings_parsing import duration_ms
 
 
 def add_commands(commands: Any) -> None:

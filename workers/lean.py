@@ -17,7 +17,7 @@ from rq.timeouts import JobTimeoutException
 from rq.worker import WorkerStatus
 
 from adapter import logs
-from adapter.enqueue import DELIVER
+from freshgate.queue import DELIVER
 
 log = logs.get(__name__)
 # Silent is who has not been heard of for a minute (`health.py`).

@@ -12,11 +12,11 @@ import msgspec
 import redis
 
 from adapter import metrics
-from adapter.declare import Trigger
 from adapter.state import keys
 from adapter.state.store import fcall
 from adapter.state.view import WENT_OUT, Claim
 from adapter.state.writes import PERSON_TTL
+from freshgate.declare import Trigger
 from workers.gate import Decision, Records, owner_key
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import Any
 
 import redis
 
-from adapter.declare import Trigger
 from adapter.state import keys
 from adapter.state.merge import MOST_HOPS, finish
 from adapter.state.view import AddressView, OrderView, PersonView
+from freshgate.declare import Trigger
 from workers.gate import Records, address_of
 
 

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapter.errors import SettingsError
+from freshgate.errors import SettingsError
 from workers.esp.sendgrid_schema import MAX_BODY_BYTES
 from workers.esp.transport import is_loopback
 from workers.sandbox_contract import JSON, Reply, error, mail_send

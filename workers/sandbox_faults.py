@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from adapter.errors import FreshgateError
+from freshgate.errors import FreshgateError
 
 ALLOWED = (
     'allowed: {"kind": "status"|"slow"|"hang"|"drop"|"drop_before_read"|"dribble", "count": 1 to 1000000, '

@@ -13,9 +13,9 @@ import redis
 from redis.exceptions import RedisError
 
 from adapter import logs, metrics
-from adapter.enqueue import push
 from adapter.state import keys
 from adapter.state.store import fcall, with_library
+from freshgate.queue import push
 
 log = logs.get(__name__)
 

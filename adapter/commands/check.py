@@ -15,13 +15,13 @@ from types import ModuleType
 from typing import Any
 
 from adapter import demo
-from adapter.catalogs import events_of, triggers_of
 from adapter.commands import check_events, check_triggers
 from adapter.commands.faults import Fault
 from adapter.commands.places import files_of, place_of_catalog
 from adapter.commands.terminal import Paint
-from adapter.errors import CatalogError
-from adapter.settings import Settings
+from freshgate.catalogs import events_of, triggers_of
+from freshgate.errors import CatalogError
+from freshgate.settings import Settings
 
 HELP = "check the catalog against itself: paths, spellings, triggers, templates' data, payload pairs"
 MARKED = "FILL IN"

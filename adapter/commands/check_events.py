@@ -15,12 +15,12 @@ from types import ModuleType
 from adapter.commands.faults import Fault
 from adapter.commands.places import place_of, place_of_catalog
 from adapter.commands.readable import readable, spelling_of
-from adapter.declare import EventType, From
-from adapter.errors import CatalogError, SettingsError
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from adapter.sources.kinds import KINDS
 from adapter.sources.paths import alternatives
+from freshgate.declare import EventType, From
+from freshgate.errors import CatalogError, SettingsError
+from freshgate.settings import SourceSettings
 
 FILL_IN = "fill in"
 # What a path may begin with. Segment: docs, connections/spec/common.md; mParticle: sources/mparticle_elements.py.

@@ -14,12 +14,12 @@ import msgspec
 
 from adapter.commands.faults import Fault
 from adapter.commands.places import place_of, place_of_catalog
-from adapter.declare import EventType, Trigger
-from adapter.events import Product
-from adapter.settings import Settings
 from adapter.sources import SOURCES
 from adapter.state.stamps import stamp
 from adapter.state.view import Mark, Order, OrderView, PersonView
+from freshgate.declare import EventType, Trigger
+from freshgate.events import Product
+from freshgate.settings import Settings
 
 # The planner keeps these of every event that tells them (adapter/state/writes.py).
 ALWAYS_KEPT = {"email", "id"}

@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapter import demo
-from adapter.catalogs import events_of
-from adapter.declare import EventType, From
 from adapter.sources.paths import alternatives
+from freshgate.catalogs import events_of
+from freshgate.declare import EventType, From
 
 HELP = "list the event types of the catalog, and how each CDP spells them"
 EPILOG = """examples:

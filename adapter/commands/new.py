@@ -22,9 +22,9 @@ from adapter import demo
 from adapter.commands.check_events import FILL_IN, payload_folder, slug
 from adapter.commands.readable import spelling_of
 from adapter.commands.table import with_entry
-from adapter.declare import EventType
-from adapter.errors import CatalogError, FreshgateError
 from adapter.sources import SOURCES
+from freshgate.declare import EventType
+from freshgate.errors import CatalogError, FreshgateError
 
 HELP = "write the files of a new event type, trigger, source or ESP, to be filled in"
 EPILOG = """examples:

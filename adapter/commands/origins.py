@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from adapter.declare import EventType, From, Kind
-from adapter.events import Event, Verdict
-from adapter.settings import SourceSettings
 from adapter.sources.paths import alternatives
+from freshgate.declare import EventType, From, Kind
+from freshgate.events import Event, Verdict
+from freshgate.settings import SourceSettings
 
 MARK = "\0"
 BY_FUNCTION = "read"

@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 
 from adapter import demo
-from adapter.errors import SettingsError
-from adapter.settings import SourceSettings
 from adapter.sources.salvage import NotClosed, elements
+from freshgate.errors import SettingsError
+from freshgate.settings import SourceSettings
 
 
 def proof(name: str, source: SourceSettings, body: bytes) -> dict[str, str]:

@@ -13,11 +13,11 @@ from typing import Any
 
 from adapter import demo, logs, quarantine
 from adapter.app import configure_sources, receiver_of
-from adapter.errors import RequestError
 from adapter.quarantine import Kept, short
 from adapter.receive import Receiver
-from adapter.settings import require_pii_key
 from adapter.sources.base import Source
+from freshgate.errors import RequestError
+from freshgate.settings import require_pii_key
 
 HELP = "elements on which our own code failed: list, show, replay or drop them"
 EPILOG = """examples:

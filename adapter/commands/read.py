@@ -19,19 +19,19 @@ from typing import Any
 import msgspec
 
 from adapter import demo
-from adapter.catalogs import events_of, triggers_of
 from adapter.commands.origins import origins, paired, probing
 from adapter.commands.readable import readable
 from adapter.commands.terminal import Paint, span
-from adapter.declare import EventType, Trigger
-from adapter.errors import RequestError, SettingsError
-from adapter.events import Event, Ignored, Product, Refused, Verdict
 from adapter.receive import admitted
-from adapter.settings import Settings, SourceSettings
 from adapter.sources import SOURCES
 from adapter.sources.base import About, Source
 from adapter.state import keys
 from adapter.state.writes import Planner
+from freshgate.catalogs import events_of, triggers_of
+from freshgate.declare import EventType, Trigger
+from freshgate.errors import RequestError, SettingsError
+from freshgate.events import Event, Ignored, Product, Refused, Verdict
+from freshgate.settings import Settings, SourceSettings
 
 HELP = "show what a payload becomes: the event or the verdict, and where each field came from"
 EPILOG = """examples:

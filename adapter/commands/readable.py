@@ -9,10 +9,10 @@ from functools import cache
 
 from msgspec.structs import fields, replace
 
-from adapter.declare import EventType, From
-from adapter.errors import CatalogError
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
+from freshgate.declare import EventType, From
+from freshgate.errors import CatalogError
+from freshgate.settings import SourceSettings
 
 SECRETS = ("secrets", "tokens", "write_keys")
 KNOWN = {field.name for field in fields(SourceSettings)}

@@ -1,6 +1,6 @@
 """`python -m adapter settings`: the settings as a process sees them, with what is secret left out.
 
-`adapter/settings.py` reads them.
+`freshgate/settings.py` reads them.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter import demo
-from adapter.errors import SettingsError
+from freshgate.errors import SettingsError
 
 HELP = "print the X-Signature of a body"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from adapter.errors import FreshgateError
+from freshgate.errors import FreshgateError
 
 WIDTH = 120
 

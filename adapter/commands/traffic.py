@@ -22,9 +22,9 @@ from urllib.parse import urlsplit
 
 from adapter import demo
 from adapter.commands.shoppers import Step, story
-from adapter.errors import SettingsError
-from adapter.settings import Settings, SourceSettings
-from adapter.settings_text import key_text
+from freshgate.errors import SettingsError
+from freshgate.settings import Settings, SourceSettings
+from freshgate.settings_parsing import key_text
 
 HELP = "post the events of made-up shoppers, so that there is something to see"
 EPILOG = """examples:

@@ -12,9 +12,9 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from adapter.declare import EventType
-from adapter.events import Refused, Verdict
-from adapter.settings import SourceSettings
+from freshgate.declare import EventType
+from freshgate.events import Refused, Verdict
+from freshgate.settings import SourceSettings
 
 
 class Headers(Protocol):

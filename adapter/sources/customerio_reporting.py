@@ -11,17 +11,17 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from adapter.declare import EventType
-from adapter.errors import NotAuthentic, RequestError, SettingsError
-from adapter.events import Event, Ignored, Refused, Verdict
-from adapter.settings import SourceSettings
-from adapter.settings_text import key_text
 from adapter.sources.base import NOTHING, About, Headers, failed
 from adapter.sources.elements import Dialect, own_address, read_fields, value_at
 from adapter.sources.header import Tokens
 from adapter.sources.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
 from adapter.sources.salvage import DEEPEST, elements, lenient
 from adapter.sources.times import occurrence, time_ms
+from freshgate.declare import EventType
+from freshgate.errors import NotAuthentic, RequestError, SettingsError
+from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.settings import SourceSettings
+from freshgate.settings_parsing import key_text
 
 # A retry is signed anew, so an old signature is somebody else's copy of it.
 TOLERANCE_S = 300

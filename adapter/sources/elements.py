@@ -12,12 +12,12 @@ from typing import Any
 
 import msgspec
 
-from adapter.declare import EventType, From, Path
-from adapter.errors import CatalogError
-from adapter.events import Event, Verdict
 from adapter.sources.identity import address
 from adapter.sources.kinds import KINDS, product
 from adapter.sources.paths import alternatives
+from freshgate.declare import EventType, From, Path
+from freshgate.errors import CatalogError
+from freshgate.events import Event, Verdict
 
 Steps = tuple[str, ...]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hmac
 
-from adapter.errors import NotAuthentic, SettingsError
-from adapter.settings import SourceSettings
-from adapter.settings_text import key_text
 from adapter.sources.base import Headers
+from freshgate.errors import NotAuthentic, SettingsError
+from freshgate.settings import SourceSettings
+from freshgate.settings_parsing import key_text
 
 
 class Tokens:

@@ -11,9 +11,9 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-from adapter.declare import Kind
-from adapter.events import Product
 from adapter.sources.times import time_ms
+from freshgate.declare import Kind
+from freshgate.events import Product
 
 MOST_LINES = 250
 LONGEST_TEXT = 500

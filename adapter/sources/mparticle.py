@@ -10,11 +10,6 @@ from typing import Any
 
 import msgspec
 
-from adapter.declare import EventType
-from adapter.errors import RequestError, TooLarge
-from adapter.events import Event, Ignored, Refused, Verdict
-from adapter.settings import SourceSettings
-from adapter.settings_text import key_text
 from adapter.sources import mparticle_elements as spell
 from adapter.sources.base import NOTHING, About, failed
 from adapter.sources.elements import Dialect, Spelling, further, own_address, read_fields
@@ -25,6 +20,11 @@ from adapter.sources.mparticle_batch import Batch, TooMany, batches
 from adapter.sources.mparticle_firehose import Request, as_batch
 from adapter.sources.salvage import NotClosed
 from adapter.sources.times import occurrence, time_ms
+from freshgate.declare import EventType
+from freshgate.errors import RequestError, TooLarge
+from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.settings import SourceSettings
+from freshgate.settings_parsing import key_text
 
 # Client made and kept over a retry; the server's; seen outbound only (docs, developers/server/json-reference).
 MESSAGE_IDS = ("source_message_id", "event_id", "message_id")

@@ -10,8 +10,8 @@ from typing import Any
 
 import msgspec
 
-from adapter.events import Refused
 from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, Span, elements, lenient, members
+from freshgate.events import Refused
 
 
 class TooMany(Exception):

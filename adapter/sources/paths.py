@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
-from adapter.declare import EventType, From, Path
-from adapter.errors import CatalogError
 from adapter.sources.identity import address
 from adapter.sources.kinds import KINDS
+from freshgate.declare import EventType, From, Path
+from freshgate.errors import CatalogError
 
 Head = Callable[[Any], Any]
 # (how to reach the object, the key in it or None for the object itself, further keys)

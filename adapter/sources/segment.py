@@ -10,11 +10,6 @@ from typing import Any
 
 import msgspec
 
-from adapter.declare import EventType
-from adapter.errors import CatalogError, RequestError, SettingsError, TooLarge
-from adapter.events import Event, Ignored, Refused, Verdict
-from adapter.settings import SourceSettings
-from adapter.settings_text import key_text
 from adapter.sources.base import NOTHING, About, Headers, failed
 from adapter.sources.header import HeaderVerifier
 from adapter.sources.identity import LONGEST_MESSAGE_ID, message_id_of, person_id
@@ -22,6 +17,11 @@ from adapter.sources.paths import Plan, alternatives, members, own_address, plan
 from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, NotClosed, RawElements, Raws, Span, elements, lenient
 from adapter.sources.signature import Verifier
 from adapter.sources.times import occurrence, time_ms
+from freshgate.declare import EventType
+from freshgate.errors import CatalogError, RequestError, SettingsError, TooLarge
+from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.settings import SourceSettings
+from freshgate.settings_parsing import key_text
 
 LONGEST_NAME = 100
 # The email spec's samples are in snake_case and say `action` for `type` (docs, connections/spec/email.md).

@@ -8,12 +8,12 @@ from __future__ import annotations
 import hmac
 import re
 
-from adapter.errors import NotAuthentic, UnsupportedBody
-from adapter.settings import SourceSettings
-from adapter.settings_text import key_text
 from adapter.sources.base import Headers
 from adapter.sources.header import Tokens
 from adapter.sources.salvage import NotClosed, elements
+from freshgate.errors import NotAuthentic, UnsupportedBody
+from freshgate.settings import SourceSettings
+from freshgate.settings_parsing import key_text
 
 # A lone `json` key around an object: the signature is over the object (action-destinations, webhook-extensible/send).
 WRAPPED = re.compile(rb'\{[ \t\r\n]*"json"[ \t\r\n]*:[ \t\r\n]*(?=\{)')

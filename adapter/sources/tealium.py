@@ -11,11 +11,6 @@ from typing import Any
 
 import msgspec
 
-from adapter.declare import EventType
-from adapter.errors import RequestError, TooLarge
-from adapter.events import Event, Ignored, Refused, Verdict
-from adapter.settings import SourceSettings
-from adapter.settings_text import key_text
 from adapter.sources import tealium_elements as spell
 from adapter.sources.base import NOTHING, About, failed
 from adapter.sources.elements import Dialect, Spelling, further, own_address, read_fields, steps_of, value_at
@@ -25,6 +20,11 @@ from adapter.sources.kinds import id_text
 from adapter.sources.salvage import NotClosed
 from adapter.sources.tealium_bodies import TooMany, sent_elements
 from adapter.sources.times import occurrence
+from freshgate.declare import EventType
+from freshgate.errors import RequestError, TooLarge
+from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.settings import SourceSettings
+from freshgate.settings_parsing import key_text
 
 LONGEST_NAME = 100
 # A visitor may list hundreds, and lists them again each time; the engine merges no more into one person.

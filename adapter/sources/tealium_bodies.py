@@ -11,8 +11,8 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from adapter.events import Refused
 from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, NotClosed, elements, lenient
+from freshgate.events import Refused
 
 FORM = "application/x-www-form-urlencoded"
 # More fields than any data layer has.

@@ -12,17 +12,17 @@ from typing import Any
 
 import msgspec
 
-from adapter.declare import EventType
-from adapter.errors import NotAuthentic, RequestError, SettingsError, TooLarge
-from adapter.events import Refused, Verdict
-from adapter.settings import SourceSettings
-from adapter.settings_text import key_text
 from adapter.sources.base import NOTHING, About, Headers, failed
 from adapter.sources.header import Tokens, header_bytes, is_one_of
 from adapter.sources.identity import canonical
 from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, elements, lenient, members
 from adapter.sources.segment import SegmentSource
 from adapter.sources.times import time_ms
+from freshgate.declare import EventType
+from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
+from freshgate.events import Refused, Verdict
+from freshgate.settings import SourceSettings
+from freshgate.settings_parsing import key_text
 
 # Segment's limits: docs, connections/sources/catalog/libraries/server/http-api. A kilobyte has 1024 bytes there.
 MOST_BYTES = 500 * 1024

@@ -15,7 +15,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from adapter.errors import StoreUnavailable
+from freshgate.errors import StoreUnavailable
 
 _FILES = ("library.lua", "record.lua", "merge.lua", "claim.lua", "timers.lua", "unmapped.lua")
 BUCKET_MS = 12 * 3_600_000

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
-from adapter.events import Product
 from adapter.state.stamps import LENGTH, millis
+from freshgate.events import Product
 
 _product = msgspec.json.Decoder(Product)
 

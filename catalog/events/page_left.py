@@ -5,7 +5,7 @@ Ours: adapter/freshgate.js sends it. Listed in `catalog/events/__init__.py`.
 
 from __future__ import annotations
 
-from adapter.declare import EventType, From
+from freshgate.declare import EventType, From
 
 PAGE_LEFT = EventType(
     name="Page Left",

@@ -6,9 +6,9 @@ from typing import Any
 
 import msgspec
 
-from adapter.declare import DAY, HOUR, Trigger, Withdrawn
-from adapter.events import Product
 from adapter.state.view import OrderView, PersonView, template_product
+from freshgate.declare import DAY, HOUR, Trigger, Withdrawn
+from freshgate.events import Product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:

@@ -11,8 +11,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from adapter import metrics
 from adapter.metrics import Reading
-from adapter.settings import Settings
 from dashboards.promql import OBJECTIVE_LE, REQUEST_TIME, REQUESTS, name_of
+from freshgate.settings import Settings
 
 NAMESPACE = "freshgate"
 PREFIX = "freshgate_"

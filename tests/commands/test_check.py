@@ -13,13 +13,13 @@ import pytest
 from adapter.__main__ import main
 from adapter.commands.check import faults_of
 from adapter.commands.readable import spelling_of
-from adapter.declare import EventType
-from adapter.settings import Settings, SourceSettings, TriggerSettings
 from adapter.sources import SOURCES
 from adapter.sources.base import Source
+from freshgate.declare import EventType
+from freshgate.settings import Settings, SourceSettings, TriggerSettings
 from tests.commands.conftest import ROOT
 
-HEAD = "from adapter.declare import DAY, EventType, From, Trigger\n\n"
+HEAD = "from freshgate.declare import DAY, EventType, From, Trigger\n\n"
 EVENT = """RENEWED = EventType(
     name="Renewed",
     fields={"plan": "text"},

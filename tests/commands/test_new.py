@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 
 from adapter.commands.new import names
-from adapter.errors import FreshgateError
+from freshgate.errors import FreshgateError
 from tests.commands.conftest import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-COPIED = ("adapter", "catalog", "workers", "tests", "docs")
+COPIED = ("freshgate", "adapter", "catalog", "workers", "tests", "docs")
 
 
 @pytest.fixture

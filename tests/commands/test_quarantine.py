@@ -16,15 +16,15 @@ from redis import Redis
 
 from adapter import quarantine
 from adapter.__main__ import main
-from adapter.declare import EventType
 from adapter.receive import Receiver
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from adapter.sources.base import About
 from adapter.state import keys
 from adapter.state.store import load
 from adapter.state.writes import Planner
 from catalog import EVENTS, TRIGGERS
+from freshgate.declare import EventType
+from freshgate.settings import SourceSettings
 
 NOW = 1_790_000_040_000
 TOKEN = {"X-Freshgate-Token": "t"}

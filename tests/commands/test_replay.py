@@ -18,10 +18,10 @@ import pytest
 from adapter.__main__ import main
 from adapter.commands.proof import PROOFS, proof
 from adapter.commands.replay import Replay, bodies_of
-from adapter.errors import FreshgateError, NotAuthentic
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from catalog import EVENTS
+from freshgate.errors import FreshgateError, NotAuthentic
+from freshgate.settings import SourceSettings
 from tests.commands.conftest import ROOT
 
 ANSWER = {"accepted": 1, "duplicate": 0, "ignored": 0, "refused": 0, "refusals": []}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from adapter.commands.table import with_entry
-from adapter.errors import FreshgateError
+from freshgate.errors import FreshgateError
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from adapter.__main__ import _parser as adapter_parser
-from adapter.settings import Settings
 from dashboards.generate import HERE
+from freshgate.settings import Settings
 from tests.dashboards import expressions
 from tests.dashboards.test_boards import known
 from workers import desk

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from adapter.errors import FreshgateError, SettingsError
-from adapter.settings import Settings, load
 from dashboards import local, observe
 from dashboards.generate import HERE
 from dashboards.tools import FIXED, RELATIVE, ToolMissing, relative
+from freshgate.errors import FreshgateError, SettingsError
+from freshgate.settings import Settings, load
 from tests.dashboards import expressions
 from tests.dashboards.observing import Observing, asked
 from tests.dashboards.tools import ROOT

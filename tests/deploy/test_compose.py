@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import fnmatch
 import re
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +15,10 @@ import pytest
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
-from adapter.errors import SettingsError
-from adapter.settings import Settings, load
 from deploy import prepare
+from freshgate.errors import SettingsError
+from freshgate.settings import Settings, load
+from freshgate.version import VERSION
 from tests.deploy import stack
 from tests.deploy.stack import OURS, ROOT
 
@@ -53,8 +53,7 @@ def test_every_image_is_pinned(told: dict[str, Any]) -> None:
 
 
 def test_our_image_has_the_version_of_the_project(told: dict[str, Any]) -> None:
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
-    assert {told["services"][name]["image"] for name in OURS} == {f"freshgate:{version}"}
+    assert {told["services"][name]["image"] for name in OURS} == {f"freshgate:{VERSION}"}
 
 
 def test_both_stages_of_the_image_have_the_same_python() -> None:
@@ -153,7 +152,7 @@ def test_the_manual_names_every_secret_and_every_port(told: dict[str, Any]) -> N
 
 def test_the_image_holds_what_the_commands_need_and_no_secret() -> None:
     copied = re.findall(r"^COPY (?!--from)(\S+) ", DOCKERFILE, re.MULTILINE)
-    assert set(copied) == {"requirements.txt", "adapter", "workers", "catalog", "deploy/probe.py"}
+    assert set(copied) == {"requirements.txt", "freshgate", "adapter", "workers", "catalog", "deploy/probe.py"}
     assert [path for path in copied if not (ROOT / path).exists() or ignored(path)] == []
     kept_out = [".env", "deploy/secrets/pii_key", "var/secrets/pii_key", ".git/config", "freshgate.toml", ".venv/x"]
     assert [path for path in kept_out if not ignored(path)] == []

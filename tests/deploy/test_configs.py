@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from adapter.settings import Settings
+from freshgate.settings import Settings
 from tests.deploy import stack
 from tests.deploy.stack import ROOT
 

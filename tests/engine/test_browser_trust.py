@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from adapter.events import Event
-from adapter.settings import SourceSettings
 from adapter.sources.base import NOTHING, About, Headers
 from adapter.state import keys
+from freshgate.events import Event
+from freshgate.settings import SourceSettings
 from tests.engine.world import HOUR, World, product
 
 ADA, EVE = "ada@example.com", "eve@example.com"

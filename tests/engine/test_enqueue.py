@@ -12,7 +12,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from adapter import enqueue
+from freshgate import queue
 from workers import jobs
 
 QUEUE = "freshgate-test"
@@ -24,7 +24,7 @@ TIMES = {b"created_at", b"enqueued_at"}
 def push(redis: Redis) -> str:
     """What we write; returns the job's id."""
     pipe = redis.pipeline()
-    enqueue.push(pipe, QUEUE, SENDS, NOW)
+    queue.push(pipe, QUEUE, SENDS, NOW)
     pipe.execute()
     return only_job(redis)
 
@@ -33,12 +33,12 @@ def push_with_rq(redis: Redis) -> str:
     """What RQ writes, asked for the same."""
     payload = {"v": 1, "created": NOW, "sends": SENDS}
     told = Queue.prepare_data(
-        enqueue.DELIVER,
+        queue.DELIVER,
         args=(payload,),
-        timeout=enqueue.JOB_TIMEOUT_S,
+        timeout=queue.JOB_TIMEOUT_S,
         result_ttl=0,
-        failure_ttl=enqueue.KEPT_S,
-        ttl=enqueue.KEPT_S,
+        failure_ttl=queue.KEPT_S,
+        ttl=queue.KEPT_S,
         description=f"{len(SENDS)} sends",
     )
     Queue(QUEUE, connection=redis, serializer=JSONSerializer).enqueue_many([told])

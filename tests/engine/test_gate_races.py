@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import pytest
 from redis import Redis
 
-from adapter.declare import Trigger
+from freshgate.declare import Trigger
 from tests.engine.world import HOUR, MINUTE, PII_KEY, START, World, product
 from workers.esp.base import Message
 from workers.gate import Records

@@ -8,12 +8,12 @@ import pytest
 from redis import Redis
 
 from adapter import quarantine
-from adapter.errors import StoreUnavailable
-from adapter.events import Event, Refused, Verdict
 from adapter.receive import Receiver
-from adapter.settings import SourceSettings
 from adapter.sources.base import NOTHING, About, Headers, failed
 from adapter.state.store import Headroom
+from freshgate.errors import StoreUnavailable
+from freshgate.events import Event, Refused, Verdict
+from freshgate.settings import SourceSettings
 from tests.engine.world import World
 
 

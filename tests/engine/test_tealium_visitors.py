@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from adapter.settings import SourceSettings
 from adapter.sources.tealium import TEALIUM
 from catalog import EVENTS
+from freshgate.settings import SourceSettings
 from tests.engine.world import HOUR, MINUTE, World
 
 ADA = "ada@example.com"

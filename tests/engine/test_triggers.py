@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from adapter.errors import EspError
+from freshgate.errors import EspError
 from tests.engine.world import HOUR, MINUTE, SECOND, START, World, product
 
 ADA = "ada@example.com"

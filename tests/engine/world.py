@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 import redis
 
-from adapter.declare import Trigger
-from adapter.errors import EspError
-from adapter.events import Event, Product
 from adapter.receive import Receiver
 from adapter.record import Answer
 from adapter.state import keys, store
 from adapter.state.writes import Planner
 from catalog import EVENTS, TRIGGERS
+from freshgate.declare import Trigger
+from freshgate.errors import EspError
+from freshgate.events import Event, Product
 from workers.esp.base import Message, SendResult
 from workers.jobs import Courier, Item, Job
 from workers.lookup import Lookup

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from adapter.commands.proof import proof
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from adapter.state import keys
+from freshgate.settings import SourceSettings
 from tests.fuzz.conftest import Serve
 from tests.fuzz.test_openapi import VALUES
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from adapter.openapi import METHODS, document
-from adapter.settings import SourceSettings
+from freshgate.settings import SourceSettings
 from tests.fuzz.conftest import Serve
 
 DOCUMENT = document()

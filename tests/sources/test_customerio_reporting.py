@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from adapter.errors import NotAuthentic, RequestError, SettingsError
-from adapter.events import Event, Ignored, Refused
-from adapter.settings import SourceSettings
 from adapter.sources.customerio_reporting import CUSTOMERIO_REPORTING, SignedWithTime
 from catalog.events import EVENTS
+from freshgate.errors import NotAuthentic, RequestError, SettingsError
+from freshgate.events import Event, Ignored, Refused
+from freshgate.settings import SourceSettings
 from tests.sources.contract import RECEIVED_AT
 
 SETTINGS = SourceSettings(kind="customerio_reporting", secrets=("older", "abc123"))

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.declare import EventType, From
-from adapter.errors import CatalogError, NotAuthentic, RequestError, TooLarge
-from adapter.events import Event, Ignored, Refused
 from adapter.metrics import REFUSED_ELEMENTS
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from adapter.sources.mparticle import MPARTICLE, MparticleSource
 from catalog.events import EVENTS
+from freshgate.declare import EventType, From
+from freshgate.errors import CatalogError, NotAuthentic, RequestError, TooLarge
+from freshgate.events import Event, Ignored, Refused
+from freshgate.settings import SourceSettings
 from tests.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract, from_page
 
 HEADER, TOKEN = "Basic c2hvcDpzZWNyZXQ=", "second-factor"

@@ -10,10 +10,10 @@ from typing import Any
 
 from redis import Redis
 
-from adapter.events import Event, Ignored
-from adapter.settings import SourceSettings
 from adapter.sources.mparticle import MPARTICLE
 from catalog.events import EVENTS
+from freshgate.events import Event, Ignored
+from freshgate.settings import SourceSettings
 from tests.engine.world import HOUR, MINUTE, World
 
 ADA = "ada@example.com"

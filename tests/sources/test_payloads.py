@@ -19,10 +19,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from adapter.events import Event, Ignored, Product, Verdict
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from catalog.events import EVENTS
+from freshgate.events import Event, Ignored, Product, Verdict
+from freshgate.settings import SourceSettings
 
 FOLDER = Path(__file__).parent.parent / "payloads"
 # A row for each folder: how its kind of source is configured while the pairs are read.

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from werkzeug.datastructures import EnvironHeaders
 
-from adapter.declare import EventType, From
-from adapter.errors import CatalogError, NotAuthentic, RequestError, UnsupportedBody
-from adapter.events import Event, Ignored, Refused
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from adapter.sources.segment import SEGMENT, SegmentSource
 from adapter.sources.signature import BatchWithoutToken
 from catalog.events import EVENTS
+from freshgate.declare import EventType, From
+from freshgate.errors import CatalogError, NotAuthentic, RequestError, UnsupportedBody
+from freshgate.events import Event, Ignored, Refused
+from freshgate.settings import SourceSettings
 from tests.sources.contract import RECEIVED_AT, SourceContract, from_page
 
 SECRET, TOKEN = "abc123", "second-factor"

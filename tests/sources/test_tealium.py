@@ -15,15 +15,15 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from adapter.declare import EventType, From
-from adapter.errors import CatalogError, NotAuthentic, RequestError, TooLarge
-from adapter.events import Event, Ignored, Refused
 from adapter.metrics import REFUSED_ELEMENTS
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from adapter.sources.base import NOTHING, About
 from adapter.sources.tealium import TEALIUM, TealiumSource
 from catalog.events import EVENTS
+from freshgate.declare import EventType, From
+from freshgate.errors import CatalogError, NotAuthentic, RequestError, TooLarge
+from freshgate.events import Event, Ignored, Refused
+from freshgate.settings import SourceSettings
 from tests.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract, from_page
 
 HEADER, TOKEN = "Basic c2hvcDpzZWNyZXQ=", "second-factor"

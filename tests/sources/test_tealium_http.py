@@ -23,7 +23,7 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from adapter.app import create_app
-from adapter.settings import Settings, SourceSettings
+from freshgate.settings import Settings, SourceSettings
 from tests.sources.test_tealium import EVENT_STREAM, FORM, HEADER, VISITOR
 
 AUTHENTIC = {"Authorization": HEADER}

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from adapter.errors import NotAuthentic, RequestError, SettingsError, TooLarge
-from adapter.events import Event, Ignored, Refused, Verdict
-from adapter.settings import SourceSettings
 from adapter.sources import SOURCES
 from adapter.sources.base import About
 from adapter.sources.tracking import MOST_BYTES, TRACKING, TrackingSource
 from catalog.events import EVENTS
+from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
+from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.settings import SourceSettings
 from tests.sources.contract import RECEIVED_AT, SourceContract, from_page
 
 KEY = "a-write-key"

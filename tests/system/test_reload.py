@@ -21,7 +21,7 @@ from tests.harness.ports import free_ports
 from tests.harness.system import ROOT, System
 
 TABLES = """
-from adapter.declare import EventType, From
+from freshgate.declare import EventType, From
 from catalog import EVENTS as OURS, TRIGGERS
 
 EVENTS = (*OURS, EventType(name="Lamp Lit", sources={"segment": From(when={"type": "track", "event": "Lamp Lit"})}))

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from adapter import logs, metrics, tracing
-from adapter.settings import Settings
+from freshgate.settings import Settings
 from tests.tracing.collector import Collector
 
 

@@ -23,11 +23,11 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from redis import Redis
 
 from adapter import logs, tracing
-from adapter.errors import EspError
-from adapter.events import Event
 from adapter.receive import Receiver
-from adapter.settings import Settings
 from adapter.state import keys
+from freshgate.errors import EspError
+from freshgate.events import Event
+from freshgate.settings import Settings
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, World, product
 from workers import desk
 from workers.jobs import Courier, Job

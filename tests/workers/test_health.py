@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import tomllib
 from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from redis import Redis
 from redis.exceptions import RedisError
 
-import adapter
 from adapter import metrics, quarantine
-from adapter.enqueue import push
 from adapter.state import keys
+from freshgate.queue import push
+from freshgate.version import VERSION
 from workers.health import Health
 
 QUEUE = "freshgate-test"
@@ -109,5 +110,7 @@ def test_without_redis_nothing_is_told_but_that(redis: Redis) -> None:
 
 
 def test_what_a_process_says_it_runs_is_the_version_of_the_project() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    assert project["version"] == adapter.VERSION
+    setup = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    module, _, name = setup["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
+    assert "version" in setup["project"]["dynamic"]
+    assert getattr(import_module(module), name) == VERSION

@@ -14,7 +14,7 @@ from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
-from adapter import enqueue
+from freshgate import queue as wire
 from workers import jobs
 from workers.jobs import Job
 from workers.lean import DeliverWorker
@@ -53,7 +53,7 @@ def worker(queue: Queue, redis: Redis) -> DeliverWorker:
 
 def push(redis: Redis, number: int = 1) -> str:
     pipe = redis.pipeline()
-    job_id = enqueue.push(pipe, NAME, [(f"welcome|p:u{number:020d}", 1, 0)], 1)
+    job_id = wire.push(pipe, NAME, [(f"welcome|p:u{number:020d}", 1, 0)], 1)
     pipe.execute()
     return job_id
 

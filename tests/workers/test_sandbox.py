@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 
-from adapter.errors import EspError, SettingsError
-from adapter.settings import EspSettings
+from freshgate.errors import EspError, SettingsError
+from freshgate.settings import EspSettings
 from tests.harness.ports import free_ports
 from workers.esp.base import Message
 from workers.esp.sendgrid import Sendgrid

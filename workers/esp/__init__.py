@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from adapter.settings import EspSettings
+from freshgate.settings import EspSettings
 from workers.esp.base import Esp
 from workers.esp.sendgrid import Sendgrid
 

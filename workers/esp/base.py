@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from adapter.errors import EspError
+from freshgate.errors import EspError
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):

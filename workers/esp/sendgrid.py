@@ -14,9 +14,9 @@ from email.utils import parsedate_to_datetime
 from http.client import HTTPMessage
 from typing import Any
 
-from adapter.errors import EspError, SettingsError
-from adapter.settings import EspSettings
-from adapter.settings_text import key_text
+from freshgate.errors import EspError, SettingsError
+from freshgate.settings import EspSettings
+from freshgate.settings_parsing import key_text
 from workers.esp.base import Message, SendResult
 from workers.esp.transport import Connection, SafeClient, checked_base_url
 

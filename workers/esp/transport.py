@@ -24,8 +24,8 @@ from urllib.request import Request
 from python_http_client import Client
 from python_http_client.client import Response
 
-from adapter.errors import EspError, SettingsError
-from adapter.settings_text import key_text
+from freshgate.errors import EspError, SettingsError
+from freshgate.settings_parsing import key_text
 from workers.esp.watchdog import WATCHDOG
 
 MAX_ANSWER_BYTES = 64 * 1024

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from adapter.errors import EspError
+from freshgate.errors import EspError
 from tests.harness.ports import free_ports
 from workers.esp.base import Esp, Message
 

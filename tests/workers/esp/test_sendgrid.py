@@ -12,8 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from sendgrid.helpers.mail import Asm, CustomArg, From, GroupId, Mail, Personalization, To
 
-from adapter.errors import EspError, SettingsError
-from adapter.settings import EspSettings
+from freshgate.errors import EspError, SettingsError
+from freshgate.settings import EspSettings
 from tests.workers.esp.contract import MESSAGE, EspContract, ScriptedServer, answers
 from workers.esp import ESPS
 from workers.esp.base import Esp, guarded

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from adapter.errors import EspError
-from adapter.settings import EspSettings
+from freshgate.errors import EspError
+from freshgate.settings import EspSettings
 from tests.workers.esp.contract import MESSAGE
 from workers.esp.sendgrid import Sendgrid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 import catalog
-from adapter.declare import HOUR
+from freshgate.declare import HOUR
 
 from .renewal_thanks import RENEWAL_THANKS
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
-from adapter.declare import EventType, Trigger
-from adapter.errors import CatalogError, SettingsError
-from adapter.settings import Settings, TriggerSettings
+from freshgate.declare import EventType, Trigger
+from freshgate.errors import CatalogError, SettingsError
+from freshgate.settings import Settings, TriggerSettings
 
 # Names the folder of a checked copy (`catalog_copy.py`), which is loaded in place of what stands in the path.
 COPY = "FRESHGATE_CATALOG_COPY"

@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from adapter.errors import SettingsError
+from freshgate.errors import SettingsError
 
 PREFIX = "FRESHGATE_"
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -15,8 +15,8 @@ from typing import Any, Literal, TypeVar
 import msgspec
 from msgspec.structs import fields
 
-from adapter.errors import SettingsError
-from adapter.settings_text import cap_of, check_names, duration_ms, key_text, overlay
+from freshgate.errors import SettingsError
+from freshgate.settings_parsing import cap_of, check_names, duration_ms, key_text, overlay
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)

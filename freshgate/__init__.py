@@ -1,0 +1,1 @@
+"""What all processes share: the catalog's vocabulary, settings, errors, state, the queue, telemetry."""
