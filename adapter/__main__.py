@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 
 from adapter import launcher, why
 from adapter.commands import check, events, new, quarantine, read, replay, settings, sign, traffic, unmapped
-from adapter.state.store import unavailable
 from freshgate.errors import FreshgateError, SettingsError
+from freshgate.state.store import unavailable
 
 COMMANDS = (why, read, events, check, new, replay, quarantine, unmapped, sign, traffic, settings)
 START = "start everything: Valkey, receiver, worker, timers and the sandbox ESP"

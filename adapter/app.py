@@ -27,8 +27,6 @@ from adapter.receive import Receiver
 from adapter.snippet import add_snippet
 from adapter.sources import SOURCES
 from adapter.sources.base import About, Source
-from adapter.state import store
-from adapter.state.writes import Planner
 from adapter.tracking_api import PREFIX, add_tracking, error_body
 from freshgate.catalogs import events_of, triggers_of
 from freshgate.errors import (
@@ -43,6 +41,8 @@ from freshgate.errors import (
 from freshgate.queue import queue_name
 from freshgate.settings import Settings, load, require_pii_key
 from freshgate.settings_parsing import key_text
+from freshgate.state import store
+from freshgate.state.planner import Planner
 
 log = logs.get(__name__)
 _json = msgspec.json.Encoder().encode

@@ -17,9 +17,9 @@ from urllib.parse import urlsplit
 
 import redis
 
-from adapter.state.store import connect
 from freshgate.errors import SettingsError
 from freshgate.settings import Settings, load
+from freshgate.state.store import connect
 
 # Kinds that prove themselves by the `Authorization` header alone.
 BY_HEADER = frozenset({"mparticle", "tealium", "rudderstack", "hightouch"})

@@ -11,11 +11,11 @@ from ipaddress import IPv6Address, ip_address
 
 import msgspec
 
-from adapter.state import keys
 from freshgate.errors import RateLimited
 from freshgate.events import Event
 from freshgate.settings import SourceSettings
 from freshgate.settings_parsing import key_text
+from freshgate.state import keys
 
 SETTINGS = {"source": "rate", "ip": "rate_per_ip", "addresses": "addresses_per_ip"}
 # Of a key that anybody can read. A shopper clicks now and then, and has an address or two.

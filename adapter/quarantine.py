@@ -13,7 +13,7 @@ import msgspec
 import redis
 
 from adapter.sources.base import NOTHING, About
-from adapter.state import keys
+from freshgate.state import keys
 
 KEY = keys.QUARANTINE
 MOST = 1000

@@ -15,12 +15,12 @@ from adapter import logs, metrics, quarantine, tracing
 from adapter.limits import hint_of, limits_of
 from adapter.record import Answer, Recorder
 from adapter.sources.base import NOTHING, About, Headers, Source
-from adapter.state.store import Headroom, unavailable
-from adapter.state.writes import Planner
 from adapter.unmapped import Unmapped
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RateLimited, RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.state.planner import Planner
+from freshgate.state.store import Headroom, unavailable
 
 log = logs.get(__name__)
 LIMIT_TOLD_EVERY_S = 60.0

@@ -14,12 +14,12 @@ import redis
 
 from adapter import metrics, tracing
 from adapter.limits import Limit, within
-from adapter.state import keys
-from adapter.state.merge import MOST_HOPS, merge, resolve
-from adapter.state.store import BUCKET_MS, fcall, with_library
-from adapter.state.writes import Plan, Planner, Write
 from freshgate.events import Event
 from freshgate.queue import push
+from freshgate.state import keys
+from freshgate.state.merge import MOST_HOPS, merge, resolve
+from freshgate.state.planner import Plan, Planner, Write
+from freshgate.state.store import BUCKET_MS, fcall, with_library
 
 _pack = msgspec.msgpack.Encoder().encode
 

@@ -11,10 +11,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from adapter.state import keys
-from adapter.state.merge import resolve
-from adapter.state.view import OrderView
 from freshgate.settings import Settings
+from freshgate.state import keys
+from freshgate.state.merge import resolve
+from freshgate.state.views import OrderView
 
 SEND_ID = re.compile(r"[0-9a-f]{24}")
 AT_A_TIME = 1000

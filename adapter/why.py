@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapter import demo, logs
-from adapter.state import keys
-from adapter.state.view import PersonView
 from adapter.whose import As, Whose, whose
 from freshgate.settings import Settings
+from freshgate.state import keys
+from freshgate.state.views import PersonView
 
 HELP = "why did a person get, or not get, a mail: the audit trail"
 EPILOG = """examples:

@@ -15,8 +15,6 @@ from rq import Queue
 
 from adapter.record import Answer, Recorder
 from adapter.sources import SOURCES
-from adapter.state.store import load
-from adapter.state.writes import Planner
 from bench import naive, stub
 from bench.lab import PII_KEY, SECRET, Lab, Started
 from bench.payloads import order_properties, orders
@@ -26,6 +24,8 @@ from catalog import EVENTS, TRIGGERS
 from freshgate.events import Event
 from freshgate.queue import queue_name
 from freshgate.settings import SourceSettings
+from freshgate.state.planner import Planner
+from freshgate.state.store import load
 
 PART = "burst"
 BATCH = 50

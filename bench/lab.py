@@ -21,7 +21,7 @@ import redis
 
 from adapter import embedded
 from adapter.children import die_with
-from adapter.state import store
+from freshgate.state import store
 
 ROOT = Path(__file__).resolve().parents[1]
 SECRET, TOKEN = "bench-secret", "bench-token"

@@ -9,11 +9,11 @@ import time
 from typing import Any
 
 from adapter.record import Answer, Recorder
-from adapter.state.writes import Planner
 from bench.lab import Lab
 from bench.rows import Effort, Goal, Row
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Event, Product
+from freshgate.state.planner import Planner
 
 PART = "memory"
 GOAL_PERSON = 1536

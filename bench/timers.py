@@ -10,10 +10,10 @@ import json
 import zlib
 from typing import Any
 
-from adapter.state import keys
 from bench.lab import Lab
 from bench.rows import Effort, Goal, Row, percentile
 from freshgate.queue import queue_name
+from freshgate.state import keys
 
 PART = "timers"
 RATE = 1000

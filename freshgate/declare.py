@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 if TYPE_CHECKING:
-    from adapter.state.view import OrderView, PersonView
+    from freshgate.state.views import OrderView, PersonView
 
 # What a field may hold. An unreadable field is left out and counted, it never refuses the event.
 Kind = Literal["id", "text", "money", "number", "time", "products", "product", "flag"]

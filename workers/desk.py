@@ -12,16 +12,16 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from adapter.state import keys
-from adapter.state.merge import resolve
-from adapter.state.stamps import millis
-from adapter.state.store import connect, fcall
-from adapter.state.view import parse_claim
 from freshgate.catalogs import triggers_of
 from freshgate.declare import Trigger
 from freshgate.errors import SettingsError
 from freshgate.settings import Settings
 from freshgate.settings_parsing import duration_ms
+from freshgate.state import keys
+from freshgate.state.merge import resolve
+from freshgate.state.stamps import millis
+from freshgate.state.store import connect, fcall
+from freshgate.state.views import parse_claim
 
 
 def add_commands(commands: Any) -> None:

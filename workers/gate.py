@@ -10,10 +10,10 @@ from typing import Literal
 
 import msgspec
 
-from adapter.state import keys
-from adapter.state.stamps import millis
-from adapter.state.view import OVER, WENT_OUT, AddressView, Claim, Mark, OrderView, PersonView
 from freshgate.declare import Trigger
+from freshgate.state import keys
+from freshgate.state.stamps import millis
+from freshgate.state.views import OVER, WENT_OUT, AddressView, Claim, Mark, OrderView, PersonView
 
 # Settling may defer a mail, but an endless stream of arrivals may not postpone it for ever.
 MOST_SETTLES = 10

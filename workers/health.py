@@ -15,7 +15,7 @@ import redis
 from redis.exceptions import RedisError
 
 from adapter import logs, metrics
-from adapter.state import keys
+from freshgate.state import keys
 
 log = logs.get(__name__)
 

@@ -14,11 +14,11 @@ import msgspec
 import redis
 
 from adapter import logs, metrics, tracing
-from adapter.state import keys
-from adapter.state.view import Claim
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
 from freshgate.queue import queue_name
+from freshgate.state import keys
+from freshgate.state.views import Claim
 from workers.backoff import next_try
 from workers.esp.base import Esp, Message
 from workers.gate import Decision, Records, contradiction, decide, send_id_of

@@ -12,11 +12,11 @@ import msgspec
 import redis
 
 from adapter import metrics
-from adapter.state import keys
-from adapter.state.store import fcall
-from adapter.state.view import WENT_OUT, Claim
-from adapter.state.writes import PERSON_TTL
 from freshgate.declare import Trigger
+from freshgate.state import keys
+from freshgate.state.planner import PERSON_TTL
+from freshgate.state.store import fcall
+from freshgate.state.views import WENT_OUT, Claim
 from workers.gate import Decision, Records, owner_key
 
 if TYPE_CHECKING:

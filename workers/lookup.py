@@ -10,10 +10,10 @@ from typing import Any
 
 import redis
 
-from adapter.state import keys
-from adapter.state.merge import MOST_HOPS, finish
-from adapter.state.view import AddressView, OrderView, PersonView
 from freshgate.declare import Trigger
+from freshgate.state import keys
+from freshgate.state.merge import MOST_HOPS, finish
+from freshgate.state.views import AddressView, OrderView, PersonView
 from workers.gate import Records, address_of
 
 

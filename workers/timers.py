@@ -13,9 +13,9 @@ import redis
 from redis.exceptions import RedisError
 
 from adapter import logs, metrics
-from adapter.state import keys
-from adapter.state.store import fcall, with_library
 from freshgate.queue import push
+from freshgate.state import keys
+from freshgate.state.store import fcall, with_library
 
 log = logs.get(__name__)
 

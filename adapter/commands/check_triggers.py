@@ -15,13 +15,13 @@ import msgspec
 from adapter.commands.faults import Fault
 from adapter.commands.places import place_of, place_of_catalog
 from adapter.sources import SOURCES
-from adapter.state.stamps import stamp
-from adapter.state.view import Mark, Order, OrderView, PersonView
 from freshgate.declare import EventType, Trigger
 from freshgate.events import Product
 from freshgate.settings import Settings
+from freshgate.state.stamps import stamp
+from freshgate.state.views import Mark, Order, OrderView, PersonView
 
-# The planner keeps these of every event that tells them (adapter/state/writes.py).
+# The planner keeps these of every event that tells them (freshgate/state/planner.py).
 ALWAYS_KEPT = {"email", "id"}
 AT = 1_790_000_000_000
 PRODUCT = Product("p-1", name="Mug", price="9.90")

@@ -25,13 +25,13 @@ from adapter.commands.terminal import Paint, span
 from adapter.receive import admitted
 from adapter.sources import SOURCES
 from adapter.sources.base import About, Source
-from adapter.state import keys
-from adapter.state.writes import Planner
 from freshgate.catalogs import events_of, triggers_of
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import RequestError, SettingsError
 from freshgate.events import Event, Ignored, Product, Refused, Verdict
 from freshgate.settings import Settings, SourceSettings
+from freshgate.state import keys
+from freshgate.state.planner import Planner
 
 HELP = "show what a payload becomes: the event or the verdict, and where each field came from"
 EPILOG = """examples:

@@ -16,9 +16,9 @@ import msgspec
 
 from adapter import demo
 from adapter.commands.terminal import Paint
-from adapter.state import keys
 from adapter.unmapped import Found, listed
 from freshgate.settings import Settings
+from freshgate.state import keys
 
 HELP = "list what arrived and nobody mapped: name, source, count, last seen, and a sample's shape"
 EPILOG = """examples:

@@ -6,8 +6,8 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from adapter.state.view import OrderView, PersonView, template_product
 from freshgate.declare import DAY, MINUTE, Trigger, Withdrawn
+from freshgate.state.views import OrderView, PersonView, template_product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:

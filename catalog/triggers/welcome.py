@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapter.state.view import OrderView, PersonView
 from freshgate.declare import DAY, Trigger, Withdrawn
 from freshgate.events import Event
+from freshgate.state.views import OrderView, PersonView
 
 MAX_AGE = DAY
 

@@ -19,12 +19,12 @@ from adapter.__main__ import main
 from adapter.receive import Receiver
 from adapter.sources import SOURCES
 from adapter.sources.base import About
-from adapter.state import keys
-from adapter.state.store import load
-from adapter.state.writes import Planner
 from catalog import EVENTS, TRIGGERS
 from freshgate.declare import EventType
 from freshgate.settings import SourceSettings
+from freshgate.state import keys
+from freshgate.state.planner import Planner
+from freshgate.state.store import load
 
 NOW = 1_790_000_040_000
 TOKEN = {"X-Freshgate-Token": "t"}

@@ -15,13 +15,13 @@ from redis import Redis
 from adapter.__main__ import main
 from adapter.receive import Receiver
 from adapter.sources import SOURCES
-from adapter.state import keys
-from adapter.state.store import load
-from adapter.state.writes import Planner
 from adapter.unmapped import MOST_NAMES, Unmapped, listed, shape
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Ignored
 from freshgate.settings import SourceSettings
+from freshgate.state import keys
+from freshgate.state.planner import Planner
+from freshgate.state.store import load
 
 NOW = 1_790_000_040_000
 TOKEN = {"X-Freshgate-Token": "t"}

@@ -9,8 +9,8 @@ import pytest
 from redis import Redis
 
 from adapter import why
-from adapter.state import keys
 from freshgate.settings import Settings
+from freshgate.state import keys
 from tests.engine.world import PII_KEY, World
 
 ADA, BOB = "ada@example.com", "bob@example.com"

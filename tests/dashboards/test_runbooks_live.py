@@ -17,7 +17,7 @@ import pytest
 
 from adapter import quarantine
 from adapter.quarantine import Kept, short
-from adapter.state.store import connect
+from freshgate.state.store import connect
 from tests.dashboards.observing import Observing
 from tests.dashboards.test_alerts import RUNBOOKS, commands
 from tests.dashboards.tools import ROOT

@@ -8,10 +8,10 @@ import pytest
 from msgspec.structs import replace
 from redis import Redis
 
-from adapter.state import keys
 from catalog import TRIGGERS
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
+from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, PII_KEY, RememberingEsp, World, product
 from workers.gate import Records
 from workers.jobs import Courier, Item, Job

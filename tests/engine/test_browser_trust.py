@@ -8,9 +8,9 @@ import pytest
 from redis import Redis
 
 from adapter.sources.base import NOTHING, About, Headers
-from adapter.state import keys
 from freshgate.events import Event
 from freshgate.settings import SourceSettings
+from freshgate.state import keys
 from tests.engine.world import HOUR, World, product
 
 ADA, EVE = "ada@example.com", "eve@example.com"

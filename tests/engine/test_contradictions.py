@@ -9,7 +9,7 @@ import pytest
 from redis import Redis
 
 from adapter import metrics
-from adapter.state import keys
+from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, SECOND, World, product
 
 ADA = "ada@example.com"

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from adapter.state import keys
 from freshgate.events import Event
+from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, START, World, product
 from workers.gate import Decision, decide
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from adapter.state import keys
-from adapter.state.merge import finish, merge, resolve
-from adapter.state.store import fcall
-from adapter.state.writes import MOST_MERGED, PERSON_TTL
 from freshgate.errors import EspError
+from freshgate.state import keys
+from freshgate.state.merge import finish, merge, resolve
+from freshgate.state.planner import MOST_MERGED, PERSON_TTL
+from freshgate.state.store import fcall
 from tests.engine.world import HOUR, MINUTE, START, World, product
 from workers.esp.base import Message
 from workers.jobs import Item, Job

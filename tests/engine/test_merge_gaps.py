@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from adapter.state import keys
-from adapter.state.view import Claim
+from freshgate.state import keys
+from freshgate.state.views import Claim
 from tests.engine.world import HOUR, World
 from workers.jobs import Item
 

@@ -10,10 +10,10 @@ from redis import Redis
 from adapter import quarantine
 from adapter.receive import Receiver
 from adapter.sources.base import NOTHING, About, Headers, failed
-from adapter.state.store import Headroom
 from freshgate.errors import StoreUnavailable
 from freshgate.events import Event, Refused, Verdict
 from freshgate.settings import SourceSettings
+from freshgate.state.store import Headroom
 from tests.engine.world import World
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from adapter.state import keys
+from freshgate.state import keys
 from tests.engine.world import World, product
 
 ADA = "ada@example.com"

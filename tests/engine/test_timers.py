@@ -14,8 +14,8 @@ from redis import Redis
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
-from adapter.state import keys, store
-from adapter.state.store import fcall
+from freshgate.state import keys, store
+from freshgate.state.store import fcall
 from workers.timers import CHUNK, LEASE_MS, MOST_QUEUED, Timers
 
 ADA = keys.person_id("main", "ada", None)

@@ -13,12 +13,12 @@ import redis
 
 from adapter.receive import Receiver
 from adapter.record import Answer
-from adapter.state import keys, store
-from adapter.state.writes import Planner
 from catalog import EVENTS, TRIGGERS
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
 from freshgate.events import Event, Product
+from freshgate.state import keys, store
+from freshgate.state.planner import Planner
 from workers.esp.base import Message, SendResult
 from workers.jobs import Courier, Item, Job
 from workers.lookup import Lookup

@@ -10,8 +10,8 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from adapter.app import create_app
-from adapter.state import store
 from freshgate.settings import Settings, SourceSettings
+from freshgate.state import store
 
 Serve = Callable[[Mapping[str, SourceSettings]], FlaskClient]
 

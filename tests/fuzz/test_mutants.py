@@ -18,8 +18,8 @@ from redis import Redis
 
 from adapter.commands.proof import proof
 from adapter.sources import SOURCES
-from adapter.state import keys
 from freshgate.settings import SourceSettings
+from freshgate.state import keys
 from tests.fuzz.conftest import Serve
 from tests.fuzz.test_openapi import VALUES
 

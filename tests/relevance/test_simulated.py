@@ -11,8 +11,8 @@ import msgspec
 import pytest
 from redis import Redis
 
-from adapter.state import keys
 from catalog import TRIGGERS
+from freshgate.state import keys
 from tests.engine.world import START, World, product
 from tests.relevance.oracle import Mail, Oracle, Rules
 from tests.relevance.shoppers import Shopper, Told, shopper

@@ -16,8 +16,8 @@ from werkzeug.test import TestResponse
 from adapter import metrics
 from adapter.app import create_app
 from adapter.limits import SETTINGS, network_of
-from adapter.state import keys
 from freshgate.settings import Settings, SourceSettings
+from freshgate.state import keys
 from tests.sources.test_tracking import basic
 
 PAGE = SourceSettings(kind="tracking", write_keys=("page-key",), trust="browser")

@@ -16,8 +16,8 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from adapter.app import create_app
-from adapter.state import keys
 from freshgate.settings import Settings, SourceSettings
+from freshgate.state import keys
 from tests.sources.test_tracking import VIEWED, basic
 
 SHOP = "https://shop.example.com"

@@ -19,7 +19,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from adapter.state import keys
+from freshgate.state import keys
 from tests.harness.system import ROOT, Response, System
 
 SHORT = {

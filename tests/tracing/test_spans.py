@@ -24,10 +24,10 @@ from redis import Redis
 
 from adapter import logs, tracing
 from adapter.receive import Receiver
-from adapter.state import keys
 from freshgate.errors import EspError
 from freshgate.events import Event
 from freshgate.settings import Settings
+from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, World, product
 from workers import desk
 from workers.jobs import Courier, Job

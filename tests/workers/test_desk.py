@@ -10,9 +10,9 @@ import argparse
 import pytest
 from redis import Redis
 
-from adapter.state import keys
 from freshgate.errors import EspError, SettingsError
 from freshgate.settings import Settings
+from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, World
 from workers import desk
 from workers.jobs import Item, Job

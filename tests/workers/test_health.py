@@ -17,8 +17,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from adapter import metrics, quarantine
-from adapter.state import keys
 from freshgate.queue import push
+from freshgate.state import keys
 from freshgate.version import VERSION
 from workers.health import Health
 

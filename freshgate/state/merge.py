@@ -10,10 +10,10 @@ from typing import Any, Literal
 import msgspec
 import redis
 
-from adapter.state import keys
-from adapter.state.stamps import LENGTH
-from adapter.state.store import fcall
-from adapter.state.writes import MOST_MERGED, PERSON_TTL
+from freshgate.state import keys
+from freshgate.state.planner import MOST_MERGED, PERSON_TTL
+from freshgate.state.stamps import LENGTH
+from freshgate.state.store import fcall
 
 MOST_HOPS = 8
 _pack = msgspec.msgpack.Encoder().encode

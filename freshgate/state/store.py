@@ -1,6 +1,6 @@
 """The one door to Redis: the function library and the client's limits.
 
-`writes.py` says what is written, `merge.py` moves one person into another, `workers/` reads, claims and settles.
+`planner.py` says what is written, `merge.py` moves one person into another, `workers/` reads, claims and settles.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64) -> redis.Re
 
 def library() -> str:
     """The text of the function library, as Redis loads it."""
-    here = Path(__file__).parent
-    return "#!lua name=freshgate1\n" + "\n".join((here / name).read_text() for name in _FILES)
+    folder = Path(__file__).parent / "lua"
+    return "#!lua name=freshgate1\n" + "\n".join((folder / name).read_text() for name in _FILES)
 
 
 def load(client: redis.Redis) -> None:

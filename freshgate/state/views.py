@@ -12,8 +12,8 @@ from typing import Any, Self
 
 import msgspec
 
-from adapter.state.stamps import LENGTH, millis
 from freshgate.events import Product
+from freshgate.state.stamps import LENGTH, millis
 
 _product = msgspec.json.Decoder(Product)
 

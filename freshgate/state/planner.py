@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from adapter.state import keys
-from adapter.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, ZERO, stamp
-from adapter.state.view import Order
 from freshgate.declare import DAY, EventType, Trigger
 from freshgate.events import Event, Product
+from freshgate.state import keys
+from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, ZERO, stamp
+from freshgate.state.views import Order
 
 PERSON_TTL = 180 * DAY
 ANONYMOUS_TTL = 30 * DAY

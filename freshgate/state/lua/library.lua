@@ -1,5 +1,5 @@
 -- Shared by all functions of the library: keys, stamps and registers.
--- A register is a hash field whose value starts with a 22 character stamp (see adapter/state/stamps.py); newest wins.
+-- A register is a hash field whose value starts with a 22 character stamp (see freshgate/state/stamps.py); newest wins.
 -- Every key of one call carries the same hash tag {sNN}, so that a Redis Cluster could hold it.
 
 local STAMP = 22
