@@ -21,7 +21,6 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from adapter import logs, metrics, tracing
 from adapter.openapi import document
 from adapter.receive import Receiver
 from adapter.snippet import add_snippet
@@ -43,6 +42,7 @@ from freshgate.settings import Settings, load, require_pii_key
 from freshgate.settings_parsing import key_text
 from freshgate.state import store
 from freshgate.state.planner import Planner
+from freshgate.telemetry import logs, metrics, tracing
 
 log = logs.get(__name__)
 _json = msgspec.json.Encoder().encode

@@ -14,9 +14,10 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from adapter import catalog_copy, logs
+from adapter import catalog_copy
 from freshgate import catalogs, settings
 from freshgate.errors import CatalogError
+from freshgate.telemetry import logs
 
 SETTINGS = settings.load(os.environ)
 METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"

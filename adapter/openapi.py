@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from adapter.metrics import REFUSED_ELEMENTS
 from adapter.tracking_api import CALLS
+from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 from freshgate.version import VERSION
 
 Schema = dict[str, Any]

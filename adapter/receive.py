@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import redis
 from redis.exceptions import RedisError
 
-from adapter import logs, metrics, quarantine, tracing
+from adapter import quarantine
 from adapter.limits import hint_of, limits_of
 from adapter.record import Answer, Recorder
 from adapter.sources.base import NOTHING, About, Headers, Source
@@ -21,6 +21,7 @@ from freshgate.errors import NotAuthentic, RateLimited, RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.state.planner import Planner
 from freshgate.state.store import Headroom, unavailable
+from freshgate.telemetry import logs, metrics, tracing
 
 log = logs.get(__name__)
 LIMIT_TOLD_EVERY_S = 60.0

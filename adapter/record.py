@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import redis
 
-from adapter import metrics, tracing
 from adapter.limits import Limit, within
 from freshgate.events import Event
 from freshgate.queue import push
@@ -20,6 +19,7 @@ from freshgate.state import keys
 from freshgate.state.merge import MOST_HOPS, merge, resolve
 from freshgate.state.planner import Plan, Planner, Write
 from freshgate.state.store import BUCKET_MS, fcall, with_library
+from freshgate.telemetry import metrics, tracing
 
 _pack = msgspec.msgpack.Encoder().encode
 

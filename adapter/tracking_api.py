@@ -13,12 +13,12 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from adapter import logs
 from adapter.receive import Receiver
 from adapter.sources.base import About, Source
 from adapter.sources.tracking import MOST_BYTES
 from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
 from freshgate.settings_parsing import key_text
+from freshgate.telemetry import logs
 
 log = logs.get(__name__)
 _json = msgspec.json.Encoder().encode

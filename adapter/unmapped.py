@@ -15,10 +15,10 @@ import msgspec
 import redis
 from redis.exceptions import RedisError
 
-from adapter import logs
 from freshgate.events import Ignored, Verdict
 from freshgate.state import keys
 from freshgate.state.store import fcall, with_library
+from freshgate.telemetry import logs
 
 log = logs.get(__name__)
 

@@ -11,11 +11,12 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from adapter import demo, logs
+from adapter import demo
 from adapter.whose import As, Whose, whose
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.views import PersonView
+from freshgate.telemetry import logs
 
 HELP = "why did a person get, or not get, a mail: the audit trail"
 EPILOG = """examples:

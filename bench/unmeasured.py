@@ -15,7 +15,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from rq import Queue
 from rq.job import Job
 
-from adapter import app, metrics
+from adapter import app
+from freshgate.telemetry import metrics
 from workers import main
 from workers.__main__ import run
 from workers.lean import DeliverWorker

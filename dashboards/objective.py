@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from adapter import metrics
 from dashboards.promql import OBJECTIVE_LE, Foreign, increase, total
+from freshgate.telemetry import metrics
 
 # Of the mails that the gate let through and that a timer or a webhook made due: with the ESP within 5 s.
 TARGET = 0.99

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from adapter.metrics import Reading
+from freshgate.telemetry.metrics import Reading
 
 # Grafana puts in a window that holds at least four scrapes.
 WINDOW = "$__rate_interval"

@@ -14,10 +14,10 @@ import pytest
 from msgspec.structs import fields
 from prometheus_client.metrics import MetricWrapperBase
 
-from adapter import metrics
 from adapter.commands.events import table
 from catalog import EVENTS, TRIGGERS
 from freshgate.settings import Settings
+from freshgate.telemetry import metrics
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -55,7 +55,7 @@ def variables(struct: type[msgspec.Struct], prefix: str = "FRESHGATE_") -> Itera
 
 
 def exported() -> dict[str, tuple[str, tuple[str, ...]]]:
-    """name → (type, labels) of every metric that is an attribute of adapter.metrics."""
+    """name → (type, labels) of every metric that is an attribute of freshgate.telemetry.metrics."""
     born = (MetricWrapperBase, metrics.Reading)
     found: dict[str, Any] = {key: value for key, value in vars(metrics).items() if isinstance(value, born)}
     told = {}

@@ -1,4 +1,4 @@
-"""adapter/logs.py: one line of JSON each, wherever it came from, and nothing in it that a log must not hold."""
+"""Logs: one line of JSON each, wherever it came from, and nothing in it that a log must not hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from adapter import logs
+from freshgate.telemetry import logs
 
 
 @pytest.fixture

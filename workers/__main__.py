@@ -7,9 +7,10 @@ import os
 import sys
 import time
 
-from adapter import demo, logs
+from adapter import demo
 from freshgate.errors import FreshgateError
 from freshgate.settings import load
+from freshgate.telemetry import logs
 from workers import desk, main, sandbox
 
 

@@ -14,8 +14,8 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
-from adapter import logs, metrics
 from freshgate.state import keys
+from freshgate.telemetry import logs, metrics
 
 log = logs.get(__name__)
 

@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 import msgspec
 import redis
 
-from adapter import logs, metrics, tracing
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
 from freshgate.queue import queue_name
 from freshgate.state import keys
 from freshgate.state.views import Claim
+from freshgate.telemetry import logs, metrics, tracing
 from workers.backoff import next_try
 from workers.esp.base import Esp, Message
 from workers.gate import Decision, Records, contradiction, decide, send_id_of

@@ -16,8 +16,8 @@ from rq.job import Job
 from rq.timeouts import JobTimeoutException
 from rq.worker import WorkerStatus
 
-from adapter import logs
 from freshgate.queue import DELIVER
+from freshgate.telemetry import logs
 
 log = logs.get(__name__)
 # Silent is who has not been heard of for a minute (`health.py`).

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import redis
 
-from adapter import metrics
 from freshgate.declare import Trigger
 from freshgate.state import keys
 from freshgate.state.planner import PERSON_TTL
 from freshgate.state.store import fcall
 from freshgate.state.views import WENT_OUT, Claim
+from freshgate.telemetry import metrics
 from workers.gate import Decision, Records, owner_key
 
 if TYPE_CHECKING:

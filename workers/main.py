@@ -13,13 +13,13 @@ from prometheus_client import start_http_server
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from adapter import logs, metrics, tracing
 from freshgate.catalogs import triggers_of
 from freshgate.errors import SettingsError
 from freshgate.queue import queue_name
 from freshgate.settings import EspSettings, Settings, require_pii_key
 from freshgate.settings_parsing import key_text
 from freshgate.state.store import connect, load
+from freshgate.telemetry import logs, metrics, tracing
 from workers.esp import ESPS
 from workers.esp.base import guarded
 from workers.health import Health

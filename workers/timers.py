@@ -12,10 +12,10 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
-from adapter import logs, metrics
 from freshgate.queue import push
 from freshgate.state import keys
 from freshgate.state.store import fcall, with_library
+from freshgate.telemetry import logs, metrics
 
 log = logs.get(__name__)
 

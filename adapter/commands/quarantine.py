@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from adapter import demo, logs, quarantine
+from adapter import demo, quarantine
 from adapter.app import configure_sources, receiver_of
 from adapter.quarantine import Kept, short
 from adapter.receive import Receiver
 from adapter.sources.base import Source
 from freshgate.errors import RequestError
 from freshgate.settings import require_pii_key
+from freshgate.telemetry import logs
 
 HELP = "elements on which our own code failed: list, show, replay or drop them"
 EPILOG = """examples:

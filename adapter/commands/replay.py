@@ -19,8 +19,8 @@ from urllib.parse import urlsplit
 from adapter import demo
 from adapter.commands.proof import proof
 from adapter.commands.terminal import Progress
-from adapter.metrics import VERDICTS
 from freshgate.errors import FreshgateError, SettingsError
+from freshgate.telemetry.metrics import VERDICTS
 
 HELP = "post recorded or fixture payloads, signed, at a running receiver"
 EPILOG = """examples:

@@ -15,9 +15,9 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
-from adapter import metrics
 from dashboards.panels import DATA
 from dashboards.promql import Metric, name_of, pick
+from freshgate.telemetry import metrics
 
 TAG = "freshgate"
 # Variable → the metric whose label of that name holds its values.

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from adapter import metrics
 from dashboards.boards.base import MAIL, SOURCE, Board, Panel
 from dashboards.objective import BUDGET, DAYS, LATE, TARGET, all_mails, on_time, path_on_time
 from dashboards.panels import falling, heat, lines, number, numbers, plain, rising, text
 from dashboards.promql import ALERTS, WINDOW, increase, pick, quantile, ratio, total
+from freshgate.telemetry import metrics
 
 QUANTILES = (0.5, 0.95, 0.99)
 # Why a mail did not leave, of those reasons that say something of the path's speed.

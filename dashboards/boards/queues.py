@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from adapter import metrics
 from dashboards.boards.base import QUEUE, TRIGGER, Board, Panel
 from dashboards.panels import falling, lines, numbers, rising, text
 from dashboards.promql import SCRAPE_TIME, UP, WINDOW, highest, pick, quantile, ratio, total
+from freshgate.telemetry import metrics
 
 QUANTILES = (0.5, 0.95, 0.99)
 

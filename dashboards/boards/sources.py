@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from adapter import metrics
 from dashboards.boards.base import ESP, MAIL, SOURCE, Board, Panel
 from dashboards.panels import lines, number, rising, text
 from dashboards.promql import REQUEST_TIME, REQUESTS, increase, quantile, ratio, total
+from freshgate.telemetry import metrics
 
 QUANTILES = (0.5, 0.95, 0.99)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from adapter import metrics
 from dashboards.boards.base import MAIL, TRIGGER, Board, Panel
 from dashboards.panels import lines, numbers, rising, text
 from dashboards.promql import increase, quantile, ratio, total
+from freshgate.telemetry import metrics
 
 # Decisions that end a send without a mail.
 WITHHELD = "~" + "|".join(

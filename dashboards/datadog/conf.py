@@ -9,10 +9,10 @@ from typing import Any
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from adapter import metrics
-from adapter.metrics import Reading
 from dashboards.promql import OBJECTIVE_LE, REQUEST_TIME, REQUESTS, name_of
 from freshgate.settings import Settings
+from freshgate.telemetry import metrics
+from freshgate.telemetry.metrics import Reading
 
 NAMESPACE = "freshgate"
 PREFIX = "freshgate_"
@@ -23,7 +23,7 @@ OURS: list[Any] = [one for one in vars(metrics).values() if isinstance(one, Coun
 EXPORTED = [*OURS, REQUESTS, REQUEST_TIME]
 # Tags that DataDog keeps for itself, and what stands in their place.
 RENAMED = {"version": "freshgate_version"}
-# Every process offers those of `adapter/metrics.py` that it uses; a name that it does not serve costs nothing.
+# Each process serves the metrics that it uses; a name that it does not serve costs nothing.
 PROCESSES = {"receiver": "metrics_port", "worker": "worker_metrics_port", "timers": "timers_metrics_port"}
 
 

@@ -17,12 +17,12 @@ from adapter import demo
 from adapter.commands import traffic
 from adapter.commands.shoppers import STORIES, Shopper, story
 from adapter.commands.traffic import Site, Traffic
-from adapter.metrics import REFUSED_ELEMENTS
 from adapter.sources import SOURCES
 from catalog import EVENTS
 from freshgate.errors import SettingsError
 from freshgate.events import Refused
 from freshgate.settings import SourceSettings, load
+from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 from workers.sandbox import Sandbox
 
 SOURCE = SourceSettings(kind="segment", secrets=("the-secret",))

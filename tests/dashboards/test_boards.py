@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from adapter import metrics
 from dashboards import objective, promql
 from dashboards.boards import BOARDS
 from dashboards.boards.base import TAG, VARIABLES
 from dashboards.generate import HERE, files
+from freshgate.telemetry import metrics
 from tests.dashboards import expressions
 from tests.dashboards.expressions import Expression
 

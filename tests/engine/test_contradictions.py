@@ -8,8 +8,8 @@ import msgspec
 import pytest
 from redis import Redis
 
-from adapter import metrics
 from freshgate.state import keys
+from freshgate.telemetry import metrics
 from tests.engine.world import HOUR, MINUTE, SECOND, World, product
 
 ADA = "ada@example.com"

@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapter.metrics import REFUSED_ELEMENTS
 from adapter.receive import admitted
 from adapter.sources.base import Source, SourceKind
 from catalog.events import EVENTS
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
+from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 
 RECEIVED_AT = 1_790_000_040_000
 JSON = st.recursive(

@@ -13,11 +13,11 @@ from redis import Redis
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from adapter import metrics
 from adapter.app import create_app
 from adapter.limits import SETTINGS, network_of
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
+from freshgate.telemetry import metrics
 from tests.sources.test_tracking import basic
 
 PAGE = SourceSettings(kind="tracking", write_keys=("page-key",), trust="browser")

@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.metrics import REFUSED_ELEMENTS
 from adapter.sources import SOURCES
 from adapter.sources.mparticle import MPARTICLE, MparticleSource
 from catalog.events import EVENTS
@@ -21,6 +20,7 @@ from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, NotAuthentic, RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused
 from freshgate.settings import SourceSettings
+from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 from tests.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract, from_page
 
 HEADER, TOKEN = "Basic c2hvcDpzZWNyZXQ=", "second-factor"

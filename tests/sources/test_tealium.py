@@ -15,7 +15,6 @@ import msgspec
 import pytest
 from hypothesis import given
 
-from adapter.metrics import REFUSED_ELEMENTS
 from adapter.sources import SOURCES
 from adapter.sources.base import NOTHING, About
 from adapter.sources.tealium import TEALIUM, TealiumSource
@@ -24,6 +23,7 @@ from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, NotAuthentic, RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused
 from freshgate.settings import SourceSettings
+from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 from tests.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract, from_page
 
 HEADER, TOKEN = "Basic c2hvcDpzZWNyZXQ=", "second-factor"

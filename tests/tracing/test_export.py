@@ -14,8 +14,8 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from adapter import logs, metrics, tracing
 from freshgate.settings import Settings
+from freshgate.telemetry import logs, metrics, tracing
 from tests.tracing.collector import Collector
 
 

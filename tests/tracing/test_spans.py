@@ -22,12 +22,12 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from redis import Redis
 
-from adapter import logs, tracing
 from adapter.receive import Receiver
 from freshgate.errors import EspError
 from freshgate.events import Event
 from freshgate.settings import Settings
 from freshgate.state import keys
+from freshgate.telemetry import logs, tracing
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, World, product
 from workers import desk
 from workers.jobs import Courier, Job

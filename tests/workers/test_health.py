@@ -16,9 +16,10 @@ from prometheus_client import CollectorRegistry, generate_latest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from adapter import metrics, quarantine
+from adapter import quarantine
 from freshgate.queue import push
 from freshgate.state import keys
+from freshgate.telemetry import metrics
 from freshgate.version import VERSION
 from workers.health import Health
 

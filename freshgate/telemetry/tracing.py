@@ -23,9 +23,9 @@ from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode, get_current_span, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from adapter import logs, metrics
 from freshgate.errors import RequestError
 from freshgate.settings import Settings
+from freshgate.telemetry import logs, metrics
 from freshgate.version import VERSION
 
 log = logs.get(__name__)
