@@ -21,8 +21,8 @@ from redis.exceptions import RedisError
 from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from adapter.ingest.receive import Receiver
 from adapter.openapi import document
-from adapter.receive import Receiver
 from adapter.snippet import add_snippet
 from adapter.sources import SOURCES
 from adapter.sources.base import About, Source

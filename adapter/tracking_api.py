@@ -13,7 +13,7 @@ import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from adapter.receive import Receiver
+from adapter.ingest.receive import Receiver
 from adapter.sources.base import About, Source
 from adapter.sources.tracking import MOST_BYTES
 from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody

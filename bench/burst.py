@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rq import Queue
 
-from adapter.record import Answer, Recorder
+from adapter.ingest.record import Answer, Recorder
 from adapter.sources import SOURCES
 from bench import naive, stub
 from bench.lab import PII_KEY, SECRET, Lab, Started

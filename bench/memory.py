@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from adapter.record import Answer, Recorder
+from adapter.ingest.record import Answer, Recorder
 from bench.lab import Lab
 from bench.rows import Effort, Goal, Row
 from catalog import EVENTS, TRIGGERS

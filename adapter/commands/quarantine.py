@@ -1,6 +1,6 @@
 """`python -m adapter quarantine`: what our own code could not read, and what to do once it can.
 
-`adapter/quarantine.py` keeps it; the receiver records what is replayed, as if it had just been read.
+`adapter/ingest/quarantine.py` keeps it; the receiver records what is replayed, as if it had just been read.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from adapter import demo, quarantine
+from adapter import demo
 from adapter.app import configure_sources, receiver_of
-from adapter.quarantine import Kept, short
-from adapter.receive import Receiver
+from adapter.ingest import quarantine
+from adapter.ingest.quarantine import Kept, short
+from adapter.ingest.receive import Receiver
 from adapter.sources.base import Source
 from freshgate.errors import RequestError
 from freshgate.settings import require_pii_key

@@ -22,7 +22,7 @@ from adapter import demo
 from adapter.commands.origins import origins, paired, probing
 from adapter.commands.readable import readable
 from adapter.commands.terminal import Paint, span
-from adapter.receive import admitted
+from adapter.ingest.receive import admitted
 from adapter.sources import SOURCES
 from adapter.sources.base import About, Source
 from freshgate.catalogs import events_of, triggers_of

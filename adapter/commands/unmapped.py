@@ -1,6 +1,6 @@
 """`python -m adapter unmapped`: what arrived and nobody mapped, ready to become an event type.
 
-`adapter/unmapped.py` keeps the list; `new.py` makes the event type.
+`adapter/ingest/unmapped.py` keeps the list; `new.py` makes the event type.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 
 from adapter import demo
 from adapter.commands.terminal import Paint
-from adapter.unmapped import Found, listed
+from adapter.ingest.unmapped import Found, listed
 from freshgate.settings import Settings
 from freshgate.state import keys
 

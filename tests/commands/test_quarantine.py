@@ -14,9 +14,9 @@ import msgspec
 import pytest
 from redis import Redis
 
-from adapter import quarantine
 from adapter.__main__ import main
-from adapter.receive import Receiver
+from adapter.ingest import quarantine
+from adapter.ingest.receive import Receiver
 from adapter.sources import SOURCES
 from adapter.sources.base import About
 from catalog import EVENTS, TRIGGERS

@@ -13,9 +13,9 @@ import pytest
 from redis import Redis
 
 from adapter.__main__ import main
-from adapter.receive import Receiver
+from adapter.ingest.receive import Receiver
+from adapter.ingest.unmapped import MOST_NAMES, Unmapped, listed, shape
 from adapter.sources import SOURCES
-from adapter.unmapped import MOST_NAMES, Unmapped, listed, shape
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Ignored
 from freshgate.settings import SourceSettings

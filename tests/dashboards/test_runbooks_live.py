@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from adapter import quarantine
-from adapter.quarantine import Kept, short
+from adapter.ingest import quarantine
+from adapter.ingest.quarantine import Kept, short
 from freshgate.state.store import connect
 from tests.dashboards.observing import Observing
 from tests.dashboards.test_alerts import RUNBOOKS, commands

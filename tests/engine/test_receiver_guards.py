@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 from redis import Redis
 
-from adapter import quarantine
-from adapter.receive import Receiver
+from adapter.ingest import quarantine
+from adapter.ingest.receive import Receiver
 from adapter.sources.base import NOTHING, About, Headers, failed
 from freshgate.errors import StoreUnavailable
 from freshgate.events import Event, Refused, Verdict

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import redis
 
-from adapter.receive import Receiver
-from adapter.record import Answer
+from adapter.ingest.receive import Receiver
+from adapter.ingest.record import Answer
 from catalog import EVENTS, TRIGGERS
 from freshgate.declare import Trigger
 from freshgate.errors import EspError

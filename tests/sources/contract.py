@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapter.receive import admitted
+from adapter.ingest.receive import admitted
 from adapter.sources.base import Source, SourceKind
 from catalog.events import EVENTS
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge

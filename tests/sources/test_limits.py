@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from adapter.app import create_app
-from adapter.limits import SETTINGS, network_of
+from adapter.ingest.limits import SETTINGS, network_of
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from freshgate.telemetry import metrics

@@ -22,7 +22,7 @@ from prometheus_client.openmetrics.exposition import generate_latest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from redis import Redis
 
-from adapter.receive import Receiver
+from adapter.ingest.receive import Receiver
 from freshgate.errors import EspError
 from freshgate.events import Event
 from freshgate.settings import Settings

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from adapter import quarantine
+from adapter.ingest import quarantine
 from freshgate.queue import push
 from freshgate.state import keys
 from freshgate.telemetry import metrics

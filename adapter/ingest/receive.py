@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import redis
 from redis.exceptions import RedisError
 
-from adapter import quarantine
-from adapter.limits import hint_of, limits_of
-from adapter.record import Answer, Recorder
+from adapter.ingest import quarantine
+from adapter.ingest.limits import hint_of, limits_of
+from adapter.ingest.record import Answer, Recorder
+from adapter.ingest.unmapped import Unmapped
 from adapter.sources.base import NOTHING, About, Headers, Source
-from adapter.unmapped import Unmapped
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RateLimited, RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict

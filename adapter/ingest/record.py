@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import redis
 
-from adapter.limits import Limit, within
+from adapter.ingest.limits import Limit, within
 from freshgate.events import Event
 from freshgate.queue import push
 from freshgate.state import keys
