@@ -22,11 +22,11 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from adapter.ingest.receive import Receiver
-from adapter.openapi import document
-from adapter.snippet import add_snippet
+from adapter.routes.openapi import document
+from adapter.routes.snippet import add_snippet
+from adapter.routes.tracking_api import PREFIX, add_tracking, error_body
 from adapter.sources import SOURCES
 from adapter.sources.base import About, Source
-from adapter.tracking_api import PREFIX, add_tracking, error_body
 from freshgate.catalogs import events_of, triggers_of
 from freshgate.errors import (
     FreshgateError,

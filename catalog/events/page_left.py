@@ -1,6 +1,6 @@
 """Page Left: a visitor went away from a page, after so many seconds and so far down.
 
-Ours: adapter/freshgate.js sends it. Listed in `catalog/events/__init__.py`.
+Ours: adapter/routes/freshgate.js sends it. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

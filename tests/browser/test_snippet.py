@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from adapter.snippet import FILE, add_snippet
+from adapter.routes.snippet import FILE, add_snippet
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from adapter.openapi import METHODS, document
+from adapter.routes.openapi import METHODS, document
 from freshgate.settings import SourceSettings
 from tests.fuzz.conftest import Serve
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from adapter.tracking_api import CALLS
+from adapter.routes.tracking_api import CALLS
 from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 from freshgate.version import VERSION
 
