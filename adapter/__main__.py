@@ -15,8 +15,9 @@ import os
 
 from redis.exceptions import RedisError
 
-from adapter import launcher, why
+from adapter import why
 from adapter.commands import check, events, new, quarantine, read, replay, settings, sign, traffic, unmapped
+from adapter.local import launcher
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.state.store import unavailable
 

@@ -19,8 +19,8 @@ from typing import Any
 
 import redis
 
-from adapter import embedded
-from adapter.children import die_with
+from adapter.local import embedded
+from adapter.local.processes import die_with
 from freshgate.state import store
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -18,9 +18,9 @@ from pathlib import Path
 import yaml
 
 from adapter import demo
-from adapter.children import Child, die_with
 from adapter.commands.traffic import first_source, refuse_live
-from adapter.launcher import say
+from adapter.local.launcher import say
+from adapter.local.processes import Child, die_with
 from dashboards.local import HERE, USUAL_PORTS, check_free, folder_at, here, is_ok, port_of
 from dashboards.tools import FOLDER, ROOT, alertmanager_command, program, prometheus_command
 from freshgate.errors import FreshgateError, SettingsError

@@ -14,7 +14,7 @@ import pytest
 import structlog
 from redis import Redis
 
-from adapter import embedded
+from adapter.local import embedded
 from freshgate.telemetry import logs
 from tests.harness.ports import free_ports
 

@@ -1,4 +1,4 @@
-"""adapter/launcher.py, children.py and __main__.py: it starts in one go, keeps running, and ends without a trace.
+"""adapter/local/launcher.py, processes.py and __main__.py: it starts in one go, keeps running, and ends without a trace.
 
 Each process is addressed by the pid that the launcher wrote down.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from adapter.children import Child
+from adapter.local.processes import Child
 from tests.harness.system import ROOT, System
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
@@ -155,7 +155,7 @@ def test_a_child_ends_with_its_launcher_however_that_went(tmp_path: Path) -> Non
     for folder in ("log", "pids"):
         (tmp_path / folder).mkdir()
     program = (
-        "import os, pathlib, time; from adapter.children import Child; "
+        "import os, pathlib, time; from adapter.local.processes import Child; "
         f"Child('sleeper', {SLEEP!r}, os.environ, pathlib.Path({str(tmp_path)!r})).start(); time.sleep(60)"
     )
     launcher = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)

