@@ -15,8 +15,9 @@ import os
 
 from redis.exceptions import RedisError
 
-from adapter import why
-from adapter.commands import check, events, new, quarantine, read, replay, settings, sign, traffic, unmapped
+from adapter.commands.develop import check, events, new, read
+from adapter.commands.operate import quarantine, settings, unmapped, why
+from adapter.commands.post import replay, sign, traffic
 from adapter.local import launcher
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.state.store import unavailable

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from adapter import demo
-from adapter.commands.traffic import first_source, refuse_live
+from adapter.commands.post.traffic import first_source, refuse_live
 from adapter.local.launcher import say
 from adapter.local.processes import Child, die_with
 from dashboards.local import HERE, USUAL_PORTS, check_free, folder_at, here, is_ok, port_of

@@ -14,7 +14,7 @@ import pytest
 from msgspec.structs import fields
 from prometheus_client.metrics import MetricWrapperBase
 
-from adapter.commands.events import table
+from adapter.commands.develop.events import table
 from catalog import EVENTS, TRIGGERS
 from freshgate.settings import Settings
 from freshgate.telemetry import metrics

@@ -1,4 +1,4 @@
-"""adapter/local/launcher.py, processes.py and __main__.py: it starts in one go, keeps running, and ends without a trace.
+"""The launcher (adapter/local): it starts in one go, keeps running, and ends without a trace.
 
 Each process is addressed by the pid that the launcher wrote down.
 """

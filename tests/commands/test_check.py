@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapter.__main__ import main
-from adapter.commands.check import faults_of
+from adapter.commands.develop.check import faults_of
 from adapter.commands.readable import spelling_of
 from adapter.sources import SOURCES
 from adapter.sources.base import Source

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from adapter.commands.new import names
+from adapter.commands.develop.new import names
 from freshgate.errors import FreshgateError
 from tests.commands.conftest import ROOT
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from adapter.__main__ import main
-from adapter.commands.proof import PROOFS, proof
-from adapter.commands.replay import Replay, bodies_of
+from adapter.commands.post.proof import PROOFS, proof
+from adapter.commands.post.replay import Replay, bodies_of
 from adapter.sources import SOURCES
 from catalog import EVENTS
 from freshgate.errors import FreshgateError, NotAuthentic

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adapter.commands.table import with_entry
+from adapter.commands.develop.table import with_entry
 from freshgate.errors import FreshgateError
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from adapter import demo
-from adapter.commands import traffic
-from adapter.commands.shoppers import STORIES, Shopper, story
-from adapter.commands.traffic import Site, Traffic
+from adapter.commands.post import traffic
+from adapter.commands.post.shoppers import STORIES, Shopper, story
+from adapter.commands.post.traffic import Site, Traffic
 from adapter.sources import SOURCES
 from catalog import EVENTS
 from freshgate.errors import SettingsError

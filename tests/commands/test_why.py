@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from adapter import why
+from adapter.commands.operate import why
 from freshgate.settings import Settings
 from freshgate.state import keys
 from tests.engine.world import PII_KEY, World

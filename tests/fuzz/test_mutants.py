@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from adapter.commands.proof import proof
+from adapter.commands.post.proof import proof
 from adapter.sources import SOURCES
 from freshgate.settings import SourceSettings
 from freshgate.state import keys

@@ -12,8 +12,8 @@ from types import ModuleType
 
 import msgspec
 
-from adapter.commands.faults import Fault
-from adapter.commands.places import place_of, place_of_catalog
+from adapter.commands.develop.faults import Fault
+from adapter.commands.develop.places import place_of, place_of_catalog
 from adapter.sources import SOURCES
 from freshgate.declare import EventType, Trigger
 from freshgate.events import Product

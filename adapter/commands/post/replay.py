@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from adapter import demo
-from adapter.commands.proof import proof
+from adapter.commands.post.proof import proof
 from adapter.commands.terminal import Progress
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.telemetry.metrics import VERDICTS

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from adapter import demo
-from adapter.whose import As, Whose, whose
+from adapter.commands.operate.trail_lookup import As, Whose, whose
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.views import PersonView

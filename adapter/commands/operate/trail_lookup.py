@@ -1,6 +1,6 @@
 """Whose trail is meant: by a user id, an anonymous id, an address, an order id, or the id of a send.
 
-`adapter/why.py` prints the trail. Reads only.
+`adapter/commands/operate/why.py` prints the trail. Reads only.
 """
 
 from __future__ import annotations

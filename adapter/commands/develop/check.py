@@ -15,9 +15,9 @@ from types import ModuleType
 from typing import Any
 
 from adapter import demo
-from adapter.commands import check_events, check_triggers
-from adapter.commands.faults import Fault
-from adapter.commands.places import files_of, place_of_catalog
+from adapter.commands.develop import check_events, check_triggers
+from adapter.commands.develop.faults import Fault
+from adapter.commands.develop.places import files_of, place_of_catalog
 from adapter.commands.terminal import Paint
 from freshgate.catalogs import events_of, triggers_of
 from freshgate.errors import CatalogError

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from adapter import demo
-from adapter.commands.origins import origins, paired, probing
+from adapter.commands.develop.origins import origins, paired, probing
 from adapter.commands.readable import readable
 from adapter.commands.terminal import Paint, span
 from adapter.ingest.receive import admitted

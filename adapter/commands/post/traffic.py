@@ -21,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from adapter import demo
-from adapter.commands.shoppers import Step, story
+from adapter.commands.post.shoppers import Step, story
 from freshgate.errors import SettingsError
 from freshgate.settings import Settings, SourceSettings
 from freshgate.settings_parsing import key_text

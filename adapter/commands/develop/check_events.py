@@ -12,8 +12,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from adapter.commands.faults import Fault
-from adapter.commands.places import place_of, place_of_catalog
+from adapter.commands.develop.faults import Fault
+from adapter.commands.develop.places import place_of, place_of_catalog
 from adapter.commands.readable import readable, spelling_of
 from adapter.sources import SOURCES
 from adapter.sources.kinds import KINDS

@@ -1,0 +1,1 @@
+"""Commands for who maps events and writes triggers: read, events, check, new."""

@@ -1,0 +1,1 @@
+"""Commands that post events to a receiver: sign, replay, traffic."""
