@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from adapter.sources.base import SourceKind
 from adapter.sources.customerio_reporting import CUSTOMERIO_REPORTING
-from adapter.sources.mparticle import MPARTICLE
-from adapter.sources.segment import CUSTOMERIO, HIGHTOUCH, RUDDERSTACK, SEGMENT
-from adapter.sources.tealium import TEALIUM
+from adapter.sources.mparticle.source import MPARTICLE
+from adapter.sources.segment.source import CUSTOMERIO, HIGHTOUCH, RUDDERSTACK, SEGMENT
+from adapter.sources.tealium.source import TEALIUM
 from adapter.sources.tracking import TRACKING
 
 SOURCES: dict[str, SourceKind] = {

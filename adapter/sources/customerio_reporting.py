@@ -1,6 +1,6 @@
 """Customer.io's reporting webhooks: what became of its mails. Bounces, spam reports and unsubscribes count for ours.
 
-`elements.py` finds the event type; the catalog says which metrics are one.
+`dialect.py` finds the event type; the catalog says which metrics are one.
 Facts: https://docs.customer.io/api/webhooks (headers, signature, members).
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from adapter.sources.base import NOTHING, About, Headers, failed
-from adapter.sources.elements import Dialect, own_address, read_fields, value_at
-from adapter.sources.header import Tokens
-from adapter.sources.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
-from adapter.sources.salvage import DEEPEST, elements, lenient
-from adapter.sources.times import occurrence, time_ms
+from adapter.sources.reading.dialect import Dialect, own_address, read_fields, value_at
+from adapter.sources.reading.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
+from adapter.sources.reading.salvage import DEEPEST, elements, lenient
+from adapter.sources.reading.static_header import Tokens
+from adapter.sources.reading.timestamps import occurrence, time_ms
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RequestError, SettingsError
 from freshgate.events import Event, Ignored, Refused, Verdict

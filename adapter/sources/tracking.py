@@ -1,6 +1,6 @@
 """Segment's HTTP Tracking API, which its SDKs speak: calls and batches that are known by their write key.
 
-`routes/tracking_api.py` has the routes; items are read by `segment.py`, once they look as a webhook's elements do.
+`routes/tracking_api.py` has the routes; `segment/source.py` reads the items, once they look as a webhook's elements do.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NOTHING, About, Headers, failed
-from adapter.sources.header import Tokens, header_bytes, is_one_of
-from adapter.sources.identity import canonical
-from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, elements, lenient, members
-from adapter.sources.segment import SegmentSource
-from adapter.sources.times import time_ms
+from adapter.sources.reading.identity import canonical
+from adapter.sources.reading.salvage import DECODE_ERRORS, DEEPEST, elements, lenient, members
+from adapter.sources.reading.static_header import Tokens, header_bytes, is_one_of
+from adapter.sources.reading.timestamps import time_ms
+from adapter.sources.segment.source import SegmentSource
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
 from freshgate.events import Refused, Verdict

@@ -12,7 +12,7 @@ ALIAS = EventType(
     sources={
         "segment": From(when={"type": "alias"}),
         "tealium": From(
-            # Ours: an id that Tealium stitched into the visitor (adapter/sources/tealium_elements.py).
+            # Ours: an id that Tealium stitched into the visitor (adapter/sources/tealium/elements.py).
             when={"tealium_event": "visitor_replaced"},
         ),
     },

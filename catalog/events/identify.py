@@ -41,7 +41,7 @@ IDENTIFY = EventType(
             },
         ),
         "tealium": From(
-            # The last is ours: a visitor's profile (adapter/sources/tealium_elements.py).
+            # The last is ours: a visitor's profile (adapter/sources/tealium/elements.py).
             when={"tealium_event": ("user_update", "email_signup", "visitor_profile")},
             paths={
                 "first_name": "customer_first_name",

@@ -32,7 +32,7 @@ UNSUBSCRIBED = EventType(
             },
         ),
         "mparticle": From(
-            # The last two are ours: refusals that mParticle tells otherwise (adapter/sources/mparticle_elements.py).
+            # The last two are ours: refusals that mParticle tells otherwise (adapter/sources/mparticle/elements.py).
             when={
                 "event_type": "custom_event",
                 "data.event_name": ("Unsubscribed", "Email Unsubscribed", "opt_out", "consent_withdrawn"),

@@ -12,9 +12,9 @@ import pytest
 
 from adapter.__main__ import main
 from adapter.commands.develop.check import faults_of
-from adapter.commands.readable import spelling_of
 from adapter.sources import SOURCES
 from adapter.sources.base import Source
+from adapter.sources.unverified import spelling_of
 from freshgate.declare import EventType
 from freshgate.settings import Settings, SourceSettings, TriggerSettings
 from tests.commands.conftest import ROOT

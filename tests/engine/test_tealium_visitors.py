@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from adapter.sources.tealium import TEALIUM
+from adapter.sources.tealium.source import TEALIUM
 from catalog import EVENTS
 from freshgate.settings import SourceSettings
 from tests.engine.world import HOUR, MINUTE, World

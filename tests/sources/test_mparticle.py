@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapter.sources import SOURCES
-from adapter.sources.mparticle import MPARTICLE, MparticleSource
+from adapter.sources.mparticle.source import MPARTICLE, MparticleSource
 from catalog.events import EVENTS
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, NotAuthentic, RequestError, TooLarge

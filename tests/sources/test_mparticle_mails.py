@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import Redis
 
-from adapter.sources.mparticle import MPARTICLE
+from adapter.sources.mparticle.source import MPARTICLE
 from catalog.events import EVENTS
 from freshgate.events import Event, Ignored
 from freshgate.settings import SourceSettings

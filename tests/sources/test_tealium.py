@@ -17,7 +17,7 @@ from hypothesis import given
 
 from adapter.sources import SOURCES
 from adapter.sources.base import NOTHING, About
-from adapter.sources.tealium import TEALIUM, TealiumSource
+from adapter.sources.tealium.source import TEALIUM, TealiumSource
 from catalog.events import EVENTS
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, NotAuthentic, RequestError, TooLarge

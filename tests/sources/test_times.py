@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adapter.sources.times import time_ms
+from adapter.sources.reading.timestamps import time_ms
 
 MOMENT = 1_422_837_008_276
 WHOLE = 1_422_837_008_000

@@ -14,16 +14,16 @@ from types import ModuleType
 
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import place_of, place_of_catalog
-from adapter.commands.readable import readable, spelling_of
 from adapter.sources import SOURCES
-from adapter.sources.kinds import KINDS
-from adapter.sources.paths import alternatives
+from adapter.sources.reading.converters import KINDS
+from adapter.sources.reading.dialect import alternatives
+from adapter.sources.unverified import readable, spelling_of
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, SettingsError
 from freshgate.settings import SourceSettings
 
 FILL_IN = "fill in"
-# What a path may begin with. Segment: docs, connections/spec/common.md; mParticle: sources/mparticle_elements.py.
+# What a path may begin with. Segment: docs, connections/spec/common.md; mParticle: sources/mparticle/elements.py.
 ROOTS: dict[str, tuple[str, ...]] = {
     "segment": (
         *("anonymousId", "userId", "previousId", "groupId", "messageId", "type", "event", "action", "name", "category"),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapter import demo
-from adapter.sources.paths import alternatives
+from adapter.sources.reading.dialect import alternatives
 from freshgate.catalogs import events_of
 from freshgate.declare import EventType, From
 

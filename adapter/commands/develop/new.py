@@ -21,8 +21,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from adapter import demo
 from adapter.commands.develop.check_events import FILL_IN, payload_folder, slug
 from adapter.commands.develop.table import with_entry
-from adapter.commands.readable import spelling_of
 from adapter.sources import SOURCES
+from adapter.sources.unverified import spelling_of
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, FreshgateError
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.paths import alternatives
+from adapter.sources.reading.dialect import alternatives
 from freshgate.declare import EventType, From, Kind
 from freshgate.events import Event, Verdict
 from freshgate.settings import SourceSettings

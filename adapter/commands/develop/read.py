@@ -20,11 +20,11 @@ import msgspec
 
 from adapter import demo
 from adapter.commands.develop.origins import origins, paired, probing
-from adapter.commands.readable import readable
 from adapter.commands.terminal import Paint, span
 from adapter.ingest.receive import admitted
 from adapter.sources import SOURCES
 from adapter.sources.base import About, Source
+from adapter.sources.unverified import readable
 from freshgate.catalogs import events_of, triggers_of
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import RequestError, SettingsError

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 
 from adapter import demo
-from adapter.sources.salvage import NotClosed, elements
+from adapter.sources.reading.salvage import NotClosed, elements
 from freshgate.errors import SettingsError
 from freshgate.settings import SourceSettings
 
@@ -57,7 +57,7 @@ PROOFS: dict[str, Callable[[str, bytes], dict[str, str]]] = {
 
 
 def _signed(body: bytes) -> bytes:
-    """What Segment signs: the body, or of an array its first element (adapter/sources/signature.py)."""
+    """What Segment signs: the body, or of an array its first element (adapter/sources/segment/signature.py)."""
     if body.lstrip(b" \t\r\n")[:1] != b"[":
         return body
     try:

@@ -1,6 +1,6 @@
 """One converter a Kind of field: the value as the CDP sent it → the value of `Event.fields`, or None if unreadable.
 
-`paths.py` compiles them into the plans of event types; absent values never come here.
+`dialect.py` and `segment/plans.py` compile them into the plans of event types; absent values never come here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
-from adapter.sources.times import time_ms
+from adapter.sources.reading.timestamps import time_ms
 from freshgate.declare import Kind
 from freshgate.events import Product
 

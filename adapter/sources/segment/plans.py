@@ -1,6 +1,6 @@
 """Event types → plans: which members of an element to decode, and tuples that say how to read each field.
 
-`segment.py` reads its elements by them; what cannot be compiled stops the start with a CatalogError.
+`source.py` reads its elements by them; what cannot be compiled stops the start with a CatalogError.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.identity import address
-from adapter.sources.kinds import KINDS
-from freshgate.declare import EventType, From, Path
+from adapter.sources.reading.converters import KINDS
+from adapter.sources.reading.dialect import alternatives
+from adapter.sources.reading.identity import address
+from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError
 
 Head = Callable[[Any], Any]
@@ -71,11 +72,6 @@ def plan(event: EventType, spelling: From) -> Plan:
         effect=event.effect,
         read=spelling.read,
     )
-
-
-def alternatives(path: Path) -> tuple[str, ...]:
-    """The paths of which the first present wins."""
-    return (path,) if isinstance(path, str) else path
 
 
 def place(path: str) -> Place:

@@ -1,6 +1,6 @@
 """Elements as plain dicts, read by dotted paths: for CDPs whose elements share no envelope.
 
-Such a source's file says what differs; Segment's elements go the faster way of typed envelopes in `paths.py`.
+Such a source's file says what differs; Segment's elements go the faster way of typed envelopes in `segment/plans.py`.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.identity import address
-from adapter.sources.kinds import KINDS, product
-from adapter.sources.paths import alternatives
+from adapter.sources.reading.converters import KINDS, product
+from adapter.sources.reading.identity import address
 from freshgate.declare import EventType, From, Path
 from freshgate.errors import CatalogError
 from freshgate.events import Event, Verdict
@@ -35,6 +34,11 @@ class Spelling(msgspec.Struct, frozen=True, gc=False):
     suppresses: bool
     effect: str | None
     read: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None
+
+
+def alternatives(path: Path) -> tuple[str, ...]:
+    """The paths of which the first present wins."""
+    return (path,) if isinstance(path, str) else path
 
 
 class Dialect:

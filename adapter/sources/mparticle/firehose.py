@@ -1,14 +1,14 @@
 """Firehose, mParticle's other format: its requests → the batches that the webhook sends.
 
 A relay posts what its Lambda was handed (github.com/mParticle/mparticle-firehose-java-sdk, examples/json);
-`mparticle.py` reads the batch. Requests that are no events become one element, named after their type.
+`source.py` reads the batch. Requests that are no events become one element, named after their type.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from adapter.sources.mparticle_batch import Batch
+from adapter.sources.mparticle.batch import Batch
 
 # Firehose's name of an identity → the webhook's.
 IDENTITIES = {"customer": "customer_id", "controller_customer_id": "customer_id"}

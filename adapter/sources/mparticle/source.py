@@ -1,6 +1,6 @@
 """mParticle's webhook and Firehose: a static header, and batches of one person's events read into canonical events.
 
-`mparticle_batch.py` decodes a body, `mparticle_elements.py` makes of each event what the catalog's paths are about.
+`batch.py` decodes a body, `elements.py` makes of each event what the catalog's paths are about.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources import mparticle_elements as spell
 from adapter.sources.base import NOTHING, About, failed
-from adapter.sources.elements import Dialect, Spelling, further, own_address, read_fields
-from adapter.sources.header import HeaderVerifier
-from adapter.sources.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
-from adapter.sources.kinds import id_text
-from adapter.sources.mparticle_batch import Batch, TooMany, batches
-from adapter.sources.mparticle_firehose import Request, as_batch
-from adapter.sources.salvage import NotClosed
-from adapter.sources.times import occurrence, time_ms
+from adapter.sources.mparticle import elements as spell
+from adapter.sources.mparticle.batch import Batch, TooMany, batches
+from adapter.sources.mparticle.firehose import Request, as_batch
+from adapter.sources.reading.converters import id_text
+from adapter.sources.reading.dialect import Dialect, Spelling, further, own_address, read_fields
+from adapter.sources.reading.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
+from adapter.sources.reading.salvage import NotClosed
+from adapter.sources.reading.static_header import HeaderVerifier
+from adapter.sources.reading.timestamps import occurrence, time_ms
 from freshgate.declare import EventType
 from freshgate.errors import RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict

@@ -1,6 +1,6 @@
 """mParticle's events → the elements that the catalog's paths are about, with what their batch says beside them.
 
-`mparticle.py` makes canonical events of them. Beside `event_type` and `data`, which stay as they were sent, a path may
+`source.py` makes canonical events of them. Beside `event_type` and `data`, which stay as they were sent, a path may
 begin with:
 
 user_identities  {"email": …, "customer_id": …}, whichever shape the batch has
@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from adapter.sources.kinds import MOST_LINES, flag
-from adapter.sources.times import time_ms
+from adapter.sources.reading.converters import MOST_LINES, flag
+from adapter.sources.reading.timestamps import time_ms
 
 LONGEST_NAME = 100
 ADDRESSES = ("url", "image_url", "imageUrl")

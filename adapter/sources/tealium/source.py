@@ -1,6 +1,6 @@
 """Tealium's webhooks (EventStream, AudienceStream) and Collect's shapes: a static header, read into canonical events.
 
-`tealium_bodies.py` decodes a body, `tealium_elements.py` makes of each element what the catalog's paths are about.
+`bodies.py` decodes a body, `elements.py` makes of each element what the catalog's paths are about.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources import tealium_elements as spell
 from adapter.sources.base import NOTHING, About, failed
-from adapter.sources.elements import Dialect, Spelling, further, own_address, read_fields, steps_of, value_at
-from adapter.sources.header import HeaderVerifier
-from adapter.sources.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
-from adapter.sources.kinds import id_text
-from adapter.sources.salvage import NotClosed
-from adapter.sources.tealium_bodies import TooMany, sent_elements
-from adapter.sources.times import occurrence
+from adapter.sources.reading.converters import id_text
+from adapter.sources.reading.dialect import Dialect, Spelling, further, own_address, read_fields, steps_of, value_at
+from adapter.sources.reading.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
+from adapter.sources.reading.salvage import NotClosed
+from adapter.sources.reading.static_header import HeaderVerifier
+from adapter.sources.reading.timestamps import occurrence
+from adapter.sources.tealium import elements as spell
+from adapter.sources.tealium.bodies import TooMany, sent_elements
 from freshgate.declare import EventType
 from freshgate.errors import RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict

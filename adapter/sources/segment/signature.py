@@ -1,6 +1,6 @@
 """Is a body really from that Segment source: X-Signature over raw bytes, and the second factor for batches.
 
-`segment.py` holds one Verifier a source; the boundaries of elements come from `salvage.py`.
+`source.py` holds one Verifier a source; the boundaries of elements come from `salvage.py`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import hmac
 import re
 
 from adapter.sources.base import Headers
-from adapter.sources.header import Tokens
-from adapter.sources.salvage import NotClosed, elements
+from adapter.sources.reading.salvage import NotClosed, elements
+from adapter.sources.reading.static_header import Tokens
 from freshgate.errors import NotAuthentic, UnsupportedBody
 from freshgate.settings import SourceSettings
 from freshgate.settings_parsing import key_text

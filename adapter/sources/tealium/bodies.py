@@ -1,6 +1,6 @@
 """Tealium's bodies → elements as they were sent: JSON, forms, and bulks taken apart.
 
-`tealium.py` reads the elements; where a broken body's elements begin and end is found by `salvage.py`.
+`source.py` reads the elements; where a broken body's elements begin and end is found by `salvage.py`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, NotClosed, elements, lenient
+from adapter.sources.reading.salvage import DECODE_ERRORS, DEEPEST, NotClosed, elements, lenient
 from freshgate.events import Refused
 
 FORM = "application/x-www-form-urlencoded"

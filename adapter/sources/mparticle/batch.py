@@ -1,6 +1,6 @@
 """mParticle's bodies → batches: the fast decoder, and piece by piece what it refuses.
 
-`mparticle.py` reads the batches; where brackets begin and end is found by `salvage.py`.
+`source.py` reads the batches; where brackets begin and end is found by `salvage.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, Span, elements, lenient, members
+from adapter.sources.reading.salvage import DECODE_ERRORS, DEEPEST, Span, elements, lenient, members
 from freshgate.events import Refused
 
 

@@ -1,6 +1,6 @@
 """Segment's webhooks, and whoever speaks like them: the elements of a body read into canonical events.
 
-`signature.py` and `header.py` prove bodies; the catalog's plans come from `paths.py`, broken bodies go to `salvage.py`.
+`signature.py` and `static_header.py` prove bodies; `plans.py` compiles the catalog, broken bodies go to `salvage.py`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,22 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NOTHING, About, Headers, failed
-from adapter.sources.header import HeaderVerifier
-from adapter.sources.identity import LONGEST_MESSAGE_ID, message_id_of, person_id
-from adapter.sources.paths import Plan, alternatives, members, own_address, plan, read_fields
-from adapter.sources.salvage import DECODE_ERRORS, DEEPEST, NotClosed, RawElements, Raws, Span, elements, lenient
-from adapter.sources.signature import Verifier
-from adapter.sources.times import occurrence, time_ms
+from adapter.sources.reading.dialect import alternatives
+from adapter.sources.reading.identity import LONGEST_MESSAGE_ID, message_id_of, person_id
+from adapter.sources.reading.salvage import (
+    DECODE_ERRORS,
+    DEEPEST,
+    NotClosed,
+    RawElements,
+    Raws,
+    Span,
+    elements,
+    lenient,
+)
+from adapter.sources.reading.static_header import HeaderVerifier
+from adapter.sources.reading.timestamps import occurrence, time_ms
+from adapter.sources.segment.plans import Plan, members, own_address, plan, read_fields
+from adapter.sources.segment.signature import Verifier
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, RequestError, SettingsError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict

@@ -1,6 +1,6 @@
 """Tealium's events and visitor profiles → the elements that the catalog's paths are about.
 
-`tealium.py` makes canonical events of them. An element is the data layer (UDO) itself, whichever shape it came in, so a
+`source.py` makes canonical events of them. An element is the data layer (UDO) itself, whichever shape it came in, so a
 path is the name of a variable: `order_total`. A dotted name is a path too: `dom.url`. Added are:
 
 products         the parallel arrays product_id[], product_name[], … as objects; `product` is the first
@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapter.sources.kinds import MOST_LINES, number
-from adapter.sources.times import time_ms
+from adapter.sources.reading.converters import MOST_LINES, number
+from adapter.sources.reading.timestamps import time_ms
 
 PROFILE, REPLACED = "visitor_profile", "visitor_replaced"
 MOST_STEPS = 5

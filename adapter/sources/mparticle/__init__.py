@@ -1,0 +1,1 @@
+"""mParticle's webhook, raw data feed and Firehose."""

@@ -1,0 +1,1 @@
+"""Tealium EventStream and AudienceStream."""
