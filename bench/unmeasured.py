@@ -19,7 +19,7 @@ from adapter import app
 from freshgate.telemetry import metrics
 from workers import main
 from workers.__main__ import run
-from workers.lean import DeliverWorker
+from workers.rq_worker import DeliverWorker
 
 METRICS = {name: one for name, one in vars(metrics).items() if isinstance(one, Counter | Gauge | Histogram)}
 

@@ -11,16 +11,17 @@ from adapter import demo
 from freshgate.errors import FreshgateError
 from freshgate.settings import load
 from freshgate.telemetry import logs
-from workers import desk, main, sandbox
+from workers import commands, main
+from workers.sandbox import server
 
 
 def run(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("deliver", help="work on the sends: gate, claim, call the ESP, settle")
-    commands.add_parser("timers", help="turn due timers into jobs")
-    commands.add_parser("sandbox", help="a local stand-in for the ESPs, with an outbox page")
-    desk.add_commands(commands)
+    subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    subcommands.add_parser("deliver", help="work on the sends: gate, claim, call the ESP, settle")
+    subcommands.add_parser("timers", help="turn due timers into jobs")
+    subcommands.add_parser("sandbox", help="a local stand-in for the ESPs, with an outbox page")
+    commands.add_commands(subcommands)
     chosen = parser.parse_args(argv)
     try:
         served = chosen.command in ("deliver", "timers", "sandbox")
@@ -32,9 +33,9 @@ def run(argv: list[str] | None = None) -> int:
         if chosen.command == "timers":
             return main.timers(settings)
         if chosen.command == "sandbox":
-            sandbox.serve(settings.sandbox_host, settings.sandbox_port, settings.sandbox_password)
+            server.serve(settings.sandbox_host, settings.sandbox_port, settings.sandbox_password)
             return 0
-        return desk.run(settings, chosen, time.time_ns() // 1_000_000)
+        return commands.run(settings, chosen, time.time_ns() // 1_000_000)
     except FreshgateError as error:
         print(f"workers: {error}", file=sys.stderr)
         return 2

@@ -22,10 +22,10 @@ from freshgate.state.store import connect, load
 from freshgate.telemetry import logs, metrics, tracing
 from workers.esp import ESPS
 from workers.esp.base import guarded
-from workers.health import Health
 from workers.jobs import Courier, install
-from workers.lean import DeliverWorker
 from workers.lookup import Lookup
+from workers.redis_monitor import Health
+from workers.rq_worker import DeliverWorker
 from workers.timers import Timers
 
 log = logs.get(__name__)

@@ -1,7 +1,7 @@
 """Every metric of the system, born here: help, unit, labels and their closed value sets.
 
 The receiver's are shared by all gunicorn workers (multiprocess mode); worker and timers export their own, and the
-timers process (`workers/health.py`) what stands in Redis.
+timers process (`workers/redis_monitor.py`) what stands in Redis.
 """
 
 from __future__ import annotations

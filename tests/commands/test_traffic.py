@@ -23,7 +23,7 @@ from freshgate.errors import SettingsError
 from freshgate.events import Refused
 from freshgate.settings import SourceSettings, load
 from freshgate.telemetry.metrics import REFUSED_ELEMENTS
-from workers.sandbox import Sandbox
+from workers.sandbox.server import Sandbox
 
 SOURCE = SourceSettings(kind="segment", secrets=("the-secret",))
 START_S = 1_790_000_000.0

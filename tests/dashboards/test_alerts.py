@@ -19,7 +19,7 @@ from dashboards.generate import HERE
 from freshgate.settings import Settings
 from tests.dashboards import expressions
 from tests.dashboards.test_boards import known
-from workers import desk
+from workers import commands as worker_commands
 
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 LOGS = {f"var/log/{name}.log" for name in ("receiver", "worker", "timers", "redis", "sandbox")}
@@ -68,7 +68,7 @@ def _workers_parser() -> argparse.ArgumentParser:
     added = parser.add_subparsers(required=True)
     added.add_parser("deliver")
     added.add_parser("timers")
-    desk.add_commands(added)
+    worker_commands.add_commands(added)
     return parser
 
 

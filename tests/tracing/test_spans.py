@@ -29,7 +29,7 @@ from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.telemetry import logs, tracing
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, World, product
-from workers import desk
+from workers import commands
 from workers.jobs import Courier, Job
 from workers.lookup import Lookup
 
@@ -226,7 +226,7 @@ def test_what_an_operator_begins_again_links_the_event(shop: Shop, redis_server:
     assert shop.world.outcomes("ada") == [("order_confirmation", "unknown")]
     shop.remembered.clear()
     chosen = argparse.Namespace(command="unknown", action="resend", send=None)
-    desk.run(Settings(redis_url=redis_server), chosen, shop.world.now)
+    commands.run(Settings(redis_url=redis_server), chosen, shop.world.now)
     shop.world.run()
     assert shop.world.mails() == [("order_confirmation", ADA)]
     (link,) = shop.spans()["process timer"].links

@@ -14,7 +14,7 @@ from freshgate.errors import EspError, SettingsError
 from freshgate.settings import Settings
 from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, World
-from workers import desk
+from workers import commands
 from workers.jobs import Item, Job
 
 ADA = "ada@example.com"
@@ -34,8 +34,8 @@ class Desk:
 
     def run(self, *words: str) -> int:
         parser = argparse.ArgumentParser()
-        desk.add_commands(parser.add_subparsers(dest="command"))
-        return desk.run(self._settings, parser.parse_args(words), self._world.now)
+        commands.add_commands(parser.add_subparsers(dest="command"))
+        return commands.run(self._settings, parser.parse_args(words), self._world.now)
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from freshgate.queue import push
 from freshgate.state import keys
 from freshgate.telemetry import metrics
 from freshgate.version import VERSION
-from workers.health import Health
+from workers.redis_monitor import Health
 
 QUEUE = "freshgate-test"
 

@@ -17,7 +17,7 @@ from rq.suspension import resume, suspend
 from freshgate import queue as wire
 from workers import jobs
 from workers.jobs import Job
-from workers.lean import DeliverWorker
+from workers.rq_worker import DeliverWorker
 
 NAME = "freshgate-test"
 

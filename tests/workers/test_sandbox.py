@@ -22,7 +22,7 @@ from freshgate.settings import EspSettings
 from tests.harness.ports import free_ports
 from workers.esp.base import Message
 from workers.esp.sendgrid import Sendgrid
-from workers.sandbox import Sandbox
+from workers.sandbox.server import Sandbox
 
 GOOD: dict[str, Any] = {
     "from": {"email": "shop@example.com"},

@@ -1,6 +1,6 @@
 """SendGrid's v3 mail/send: how a message becomes its body, and what each of its answers means.
 
-`transport.py` carries the request; `sendgrid_schema.py` checks the body in tests and in the sandbox.
+`transport.py` carries the request; `sandbox/sendgrid_schema.py` checks the body in tests and in the sandbox.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from tests.workers.esp.contract import MESSAGE, EspContract, ScriptedServer, ans
 from workers.esp import ESPS
 from workers.esp.base import Esp, guarded
 from workers.esp.sendgrid import Sendgrid
-from workers.esp.sendgrid_schema import MAIL_SEND
+from workers.sandbox.sendgrid_schema import MAIL_SEND
 
 
 class TestSendgrid(EspContract):

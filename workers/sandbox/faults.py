@@ -1,6 +1,6 @@
 """What the sandbox was told to do wrong: a queue of faults, each for the next so many calls.
 
-`sandbox.py` asks for the next one at each mail/send.
+`server.py` asks for the next one at each mail/send.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """RQ's worker with a few trips to Redis a job instead of some twenty: bookkeeping must not cost more than the mail.
 
 What RQ knows of a job while it runs is nobody's record here, since a send that is lost comes back from the timers.
-What its tools and `health.py` read is kept: the workers with state and heartbeat, failed jobs, suspension.
+What its tools and `redis_monitor.py` read is kept: the workers with state and heartbeat, failed jobs, suspension.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from freshgate.queue import DELIVER
 from freshgate.telemetry import logs
 
 log = logs.get(__name__)
-# Silent is who has not been heard of for a minute (`health.py`).
+# Silent is who has not been heard of for a minute (`redis_monitor.py`).
 HEARTBEAT_EVERY_S = 5.0
 SUSPENSION_EVERY_S = 1.0
 

@@ -1,6 +1,6 @@
 """The sandbox ESP: a local stand-in for SendGrid that keeps what it accepts, and misbehaves when told to.
 
-`sandbox_contract.py` plays SendGrid, `sandbox_faults.py` holds the misbehaviour, `sandbox_page.py` draws the outbox.
+`sendgrid_api.py` plays SendGrid, `faults.py` holds the misbehaviour, `outbox_page.py` draws the outbox.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from freshgate.errors import SettingsError
-from workers.esp.sendgrid_schema import MAX_BODY_BYTES
 from workers.esp.transport import is_loopback
-from workers.sandbox_contract import JSON, Reply, error, mail_send
-from workers.sandbox_faults import Fault, FaultError, Faults
-from workers.sandbox_page import PAGE_HEADERS, page
+from workers.sandbox.faults import Fault, FaultError, Faults
+from workers.sandbox.outbox_page import PAGE_HEADERS, page
+from workers.sandbox.sendgrid_api import JSON, Reply, error, mail_send
+from workers.sandbox.sendgrid_schema import MAX_BODY_BYTES
 
 ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE", "/v3/mail/send": "POST"}
 

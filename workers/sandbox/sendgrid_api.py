@@ -1,6 +1,6 @@
 """SendGrid's side of mail/send as the sandbox plays it: what it refuses, with which words, and what it keeps.
 
-`sandbox.py` serves it; the schema is `esp/sendgrid_schema.py`.
+`server.py` serves it; the schema is `sendgrid_schema.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
-from workers.esp.sendgrid_schema import MAIL_SEND, MAX_CUSTOM_ARGS_BYTES
+from workers.sandbox.sendgrid_schema import MAIL_SEND, MAX_CUSTOM_ARGS_BYTES
 
 Reply = tuple[int, dict[str, str], bytes]
 JSON = {"Content-Type": "application/json"}

@@ -1,6 +1,6 @@
 """The sandbox's outbox page: what was accepted, newest first, as cards. It loads nothing from anywhere.
 
-`sandbox.py` serves it.
+`server.py` serves it.
 """
 
 from __future__ import annotations
