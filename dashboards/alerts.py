@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.alert import FEWEST_MAILS, Alert, burn, silent
+from dashboards.alert_builders import FEWEST_MAILS, Alert, burn, silent
 from dashboards.objective import MAILS, PATH_LATE
 from dashboards.promql import REQUESTS, UP, highest, increase, name_of, pick, total
 from freshgate.telemetry import metrics

@@ -1,6 +1,6 @@
 """`make observe`: what `docker compose up` starts, without Docker: the system, shoppers, Prometheus, Alertmanager.
 
-The system is `python -m adapter run`; `tools.py` finds the other two, which load our rules, alerts and routes.
+The system is `python -m adapter run`; `preview/tools.py` finds the other two, which load our rules, alerts and routes.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from adapter import demo
 from adapter.commands.post.traffic import first_source, refuse_live
 from adapter.local.launcher import say
 from adapter.local.processes import Child, die_with
-from dashboards.local import HERE, USUAL_PORTS, check_free, folder_at, here, is_ok, port_of
-from dashboards.tools import FOLDER, ROOT, alertmanager_command, program, prometheus_command
+from dashboards.preview.local import DASHBOARDS, USUAL_PORTS, check_free, folder_at, here, is_ok, port_of
+from dashboards.preview.tools import FOLDER, ROOT, alertmanager_command, program, prometheus_command
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.settings import load
 
@@ -157,7 +157,7 @@ class Observed:
 
     def _alertmanager_options(self) -> tuple[str, ...]:
         return (
-            f"--config.file={HERE / 'alertmanager' / 'alertmanager.yml'}",
+            f"--config.file={DASHBOARDS / 'alertmanager' / 'alertmanager.yml'}",
             f"--storage.path={folder_at(self.var / 'alertmanager')}",
             f"--web.listen-address=127.0.0.1:{self.ports['alertmanager']}",
             "--cluster.listen-address=",

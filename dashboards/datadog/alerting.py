@@ -11,7 +11,7 @@ from typing import Any
 
 import promql_parser as parser
 
-from dashboards.alert import Alert
+from dashboards.alert_builders import Alert
 from dashboards.alerts import ALERTS
 from dashboards.datadog.translate import NotTranslatable, Translated, parse, translate
 from dashboards.datadog.widgets import HEALTH_CHECK

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.alert import Alert
+from dashboards.alert_builders import Alert
 from dashboards.alerts import ALERTS
 from dashboards.boards import BOARDS
 from dashboards.boards.base import as_dict

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards import local, observe
+from dashboards import observe
 from dashboards.generate import HERE
-from dashboards.tools import FIXED, RELATIVE, ToolMissing, relative
+from dashboards.preview import local
+from dashboards.preview.tools import FIXED, RELATIVE, ToolMissing, relative
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.settings import Settings, load
 from tests.dashboards import expressions

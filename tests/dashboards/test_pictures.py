@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]
 
 
 def test_every_panel_is_drawn_with_what_prometheus_knows(prometheus: Prometheus, tmp_path: Path) -> None:
-    pictures = module("dashboards.pictures")
+    pictures = module("dashboards.preview.pictures")
     asked = pictures.Prometheus(f"http://127.0.0.1:{prometheus.port}", 5)
     empty = set()
     for board in pictures.boards():
@@ -27,7 +27,7 @@ def test_every_panel_is_drawn_with_what_prometheus_knows(prometheus: Prometheus,
 
 
 def test_one_that_has_nothing_says_so(tmp_path: Path) -> None:
-    pictures = module("dashboards.pictures")
+    pictures = module("dashboards.preview.pictures")
     board = next(iter(pictures.boards()))
 
     class Silent(pictures.Prometheus):  # type: ignore[name-defined,misc]  # the module is loaded by name
@@ -58,4 +58,4 @@ def test_every_board_has_its_picture_in_the_readme() -> None:
     ],
 )
 def test_a_figure_is_written_with_its_unit(value: float, unit: str, text: str) -> None:
-    assert module("dashboards.pictures").spoken(value, unit) == text
+    assert module("dashboards.preview.pictures").spoken(value, unit) == text

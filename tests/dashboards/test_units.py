@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboards.tools import ROOT
+from dashboards.preview.tools import ROOT
 from tests.dashboards import expressions
 from tests.dashboards.test_boards import UNITS
 from tests.deploy import stack

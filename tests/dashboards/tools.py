@@ -1,4 +1,4 @@
-"""The programs of `dashboards/tools.py` for the tests marked `tools`.
+"""The programs of `dashboards/preview/tools.py` for the tests marked `tools`.
 
 Where they cannot be fetched those tests are skipped; in CI they fail.
 """
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from dashboards import tools
+from dashboards.preview import tools
 
 ROOT = tools.ROOT
 

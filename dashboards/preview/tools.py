@@ -15,7 +15,7 @@ from pathlib import Path
 
 from freshgate.errors import FreshgateError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "var" / "tools"
 # Program → package. The first name is Debian's, the others are upstream's.
 PACKAGES = {

@@ -15,7 +15,7 @@ from typing import Any
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.settings import Settings
 
-HERE = Path(__file__).resolve().parent
+DASHBOARDS = Path(__file__).resolve().parents[1]
 USUAL_PORTS = {"prometheus": 9090, "alertmanager": 9093}
 # Scraped by the composed Prometheus, and not started here.
 COMPOSED_ONLY = ("grafana", "otel-collector", "tempo")
@@ -36,7 +36,7 @@ def here(composed: Any, settings: Settings, ports: Mapping[str, int]) -> dict[st
 
     return {
         "global": composed["global"],
-        "rule_files": [str(HERE / "prometheus" / Path(file).name) for file in composed["rule_files"]],
+        "rule_files": [str(DASHBOARDS / "prometheus" / Path(file).name) for file in composed["rule_files"]],
         "alerting": {"alertmanagers": [{"static_configs": at("alertmanager")}]},
         # A port of 0 switches a process' metrics off.
         "scrape_configs": [{"job_name": job, "static_configs": at(job)} for job in jobs if targets[job]],

@@ -1,4 +1,4 @@
-"""`python -m dashboards.pictures`: what the boards show of a running system, for those who have no Grafana at hand.
+"""`python -m dashboards.preview.pictures`: what the boards show of a running system, for who has no Grafana at hand.
 
 It reads the committed boards, asks their queries of a Prometheus, and draws the panels where Grafana would. The looks
 are its own; titles, places, units, thresholds and figures are the boards'.
@@ -23,13 +23,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from dashboards.local import HERE
+from dashboards.preview.local import DASHBOARDS
 
 EPILOG = """example, beside `make observe`:
-  python -m dashboards.pictures --minutes 15
+  python -m dashboards.preview.pictures --minutes 15
 
 Needs matplotlib: `make test-tools` installs it."""
-FOLDER = HERE / "pictures"
+FOLDER = DASHBOARDS / "pictures"
 # Of Grafana: 24 columns, a row of so many pixels, its dark theme and its classic palette.
 COLUMNS, COLUMN_IN, ROW_IN, DPI = 24, 0.72, 0.36, 100
 PAPER, PANEL, FRAME, INK, FAINT = "#111217", "#181b1f", "#2c3235", "#ccccdc", "#8e8e99"
@@ -78,7 +78,7 @@ class Prometheus:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m dashboards.pictures",
+        prog="python -m dashboards.preview.pictures",
         description="draw the boards as PNG files, from what a Prometheus knows",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -101,7 +101,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def boards() -> Iterator[dict[str, Any]]:
     """As they are committed."""
-    for file in sorted((HERE / "grafana").glob("*.json")):
+    for file in sorted((DASHBOARDS / "grafana").glob("*.json")):
         yield json.loads(file.read_text(encoding="utf-8"))
 
 
