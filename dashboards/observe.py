@@ -17,13 +17,13 @@ from pathlib import Path
 
 import yaml
 
-from adapter import demo
 from adapter.commands.post.traffic import first_source, refuse_live
 from adapter.local.launcher import say
 from adapter.local.processes import Child, die_with
 from dashboards.preview.local import DASHBOARDS, USUAL_PORTS, check_free, folder_at, here, is_ok, port_of
 from dashboards.preview.tools import FOLDER, ROOT, alertmanager_command, program, prometheus_command
 from freshgate.errors import FreshgateError, SettingsError
+from freshgate.local_settings import is_sandbox, settings_here
 from freshgate.settings import load
 
 EPILOG = """examples:
@@ -149,9 +149,9 @@ class Observed:
             say(f"{name:12} is ready (log in {child.log})")
 
     def _start_traffic(self) -> None:
-        settings = demo.settings_here()
+        settings = settings_here()
         first_source(settings)
-        sandbox = [base for one in settings.esps.values() if demo.is_sandbox(base := one.base_url, settings)]
+        sandbox = [base for one in settings.esps.values() if is_sandbox(base := one.base_url, settings)]
         spoilt = ("--sandbox", f"http://127.0.0.1:{settings.sandbox_port}") if sandbox else ()
         self._start("traffic", (sys.executable, "-m", "adapter", "traffic", "--rate", f"{self.rate:g}", *spoilt))
 

@@ -7,8 +7,8 @@ import os
 import sys
 import time
 
-from adapter import demo
 from freshgate.errors import FreshgateError
+from freshgate.local_settings import settings_here
 from freshgate.settings import load
 from freshgate.telemetry import logs
 from workers import commands, main
@@ -25,8 +25,8 @@ def run(argv: list[str] | None = None) -> int:
     chosen = parser.parse_args(argv)
     try:
         served = chosen.command in ("deliver", "timers", "sandbox")
-        # The desk is used from a terminal of its own: it finds the demo's Valkey and secrets through var/.
-        settings = load(os.environ) if served else demo.settings_here()
+        # The desk is used from a terminal of its own: it finds the local Valkey and secrets through var/.
+        settings = load(os.environ) if served else settings_here()
         logs.configure(settings.log_level, json=not sys.stderr.isatty())
         if chosen.command == "deliver":
             return main.deliver(settings)

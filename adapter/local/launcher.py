@@ -17,11 +17,14 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
-from adapter import app, catalog_copy, demo
+from adapter import app, catalog_copy
 from adapter.local import embedded
+from adapter.local.example import curl_line, url_of
 from adapter.local.processes import Child
+from adapter.local.secrets import make_secrets
 from freshgate import catalogs
 from freshgate.errors import CatalogError, FreshgateError
+from freshgate.local_settings import is_sandbox, with_secrets
 from freshgate.settings import Settings, load
 
 LOOK_EVERY_S = 0.1
@@ -39,7 +42,8 @@ def run(environ: Mapping[str, str]) -> int:
         held.enter_context(_only_one(var))
         _wait_for_leftovers(var)
         _check_ports(settings)
-        environ = demo.with_secrets(environ, settings, var, make=True)
+        make_secrets(settings, var)
+        environ = with_secrets(environ, settings, var)
         environ["FRESHGATE_VAR"] = str(var)
         settings = load(environ)
         app.check(settings)
@@ -260,7 +264,7 @@ def _check_ports(settings: Settings) -> None:
 
 
 def _uses_sandbox(settings: Settings) -> bool:
-    return any(demo.is_sandbox(esp.base_url, settings) for esp in settings.esps.values())
+    return any(is_sandbox(esp.base_url, settings) for esp in settings.esps.values())
 
 
 def _is_ok(host: str, port: int, path: str) -> bool:
@@ -282,17 +286,17 @@ def _short(path: Path) -> str:
 
 
 def _welcome(settings: Settings) -> str:
-    lines = ["", f"Freshgate is up. Webhooks go to {demo.url_of(settings)}/webhooks/<source>:"]
+    lines = ["", f"Freshgate is up. Webhooks go to {url_of(settings)}/webhooks/<source>:"]
     for name, source in settings.sources.items():
         if source.kind == "tracking":
-            lines.append(f"  {name:10} write key {', '.join(source.write_keys)}   at {demo.url_of(settings)}/v1/")
+            lines.append(f"  {name:10} write key {', '.join(source.write_keys)}   at {url_of(settings)}/v1/")
             continue
         lines.append(f"  {name:10} secret {', '.join(source.secrets) or '-'}   token {', '.join(source.tokens) or '-'}")
     if _uses_sandbox(settings):
         lines.append(f"Mails end up in the sandbox: http://127.0.0.1:{settings.sandbox_port}/")
     ports = (settings.metrics_port, settings.worker_metrics_port, settings.timers_metrics_port)
     lines.append("Metrics: " + "  ".join(f"http://127.0.0.1:{port}/metrics" for port in ports if port))
-    curl = demo.curl_line(settings)
+    curl = curl_line(settings)
     if curl:
         lines += ["", "An order with an address; paste this and look at the sandbox:", "", curl]
     return "\n".join([*lines, "", "Ctrl-C stops all of it."])

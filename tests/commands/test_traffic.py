@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from adapter import demo
 from adapter.commands.post import traffic
 from adapter.commands.post.shoppers import STORIES, Shopper, story
 from adapter.commands.post.traffic import Site, Traffic
 from adapter.sources import SOURCES
+from adapter.sources.segment.signature import sign
 from catalog import EVENTS
 from freshgate.errors import SettingsError
 from freshgate.events import Refused
@@ -70,7 +70,7 @@ def test_the_same_seed_makes_the_same_shoppers_and_another_seed_others() -> None
 
 def test_events_are_signed_all_but_a_few() -> None:
     posted = after(60)
-    wrong = [body for _, body, headers in posted if headers["x-signature"] != demo.sign("the-secret", body)]
+    wrong = [body for _, body, headers in posted if headers["x-signature"] != sign("the-secret", body)]
     assert 0 < len(wrong) < len(posted) / 20
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from adapter import demo
+from adapter.sources.segment.signature import sign
 from dashboards.generate import HERE
 from tests.dashboards.tools import ROOT, tool
 from tests.harness.ports import free_ports
@@ -99,9 +99,9 @@ def shop(system: System) -> None:
         event = {"type": "track", "event": "Order Completed", "userId": f"live-{number}", "properties": order}
         assert system.post(event).status == 200
     body = json.dumps([{"type": "track"}, {"type": "track"}], separators=(",", ":")).encode()
-    signed = {"x-signature": demo.sign("system-test-secret", b'{"type":"track"}'), "content-type": "application/json"}
+    signed = {"x-signature": sign("system-test-secret", b'{"type":"track"}'), "content-type": "application/json"}
     for headers in (signed, {**signed, "x-signature": "00"}):
         assert system.request("PORT", "POST", "/webhooks/segment", body, headers).status == 401
     torn = b'{"type":'
-    headers = {**signed, "x-signature": demo.sign("system-test-secret", torn), "x-freshgate-token": "system-test-token"}
+    headers = {**signed, "x-signature": sign("system-test-secret", torn), "x-freshgate-token": "system-test-token"}
     assert system.request("PORT", "POST", "/webhooks/segment", torn, headers).status == 400

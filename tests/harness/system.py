@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from adapter import demo
+from adapter.sources.segment.signature import sign
 from tests.harness.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -106,7 +106,7 @@ class System:
         first = event[0] if isinstance(event, list) else event
         headers = {
             "content-type": "application/json",
-            "x-signature": demo.sign(SECRET, json.dumps(first, separators=(",", ":")).encode()),
+            "x-signature": sign(SECRET, json.dumps(first, separators=(",", ":")).encode()),
         }
         if isinstance(event, list):
             headers["x-freshgate-token"] = TOKEN

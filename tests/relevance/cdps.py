@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from random import Random
 from typing import Any, NamedTuple
 
-from adapter import demo
+from adapter.sources.segment.signature import sign
 from tests.harness.system import SECRET
 from tests.relevance.shoppers import Told
 
@@ -69,7 +69,7 @@ def request(told: Told, start_ms: int) -> Request:
 
 def _segment(told: Told, at: int) -> Request:
     body = _json(_spec(told, at))
-    return Request("/webhooks/segment", body, {"x-signature": demo.sign(SECRET, body)})
+    return Request("/webhooks/segment", body, {"x-signature": sign(SECRET, body)})
 
 
 def _sdk(told: Told, at: int) -> Request:

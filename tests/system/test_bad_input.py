@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from adapter import demo
+from adapter.sources.segment.signature import sign
 from tests.harness.system import SECRET, TOKEN, Response, System
 from tests.system.conftest import Shopper, count, is_quiet
 
@@ -36,7 +36,7 @@ def post(system: System, body: bytes, first: bytes | None = None, **headers: str
     """The very bytes; signed over `first`, or over all of them. Header names are written with `_` for `-`."""
     told = {
         "content-type": "application/json",
-        "x-signature": demo.sign(SECRET, body if first is None else first),
+        "x-signature": sign(SECRET, body if first is None else first),
         **({} if first is None else {"x-freshgate-token": TOKEN}),
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
@@ -201,7 +201,7 @@ def test_another_method_is_405(system: System, method: str) -> None:
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_put_and_patch_are_taken_like_post(system: System, ada: Shopper, method: str) -> None:
     body = as_json(ada.identify())
-    headers = {"content-type": "application/json", "x-signature": demo.sign(SECRET, body)}
+    headers = {"content-type": "application/json", "x-signature": sign(SECRET, body)}
     assert system.request("PORT", method, "/webhooks/segment", body, headers).json["accepted"] == 1
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapter import demo
+from adapter.sources.segment.signature import sign
 from tests.harness.system import SECRET, System
 from tests.system.conftest import SHORT, Shopper, count, workers
 
@@ -68,7 +68,7 @@ def test_a_purchase_that_arrives_before_the_cart_event_still_cancels_the_mail(sy
 def test_a_batch_without_its_token_is_401_and_nothing_is_recorded(system: System, ada: Shopper) -> None:
     batch = [ada.ordered(), ada.identify()]
     first = json.dumps(batch[0], separators=(",", ":")).encode()
-    headers = {"content-type": "application/json", "x-signature": demo.sign(SECRET, first)}
+    headers = {"content-type": "application/json", "x-signature": sign(SECRET, first)}
     body = json.dumps(batch, separators=(",", ":")).encode()
     answer = system.request("PORT", "POST", "/webhooks/segment", body, headers)
     assert (answer.status, answer.json) == (401, {"error": "signature rejected"})

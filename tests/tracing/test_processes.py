@@ -12,7 +12,7 @@ from secrets import token_hex
 
 import pytest
 
-from adapter import demo
+from adapter.sources.segment.signature import sign
 from tests.harness.system import SECRET, System
 from tests.system.conftest import SHORT, Shopper, count
 from tests.tracing.collector import CLIENT, CONSUMER, PRODUCER, SERVER, Collector, Told
@@ -42,7 +42,7 @@ def order(system: System, shopper: Shopper, trace: str, flags: str = "01") -> No
     body = json.dumps(shopper.ordered(), separators=(",", ":")).encode()
     headers = {
         "content-type": "application/json",
-        "x-signature": demo.sign(SECRET, body),
+        "x-signature": sign(SECRET, body),
         "traceparent": f"00-{trace}-{'c' * 16}-{flags}",
     }
     assert system.request("PORT", "POST", "/webhooks/segment", body, headers).status == http.client.OK

@@ -18,13 +18,13 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from adapter import demo
 from adapter.commands.develop.check_events import FILL_IN, payload_folder, slug
 from adapter.commands.develop.table import with_entry
 from adapter.sources import SOURCES
 from adapter.sources.unverified import spelling_of
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, FreshgateError
+from freshgate.local_settings import settings_here
 
 HELP = "write the files of a new event type, trigger, source or ESP, to be filled in"
 EPILOG = """examples:
@@ -199,7 +199,7 @@ def _catalog(given: Path | None) -> Path:
     """The folder of the catalog: the one that was named, or that of the package in the settings."""
     if given is not None:
         return given
-    name = demo.settings_here().catalog
+    name = settings_here().catalog
     found = find_spec(name)
     places = list(found.submodule_search_locations or ()) if found else []
     if not places:

@@ -18,7 +18,6 @@ from typing import Any
 
 import msgspec
 
-from adapter import demo
 from adapter.commands.develop.origins import origins, paired, probing
 from adapter.commands.terminal import Paint, span
 from adapter.ingest.receive import admitted
@@ -29,6 +28,7 @@ from freshgate.catalogs import events_of, triggers_of
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import RequestError, SettingsError
 from freshgate.events import Event, Ignored, Product, Refused, Verdict
+from freshgate.local_settings import settings_here
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from freshgate.state.planner import Planner
@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = demo.settings_here()
+    settings = settings_here()
     body = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
     audience, _, turn = options.audience.partition("/")
     if turn not in ("", "joined", "left"):

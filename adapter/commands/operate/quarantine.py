@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from adapter import demo
 from adapter.app import configure_sources, receiver_of
 from adapter.ingest import quarantine
 from adapter.ingest.quarantine import Kept, short
 from adapter.ingest.receive import Receiver
 from adapter.sources.base import Source
 from freshgate.errors import RequestError
+from freshgate.local_settings import settings_here, store_here
 from freshgate.settings import require_pii_key
 from freshgate.telemetry import logs
 
@@ -58,9 +58,9 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = demo.settings_here()
+    settings = settings_here()
     logs.configure("error", json=False)
-    client = demo.store_here(settings)
+    client = store_here(settings)
     only = getattr(options, "only", None)
     found = [(entry, kept) for entry, kept in quarantine.listed(client) if only in (None, short(entry))]
     if only and not found:

@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
-from adapter import demo
 from adapter.commands.terminal import Paint
 from adapter.ingest.unmapped import Found, listed
+from freshgate.local_settings import settings_here, store_here
 from freshgate.settings import Settings
 from freshgate.state import keys
 
@@ -40,8 +40,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = demo.settings_here()
-    client = demo.store_here(settings)
+    settings = settings_here()
+    client = store_here(settings)
     if options.forget:
         client.delete(keys.UNMAPPED)
         return 0

@@ -11,8 +11,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from adapter import demo
 from adapter.commands.operate.trail_lookup import As, Whose, whose
+from freshgate.local_settings import settings_here, store_here
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.views import PersonView
@@ -39,14 +39,14 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = demo.settings_here()
+    settings = settings_here()
     logs.configure("warning", json=False)
     return main(settings, options.id, only=options.only, as_json=options.json)
 
 
 def main(settings: Settings, asked: str, *, only: As | None = None, as_json: bool = False) -> int:
     """Print the trail behind a person's id or address, an order's id, or a send's. Returns 1 where nothing is known."""
-    client = demo.store_here(settings)
+    client = store_here(settings)
     found = whose(client, settings, asked, only)
     if found is None:
         what = f"no {only}" if only else "nobody, no order and no send"

@@ -11,8 +11,8 @@ import hmac
 import time
 from collections.abc import Callable
 
-from adapter import demo
 from adapter.sources.reading.salvage import NotClosed, elements
+from adapter.sources.segment.signature import sign
 from freshgate.errors import SettingsError
 from freshgate.settings import SourceSettings
 
@@ -33,7 +33,7 @@ def _static(secret: str, body: bytes) -> dict[str, str]:
 
 
 def _hmac_sha1(secret: str, body: bytes) -> dict[str, str]:
-    return {"X-Signature": demo.sign(secret, _signed(body))}
+    return {"X-Signature": sign(secret, _signed(body))}
 
 
 def _basic(secret: str, body: bytes) -> dict[str, str]:

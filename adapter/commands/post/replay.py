@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapter import demo
 from adapter.commands.post.proof import proof
 from adapter.commands.terminal import Progress
 from freshgate.errors import FreshgateError, SettingsError
+from freshgate.local_settings import settings_here
 from freshgate.telemetry.metrics import VERDICTS
 
 HELP = "post recorded or fixture payloads, signed, at a running receiver"
@@ -110,7 +110,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.rate is not None and options.rate <= 0:
         raise SettingsError("--rate: write a number of bodies a second, more than 0")
-    settings = demo.settings_here()
+    settings = settings_here()
     name = options.sign_as or urlsplit(options.to).path.rstrip("/").rpartition("/")[2]
     source = settings.sources.get(name)
     if source is None:

@@ -1,6 +1,6 @@
 """`python -m adapter sign`: the X-Signature of a body, for a request to paste.
 
-`demo.py` signs, as Segment does.
+`sources/segment/signature.py` signs, as Segment does.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from adapter import demo
+from adapter.sources.segment.signature import sign
 from freshgate.errors import SettingsError
+from freshgate.local_settings import settings_here
 
 HELP = "print the X-Signature of a body"
 
@@ -25,12 +26,12 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings, name = demo.settings_here(), options.source
+    settings, name = settings_here(), options.source
     source = settings.sources.get(name)
     if source is None:
         raise SettingsError(f"no source '{name}'; there are: {', '.join(settings.sources)}")
     if not source.secrets:
         raise SettingsError(f"sources.{name}.secrets is empty; set FRESHGATE_SOURCES__{name.upper()}__SECRETS")
     body = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
-    print(demo.sign(source.secrets[0], body))
+    print(sign(source.secrets[0], body))
     return 0

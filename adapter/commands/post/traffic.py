@@ -20,9 +20,11 @@ from random import Random
 from typing import Any
 from urllib.parse import urlsplit
 
-from adapter import demo
 from adapter.commands.post.shoppers import Step, story
+from adapter.local.example import url_of
+from adapter.sources.segment.signature import sign
 from freshgate.errors import SettingsError
+from freshgate.local_settings import settings_here
 from freshgate.settings import Settings, SourceSettings
 from freshgate.settings_parsing import key_text
 
@@ -61,13 +63,13 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = demo.settings_here()
+    settings = settings_here()
     refuse_live(settings)
     name, source = first_source(settings)
     stopping: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: stopping.append(number))
-    receiver = Site(options.to or demo.url_of(settings))
+    receiver = Site(options.to or url_of(settings))
     sandbox = Site(options.sandbox) if options.sandbox else None
     traffic = Traffic(receiver, f"/webhooks/{name}", source, Random(options.seed))
     print(f"traffic: {options.rate:g} shoppers a second to {receiver.where}/webhooks/{name}", flush=True)
@@ -165,7 +167,7 @@ class Traffic:
         # An attacker, or a secret that was rotated on one side only.
         secret = f"{self.dice.getrandbits(64):x}" if chance < 0.01 else self._source.secrets[0]
         for _ in range(2 if chance > 0.98 else 1):
-            headers = {"x-signature": demo.sign(secret, body)}
+            headers = {"x-signature": sign(secret, body)}
             self.statuses[self._site.post(self._path, body, headers)] += 1
         self.events += 1
 
