@@ -1,4 +1,4 @@
-"""Sends become one RQ job, written into the caller's pipeline: the fast path, while the timers are the record.
+"""A job on the wire, and pushing it into the caller's pipeline: the fast path, while the timers are the record.
 
 The receiver and the timers call it; a worker runs `workers.jobs.deliver`, which is only ever named here.
 """
@@ -15,9 +15,31 @@ import msgspec
 from rq.defaults import RQ_KEY_PREFIX
 
 DELIVER = "workers.jobs.deliver"
+WIRE_VERSION = 1
 JOB_TIMEOUT_S = 60
 KEPT_S = 3600
 _encode = msgspec.json.Encoder().encode
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True):
+    """One send as jobs carry it: the timer's member, the due (ms) that was claimed, and whether it came back."""
+
+    member: str
+    due: int
+    returned: int = 0
+
+
+class Job(msgspec.Struct, frozen=True):
+    """The wire form of a job. Ids only: no address, no payload.
+
+    trace  the sampled trace that it belongs to, and then its own `id`
+    """
+
+    sends: tuple[Item, ...]
+    created: int
+    v: int = WIRE_VERSION
+    trace: str = ""
+    id: str = ""
 
 
 def queue_name(esp: str) -> str:
@@ -32,7 +54,7 @@ def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int, 
     here needs. `tests/engine/test_enqueue.py` compares the two, field by field. Returns the job's id.
     """
     job_id, told = str(uuid4()), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    payload: dict[str, Any] = {"v": 1, "created": now, "sends": sends}
+    payload: dict[str, Any] = {"v": WIRE_VERSION, "created": now, "sends": sends}
     if trace:
         payload |= {"trace": trace, "id": job_id}
     job = {

@@ -1,6 +1,6 @@
 """When to try again: exponential, with jitter, and never before the ESP said.
 
-`jobs.py` asks; the timers carry it out.
+`courier.py` asks; the timers carry it out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The decision right before each send: a pure function of what was read and of the time, with a reason for each answer.
 
-`jobs.py` reads the records and carries the decision out.
+`courier.py` reads the records and carries the decision out.
 """
 
 from __future__ import annotations

@@ -6,21 +6,19 @@ Writes gather and leave together with the next claim, so that a burst costs one 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import redis
 
 from freshgate.declare import Trigger
+from freshgate.queue import Item
 from freshgate.state import keys
 from freshgate.state.planner import PERSON_TTL
 from freshgate.state.store import fcall
 from freshgate.state.views import WENT_OUT, Claim
 from freshgate.telemetry import metrics
 from workers.gate import Decision, Records, owner_key
-
-if TYPE_CHECKING:
-    from workers.jobs import Item
 
 TRAIL_ENTRIES = 100
 _encode = msgspec.json.Encoder().encode

@@ -1,6 +1,6 @@
 """Reads what decisions need: persons (through tombstones and unfinished merges), orders, addresses; in few trips.
 
-`jobs.py` calls it once for a whole job, and again for one send whose records have moved on.
+`courier.py` calls it once for a whole job, and again for one send whose records have moved on.
 """
 
 from __future__ import annotations

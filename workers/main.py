@@ -20,9 +20,10 @@ from freshgate.settings import EspSettings, Settings, require_pii_key
 from freshgate.settings_parsing import key_text
 from freshgate.state.store import connect, load
 from freshgate.telemetry import logs, metrics, tracing
+from workers.courier import Courier
 from workers.esp import ESPS
 from workers.esp.base import guarded
-from workers.jobs import Courier, install
+from workers.jobs import install
 from workers.lookup import Lookup
 from workers.redis_monitor import Health
 from workers.rq_worker import DeliverWorker

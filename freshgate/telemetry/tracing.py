@@ -1,6 +1,6 @@
 """Traces, from the webhook over the job to the ESP's answer, sent as OTLP. Off unless the settings name a collector.
 
-The processes' roots make a `Traces`; `receive.py`, `jobs.py` and whoever they call say what happens. docs/TRACING.md
+The processes' roots make a `Traces`; `receive.py`, `courier.py` and whoever they call say what happens. docs/TRACING.md
 shows the spans. What is not sampled makes no span. No person and no address ever stands in one.
 """
 

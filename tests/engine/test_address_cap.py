@@ -11,10 +11,11 @@ from redis import Redis
 from catalog import TRIGGERS
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
+from freshgate.queue import Item, Job
 from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, PII_KEY, RememberingEsp, World, product
+from workers.courier import Courier
 from workers.gate import Records
-from workers.jobs import Courier, Item, Job
 from workers.lookup import Lookup
 
 ADA = "ada@example.com"

@@ -12,7 +12,7 @@ from rq import Queue, SimpleWorker
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from freshgate import queue
+from freshgate import queue as wire
 from workers import jobs
 
 QUEUE = "freshgate-test"
@@ -24,7 +24,7 @@ TIMES = {b"created_at", b"enqueued_at"}
 def push(redis: Redis) -> str:
     """What we write; returns the job's id."""
     pipe = redis.pipeline()
-    queue.push(pipe, QUEUE, SENDS, NOW)
+    wire.push(pipe, QUEUE, SENDS, NOW)
     pipe.execute()
     return only_job(redis)
 
@@ -33,12 +33,12 @@ def push_with_rq(redis: Redis) -> str:
     """What RQ writes, asked for the same."""
     payload = {"v": 1, "created": NOW, "sends": SENDS}
     told = Queue.prepare_data(
-        queue.DELIVER,
+        wire.DELIVER,
         args=(payload,),
-        timeout=queue.JOB_TIMEOUT_S,
+        timeout=wire.JOB_TIMEOUT_S,
         result_ttl=0,
-        failure_ttl=queue.KEPT_S,
-        ttl=queue.KEPT_S,
+        failure_ttl=wire.KEPT_S,
+        ttl=wire.KEPT_S,
         description=f"{len(SENDS)} sends",
     )
     Queue(QUEUE, connection=redis, serializer=JSONSerializer).enqueue_many([told])
@@ -77,10 +77,10 @@ def test_rq_reads_the_times_of_our_job(redis: Redis) -> None:
 
 
 def test_a_worker_of_rq_runs_our_job_once_and_leaves_nothing(redis: Redis) -> None:
-    delivered: list[jobs.Job] = []
+    delivered: list[wire.Job] = []
 
     class Courier:
-        def deliver(self, job: jobs.Job) -> None:
+        def deliver(self, job: wire.Job) -> None:
             delivered.append(job)
 
     jobs.install(Courier())  # type: ignore[arg-type]  # it has all that is called
@@ -90,7 +90,7 @@ def test_a_worker_of_rq_runs_our_job_once_and_leaves_nothing(redis: Redis) -> No
         SimpleWorker([queue], connection=redis, serializer=JSONSerializer).work(burst=True, logging_level="ERROR")
     finally:
         jobs._installed.clear()
-    assert delivered == [jobs.Job(tuple(jobs.Item(*send) for send in SENDS), NOW)]
+    assert delivered == [wire.Job(tuple(wire.Item(*send) for send in SENDS), NOW)]
     assert not redis.exists(f"rq:job:{job_id}")
     assert redis.llen(queue.key) == 0
     assert queue.failed_job_registry.get_job_ids() == []

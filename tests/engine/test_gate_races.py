@@ -8,10 +8,11 @@ import pytest
 from redis import Redis
 
 from freshgate.declare import Trigger
+from freshgate.queue import Item, Job
 from tests.engine.world import HOUR, MINUTE, PII_KEY, START, World, product
+from workers.courier import Courier
 from workers.esp.base import Message
 from workers.gate import Records
-from workers.jobs import Courier, Item, Job
 from workers.lookup import Lookup
 
 ADA = "ada@example.com"

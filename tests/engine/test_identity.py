@@ -11,13 +11,13 @@ import pytest
 from redis import Redis
 
 from freshgate.errors import EspError
+from freshgate.queue import Item, Job
 from freshgate.state import keys
 from freshgate.state.merge import finish, merge, resolve
 from freshgate.state.planner import MOST_MERGED, PERSON_TTL
 from freshgate.state.store import fcall
 from tests.engine.world import HOUR, MINUTE, START, World, product
 from workers.esp.base import Message
-from workers.jobs import Item, Job
 
 ADA = "ada@example.com"
 X = keys.person_id("main", None, "x")

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from freshgate.queue import Item
 from freshgate.state import keys
 from freshgate.state.views import Claim
 from tests.engine.world import HOUR, World
-from workers.jobs import Item
 
 ADA = "ada@example.com"
 

@@ -17,10 +17,11 @@ from catalog import EVENTS, TRIGGERS
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
 from freshgate.events import Event, Product
+from freshgate.queue import Item, Job
 from freshgate.state import keys, store
 from freshgate.state.planner import Planner
+from workers.courier import Courier
 from workers.esp.base import Message, SendResult
-from workers.jobs import Courier, Item, Job
 from workers.lookup import Lookup
 
 PII_KEY = b"a key of the tests"

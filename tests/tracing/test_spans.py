@@ -25,12 +25,13 @@ from redis import Redis
 from adapter.ingest.receive import Receiver
 from freshgate.errors import EspError
 from freshgate.events import Event
+from freshgate.queue import Job
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.telemetry import logs, tracing
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, World, product
 from workers import commands
-from workers.jobs import Courier, Job
+from workers.courier import Courier
 from workers.lookup import Lookup
 
 ADA, GIFT = "ada.lovelace@example.com", "gift@example.com"

@@ -11,11 +11,11 @@ import pytest
 from redis import Redis
 
 from freshgate.errors import EspError, SettingsError
+from freshgate.queue import Item, Job
 from freshgate.settings import Settings
 from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, World
 from workers import commands
-from workers.jobs import Item, Job
 
 ADA = "ada@example.com"
 

@@ -15,8 +15,8 @@ from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
 from freshgate import queue as wire
+from freshgate.queue import Job
 from workers import jobs
-from workers.jobs import Job
 from workers.rq_worker import DeliverWorker
 
 NAME = "freshgate-test"

@@ -266,7 +266,7 @@ def test_with_a_password_it_is_asked_for_everywhere() -> None:
 
 def test_it_ends_at_once_when_told() -> None:
     (port,) = free_ports(1)
-    code = f"from workers import sandbox; sandbox.serve('127.0.0.1', {port})"
+    code = f"from workers.sandbox import server; server.serve('127.0.0.1', {port})"
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.getcwd()})
     until = time.monotonic() + 10
     while True:

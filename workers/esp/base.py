@@ -1,6 +1,6 @@
 """What every ESP offers: one message in, one result or one EspError out. It never loops and never sleeps.
 
-`jobs.py` calls it; `ESPS` in `__init__` lists the kinds.
+`courier.py` calls it; `ESPS` in `__init__` lists the kinds.
 """
 
 from __future__ import annotations
