@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+from flask import Flask, Response
+
 from adapter.routes.tracking_api import CALLS
 from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 from freshgate.version import VERSION
@@ -82,6 +85,15 @@ _ANYTHING: Schema = {
     "required": True,
     "content": {"application/json": {"schema": {"anyOf": [{"type": "object"}, {"type": "array"}]}}},
 }
+
+
+def add_openapi(app: Flask) -> None:
+    """`GET /openapi.json`, encoded once."""
+    encoded = msgspec.json.encode(document())
+
+    @app.get("/openapi.json")
+    def openapi() -> Response:
+        return Response(encoded, mimetype="application/json", headers={"Cache-Control": "max-age=3600"})
 
 
 def document() -> dict[str, Any]:

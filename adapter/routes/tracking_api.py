@@ -9,11 +9,11 @@ import time
 import zlib
 from collections.abc import Mapping
 
-import msgspec
 from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver
+from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
 from adapter.sources.base import About, Source
 from adapter.sources.tracking import MOST_BYTES
 from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
@@ -21,26 +21,12 @@ from freshgate.settings_parsing import key_text
 from freshgate.telemetry import logs
 
 log = logs.get(__name__)
-_json = msgspec.json.Encoder().encode
-
-PREFIX = "/v1/"
 # analytics.js posts to the first letter; a screen's is `s` (packages/browser/src/plugins/segmentio).
 CALLS = {name[0]: name for name in ("track", "identify", "page", "screen", "group", "alias", "batch")}
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST, OPTIONS",
     "Access-Control-Allow-Headers": "authorization, content-type, content-encoding, x-retry-count",
     "Access-Control-Max-Age": "86400",
-}
-CODES = {
-    400: "invalid_request",
-    401: "unauthorized",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    413: "too_large",
-    415: "unsupported_media_type",
-    429: "rate_limited",
-    503: "unavailable",
 }
 
 
@@ -58,17 +44,17 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
     def call(call: str) -> Response:
         if call == "m":
             # The SDK's measurements of itself.
-            return _answer(200, {"success": True})
+            return reply(200, {"success": True})
         name = CALLS.get(call, call)
         if name not in CALLS.values():
-            return _answer(404, error_body(404, "no such call"))
+            return reply(404, tracking_error(404, "no such call"))
         received_at = time.time_ns() // 1_000_000
         body = _body()
         source = _owner(ours, body)
         _refuse_pages(source)
         remote = request.remote_addr or ""
         receiver.receive(source, body, request.headers, received_at, about=About(call=name), remote=remote)
-        return _answer(200, {"success": True})
+        return reply(200, {"success": True})
 
     @app.route("/v1/<call>", methods=["OPTIONS"])
     def preflight(call: str) -> Response:
@@ -77,7 +63,7 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
     @app.after_request
     def allow_pages(response: Response) -> Response:
         """A page may read the answer, the reason of a refusal too; without credentials: there are no cookies here."""
-        if request.path.startswith(PREFIX):
+        if request.path.startswith(TRACKING_PREFIX):
             origin = request.headers.get("Origin")
             allowed = _allowed(ours)
             if origin and (origin in allowed or not allowed):
@@ -85,11 +71,6 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
                 response.headers["Access-Control-Expose-Headers"] = "Retry-After"
             response.headers["Vary"] = "Origin"
         return response
-
-
-def error_body(status: int, text: str) -> dict[str, str]:
-    """The form without which analytics-python repeats whatever was refused (segment/analytics/request.py)."""
-    return {"code": CODES.get(status, "error"), "message": text}
 
 
 def _body() -> bytes:
@@ -151,7 +132,3 @@ def _allowed(ours: list[Source]) -> set[str]:
     """The pages that may call us, of all sources together: a preflight has no key. Empty is all."""
     browsers = [source.settings.allowed_origins for source in ours if source.settings.trust == "browser"]
     return set() if not all(browsers) else {origin for origins in browsers for origin in origins}
-
-
-def _answer(status: int, body: object) -> Response:
-    return Response(_json(body), status, mimetype="application/json")

@@ -5,12 +5,16 @@ A new kind is one file beside this one and one line here.
 
 from __future__ import annotations
 
-from adapter.sources.base import SourceKind
+from adapter.sources.base import Source, SourceKind
 from adapter.sources.customerio_reporting import CUSTOMERIO_REPORTING
 from adapter.sources.mparticle.source import MPARTICLE
 from adapter.sources.segment.source import CUSTOMERIO, HIGHTOUCH, RUDDERSTACK, SEGMENT
 from adapter.sources.tealium.source import TEALIUM
 from adapter.sources.tracking import TRACKING
+from freshgate.catalogs import events_of
+from freshgate.errors import SettingsError
+from freshgate.settings import Settings
+from freshgate.settings_parsing import key_text
 
 SOURCES: dict[str, SourceKind] = {
     "segment": SEGMENT,
@@ -22,3 +26,16 @@ SOURCES: dict[str, SourceKind] = {
     "customerio": CUSTOMERIO,
     "customerio_reporting": CUSTOMERIO_REPORTING,
 }
+
+
+def configure_sources(settings: Settings) -> dict[str, Source]:
+    """Every source of the settings, ready to verify and read. Raises SettingsError: no secret, no start."""
+    catalog = events_of(settings)
+    sources = {}
+    for name, source in settings.sources.items():
+        kind = SOURCES.get(source.kind)
+        if kind is None:
+            known = ", ".join(sorted(SOURCES))
+            raise SettingsError(f"{key_text('sources', name, 'kind')}: {source.kind!r}; write which CDP it is: {known}")
+        sources[name] = kind.configure(name, source, catalog)
+    return sources

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from adapter.app import configure_sources, receiver_of
+from adapter.app import receiver_of
 from adapter.ingest import quarantine
 from adapter.ingest.quarantine import Kept, short
 from adapter.ingest.receive import Receiver
+from adapter.sources import configure_sources
 from adapter.sources.base import Source
 from freshgate.errors import RequestError
 from freshgate.local_settings import settings_here, store_here

@@ -1,0 +1,67 @@
+"""`/webhooks/<source>`: where CDPs post. The query of a GET is read as a form, for sources that allow it.
+
+`ingest/receive.py` does the work.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from adapter.ingest.receive import Receiver
+from adapter.routes.answers import reply
+from adapter.sources.base import About, Source
+from freshgate.errors import TooLarge
+from freshgate.settings_parsing import key_text
+
+WITH_BODY = ["POST", "PUT", "PATCH"]
+FORM = "application/x-www-form-urlencoded"
+# Kinds that have audiences with URLs of their own, and may be told by GET.
+OF_TEALIUM = frozenset({"tealium"})
+
+
+def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
+    """The routes of every configured source."""
+
+    @app.route("/webhooks/<name>", methods=WITH_BODY)
+    @app.route("/webhooks/<name>/<audience>/<any(joined, left):turn>", methods=WITH_BODY)
+    def webhook(name: str, audience: str = "", turn: Literal["", "joined", "left"] = "") -> Response:
+        source = sources.get(name)
+        if source is None or (audience and source.settings.kind not in OF_TEALIUM):
+            return reply(404, {"error": "no such source"})
+        received_at = time.time_ns() // 1_000_000
+        request.max_content_length = source.settings.max_bytes
+        try:
+            body = request.get_data(cache=False)
+        except RequestEntityTooLarge:
+            key = key_text("sources", name, "max_bytes")
+            error = TooLarge(f"more than {source.settings.max_bytes} bytes", f"{name}: batch less, or raise {key}")
+            receiver.refuse(source, error)
+            raise error from None
+        return receive(source, body, About(request.headers.get("Content-Type", ""), audience, turn), received_at)
+
+    @app.get("/webhooks/<name>")
+    @app.get("/webhooks/<name>/<audience>/<any(joined, left):turn>")
+    def webhook_in_query(name: str, audience: str = "", turn: Literal["", "joined", "left"] = "") -> Response:
+        source = sources.get(name)
+        if source is None:
+            return reply(404, {"error": "no such source"})
+        allowed = source.settings.kind in OF_TEALIUM and source.settings.allow_get
+        # HEAD comes with GET, and nobody tells of events with it.
+        if not allowed or request.method != "GET":
+            return reply(405, {"error": "method not allowed"}, {"Allow": ", ".join(WITH_BODY)})
+        received_at = time.time_ns() // 1_000_000
+        # A query is written as a form is.
+        return receive(source, request.query_string, About(FORM, audience, turn), received_at)
+
+    def receive(source: Source, body: bytes, about: About, received_at: int) -> Response:
+        # The signature or the token has been checked before this header is believed.
+        replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
+        again = replay and bool(source.settings.tokens)
+        remote = request.remote_addr or ""
+        told = receiver.receive(source, body, request.headers, received_at, about=about, again=again, remote=remote)
+        return reply(200, told)
