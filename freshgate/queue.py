@@ -51,7 +51,7 @@ def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int, 
     """One job for all these sends. Never retried, without a result: what it lost comes back from the timers.
 
     It writes what `rq.Queue.enqueue_many` writes, at a quarter of its cost: RQ spends its time on objects that nobody
-    here needs. `tests/engine/test_enqueue.py` compares the two, field by field. Returns the job's id.
+    here needs. `tests/freshgate/test_queue.py` compares the two, field by field. Returns the job's id.
     """
     job_id, told = str(uuid4()), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     payload: dict[str, Any] = {"v": WIRE_VERSION, "created": now, "sends": sends}

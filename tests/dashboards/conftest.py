@@ -14,8 +14,8 @@ import pytest
 
 from tests.dashboards.live import Prometheus, shop
 from tests.dashboards.observing import Observing
+from tests.freshgate.telemetry.collector import Collector
 from tests.harness.system import System
-from tests.tracing.collector import Collector
 
 
 @pytest.fixture(scope="package")

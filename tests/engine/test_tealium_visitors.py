@@ -1,6 +1,6 @@
 """Visitors that Tealium stitches together: one person with one cart, and nobody else's mail.
 
-What the payloads are read into is `tests/sources/test_tealium.py`'s subject.
+What the payloads are read into is `tests/adapter/sources/test_tealium.py`'s subject.
 """
 
 from __future__ import annotations

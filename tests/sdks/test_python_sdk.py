@@ -1,6 +1,6 @@
 """Segment's SDK for Python, with nothing but its host changed: every call arrives once, and none is sent again.
 
-The processes are real. `tests/sources/test_tracking_api.py` has the API itself.
+The processes are real. `tests/adapter/sources/test_tracking_api.py` has the API itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One shopper of whom three CDPs and an SDK tell, each in its own words: one person, and no mail after the purchase.
 
-The product is running as its user runs it. What each CDP's words mean is `tests/sources`' subject.
+The product is running as its user runs it. What each CDP's words mean is `tests/adapter/sources`' subject.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ def _source(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, F
     file = table.with_name(f"{told['slug']}.py")
     files = {
         file: _rendered("source.py", told),
-        Path(f"tests/sources/test_{told['slug']}.py"): _rendered("source_test.py", told),
+        Path(f"tests/adapter/sources/test_{told['slug']}.py"): _rendered("source_test.py", told),
     }
     module = f"adapter.sources.{told['slug']}"
     tables = {table: with_entry(table, "SOURCES", module, told["constant"], told["slug"])}

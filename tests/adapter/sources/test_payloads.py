@@ -24,7 +24,7 @@ from catalog.events import EVENTS
 from freshgate.events import Event, Ignored, Product, Verdict
 from freshgate.settings import SourceSettings
 
-FOLDER = Path(__file__).parent.parent / "payloads"
+FOLDER = Path(__file__).parents[2] / "payloads"
 # A row for each folder: how its kind of source is configured while the pairs are read.
 SETTINGS = {
     "segment": SourceSettings(kind="segment", secrets=("abc123",)),

@@ -21,7 +21,7 @@ from freshgate.errors import CatalogError, NotAuthentic, RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused
 from freshgate.settings import SourceSettings
 from freshgate.telemetry.metrics import REFUSED_ELEMENTS
-from tests.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract, from_page
+from tests.adapter.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract, from_page
 
 HEADER, TOKEN = "Basic c2hvcDpzZWNyZXQ=", "second-factor"
 AT = 1_789_999_997_842

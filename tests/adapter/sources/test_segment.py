@@ -22,7 +22,7 @@ from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, NotAuthentic, RequestError, UnsupportedBody
 from freshgate.events import Event, Ignored, Refused
 from freshgate.settings import SourceSettings
-from tests.sources.contract import RECEIVED_AT, SourceContract, from_page
+from tests.adapter.sources.contract import RECEIVED_AT, SourceContract, from_page
 
 SECRET, TOKEN = "abc123", "second-factor"
 SINGLE, SINGLE_SIGNED = b'{"cool":true}', "5099cab379b3be52908387457007040cc934ef86"

@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from freshgate.settings import Settings
 from freshgate.telemetry import logs, metrics, tracing
-from tests.tracing.collector import Collector
+from tests.freshgate.telemetry.collector import Collector
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from secrets import token_hex
 import pytest
 
 from tests.dashboards.tools import module
+from tests.freshgate.telemetry.collector import Collector
+from tests.freshgate.telemetry.test_processes import connected, linked, order, traced
 from tests.harness.ports import free_ports
 from tests.harness.system import System
 from tests.system.conftest import Shopper
-from tests.tracing.collector import Collector
-from tests.tracing.test_processes import connected, linked, order, traced
 
 SENDS = 200
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]

@@ -22,7 +22,7 @@ from adapter.sources import SOURCES
 from catalog import EVENTS
 from freshgate.errors import FreshgateError, NotAuthentic
 from freshgate.settings import SourceSettings
-from tests.commands.conftest import ROOT
+from tests.adapter.commands.conftest import ROOT
 
 ANSWER = {"accepted": 1, "duplicate": 0, "ignored": 0, "refused": 0, "refusals": []}
 

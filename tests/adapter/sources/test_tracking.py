@@ -19,7 +19,7 @@ from catalog.events import EVENTS
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from tests.sources.contract import RECEIVED_AT, SourceContract, from_page
+from tests.adapter.sources.contract import RECEIVED_AT, SourceContract, from_page
 
 KEY = "a-write-key"
 VIEWED = {

@@ -13,9 +13,9 @@ from secrets import token_hex
 import pytest
 
 from adapter.sources.segment.signature import sign
+from tests.freshgate.telemetry.collector import CLIENT, CONSUMER, PRODUCER, SERVER, Collector, Told
 from tests.harness.system import SECRET, System
 from tests.system.conftest import SHORT, Shopper, count
-from tests.tracing.collector import CLIENT, CONSUMER, PRODUCER, SERVER, Collector, Told
 
 SENDS = 60
 CHAIN = [SERVER, PRODUCER, CONSUMER, 1, CLIENT]

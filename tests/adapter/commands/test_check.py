@@ -17,9 +17,9 @@ from adapter.sources.base import Source
 from adapter.sources.unverified import spelling_of
 from freshgate.declare import EventType
 from freshgate.settings import Settings, SourceSettings, TriggerSettings
-from tests.commands.conftest import ROOT
+from tests.adapter.commands.conftest import ROOT
 
-HEAD = "from freshgate.declare import DAY, EventType, From, Trigger\n\n"
+HEAD = "from freshgate import DAY, EventType, From, Trigger\n\n"
 EVENT = """RENEWED = EventType(
     name="Renewed",
     fields={"plan": "text"},

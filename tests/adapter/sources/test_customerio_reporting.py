@@ -18,7 +18,7 @@ from catalog.events import EVENTS
 from freshgate.errors import NotAuthentic, RequestError, SettingsError
 from freshgate.events import Event, Ignored, Refused
 from freshgate.settings import SourceSettings
-from tests.sources.contract import RECEIVED_AT
+from tests.adapter.sources.contract import RECEIVED_AT
 
 SETTINGS = SourceSettings(kind="customerio_reporting", secrets=("older", "abc123"))
 BODY = b'{"event_id": "e-1", "object_type": "email", "metric": "bounced", "data": {"recipient": "a@example.com"}}'

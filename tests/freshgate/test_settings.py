@@ -33,7 +33,7 @@ def test_without_any_setting_a_demo_can_run() -> None:
 
 
 def test_the_shipped_file_says_the_same_as_no_file() -> None:
-    shipped = load({}, Path(__file__).parents[1] / "freshgate.toml")
+    shipped = load({}, Path(__file__).parents[2] / "freshgate.toml")
     assert shipped.esps["sendgrid"] == EspSettings(from_name="The Shop")
     assert shipped.sources == load({}).sources
 

@@ -24,7 +24,7 @@ from redis import Redis
 
 from adapter.app import create_app
 from freshgate.settings import Settings, SourceSettings
-from tests.sources.test_tealium import EVENT_STREAM, FORM, HEADER, VISITOR
+from tests.adapter.sources.test_tealium import EVENT_STREAM, FORM, HEADER, VISITOR
 
 AUTHENTIC = {"Authorization": HEADER}
 AUDIENCE = "/webhooks/tealium/Lamp%20lovers/joined"

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from tests.commands.conftest import ROOT
+from tests.adapter.commands.conftest import ROOT
 
 EXAMPLE = ROOT / "docs" / "example"
 Run = Callable[..., subprocess.CompletedProcess[str]]

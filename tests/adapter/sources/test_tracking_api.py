@@ -18,7 +18,7 @@ from redis import Redis
 from adapter.app import create_app
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
-from tests.sources.test_tracking import VIEWED, basic
+from tests.adapter.sources.test_tracking import VIEWED, basic
 
 SHOP = "https://shop.example.com"
 SETTINGS = Settings(

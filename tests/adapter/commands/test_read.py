@@ -13,7 +13,7 @@ import pytest
 
 from adapter.__main__ import main
 from catalog import EVENTS
-from tests.commands.conftest import ROOT
+from tests.adapter.commands.conftest import ROOT
 
 ORDER = {
     "type": "track",

@@ -18,7 +18,7 @@ from adapter.ingest.limits import SETTINGS, network_of
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from freshgate.telemetry import metrics
-from tests.sources.test_tracking import basic
+from tests.adapter.sources.test_tracking import basic
 
 PAGE = SourceSettings(kind="tracking", write_keys=("page-key",), trust="browser")
 HERE, THERE = "8.8.8.8", "9.9.9.9"

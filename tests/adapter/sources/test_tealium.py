@@ -24,7 +24,7 @@ from freshgate.errors import CatalogError, NotAuthentic, RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused
 from freshgate.settings import SourceSettings
 from freshgate.telemetry.metrics import REFUSED_ELEMENTS
-from tests.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract, from_page
+from tests.adapter.sources.contract import FUZZ, JSON, RECEIVED_AT, SourceContract, from_page
 
 HEADER, TOKEN = "Basic c2hvcDpzZWNyZXQ=", "second-factor"
 AT = 1_789_999_997_000
@@ -55,7 +55,7 @@ LOVERS = EventType(
     fields={"plan": "text"},
     sources={"tealium": From(when={"audience": "Lamp lovers", "turn": "joined"}, paths={"plan": "plan"})},
 )
-PAYLOADS = Path(__file__).parent.parent / "payloads" / "tealium"
+PAYLOADS = Path(__file__).parents[2] / "payloads" / "tealium"
 
 
 def source(catalog: tuple[EventType, ...] = EVENTS, **more: Any) -> TealiumSource:

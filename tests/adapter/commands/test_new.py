@@ -17,7 +17,7 @@ import pytest
 
 from adapter.commands.develop.new import names
 from freshgate.errors import FreshgateError
-from tests.commands.conftest import ROOT
+from tests.adapter.commands.conftest import ROOT
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 COPIED = ("freshgate", "adapter", "catalog", "workers", "tests", "docs")
@@ -81,7 +81,7 @@ def test_a_new_event_type_fails_until_its_pairs_are_filled_in(tree: Path, run: R
         ),
     }
     tests = run(
-        "pytest", "-q", "-p", "no:cacheprovider", "tests/sources/test_payloads.py", "-k", "subscription_renewed"
+        "pytest", "-q", "-p", "no:cacheprovider", "tests/adapter/sources/test_payloads.py", "-k", "subscription_renewed"
     )
     assert tests.returncode == 1
     assert "write all that is read from subscription_renewed__full.json by hand" in tests.stdout
@@ -119,7 +119,7 @@ def test_a_new_trigger_fails_until_it_is_filled_in(tree: Path, run: Run) -> None
 
 def test_a_new_source_and_a_new_esp_fail_until_they_are_filled_in(tree: Path, run: Run) -> None:
     written(run("adapter", "new", "source", "examplecdp"))
-    tests = run("pytest", "-q", "-p", "no:cacheprovider", "tests/sources/test_examplecdp.py")
+    tests = run("pytest", "-q", "-p", "no:cacheprovider", "tests/adapter/sources/test_examplecdp.py")
     assert tests.returncode == 1
     assert "fill in: every FILL IN of adapter/sources/examplecdp.py" in tests.stdout
     written(run("adapter", "new", "esp", "examplemail"))
@@ -134,9 +134,9 @@ def test_a_new_source_that_is_filled_in_holds_the_contract(tree: Path, run: Run)
     viewed = tree / "catalog/events/product_viewed.py"
     spelling = '        "examplecdp": From(when={"event": "viewed"}, paths={"product": "item"}),\n    },\n    marks'
     viewed.write_text(viewed.read_text().replace("    },\n    marks", spelling, 1))
-    test = tree / "tests/sources/test_examplecdp.py"
+    test = tree / "tests/adapter/sources/test_examplecdp.py"
     test.write_text(test.read_text().replace('"FILL IN"', '"viewed"').partition("def test_it_is_filled_in")[0])
-    done = run("pytest", "-q", "-p", "no:cacheprovider", "tests/sources/test_examplecdp.py")
+    done = run("pytest", "-q", "-p", "no:cacheprovider", "tests/adapter/sources/test_examplecdp.py")
     assert done.returncode == 0, done.stdout
 
 
