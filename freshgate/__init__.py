@@ -1,1 +1,25 @@
-"""What all processes share: the catalog's vocabulary, settings, errors, state, the queue, telemetry."""
+"""What all processes share, and the public API of catalogs: `from freshgate import EventType, From, Trigger`.
+
+Imports nothing of the other packages. What is not exported here is the product's own and may change.
+"""
+
+from freshgate.declare import DAY, HOUR, MINUTE, EventType, From, Trigger, Withdrawn
+from freshgate.events import Event, Product
+from freshgate.state.views import OrderView, PersonView, template_product
+from freshgate.version import VERSION
+
+__all__ = [
+    "DAY",
+    "HOUR",
+    "MINUTE",
+    "VERSION",
+    "Event",
+    "EventType",
+    "From",
+    "OrderView",
+    "PersonView",
+    "Product",
+    "Trigger",
+    "Withdrawn",
+    "template_product",
+]

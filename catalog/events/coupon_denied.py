@@ -5,7 +5,7 @@ Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__ini
 
 from __future__ import annotations
 
-from freshgate.declare import EventType, From
+from freshgate import EventType, From
 
 COUPON_DENIED = EventType(
     name="Coupon Denied",

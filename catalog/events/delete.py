@@ -5,7 +5,7 @@ Segment: docs, connections/spec/../destinations/catalog/webhooks/index.md. Liste
 
 from __future__ import annotations
 
-from freshgate.declare import EventType, From
+from freshgate import EventType, From
 
 DELETE = EventType(
     name="Delete",

@@ -5,7 +5,7 @@ Segment: docs, connections/spec/email.md. Listed in `catalog/events/__init__.py`
 
 from __future__ import annotations
 
-from freshgate.declare import EventType, From
+from freshgate import EventType, From
 
 EMAIL_DELIVERED = EventType(
     name="Email Delivered",

@@ -5,7 +5,7 @@ Segment: docs, connections/spec/group.md. Listed in `catalog/events/__init__.py`
 
 from __future__ import annotations
 
-from freshgate.declare import EventType, From
+from freshgate import EventType, From
 
 GROUP = EventType(
     name="Group",

@@ -5,7 +5,7 @@ Ours: adapter/routes/freshgate.js sends it. Listed in `catalog/events/__init__.p
 
 from __future__ import annotations
 
-from freshgate.declare import EventType, From
+from freshgate import EventType, From
 
 PAGE_LEFT = EventType(
     name="Page Left",

@@ -5,7 +5,7 @@ Segment: docs, connections/spec/screen.md. Listed in `catalog/events/__init__.py
 
 from __future__ import annotations
 
-from freshgate.declare import EventType, From
+from freshgate import EventType, From
 
 SCREEN = EventType(
     name="Screen",

@@ -5,7 +5,7 @@ Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.
 
 from __future__ import annotations
 
-from freshgate.declare import EventType, From
+from freshgate import EventType, From
 
 TRIAL_STARTED = EventType(
     name="Trial Started",

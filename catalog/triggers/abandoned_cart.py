@@ -6,8 +6,7 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from freshgate.declare import DAY, MINUTE, Trigger, Withdrawn
-from freshgate.state.views import OrderView, PersonView, template_product
+from freshgate import DAY, MINUTE, OrderView, PersonView, Trigger, Withdrawn, template_product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:

@@ -6,9 +6,7 @@ from typing import Any
 
 import msgspec
 
-from freshgate.declare import DAY, HOUR, Trigger, Withdrawn
-from freshgate.events import Product
-from freshgate.state.views import OrderView, PersonView, template_product
+from freshgate import DAY, HOUR, OrderView, PersonView, Product, Trigger, Withdrawn, template_product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:

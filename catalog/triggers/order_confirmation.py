@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from freshgate.declare import DAY, Trigger, Withdrawn
-from freshgate.state.views import OrderView, PersonView, template_product
+from freshgate import DAY, OrderView, PersonView, Trigger, Withdrawn, template_product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from freshgate.declare import DAY, Trigger, Withdrawn
-from freshgate.events import Event
-from freshgate.state.views import OrderView, PersonView
+from freshgate import DAY, Event, OrderView, PersonView, Trigger, Withdrawn
 
 MAX_AGE = DAY
 

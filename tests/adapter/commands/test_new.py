@@ -162,7 +162,7 @@ def test_a_catalog_of_ones_own_elsewhere(tree: Path, run: Run) -> None:
     check = run("adapter", "check", cwd=home)
     assert check.returncode == 1
     assert "myshop/payloads/segment/subscription_paused__full.expected.json:1: fill in" in check.stdout
-    assert "myshop/catalog/triggers/come_back.py:23: trigger come_back: starts on nothing" in check.stdout
+    assert "myshop/catalog/triggers/come_back.py:22: trigger come_back: starts on nothing" in check.stdout
     assert run("ruff", "check", "myshop", cwd=home).returncode == 0
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freshgate.declare import EventType, From
+from freshgate import EventType, From
 
 SUBSCRIPTION_RENEWED = EventType(
     name="Subscription Renewed",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 import catalog
-from freshgate.declare import HOUR
+from freshgate import HOUR
 
 from .renewal_thanks import RENEWAL_THANKS
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from freshgate.declare import DAY, Trigger, Withdrawn
-from freshgate.state.views import OrderView, PersonView
+from freshgate import DAY, OrderView, PersonView, Trigger, Withdrawn
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
