@@ -30,7 +30,7 @@ def folder_of(settings: Settings) -> Path:
     return Path(settings.var).resolve() / "catalog" / "current"
 
 
-def take_up(settings: Settings, environ: Mapping[str, str]) -> bool:
+def refresh(settings: Settings, environ: Mapping[str, str]) -> bool:
     """Copy the catalog as it is now, check the copy, and let whoever starts next load it. False if nothing changed.
 
     Raises CatalogError with the reason for a catalog that no process could start with; the old copy stays.

@@ -71,7 +71,7 @@ def on_starting(server: Any) -> None:
     """The figures of processes that are gone would be counted for ever."""
     shutil.rmtree(METRICS, ignore_errors=True)
     METRICS.mkdir(parents=True)
-    take_up_catalog()
+    refresh_catalog()
     folder = catalog_copy.folder_of(SETTINGS)
     if folder.exists():
         os.environ[catalogs.COPY] = str(folder)
@@ -79,18 +79,18 @@ def on_starting(server: Any) -> None:
     replace_workers = server.handle_hup
 
     def hang_up() -> None:
-        if take_up_catalog():
+        if refresh_catalog():
             replace_workers()
 
     # No hook of gunicorn's can call a reload off, and new workers that cannot boot would end the master.
     server.handle_hup = hang_up
 
 
-def take_up_catalog() -> bool:
+def refresh_catalog() -> bool:
     """Whether new workers could start. A refused catalog, or settings, ends nobody: the old workers serve on."""
     log = logs.get("adapter.gunicorn_conf")
     try:
-        changed = catalog_copy.take_up(SETTINGS, os.environ)
+        changed = catalog_copy.refresh(SETTINGS, os.environ)
     except (CatalogError, OSError) as error:
         log.error("catalog_refused", reason=str(error))
         return False

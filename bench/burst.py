@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 from rq import Queue
 
-from adapter.ingest.record import Answer, Recorder
+from adapter.ingest.record import Recorder, WebhookReply
 from adapter.sources import SOURCES
 from bench import naive, stub
 from bench.lab import PII_KEY, SECRET, Lab, Started
@@ -79,7 +79,7 @@ def record(client: Any, amount: int, batch: int) -> None:
     bodies = [body for _, body in orders(amount)]
     for at in range(0, amount, batch):
         body = b"[" + b",".join(bodies[at : at + batch]) + b"]"
-        answer = Answer(refusals=[])
+        answer = WebhookReply(refusals=[])
         verdicts = source.read(body, time.time_ns() // 1_000_000)
         events = [verdict for verdict in verdicts if isinstance(verdict, Event)]
         recorder.record(events, answer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from adapter.ingest.record import Answer, Recorder
+from adapter.ingest.record import Recorder, WebhookReply
 from bench.lab import Lab
 from bench.rows import Effort, Goal, Row
 from catalog import EVENTS, TRIGGERS
@@ -60,9 +60,9 @@ def measure(effort: Effort) -> list[Row]:
         recorder = Recorder(client, planner, "bench")
         now = time.time_ns() // 1_000_000
         for person in range(effort.of(2000, 1000)):
-            recorder.record(events(person, now), Answer())
+            recorder.record(events(person, now), WebhookReply())
         # A set of few ids is packed tightly; where there is traffic, a shard's set holds thousands.
-        recorder.record(views(effort.of(6000, 3000), now), Answer())
+        recorder.record(views(effort.of(6000, 3000), now), WebhookReply())
         hashes = [key for key in client.scan_iter("fg:*:p:*", count=1000) if key.count(b":") == 3]
         person_bytes = sum(client.memory_usage(key, samples=0) for key in hashes) / len(hashes)
         seen = max(client.scan_iter("fg:*:seen:*"), key=client.scard)

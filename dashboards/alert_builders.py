@@ -13,7 +13,7 @@ from dashboards.promql import pick
 
 RUNBOOKS = "dashboards/runbooks"
 # Below so many mails in the window one late mail would be a fire.
-FEWEST_MAILS = 100
+MIN_MAILS = 100
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Alert:
 def burn(name: str, severity: Literal["page", "ticket"], times: float, long: str, short: str, guard: str) -> Alert:
     """Both windows: the long one is proof, the short one says that it still goes on (SRE workbook, chapter 5)."""
     limit = round(times * BUDGET, 4)
-    expr = f"{pick(LATE[long])} > {limit} and {pick(LATE[short])} > {limit} and {pick(MAILS[guard])} > {FEWEST_MAILS}"
+    expr = f"{pick(LATE[long])} > {limit} and {pick(LATE[short])} > {limit} and {pick(MAILS[guard])} > {MIN_MAILS}"
     return Alert(
         name,
         severity,

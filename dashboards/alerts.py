@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.alert_builders import FEWEST_MAILS, Alert, burn, silent
+from dashboards.alert_builders import MIN_MAILS, Alert, burn, silent
 from dashboards.objective import MAILS, PATH_LATE
 from dashboards.promql import REQUESTS, UP, highest, increase, name_of, pick, total
 from freshgate.telemetry import metrics
@@ -22,8 +22,7 @@ def _objective() -> list[Alert]:
         Alert(
             "WholePathLate",
             "ticket",
-            f"{pick(PATH_LATE['6h'])} > 0.25 and {pick(PATH_LATE['1h'])} > 0.25"
-            f" and {pick(MAILS['6h'])} > {FEWEST_MAILS}",
+            f"{pick(PATH_LATE['6h'])} > 0.25 and {pick(PATH_LATE['1h'])} > 0.25 and {pick(MAILS['6h'])} > {MIN_MAILS}",
             "More than a quarter of the mails come 5 s too late, the CDP's own delay included.",
             "freshgate-event-to-email",
             labels={"slo": "path"},
@@ -103,7 +102,7 @@ def _machinery() -> list[Alert]:
         Alert(
             "UnknownMails",
             "ticket",
-            f"{highest(metrics.DESK, state='unknown')} > 0",
+            f"{highest(metrics.SENDS_TO_REVIEW, state='unknown')} > 0",
             "{{ $value }} mails may or may not have left, and wait for a decision.",
             lasts="15m",
         ),

@@ -23,7 +23,7 @@ from adapter.local.processes import Child, die_with
 from dashboards.preview.local import DASHBOARDS, USUAL_PORTS, check_free, folder_at, here, is_ok, port_of
 from dashboards.preview.tools import FOLDER, ROOT, alertmanager_command, program, prometheus_command
 from freshgate.errors import FreshgateError, SettingsError
-from freshgate.local_settings import is_sandbox, settings_here
+from freshgate.local_settings import is_sandbox, load_local_settings
 from freshgate.settings import load
 
 EPILOG = """examples:
@@ -34,7 +34,7 @@ EPILOG = """examples:
 Grafana is in no registry of packages: import dashboards/grafana/*.json into yours, or use docker compose."""
 READY_WITHIN_S = 60.0
 STOP_WITHIN_S = 60.0
-LOOK_EVERY_S = 0.1
+POLL_INTERVAL_S = 0.1
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -112,7 +112,7 @@ class Observed:
         )
         told = b""
         while not self.stopping and b"Freshgate is up" not in told:
-            told += self._show(LOOK_EVERY_S)
+            told += self._show(POLL_INTERVAL_S)
             self._is_running()
 
     def _show(self, wait_s: float) -> bytes:
@@ -144,12 +144,12 @@ class Observed:
         while page and not self.stopping and not is_ok(f"http://127.0.0.1:{self.ports[name]}{page}"):
             if not child.alive or time.monotonic() > deadline:
                 raise FreshgateError(f"{name} did not start: {child.last_line()} (log: {child.log})")
-            time.sleep(LOOK_EVERY_S)
+            time.sleep(POLL_INTERVAL_S)
         if not self.stopping:
             say(f"{name:12} is ready (log in {child.log})")
 
     def _start_traffic(self) -> None:
-        settings = settings_here()
+        settings = load_local_settings()
         first_source(settings)
         sandbox = [base for one in settings.esps.values() if is_sandbox(base := one.base_url, settings)]
         spoilt = ("--sandbox", f"http://127.0.0.1:{settings.sandbox_port}") if sandbox else ()
@@ -191,12 +191,12 @@ class Observed:
         )
 
     def _watch(self) -> None:
-        self._show(LOOK_EVERY_S)
+        self._show(POLL_INTERVAL_S)
         self._is_running()
         for child in self.children:
             child.watch(say)
         # A pipe that is closed is always readable.
-        time.sleep(LOOK_EVERY_S / 5)
+        time.sleep(POLL_INTERVAL_S / 5)
 
     def _stop_all(self) -> None:
         """Who asks first, then who is asked; Prometheus last, so that it sees the end."""
@@ -210,7 +210,7 @@ class Observed:
                 self.system.terminate()
             deadline = time.monotonic() + STOP_WITHIN_S
             while self.system.poll() is None and time.monotonic() < deadline:
-                self._show(LOOK_EVERY_S)
+                self._show(POLL_INTERVAL_S)
             self._show(0)
         for child in reversed([child for child in self.children if child not in traffic]):
             child.stop()

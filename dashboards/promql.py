@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from freshgate.telemetry.metrics import Reading
+from freshgate.telemetry.metrics import PolledMetric
 
 # Grafana puts in a window that holds at least four scrapes.
 WINDOW = "$__rate_interval"
@@ -34,7 +34,7 @@ SCRAPE_TIME = Foreign("scrape_duration_seconds", ("job", "instance"))
 ALERTS = Foreign("ALERTS", ("alertname", "alertstate", "severity"))
 FOREIGN = (REQUESTS, REQUEST_TIME, UP, SCRAPE_TIME, ALERTS)
 
-Metric = Counter | Gauge | Histogram | Reading | Foreign
+Metric = Counter | Gauge | Histogram | PolledMetric | Foreign
 
 
 def name_of(metric: Metric) -> str:

@@ -62,9 +62,7 @@ def _load(name: str) -> Any:
 def _overridden(trigger: Trigger, settings: Settings) -> Trigger:
     wanted = settings.triggers.get(trigger.name, TriggerSettings())
     changes: dict[str, Any] = {
-        ("wait" if field == "delay" else field): value
-        for field, value in msgspec.structs.asdict(wanted).items()
-        if value is not None
+        field: value for field, value in msgspec.structs.asdict(wanted).items() if value is not None
     }
     changes["address_cap"] = settings.address_cap
     return msgspec.structs.replace(trigger, **changes)
@@ -73,7 +71,7 @@ def _overridden(trigger: Trigger, settings: Settings) -> Trigger:
 def _checked(trigger: Trigger, known: dict[str, EventType]) -> Trigger:
     if trigger.max_age <= 0:
         raise CatalogError(f"trigger {trigger.name}: max_age must be more than 0")
-    if trigger.max_age < trigger.wait:
+    if trigger.max_age < trigger.delay:
         raise CatalogError(f"trigger {trigger.name}: max_age is shorter than its delay, so it could never send")
     for name in trigger.on:
         if name not in known:

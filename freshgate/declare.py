@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from freshgate.state.views import OrderView, PersonView
 
 # What a field may hold. An unreadable field is left out and counted, it never refuses the event.
-Kind = Literal["id", "text", "money", "number", "time", "products", "product", "flag"]
+FieldType = Literal["id", "text", "money", "number", "time", "products", "product", "flag"]
 
 Path = str | tuple[str, ...]
 Cart = Literal["add", "remove", "snapshot", "clear"]
@@ -48,7 +48,7 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    fields: Mapping[str, Kind] = {}
+    fields: Mapping[str, FieldType] = {}
     sources: Mapping[str, From] = {}
     marks: tuple[str, ...] = ()
     cart: Cart | None = None
@@ -65,8 +65,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     about       the mark whose newest stamp is the send's version
     subject     whose send it is: one a person, or one an order
     kind        "transactional" mail ignores an unsubscribe, "marketing" does not
-    wait        milliseconds of quiet after the newest start; 0 sends at once
-    settle      milliseconds of quiet after the newest arrival; None is the smaller of `wait` and 2 min
+    delay       milliseconds of quiet after the newest start; 0 sends at once
+    settle      milliseconds of quiet after the newest arrival; None is the smaller of `delay` and 2 min
     max_age     milliseconds after which the mail is no longer worth sending
     version     the mark that makes two sends different; None allows one send for ever
     cap         (n, milliseconds): at most n in that time
@@ -86,7 +86,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     withdrawn: Callable[[PersonView, OrderView | None], Withdrawn | None]
     compose: Callable[[PersonView, OrderView | None], dict[str, Any]]
     subject: Literal["person", "order"] = "person"
-    wait: int = 0
+    delay: int = 0
     settle: int | None = None
     version: str | None = None
     cap: tuple[int, int] | None = None
@@ -100,7 +100,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def settle_ms(self) -> int:
         """Milliseconds without arrivals before a waiting trigger may fire."""
-        return min(self.wait, 120_000) if self.settle is None else self.settle
+        return min(self.delay, 120_000) if self.settle is None else self.settle
 
 
 class Withdrawn(msgspec.Struct, frozen=True):

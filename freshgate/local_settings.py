@@ -1,6 +1,6 @@
 """The settings as a system that `make run` started has them: secrets that nobody had to write, the embedded Valkey.
 
-The secrets stand in var/secrets/, one file each; `adapter/local/secrets.py` makes them. Commands call `settings_here`.
+The secrets stand in var/secrets/, one file each; `adapter/local/secrets.py` makes them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def with_secrets(environ: Mapping[str, str], settings: Settings, var: Path) -> d
     return found
 
 
-def settings_here() -> Settings:
+def load_local_settings() -> Settings:
     """The settings as a process of the launcher has them: with the local secrets, and the running embedded Valkey."""
     environ = dict(os.environ)
     settings = load(environ)
@@ -43,7 +43,7 @@ def settings_here() -> Settings:
     return load(environ)
 
 
-def store_here(settings: Settings) -> redis.Redis:
+def connect_local_store(settings: Settings) -> redis.Redis:
     """The store that a command looks into. Raises SettingsError where there is none."""
     if not settings.redis_url:
         raise SettingsError("redis_url is empty and no embedded Valkey runs here; start it with `make run`")

@@ -17,7 +17,7 @@ from rq.defaults import RQ_KEY_PREFIX
 DELIVER = "workers.jobs.deliver"
 WIRE_VERSION = 1
 JOB_TIMEOUT_S = 60
-KEPT_S = 3600
+TTL_S = 3600
 _encode = msgspec.json.Encoder().encode
 
 
@@ -67,13 +67,13 @@ def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int, 
         "status": "queued",
         "timeout": JOB_TIMEOUT_S,
         "result_ttl": 0,
-        "failure_ttl": KEPT_S,
-        "ttl": KEPT_S,
+        "failure_ttl": TTL_S,
+        "ttl": TTL_S,
         **_NOTHING_YET,
     }
     key, queue = f"{RQ_KEY_PREFIX}:job:{job_id}", f"{RQ_KEY_PREFIX}:queue:{name}"
     pipe.hset(key, mapping=job)
-    pipe.expire(key, KEPT_S)
+    pipe.expire(key, TTL_S)
     pipe.sadd(f"{RQ_KEY_PREFIX}:queues", queue)
     pipe.rpush(queue, job_id)
     return job_id

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import fields
 
 from freshgate.errors import SettingsError
-from freshgate.settings_parsing import cap_of, check_names, duration_ms, key_text, overlay
+from freshgate.settings_parsing import apply_environment, check_names, duration_ms, parse_cap, setting_name
 
 LOG = logging.getLogger(__name__)
 T = TypeVar("T", bound=msgspec.Struct)
@@ -111,13 +111,13 @@ def require_pii_key(settings: Settings) -> None:
     """Raises SettingsError without a key. Addresses are hashed with it: processes that differ would not see an
     unsubscribe, and without one the hashes are a list of addresses for whoever has a dictionary."""
     if not settings.pii_key:
-        raise SettingsError(f"{key_text('pii_key')}: missing; write a long random text, the same for all processes")
+        raise SettingsError(f"{setting_name('pii_key')}: missing; write a long random text, the same for all processes")
 
 
 DURATIONS = {"delay", "settle", "max_age", "order_grace"}
 CAPS = {"cap", "address_cap", "rate", "rate_per_ip", "addresses_per_ip"}
 # Each is remembered with the address.
-MOST_OF_AN_ADDRESS = 1000
+MAX_MAILS_PER_ADDRESS = 1000
 TABLES: dict[str, type[msgspec.Struct]] = {"sources": SourceSettings, "triggers": TriggerSettings, "esps": EspSettings}
 ONE_OF: dict[tuple[type[msgspec.Struct], str], tuple[str, ...]] = {
     (SourceSettings, "trust"): ("server", "browser"),
@@ -157,7 +157,7 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
     document = _read(environ, path)
     _warn_of_secrets(document)
     structs: tuple[type[msgspec.Struct], ...] = (Settings, *TABLES.values())
-    overlay(document, environ, {f.name for s in structs for f in fields(s) if f.type == tuple[str, ...]})
+    apply_environment(document, environ, {f.name for s in structs for f in fields(s) if f.type == tuple[str, ...]})
     check_names(document, (f.name for f in fields(Settings)))
     # Without any table, what `make run` shows: three CDPs in, the sandbox's SendGrid out.
     document.setdefault("sources", {"segment": {}, "tealium": {}, "mparticle": {}})
@@ -180,7 +180,7 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
                 entry.setdefault("base_url", sandbox)
                 if _typed(dict(entry), EspSettings, table, name).live and not given:
                     raise SettingsError(
-                        f"{key_text('esps', name, 'base_url')}: live = true, but mails would go to the sandbox; "
+                        f"{setting_name('esps', name, 'base_url')}: live = true, but mails would go to the sandbox; "
                         'write the URL of the ESP, such as "https://api.sendgrid.com"'
                     )
         document[table] = {name: _typed(entry, struct, table, name) for name, entry in entries.items()}
@@ -208,31 +208,31 @@ def _warn_of_secrets(document: dict[str, Any]) -> None:
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             for field in ("secrets", "tokens", "write_keys", "api_key"):
                 if isinstance(entry, dict) and entry.get(field):
-                    LOG.warning("%s stands in the settings file: for local use only", key_text(table, name, field))
+                    LOG.warning("%s stands in the settings file: for local use only", setting_name(table, name, field))
     for field in ("pii_key", "sandbox_password"):
         if document.get(field):
-            LOG.warning("%s stands in the settings file: for local use only", key_text(field))
+            LOG.warning("%s stands in the settings file: for local use only", setting_name(field))
 
 
 def _typed(entry: dict[str, Any], struct: type[T], *parts: str) -> T:
     for field, value in entry.items():
-        key = key_text(*parts, field)
+        key = setting_name(*parts, field)
         allowed = ONE_OF.get((struct, field))
         if allowed and value not in allowed:
             raise SettingsError(f"{key}: {value!r} is not known; write one of {', '.join(allowed)}")
         if field in DURATIONS:
             entry[field] = duration_ms(value, key)
         elif field in CAPS:
-            entry[field] = cap_of(value, key)
+            entry[field] = parse_cap(value, key)
     try:
         typed = msgspec.convert(entry, struct, strict=False)
     except msgspec.ValidationError as error:
         text, _, where = str(error).partition(" - at `$.")
         field = where.partition("[")[0].rstrip("`")
         wanted = next((words for name, words in IN_WORDS.items() if f"`{name}" in text.partition(",")[0]), text)
-        raise SettingsError(f"{key_text(*parts, field)}: this value cannot be used; write {wanted}") from None
+        raise SettingsError(f"{setting_name(*parts, field)}: this value cannot be used; write {wanted}") from None
     for field in entry:
-        _check(getattr(typed, field), field, key_text(*parts, field))
+        _check(getattr(typed, field), field, setting_name(*parts, field))
     return typed
 
 
@@ -242,8 +242,8 @@ def _check(value: Any, field: str, key: str) -> None:
         raise SettingsError(f"{key}: {value} is out of range; write a number from {SMALLEST[field]}{largest}")
     if field == "from_email" and not ADDRESS.fullmatch(value):
         raise SettingsError(f'{key}: {value!r} is no address; write one such as "shop@example.com"')
-    if field == "address_cap" and value[0] > MOST_OF_AN_ADDRESS:
-        raise SettingsError(f"{key}: {value[0]} is out of range; write at most {MOST_OF_AN_ADDRESS} mails")
+    if field == "address_cap" and value[0] > MAX_MAILS_PER_ADDRESS:
+        raise SettingsError(f"{key}: {value[0]} is out of range; write at most {MAX_MAILS_PER_ADDRESS} mails")
     if field == "trace_ratio" and not 0 <= value <= 1:
         raise SettingsError(f"{key}: {value} is no share; write a number from 0 to 1, such as 0.05")
     if field == "otlp_endpoint" and value and not value.startswith(("http://", "https://")):

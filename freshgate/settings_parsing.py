@@ -22,7 +22,7 @@ CAP = re.compile(r"(\d+)/(\S+)")
 NOT_SETTINGS = re.compile(r"FRESHGATE_(CONFIG|CATALOG_COPY|TEST_\w+|BENCH_\w+|SERVICE_\w+|PORT_\d+_\w+)")
 
 
-def key_text(*parts: str) -> str:
+def setting_name(*parts: str) -> str:
     """A key as the operator may write it: `sources.shop.kind (FRESHGATE_SOURCES__SHOP__KIND)`."""
     return f"{'.'.join(parts)} ({PREFIX}{'__'.join(parts).upper()})"
 
@@ -35,7 +35,7 @@ def duration_ms(value: object, key: str) -> int:
     return int(found[1]) * UNITS_MS[found[2]]
 
 
-def cap_of(value: object, key: str) -> tuple[int, int]:
+def parse_cap(value: object, key: str) -> tuple[int, int]:
     """ "1/24h" → (1, 86_400_000): at most one in 24 hours."""
     found = CAP.fullmatch(value.strip()) if isinstance(value, str) else None
     if found is None or int(found[1]) < 1:
@@ -43,7 +43,7 @@ def cap_of(value: object, key: str) -> tuple[int, int]:
     return int(found[1]), duration_ms(found[2], key)
 
 
-def list_of(text: str, key: str) -> list[str]:
+def parse_list(text: str, key: str) -> list[str]:
     """ "new,old", or a JSON list for values that hold commas (Authorization values may)."""
     if not text.lstrip().startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
@@ -56,7 +56,7 @@ def list_of(text: str, key: str) -> list[str]:
     return values
 
 
-def overlay(document: dict[str, Any], environ: Mapping[str, str], lists: Iterable[str]) -> None:
+def apply_environment(document: dict[str, Any], environ: Mapping[str, str], lists: Iterable[str]) -> None:
     """Writes every FRESHGATE_ variable into the document, in place; empty ones count as not set.
 
     lists  names of the fields that hold several values: split by comma, or by line in a `*_FILE`
@@ -72,7 +72,7 @@ def overlay(document: dict[str, Any], environ: Mapping[str, str], lists: Iterabl
                 raise SettingsError(f"{variable} and {variable.removesuffix('_FILE')} are both set; keep one of them")
             value = _file_value(environ[variable], variable, several=field in lists)
         elif field in lists:
-            value = list_of(environ[variable], variable)
+            value = parse_list(environ[variable], variable)
         table = document
         for folder in folders:
             table = table.setdefault(folder, {})
@@ -99,5 +99,5 @@ def check_names(table: object, known: Iterable[str], *parts: str) -> dict[str, A
         if name not in known:
             near = get_close_matches(name, known, n=1)
             advice = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
-            raise SettingsError(f"{key_text(*parts, name)}: no such setting; {advice}")
+            raise SettingsError(f"{setting_name(*parts, name)}: no such setting; {advice}")
     return table

@@ -56,7 +56,7 @@ def variables(struct: type[msgspec.Struct], prefix: str = "FRESHGATE_") -> Itera
 
 def exported() -> dict[str, tuple[str, tuple[str, ...]]]:
     """name → (type, labels) of every metric that is an attribute of freshgate.telemetry.metrics."""
-    born = (MetricWrapperBase, metrics.Reading)
+    born = (MetricWrapperBase, metrics.PolledMetric)
     found: dict[str, Any] = {key: value for key, value in vars(metrics).items() if isinstance(value, born)}
     told = {}
     for metric in found.values():

@@ -8,7 +8,7 @@ import sys
 import time
 
 from freshgate.errors import FreshgateError
-from freshgate.local_settings import settings_here
+from freshgate.local_settings import load_local_settings
 from freshgate.settings import load
 from freshgate.telemetry import logs
 from workers import commands, main
@@ -26,7 +26,7 @@ def run(argv: list[str] | None = None) -> int:
     try:
         served = chosen.command in ("deliver", "timers", "sandbox")
         # The desk is used from a terminal of its own: it finds the local Valkey and secrets through var/.
-        settings = load(os.environ) if served else settings_here()
+        settings = load(os.environ) if served else load_local_settings()
         logs.configure(settings.log_level, json=not sys.stderr.isatty())
         if chosen.command == "deliver":
             return main.deliver(settings)

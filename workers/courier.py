@@ -27,9 +27,9 @@ from workers.lookup import Lookup
 log = logs.get(__name__)
 
 BUDGET_S = 15.0
-MOST_ROUNDS = 5
-MOST_CRASHES = 3
-MOST_GATE_TO_CALL_S = 0.1
+MAX_ROUNDS = 5
+MAX_CRASHES = 3
+MAX_GATE_TO_CALL_S = 0.1
 HELD_FOR_MS = 30_000
 # The timer that `record.lua` sets when something arrives that occurred before a mail which has left.
 LOOK_BACK = "lookback"
@@ -144,7 +144,7 @@ class Courier:
     def _has_crashed_often(self, item: Item) -> bool:
         entity_id = keys.parse_member(item.member)[2]
         begun: Any = self._client.hincrby(f"{keys.PREFIX}{keys.shard(entity_id)}:begun", item.member, 1)
-        return int(begun) >= MOST_CRASHES
+        return int(begun) >= MAX_CRASHES
 
     def _gate(self, trigger: Trigger, item: Item, records: Records) -> Ready | None:
         """The send, claimed and decided on what stands in Redis now; or None, when it was brought to another state."""
@@ -153,7 +153,7 @@ class Courier:
             metrics.RETIMED.labels(trigger.name, "merged").inc()
             return None
         token, claim = "", None
-        for _ in range(MOST_ROUNDS):
+        for _ in range(MAX_ROUNDS):
             decision = decide(trigger, item.member, records, self._now(), token)
             if decision.do == "orphan" and decision.claim:
                 if self._ends_orphan(trigger, item, records, decision, decision.claim):
@@ -179,7 +179,7 @@ class Courier:
                 if self._ledger.claim(trigger, item, records, attempt):
                     claim = attempt
             seen = time.monotonic()
-            if claim and self._ledger.is_current(records) and time.monotonic() - seen < MOST_GATE_TO_CALL_S:
+            if claim and self._ledger.is_current(records) and time.monotonic() - seen < MAX_GATE_TO_CALL_S:
                 return Ready(records, decision, claim, seen)
             records = self._lookup.records([(trigger, item.member)])[item.member]
         if claim:
@@ -191,7 +191,7 @@ class Courier:
     def _ends_orphan(self, trigger: Trigger, item: Item, records: Records, decision: Decision, orphan: Claim) -> bool:
         """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""
         if trigger.unknown == "resend":
-            if orphan.attempts + 1 < MOST_CRASHES:
+            if orphan.attempts + 1 < MAX_CRASHES:
                 return False
             self._ledger.settle(trigger, item, records, decision, orphan, "dead", "poison")
             return True
@@ -236,7 +236,7 @@ class Courier:
         trace = tracing.exemplar()
         metrics.RECEIVED_TO_ACCEPTED.labels(*labels).observe(max(0, accepted - began) / 1000, trace)
         metrics.OCCURRED_TO_ACCEPTED.labels(*labels).observe(
-            max(0, accepted - decision.occurred_at - trigger.wait) / 1000, trace
+            max(0, accepted - decision.occurred_at - trigger.delay) / 1000, trace
         )
         self._ledger.settle(trigger, item, records, decision, claim, "sent", result.provider_id, status=result.status)
 

@@ -16,7 +16,7 @@ from freshgate.state.stamps import millis
 from freshgate.state.views import OVER, WENT_OUT, AddressView, Claim, Mark, OrderView, PersonView
 
 # Settling may defer a mail, but an endless stream of arrivals may not postpone it for ever.
-MOST_SETTLES = 10
+MAX_SETTLES = 10
 SUPPRESSES: Mapping[str, tuple[str, ...]] = {
     "marketing": ("unsubscribed", "bounced", "spam"),
     "transactional": ("bounced", "spam"),
@@ -112,20 +112,20 @@ def contradiction(trigger: Trigger, records: Records, claim: Claim) -> Decision 
     if about is None:
         return None
     base = Decision(do="send", occurred_at=about.at, compared={trigger.about: about.at, "sent_at": claim.at})
-    if trigger.wait and about.at + trigger.wait > claim.at:
+    if trigger.delay and about.at + trigger.delay > claim.at:
         return _withhold(base, "cancelled", "not_quiet_yet", base.compared)
     return _suppressed(trigger, then, base) or _withdrawn(trigger, then, base)
 
 
 def due_at(trigger: Trigger, member: str, person: PersonView, about: Mark) -> int:
     """When the mail may leave (ms): after the quiet it waits for, and once a burst of arrivals has settled."""
-    if trigger.wait == 0:
+    if trigger.delay == 0:
         return min(about.at, person.received_at)
     # A clock that runs ahead never delays a mail beyond its arrival + delay.
     newest = max(min(about.at, person.received_at), person.floor(member))
-    due = newest + trigger.wait
+    due = newest + trigger.delay
     first = person.first_due(member) or due
-    return max(due, min(person.received_at + trigger.settle_ms, first + MOST_SETTLES * trigger.settle_ms))
+    return max(due, min(person.received_at + trigger.settle_ms, first + MAX_SETTLES * trigger.settle_ms))
 
 
 def address_of(trigger: Trigger, records: Records) -> str | None:

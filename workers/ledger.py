@@ -149,7 +149,7 @@ class Ledger:
         entity_id = keys.parse_member(item.member)[2]
         gathered = len(self._pipe.command_stack)
         field = f"k:{keys.shard(entity_id)}:{item.member}"
-        waits = f"{trigger.wait} {trigger.settle_ms if trigger.wait else 0}"
+        waits = f"{trigger.delay} {trigger.settle_ms if trigger.delay else 0}"
         fcall(self._pipe, "fg1_park", [keys.person(person.id)], person.revision, field, waits)
         if _text(self._execute()[gathered]) != "1":
             return False

@@ -12,7 +12,7 @@ import redis
 
 from freshgate.declare import Trigger
 from freshgate.state import keys
-from freshgate.state.merge import MOST_HOPS, finish
+from freshgate.state.merge import MAX_HOPS, finish
 from freshgate.state.views import AddressView, OrderView, PersonView
 from workers.gate import Records, address_of
 
@@ -47,7 +47,7 @@ class Lookup:
         """Persons by the id that was asked for; the view's own id is the one that tombstones led to."""
         current = {entity_id: entity_id for entity_id in set(ids)}
         views: dict[str, PersonView] = {}
-        for _ in range(MOST_HOPS):
+        for _ in range(MAX_HOPS):
             missing = sorted(set(current.values()) - set(views))
             if not missing:
                 break

@@ -17,7 +17,7 @@ from freshgate.catalogs import triggers_of
 from freshgate.errors import SettingsError
 from freshgate.queue import queue_name
 from freshgate.settings import EspSettings, Settings, require_pii_key
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 from freshgate.state.store import connect, load
 from freshgate.telemetry import logs, metrics, tracing
 from workers.courier import Courier
@@ -94,7 +94,7 @@ def first_esp(settings: Settings) -> tuple[str, EspSettings]:
         raise SettingsError("no ESP is set: add a table [esps.sendgrid] to the settings")
     for name, esp in settings.esps.items():
         if esp.kind not in ESPS:
-            raise SettingsError(f"{key_text('esps', name, 'kind')}: {esp.kind!r}; known kinds: {', '.join(ESPS)}")
+            raise SettingsError(f"{setting_name('esps', name, 'kind')}: {esp.kind!r}; known kinds: {', '.join(ESPS)}")
     if len(settings.esps) > 1:
         names = ", ".join(f"[esps.{name}]" for name in settings.esps)
         raise SettingsError(f"{names}: mails leave through one account; keep one of these tables")

@@ -19,7 +19,7 @@ from freshgate.telemetry import logs, metrics
 
 log = logs.get(__name__)
 
-LOOK_EVERY_S = 5.0
+POLL_INTERVAL_S = 5.0
 # A worker at work says nothing until its job is done, which takes 30 s at most.
 SILENT_AFTER_S = 60.0
 OVERDUE_AFTER_MS = 1000
@@ -44,7 +44,7 @@ class Health:
                 self.look()
             except RedisError as error:
                 log.warning("redis_unavailable", error=type(error).__name__)
-            stopped.wait(LOOK_EVERY_S)
+            stopped.wait(POLL_INTERVAL_S)
 
     def look(self) -> None:
         """Sets every reading; raises RedisError, after which there is none but `freshgate_redis_up 0`."""
@@ -59,7 +59,7 @@ class Health:
             metrics.REDIS_LOOK.set(time.perf_counter() - begun)
             metrics.REDIS_UP.set(1)
         except RedisError:
-            for reading in metrics.READINGS:
+            for reading in metrics.POLLED_METRICS:
                 reading.set({})
             metrics.REDIS_UP.set(0)
             raise
@@ -81,7 +81,7 @@ class Health:
         metrics.TIMERS_OVERDUE.set(sum(overdue))
         metrics.TIMERS_OLDEST_OVERDUE.set(max(0, now_ms - oldest) / 1000)
         metrics.LEASES.set(sum(leases))
-        metrics.DESK.set({("unknown",): sum(unknown), ("dead",): sum(dead)})
+        metrics.SENDS_TO_REVIEW.set({("unknown",): sum(unknown), ("dead",): sum(dead)})
         metrics.HOLDS.set(holds)
         metrics.QUARANTINED.set(quarantined)
 

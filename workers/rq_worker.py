@@ -21,8 +21,8 @@ from freshgate.telemetry import logs
 
 log = logs.get(__name__)
 # Silent is who has not been heard of for a minute (`redis_monitor.py`).
-HEARTBEAT_EVERY_S = 5.0
-SUSPENSION_EVERY_S = 1.0
+HEARTBEAT_INTERVAL_S = 5.0
+SUSPENSION_CHECK_INTERVAL_S = 1.0
 
 
 class DeliverWorker(SimpleWorker):
@@ -65,7 +65,7 @@ class DeliverWorker(SimpleWorker):
         """RQ calls it three times a job."""
         if pipeline is not None:
             super().heartbeat(timeout, pipeline)
-        elif time.monotonic() - self._beat_at >= HEARTBEAT_EVERY_S:
+        elif time.monotonic() - self._beat_at >= HEARTBEAT_INTERVAL_S:
             self._beat_at = time.monotonic()
             with self.connection.pipeline(transaction=False) as pipe:
                 super().heartbeat(timeout, pipe)
@@ -78,7 +78,7 @@ class DeliverWorker(SimpleWorker):
 
     def check_for_suspension(self, burst: bool) -> None:
         """Of `rq suspend`."""
-        if time.monotonic() - self._looked_at >= SUSPENSION_EVERY_S:
+        if time.monotonic() - self._looked_at >= SUSPENSION_CHECK_INTERVAL_S:
             self._looked_at = time.monotonic()
             super().check_for_suspension(burst)
 

@@ -21,10 +21,10 @@ log = logs.get(__name__)
 
 CHUNK = 100
 LEASE_MS = 30_000
-MOST_SLEEP_S = 0.05
+MAX_SLEEP_S = 0.05
 # Beyond this many jobs in the queue nothing is claimed: a lease that runs out in a queue would look like a crash.
-MOST_QUEUED = 20
-BEAT_EVERY_S = 5.0
+MAX_QUEUED = 20
+HEARTBEAT_INTERVAL_S = 5.0
 OUTAGE_MS = 600_000
 
 
@@ -52,16 +52,16 @@ class Timers:
     def tick(self) -> float:
         """Claim a chunk and push its jobs. Returns the seconds that may be slept before the next look."""
         self._beat()
-        if int(self._client.llen(f"rq:queue:{self._queue}")) >= MOST_QUEUED:
-            return MOST_SLEEP_S
+        if int(self._client.llen(f"rq:queue:{self._queue}")) >= MAX_QUEUED:
+            return MAX_SLEEP_S
         now, next_due, due = with_library(self._client, self._claim)
         if due:
             self._push(now, due)
         if len(due) >= CHUNK:
             return 0.0
         if next_due is None:
-            return MOST_SLEEP_S
-        return min(MOST_SLEEP_S, max(0.001, (next_due - now) / 1000))
+            return MAX_SLEEP_S
+        return min(MAX_SLEEP_S, max(0.001, (next_due - now) / 1000))
 
     def _claim(self) -> tuple[int, int | None, list[tuple[str, int, int]]]:
         reply: Any = fcall(self._client, "fg1_claim_due", self._timers, CHUNK, LEASE_MS)
@@ -84,7 +84,7 @@ class Timers:
         pipe.execute()
 
     def _beat(self) -> None:
-        if time.monotonic() - self._beaten < BEAT_EVERY_S:
+        if time.monotonic() - self._beaten < HEARTBEAT_INTERVAL_S:
             return
         self._beaten = time.monotonic()
         self._client.set(keys.HEARTBEAT, time.time_ns() // 1_000_000)

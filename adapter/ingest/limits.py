@@ -14,7 +14,7 @@ import msgspec
 from freshgate.errors import RateLimited
 from freshgate.events import Event
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 from freshgate.state import keys
 
 SETTINGS = {"source": "rate", "ip": "rate_per_ip", "addresses": "addresses_per_ip"}
@@ -87,4 +87,4 @@ def within(replies: Sequence[bytes]) -> list[str]:
 
 def hint_of(source: str, limit: str) -> str:
     """Which setting to look at."""
-    return f"{key_text('sources', source, SETTINGS[limit])} is reached"
+    return f"{setting_name('sources', source, SETTINGS[limit])} is reached"

@@ -12,37 +12,38 @@ from typing import Any
 import msgspec
 import redis
 
-from adapter.sources.base import NOTHING, About
+from adapter.sources.base import NO_CONTEXT, RequestContext
 from freshgate.state import keys
 
 KEY = keys.QUARANTINE
-MOST = 1000
-KEPT_S = 30 * 86_400
+MAX_ENTRIES = 1000
+TTL_S = 30 * 86_400
 
 
-class Kept(msgspec.Struct, frozen=True):
+class QuarantinedElement(msgspec.Struct, frozen=True):
     """One element as it came: which source's, its bytes, when (ms), and what its request said beside the body."""
 
     source: str
     raw: bytes
     received_at: int
-    about: About = NOTHING
+    # "about" is its name in Redis.
+    context: RequestContext = msgspec.field(default=NO_CONTEXT, name="about")
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Kept).decode
+_decode = msgspec.json.Decoder(QuarantinedElement).decode
 
 
-def keep(client: redis.Redis, kept: Kept) -> None:
+def keep(client: redis.Redis, kept: QuarantinedElement) -> None:
     """Raises RedisError: then nothing of the request was recorded, and the CDP sends it again."""
     pipe = client.pipeline(transaction=True)
     pipe.lpush(KEY, _encode(kept))
-    pipe.ltrim(KEY, 0, MOST - 1)
-    pipe.expire(KEY, KEPT_S)
+    pipe.ltrim(KEY, 0, MAX_ENTRIES - 1)
+    pipe.expire(KEY, TTL_S)
     pipe.execute()
 
 
-def listed(client: redis.Redis) -> Iterator[tuple[bytes, Kept]]:
+def listed(client: redis.Redis) -> Iterator[tuple[bytes, QuarantinedElement]]:
     """Oldest first: the entry, and what it holds."""
     found: Any = client.lrange(KEY, 0, -1)
     for entry in reversed(found):

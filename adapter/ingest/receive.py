@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 
 from adapter.ingest import quarantine
 from adapter.ingest.limits import hint_of, limits_of
-from adapter.ingest.record import Answer, Recorder
+from adapter.ingest.record import Recorder, WebhookReply
 from adapter.ingest.unmapped import Unmapped
-from adapter.sources.base import NOTHING, About, Headers, Source
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RateLimited, RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
@@ -24,7 +24,7 @@ from freshgate.state.store import Headroom, unavailable
 from freshgate.telemetry import logs, metrics, tracing
 
 log = logs.get(__name__)
-LIMIT_TOLD_EVERY_S = 60.0
+LIMIT_LOG_INTERVAL_S = 60.0
 
 
 class Receiver:
@@ -46,17 +46,17 @@ class Receiver:
         headers: Headers,
         received_at: int,
         *,
-        about: About = NOTHING,
+        context: RequestContext = NO_CONTEXT,
         again: bool = False,
         remote: str = "",
-    ) -> Answer:
+    ) -> WebhookReply:
         """Raises RequestError for the request as a whole, StoreUnavailable if Redis did not take it.
 
         remote  the caller's IP address, for limits
         """
-        route = "/v1/<call>" if about.call else "/webhooks/<name>"
+        route = "/v1/<call>" if context.call else "/webhooks/<name>"
         with self._traces.request(source.name, headers.get("traceparent"), route):
-            answer = self._receive(source, body, headers, received_at, about, again, remote)
+            answer = self._receive(source, body, headers, received_at, context, again, remote)
             tracing.answered(200)
             return answer
 
@@ -66,13 +66,13 @@ class Receiver:
         body: bytes,
         headers: Headers,
         received_at: int,
-        about: About,
+        context: RequestContext,
         again: bool,
         remote: str,
-    ) -> Answer:
+    ) -> WebhookReply:
         self._verify(source, body, headers)
-        verdicts = self._read(source, body, received_at, about)
-        answer, meters = Answer(refusals=[]), metrics.of_source(source.name)
+        verdicts = self._read(source, body, received_at, context)
+        answer, meters = WebhookReply(refusals=[]), metrics.source_metrics(source.name)
         events = self._sort(source, verdicts, answer)
         begun = time.perf_counter()
         try:
@@ -81,7 +81,7 @@ class Receiver:
             limits = limits_of(source.name, source.settings, events, remote, self._planner.pii_key)
             trusted = source.settings.trust == "server"
             self.recorder.record(events, answer, again=again, trusted=trusted, limits=limits)
-            self._keep_failed(source, verdicts, received_at, about)
+            self._keep_failed(source, verdicts, received_at, context)
         except RateLimited as error:
             self._limit(source, error)
             raise
@@ -102,13 +102,13 @@ class Receiver:
                 meters.events[verdict].inc(count)
         return answer
 
-    def read_again(self, source: Source, kept: quarantine.Kept) -> Answer:
+    def read_again(self, source: Source, kept: quarantine.QuarantinedElement) -> WebhookReply:
         """An element of the quarantine, read by what our code is now. It was authentic when it came.
 
         Raises RequestError where it still cannot be read at all, RedisError.
         """
-        answer = Answer(refusals=[])
-        events = self._sort(source, self._read(source, kept.raw, kept.received_at, kept.about), answer)
+        answer = WebhookReply(refusals=[])
+        events = self._sort(source, self._read(source, kept.raw, kept.received_at, kept.context), answer)
         self.recorder.record(events, answer, trusted=source.settings.trust == "server")
         return answer
 
@@ -124,17 +124,17 @@ class Receiver:
             self.refuse(source, error)
             raise
         finally:
-            metrics.of_source(source.name).verify.observe(time.perf_counter() - begun)
+            metrics.source_metrics(source.name).verify.observe(time.perf_counter() - begun)
 
-    def _read(self, source: Source, body: bytes, received_at: int, about: About) -> Sequence[Verdict]:
+    def _read(self, source: Source, body: bytes, received_at: int, context: RequestContext) -> Sequence[Verdict]:
         begun = time.perf_counter()
         try:
-            return source.read(body, received_at, about)
+            return source.read(body, received_at, context)
         except RequestError as error:
             self.refuse(source, error)
             raise
         finally:
-            metrics.of_source(source.name).read.observe(time.perf_counter() - begun)
+            metrics.source_metrics(source.name).read.observe(time.perf_counter() - begun)
 
     @staticmethod
     def refuse(source: Source, error: RequestError) -> None:
@@ -142,12 +142,12 @@ class Receiver:
         metrics.REQUESTS_REFUSED.labels(source.name, str(error.status)).inc()
         log.error("body_refused", source=source.name, status=error.status, reason=error.reason, hint=error.hint)
 
-    def _sort(self, source: Source, verdicts: Sequence[Verdict], answer: Answer) -> list[Event]:
+    def _sort(self, source: Source, verdicts: Sequence[Verdict], answer: WebhookReply) -> list[Event]:
         events = []
         for index, told in enumerate(verdicts):
             verdict = told
             if isinstance(verdict, Event):
-                verdict = admitted(verdict, self._planner.types[verdict.name], source.settings.trust)
+                verdict = check_trust(verdict, self._planner.types[verdict.name], source.settings.trust)
             if isinstance(verdict, Event):
                 events.append(verdict)
                 if verdict.unreadable:
@@ -162,23 +162,27 @@ class Receiver:
                 metrics.REFUSALS.labels(source.name, verdict.reason).inc()
         return events
 
-    def _keep_failed(self, source: Source, verdicts: Sequence[Verdict], received_at: int, about: About) -> None:
+    def _keep_failed(
+        self, source: Source, verdicts: Sequence[Verdict], received_at: int, context: RequestContext
+    ) -> None:
         """Elements on which our own code failed: kept raw, since the CDP will not send them again."""
         for verdict in verdicts:
             if isinstance(verdict, Refused) and verdict.raw:
                 log.error("reading_failed", source=source.name, fault=verdict.fault)
-                quarantine.keep(self._client, quarantine.Kept(source.name, verdict.raw, received_at, about))
+                quarantine.keep(
+                    self._client, quarantine.QuarantinedElement(source.name, verdict.raw, received_at, context)
+                )
 
     def _limit(self, source: Source, error: RateLimited) -> None:
         metrics.RATE_LIMITED.labels(source.name, error.limit).inc()
         now, hint = time.monotonic(), hint_of(source.name, error.limit)
         # A flood of requests must not become one of lines.
         if now >= self._limit_told.get(hint, 0.0):
-            self._limit_told[hint] = now + LIMIT_TOLD_EVERY_S
+            self._limit_told[hint] = now + LIMIT_LOG_INTERVAL_S
             log.warning("rate_limited", source=source.name, limit=error.limit, hint=hint)
 
 
-def admitted(event: Event, event_type: EventType, trust: str) -> Event | Refused:
+def check_trust(event: Event, event_type: EventType, trust: str) -> Event | Refused:
     """The event, unless nobody can be told from it, or a source of that trust may not say such a thing."""
     if not (event.user_id or event.anonymous_id or event.email):
         # An alias that says who somebody was, but not who they are.

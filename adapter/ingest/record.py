@@ -16,7 +16,7 @@ from adapter.ingest.limits import Limit, within
 from freshgate.events import Event
 from freshgate.queue import push
 from freshgate.state import keys
-from freshgate.state.merge import MOST_HOPS, merge, resolve
+from freshgate.state.merge import MAX_HOPS, merge, resolve
 from freshgate.state.planner import Plan, Planner, Write
 from freshgate.state.store import BUCKET_MS, fcall, with_library
 from freshgate.telemetry import metrics, tracing
@@ -29,7 +29,7 @@ LINKS_REMEMBERED_S = 60.0
 LINKS_REMEMBERED = 50_000
 
 
-class Answer(msgspec.Struct):
+class WebhookReply(msgspec.Struct):
     """What the caller is told: a count a verdict, and for each refused element its index and reason."""
 
     accepted: int = 0
@@ -52,7 +52,7 @@ class Recorder:
     def record(
         self,
         events: Sequence[Event],
-        answer: Answer,
+        answer: WebhookReply,
         *,
         again: bool = False,
         trusted: bool = True,
@@ -67,7 +67,7 @@ class Recorder:
             # They count the request, not its chunks.
             self._record(chunk, answer, limits if at == 0 else ())
 
-    def _record(self, plans: list[Plan], answer: Answer, limits: Sequence[Limit] = ()) -> None:
+    def _record(self, plans: list[Plan], answer: WebhookReply, limits: Sequence[Limit] = ()) -> None:
         writes = [(plan, write) for plan in plans for write in plan.writes if not self._is_known_link(write)]
         sends = {member: (member, due, 0) for plan in plans for member, due in plan.sends}
         replies = with_library(
@@ -107,7 +107,7 @@ class Recorder:
 
     def _follow(self, plan: Plan, write: Write, reply: str) -> str:
         """Act on an answer that was not simply yes; returns what it came to."""
-        for _ in range(MOST_HOPS):
+        for _ in range(MAX_HOPS):
             if not reply.startswith("moved "):
                 break
             if plan.claims and not self._is_same(reply[6:], plan.claims):
@@ -176,7 +176,7 @@ class Recorder:
             self._commit([self._planner.address(plan.event, event_type, None, email)], [])
 
     @staticmethod
-    def _count(said: str, answer: Answer) -> None:
+    def _count(said: str, answer: WebhookReply) -> None:
         if said == "dup":
             answer.duplicate += 1
         elif said in ("amb", "del"):

@@ -22,12 +22,12 @@ from freshgate.telemetry import logs
 
 log = logs.get(__name__)
 
-MOST_NAMES = 500
-EVERY_S = 60.0
+MAX_NAMES = 500
+WRITE_INTERVAL_S = 60.0
 FORGET_MS = 86_400_000
-LONGEST_SHAPE = 4000
-DEEPEST = 6
-MOST_KEYS = 60
+MAX_SHAPE_BYTES = 4000
+MAX_DEPTH = 6
+MAX_KEYS = 60
 ADDRESS = re.compile(r"[^\s@]+@[^\s@]+")
 DIGITS = re.compile(r"\d{5,}")
 # What a programmer calls a member. Anything else (an id, an address, a sentence) may be data.
@@ -57,7 +57,7 @@ class Unmapped:
                 name = (source, verdict.what)
                 seen = self._seen.get(name)
                 if seen is None:
-                    if len(self._seen) >= MOST_NAMES and not self._forget(now):
+                    if len(self._seen) >= MAX_NAMES and not self._forget(now):
                         continue
                     seen = self._seen[name] = [0, 0.0]
                 seen[0] += 1
@@ -70,21 +70,21 @@ class Unmapped:
         """Make room for names that may be written again anyway; whether there is any."""
         for name in [name for name, (_, again_at) in list(self._seen.items()) if again_at <= now]:
             self._seen.pop(name, None)
-        return len(self._seen) < MOST_NAMES
+        return len(self._seen) < MAX_NAMES
 
     def _write(self, due: dict[tuple[str, str], tuple[Ignored, list[float]]], received_at: int, now: float) -> None:
         arguments: list[str | bytes | int] = []
         for name, (verdict, seen) in due.items():
             arguments += [_field(*name), int(seen[0]), _sample(verdict)]
-            seen[:] = [0, now + EVERY_S]
-        head = (MOST_NAMES, received_at, FORGET_MS)
+            seen[:] = [0, now + WRITE_INTERVAL_S]
+        head = (MAX_NAMES, received_at, FORGET_MS)
         try:
             with_library(self._client, lambda: fcall(self._client, "fg1_unmapped", [keys.UNMAPPED], *head, *arguments))
         except RedisError as error:
             log.warning("unmapped_not_noted", error=type(error).__name__)
 
 
-class Found(msgspec.Struct, frozen=True):
+class UnmappedEvent(msgspec.Struct, frozen=True):
     """A name that nobody mapped. `last_seen` in ms; `shape` is None where the source told no sample."""
 
     name: str
@@ -94,18 +94,18 @@ class Found(msgspec.Struct, frozen=True):
     shape: Any
 
 
-def listed(client: redis.Redis) -> list[Found]:
+def listed(client: redis.Redis) -> list[UnmappedEvent]:
     """Most frequent first. Raises RedisError."""
     found: Any = client.hgetall(keys.UNMAPPED)
     told = []
     for field, value in found.items():
         source, _, name = field.decode("utf-8", "replace").partition("\t")
         count, last_seen, shape = value.decode("utf-8", "replace").split(" ", 2)
-        told.append(Found(name, source, int(count), int(last_seen), json.loads(shape) if shape else None))
+        told.append(UnmappedEvent(name, source, int(count), int(last_seen), json.loads(shape) if shape else None))
     return sorted(told, key=lambda one: (-one.count, one.source, one.name))
 
 
-def shape(value: Any, depth: int = DEEPEST) -> Any:
+def shape(value: Any, depth: int = MAX_DEPTH) -> Any:
     """Keys and types: {"plan": "text", "lines": [{"id": "number"}]}. No value; keys that look like data are masked."""
     if isinstance(value, dict):
         return dict(_members(value, depth)) if depth else "object"
@@ -119,7 +119,7 @@ def shape(value: Any, depth: int = DEEPEST) -> Any:
 
 
 def _members(value: dict[Any, Any], depth: int) -> Iterator[tuple[str, Any]]:
-    for key in list(value)[:MOST_KEYS]:
+    for key in list(value)[:MAX_KEYS]:
         text = str(key)
         is_data = not KEY.fullmatch(text) or DIGITS.search(text) or HEX.fullmatch(text)
         yield MASKED if is_data else text, shape(value[key], depth - 1)
@@ -136,9 +136,9 @@ def _sample(verdict: Ignored) -> bytes:
         return b""
     try:
         element = verdict.element()
-        for depth in (DEEPEST, 3, 1):
+        for depth in (MAX_DEPTH, 3, 1):
             told = json.dumps(shape(element, depth), ensure_ascii=False).encode("utf-8", "replace")
-            if len(told) <= LONGEST_SHAPE:
+            if len(told) <= MAX_SHAPE_BYTES:
                 return told
     except Exception as error:  # Whatever a source's own function does: what was received is recorded by now.
         log.warning("no_sample", error=type(error).__name__)

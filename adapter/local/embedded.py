@@ -22,7 +22,7 @@ from redis.retry import Retry
 from freshgate.errors import FreshgateError
 
 # A unix socket's path holds about 108 bytes, the closing zero included.
-LONGEST_SOCKET = 100
+MAX_SOCKET_PATH_LENGTH = 100
 TEMPORARY = "freshgate-"
 CONFIG = """\
 unixsocket "{socket}"
@@ -70,7 +70,7 @@ def prepare(folder: Path, *, log: Path, durability: str = "process") -> Embedded
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     socket = folder / "redis.sock"
-    if len(os.fsencode(socket)) > LONGEST_SOCKET:
+    if len(os.fsencode(socket)) > MAX_SOCKET_PATH_LENGTH:
         _forget_older_socket(folder)
         socket = Path(tempfile.mkdtemp(prefix=TEMPORARY)) / "redis.sock"
     config = folder / "redis.conf"

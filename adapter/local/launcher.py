@@ -27,7 +27,7 @@ from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import is_sandbox, with_secrets
 from freshgate.settings import Settings, load
 
-LOOK_EVERY_S = 0.1
+POLL_INTERVAL_S = 0.1
 READY_WITHIN_S = 60.0
 LEFTOVERS_WITHIN_S = 12.0
 # Ended in this order: nothing new comes in, what is under way is finished, what was stored is written to the disk.
@@ -47,7 +47,7 @@ def run(environ: Mapping[str, str]) -> int:
         environ["FRESHGATE_VAR"] = str(var)
         settings = load(environ)
         app.check(settings)
-        catalog_copy.take_up(settings, environ)
+        catalog_copy.refresh(settings, environ)
         environ[catalogs.COPY] = str(catalog_copy.folder_of(settings))
         return Launcher(environ, var).run()
 
@@ -80,7 +80,7 @@ class Launcher:
                     child.watch(say)
                     for line in child.new_warnings():
                         say(f"{child.name}: {line}")
-                time.sleep(LOOK_EVERY_S)
+                time.sleep(POLL_INTERVAL_S)
         finally:
             self._stop_all()
         return 0
@@ -99,7 +99,7 @@ class Launcher:
         """Take up a changed catalog; a broken one is refused, and everything goes on with the old one."""
         self.reloading = False
         try:
-            changed = catalog_copy.take_up(self.settings, self.environ)
+            changed = catalog_copy.refresh(self.settings, self.environ)
         except (CatalogError, OSError) as error:
             say(f"the changed catalog is refused, the old one stays: {error}")
             return
@@ -163,7 +163,7 @@ class Launcher:
         while port and not self.stopping and not _is_ok(host, port, path):
             if not child.alive or time.monotonic() > deadline:
                 raise FreshgateError(f"{child.name} did not start: {child.last_line()} (log: {child.log})")
-            time.sleep(LOOK_EVERY_S / 2)
+            time.sleep(POLL_INTERVAL_S / 2)
         if not self.stopping:
             say(f"{child.name:9} is ready (log in {_short(child.log)})")
 
@@ -227,7 +227,7 @@ def _wait_for_leftovers(var: Path) -> None:
     pids = [int(file.read_text(encoding="ascii") or 0) for file in (var / "pids").iterdir()]
     deadline = time.monotonic() + LEFTOVERS_WITHIN_S
     while any(_runs(pid) for pid in pids if pid) and time.monotonic() < deadline:
-        time.sleep(LOOK_EVERY_S)
+        time.sleep(POLL_INTERVAL_S)
 
 
 def _runs(pid: int) -> bool:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 FIRST_BACKOFF_S = 0.2
-LONGEST_BACKOFF_S = 5.0
+MAX_BACKOFF_S = 5.0
 STEADY_AFTER_S = 30.0
 KILL_AFTER_S = 10.0
 PR_SET_PDEATHSIG = 1
@@ -88,7 +88,7 @@ class Child:
                 self._backoff_s = FIRST_BACKOFF_S
             self._restart_at = now + self._backoff_s
             say(f"{self.name} {_ending(self._process.returncode)}; again in {self._backoff_s:g} s (see {self.log})")
-            self._backoff_s = min(self._backoff_s * 2, LONGEST_BACKOFF_S)
+            self._backoff_s = min(self._backoff_s * 2, MAX_BACKOFF_S)
         elif now >= self._restart_at:
             self.start()
             say(f"{self.name} started again")

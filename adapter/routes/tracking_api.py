@@ -14,10 +14,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver
 from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
-from adapter.sources.base import About, Source
-from adapter.sources.tracking import MOST_BYTES
+from adapter.sources.base import RequestContext, Source
+from adapter.sources.tracking import MAX_BYTES
 from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 from freshgate.telemetry import logs
 
 log = logs.get(__name__)
@@ -53,7 +53,7 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         source = _owner(ours, body)
         _refuse_pages(source)
         remote = request.remote_addr or ""
-        receiver.receive(source, body, request.headers, received_at, about=About(call=name), remote=remote)
+        receiver.receive(source, body, request.headers, received_at, context=RequestContext(call=name), remote=remote)
         return reply(200, {"success": True})
 
     @app.route("/v1/<call>", methods=["OPTIONS"])
@@ -75,8 +75,8 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
 
 def _body() -> bytes:
     """The body's plain bytes. Raises TooLarge before more than the limit is in memory, RequestError for broken gzip."""
-    request.max_content_length = MOST_BYTES
-    too_large = TooLarge(f"more than {MOST_BYTES} bytes", "the tracking API takes no larger body, gzipped or not")
+    request.max_content_length = MAX_BYTES
+    too_large = TooLarge(f"more than {MAX_BYTES} bytes", "the tracking API takes no larger body, gzipped or not")
     try:
         body = request.get_data(cache=False)
     except RequestEntityTooLarge:
@@ -88,10 +88,10 @@ def _body() -> bytes:
         raise UnsupportedBody("content encoding not supported", "gzip is")
     unpacking = zlib.decompressobj(wbits=31)
     try:
-        plain = unpacking.decompress(body, MOST_BYTES + 1)
+        plain = unpacking.decompress(body, MAX_BYTES + 1)
     except zlib.error:
         raise RequestError("not gzip") from None
-    if len(plain) > MOST_BYTES:
+    if len(plain) > MAX_BYTES:
         raise too_large
     if not unpacking.eof:
         raise RequestError("not gzip")
@@ -118,12 +118,12 @@ def _refuse_pages(source: Source) -> None:
     if origin is None:
         return
     if source.settings.trust == "server":
-        key = key_text("sources", source.name, "trust")
+        key = setting_name("sources", source.name, "trust")
         log.warning("key_in_a_page", source=source.name, hint=f'{key}: write "browser" for a key that stands in a page')
         raise NotForPages("this write key is a server's; a page needs one of a source with trust = browser")
     allowed = source.settings.allowed_origins
     if allowed and origin not in allowed:
-        key = key_text("sources", source.name, "allowed_origins")
+        key = setting_name("sources", source.name, "allowed_origins")
         log.warning("origin_not_allowed", source=source.name, hint=f"{key} does not have the page's origin")
         raise NotForPages("this page may not use this write key")
 

@@ -14,9 +14,9 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver
 from adapter.routes.answers import reply
-from adapter.sources.base import About, Source
+from adapter.sources.base import RequestContext, Source
 from freshgate.errors import TooLarge
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
 WITH_BODY = ["POST", "PUT", "PATCH"]
 FORM = "application/x-www-form-urlencoded"
@@ -38,11 +38,13 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         try:
             body = request.get_data(cache=False)
         except RequestEntityTooLarge:
-            key = key_text("sources", name, "max_bytes")
+            key = setting_name("sources", name, "max_bytes")
             error = TooLarge(f"more than {source.settings.max_bytes} bytes", f"{name}: batch less, or raise {key}")
             receiver.refuse(source, error)
             raise error from None
-        return receive(source, body, About(request.headers.get("Content-Type", ""), audience, turn), received_at)
+        return receive(
+            source, body, RequestContext(request.headers.get("Content-Type", ""), audience, turn), received_at
+        )
 
     @app.get("/webhooks/<name>")
     @app.get("/webhooks/<name>/<audience>/<any(joined, left):turn>")
@@ -56,12 +58,12 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
             return reply(405, {"error": "method not allowed"}, {"Allow": ", ".join(WITH_BODY)})
         received_at = time.time_ns() // 1_000_000
         # A query is written as a form is.
-        return receive(source, request.query_string, About(FORM, audience, turn), received_at)
+        return receive(source, request.query_string, RequestContext(FORM, audience, turn), received_at)
 
-    def receive(source: Source, body: bytes, about: About, received_at: int) -> Response:
+    def receive(source: Source, body: bytes, context: RequestContext, received_at: int) -> Response:
         # The signature or the token has been checked before this header is believed.
         replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
         again = replay and bool(source.settings.tokens)
         remote = request.remote_addr or ""
-        told = receiver.receive(source, body, request.headers, received_at, about=about, again=again, remote=remote)
+        told = receiver.receive(source, body, request.headers, received_at, context=context, again=again, remote=remote)
         return reply(200, told)

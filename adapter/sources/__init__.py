@@ -14,7 +14,7 @@ from adapter.sources.tracking import TRACKING
 from freshgate.catalogs import events_of
 from freshgate.errors import SettingsError
 from freshgate.settings import Settings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
 SOURCES: dict[str, SourceKind] = {
     "segment": SEGMENT,
@@ -36,6 +36,8 @@ def configure_sources(settings: Settings) -> dict[str, Source]:
         kind = SOURCES.get(source.kind)
         if kind is None:
             known = ", ".join(sorted(SOURCES))
-            raise SettingsError(f"{key_text('sources', name, 'kind')}: {source.kind!r}; write which CDP it is: {known}")
+            raise SettingsError(
+                f"{setting_name('sources', name, 'kind')}: {source.kind!r}; write which CDP it is: {known}"
+            )
         sources[name] = kind.configure(name, source, catalog)
     return sources

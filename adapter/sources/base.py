@@ -23,7 +23,7 @@ class Headers(Protocol):
     def get(self, key: str, /) -> str | None: ...
 
 
-class About(msgspec.Struct, frozen=True):
+class RequestContext(msgspec.Struct, frozen=True):
     """What a request says beside its body: of a form its content type, of an audience's URL the name and the turn,
     of a URL of the tracking API the call."""
 
@@ -33,7 +33,7 @@ class About(msgspec.Struct, frozen=True):
     call: str = ""
 
 
-NOTHING = About()
+NO_CONTEXT = RequestContext()
 
 
 class Source(Protocol):
@@ -45,7 +45,7 @@ class Source(Protocol):
     def verify(self, body: bytes, headers: Headers) -> None:
         """Raise NotAuthentic (or UnsupportedBody) unless the bytes are provably from this source."""
 
-    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+    def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an element, in order. Raises RequestError for the body as a whole only."""
 
 

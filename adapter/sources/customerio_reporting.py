@@ -11,23 +11,23 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from adapter.sources.base import NOTHING, About, Headers, failed
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from adapter.sources.reading.dialect import Dialect, own_address, read_fields, value_at
-from adapter.sources.reading.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
-from adapter.sources.reading.salvage import DEEPEST, elements, lenient
+from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of, person_id
+from adapter.sources.reading.salvage import MAX_DEPTH, decode_leniently, elements
 from adapter.sources.reading.static_header import Tokens
 from adapter.sources.reading.timestamps import occurrence, time_ms
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RequestError, SettingsError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
 # A retry is signed anew, so an old signature is somebody else's copy of it.
 TOLERANCE_S = 300
 # Whom the mail was for, best first; `recipient` is what the metric is about.
 ADDRESSES = ("data.recipient", "data.email_address", "data.identifiers.email")
-LONGEST_NAME = 100
+MAX_NAME_LENGTH = 100
 
 
 class SignedWithTime:
@@ -37,7 +37,7 @@ class SignedWithTime:
         self._name = name
         self._keyed = [hmac.new(secret.encode(), digestmod="sha256") for secret in settings.secrets]
         self._tokens = Tokens(name, settings)
-        self._key = key_text("sources", name, "secrets")
+        self._key = setting_name("sources", name, "secrets")
         self._clock_s = clock_s
         if not self._keyed:
             raise SettingsError(
@@ -72,13 +72,13 @@ class ReportingSource:
         self._dialect = Dialect("customerio_reporting", catalog, ADDRESSES)
         self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
 
-    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+    def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict. Raises RequestError for a body that is no JSON object."""
         try:
             (span,) = elements(body)
             if body.lstrip(b" \t\r\n")[:1] != b"{":
                 raise RequestError("not a JSON object")
-            element = lenient(body) if span.depth <= DEEPEST else None
+            element = decode_leniently(body) if span.depth <= MAX_DEPTH else None
         except ValueError:
             raise RequestError("not JSON") from None
         if element is None:
@@ -92,7 +92,7 @@ class ReportingSource:
         spelled = f"{element.get('object_type')} / {element.get('metric')}"
         found = self._dialect.find(element)
         if found is None:
-            return Ignored(spelled[:LONGEST_NAME], lambda: element)
+            return Ignored(spelled[:MAX_NAME_LENGTH], lambda: element)
         fields, unreadable = read_fields(found, element)
         email, garbled = own_address(found, element)
         user_id = person_id(value_at(element, ("data", "identifiers", "id")), self._junk)
@@ -101,7 +101,7 @@ class ReportingSource:
             return Refused("no_identity")
         occurred_at, clamped = occurrence(time_ms(element.get("timestamp")), None, received_at)
         message_id = element.get("event_id")
-        if type(message_id) is not str or not 0 < len(message_id) <= LONGEST_MESSAGE_ID:
+        if type(message_id) is not str or not 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH:
             message_id = message_id_of(self.name, canonical(element))
         return Event(
             source=self.name,

@@ -12,29 +12,29 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NOTHING, About, Headers, failed
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from adapter.sources.reading.identity import canonical
-from adapter.sources.reading.salvage import DECODE_ERRORS, DEEPEST, elements, lenient, members
-from adapter.sources.reading.static_header import Tokens, header_bytes, is_one_of
+from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, decode_leniently, elements, members
+from adapter.sources.reading.static_header import Tokens, header_bytes, matches_any
 from adapter.sources.reading.timestamps import time_ms
 from adapter.sources.segment.source import SegmentSource
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
 from freshgate.events import Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
 # Segment's limits: docs, connections/sources/catalog/libraries/server/http-api. A kilobyte has 1024 bytes there.
-MOST_BYTES = 500 * 1024
-MOST_ITEMS = 2500
-MOST_ITEM_BYTES = 32 * 1024
+MAX_BYTES = 500 * 1024
+MAX_ITEMS = 2500
+MAX_ITEM_BYTES = 32 * 1024
 # Brackets within one member, before we know who sent the body.
-MOST_BRACKETS = 100_000
+MAX_BRACKETS = 100_000
 # What a request may take on its way without anybody's clock being wrong.
 ON_ITS_WAY_MS = 10_000
 AHEAD_MS = 1_000
 # A clock that is wrong by more is none; and what was sent longer ago was kept by somebody, it did not just happen.
-MOST_SKEW_MS = 24 * 3_600_000
+MAX_SKEW_MS = 24 * 3_600_000
 
 
 class _Keyed(msgspec.Struct, gc=False):
@@ -48,7 +48,7 @@ class WriteKeys:
         self._name = name
         self._keys = [key.encode() for key in settings.write_keys]
         self._tokens = Tokens(name, settings)
-        self._key = key_text("sources", name, "write_keys")
+        self._key = setting_name("sources", name, "write_keys")
         self._decode = msgspec.json.Decoder(_Keyed).decode
         if not self._keys:
             raise SettingsError(
@@ -61,7 +61,7 @@ class WriteKeys:
         analytics-python has the key in the body only, with OAuth too; analytics-node has it in both places.
         """
         basic = _user(headers.get("Authorization") or "")
-        if not is_one_of(self._in_body(body) if basic is None else basic, self._keys):
+        if not matches_any(self._in_body(body) if basic is None else basic, self._keys):
             raise NotAuthentic("write key rejected", f"{self._name}: the write key is not one of {self._key}")
         if self._tokens and not self._tokens.vouched(headers):
             raise self._tokens.missing()
@@ -77,8 +77,8 @@ class WriteKeys:
 def _salvaged_key(body: bytes) -> Any:
     try:
         # Bounded, since nobody knows yet who sent it.
-        next(elements(body, MOST_BRACKETS), None)
-        return next((lenient(value) for name, value, _ in members(body.strip()) if name == "writeKey"), None)
+        next(elements(body, MAX_BRACKETS), None)
+        return next((decode_leniently(value) for name, value, _ in members(body.strip()) if name == "writeKey"), None)
     except (ValueError, RecursionError):
         return None
 
@@ -115,23 +115,23 @@ class TrackingSource:
         self.verify: Callable[[bytes, Headers], None] = WriteKeys(name, settings).verify
         self._reader = SegmentSource(name, settings, catalog, self.verify)
 
-    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
-        """One verdict an item, in order; `about.call` is the call that the URL names, if it does.
+    def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
+        """One verdict an item, in order; `context.call` is the call that the URL names, if it does.
 
         Raises TooLarge for too many bytes or items, RequestError for a body that is no JSON object.
         """
-        if len(body) > MOST_BYTES:
-            raise TooLarge(f"more than {MOST_BYTES} bytes", f"{self.name}: the SDK's batches are too large")
+        if len(body) > MAX_BYTES:
+            raise TooLarge(f"more than {MAX_BYTES} bytes", f"{self.name}: the SDK's batches are too large")
         told = _decoded(body)
         batch = told.get("batch")
         if type(batch) is list:
             items = batch
-        elif about.call == "batch":
+        elif context.call == "batch":
             raise RequestError("no batch", f"{self.name}: the body has no list `batch`")
         else:
             told.pop("writeKey", None)
-            items = [told if about.call == "" else {**told, "type": about.call}]
-        most = min(MOST_ITEMS, self.settings.max_elements)
+            items = [told if context.call == "" else {**told, "type": context.call}]
+        most = min(MAX_ITEMS, self.settings.max_elements)
         if len(items) > most:
             raise TooLarge(f"more than {most} items", f"{self.name}: the SDK's batches are too large")
         raws = _Items(items)
@@ -143,7 +143,7 @@ class TrackingSource:
         if type(item) is not dict:
             return Refused("not_an_object")
         try:
-            if len(raws[index]) > MOST_ITEM_BYTES:
+            if len(raws[index]) > MAX_ITEM_BYTES:
                 return Refused("too_large")
             element = _as_element(item, told, received_at)
         except RecursionError:
@@ -178,7 +178,7 @@ def _by_our_clock(stated: int | None, sent_at: int | None, received_at: int) -> 
     if stated is None or sent_at is None:
         return stated
     skew = received_at - sent_at
-    if -AHEAD_MS <= skew <= ON_ITS_WAY_MS or abs(skew) > MOST_SKEW_MS:
+    if -AHEAD_MS <= skew <= ON_ITS_WAY_MS or abs(skew) > MAX_SKEW_MS:
         return stated
     return stated + skew
 
@@ -209,10 +209,10 @@ def _salvaged(body: bytes) -> dict[str, Any]:
 
 
 def _salvaged_item(raw: bytes, depth: int) -> Any:
-    if depth > DEEPEST:
+    if depth > MAX_DEPTH:
         return Refused("too_deep")
     try:
-        return lenient(raw)
+        return decode_leniently(raw)
     except ValueError:
         return Refused("not_json")
 

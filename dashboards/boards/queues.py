@@ -158,7 +158,7 @@ def _timers() -> Sequence[Panel]:
             ),
             "short",
             [
-                (highest(metrics.DESK, ["state"]), "{{state}}"),
+                (highest(metrics.SENDS_TO_REVIEW, ["state"]), "{{state}}"),
                 (highest(metrics.QUARANTINED), "in quarantine"),
                 (highest(metrics.HOLDS), "holds"),
             ],

@@ -12,14 +12,14 @@ from prometheus_client import Counter, Gauge, Histogram
 from dashboards.promql import OBJECTIVE_LE, REQUEST_TIME, REQUESTS, name_of
 from freshgate.settings import Settings
 from freshgate.telemetry import metrics
-from freshgate.telemetry.metrics import Reading
+from freshgate.telemetry.metrics import PolledMetric
 
 NAMESPACE = "freshgate"
 PREFIX = "freshgate_"
 # Of these the share within the objective is asked, for which a bucket is exact and a distribution is not.
 BOUNDED = (metrics.RECEIVED_TO_ACCEPTED, metrics.OCCURRED_TO_ACCEPTED)
 BOUND = ".by_bound"
-OURS: list[Any] = [one for one in vars(metrics).values() if isinstance(one, Counter | Gauge | Histogram | Reading)]
+OURS: list[Any] = [one for one in vars(metrics).values() if isinstance(one, Counter | Gauge | Histogram | PolledMetric)]
 EXPORTED = [*OURS, REQUESTS, REQUEST_TIME]
 # Tags that DataDog keeps for itself, and what stands in their place.
 RENAMED = {"version": "freshgate_version"}

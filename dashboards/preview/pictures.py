@@ -35,7 +35,7 @@ COLUMNS, COLUMN_IN, ROW_IN, DPI = 24, 0.72, 0.36, 100
 PAPER, PANEL, FRAME, INK, FAINT = "#111217", "#181b1f", "#2c3235", "#ccccdc", "#8e8e99"
 PALETTE = ("#7eb26d", "#eab839", "#6ed0e0", "#ef843c", "#e24d42", "#5b9fd6", "#ba43a9", "#8f81d4", "#508642", "#cca300")
 NAMED = {"green": "#73bf69", "yellow": "#f2cc0c", "red": "#f2495c", "text": INK}
-MOST_IN_LEGEND = 6
+MAX_LEGEND_ENTRIES = 6
 
 
 class Series(NamedTuple):
@@ -184,7 +184,7 @@ def _lines(panel: dict[str, Any], prometheus: Prometheus, place: _Place) -> bool
     found = [series for target in panel["targets"] for series in prometheus.range(target)]
     shown = sorted(found, key=lambda one: -max((value for _, value in one.points), default=0.0))
     place.frame(panel["title"])
-    told = shown[:MOST_IN_LEGEND]
+    told = shown[:MAX_LEGEND_ENTRIES]
     axes = place.axes((len(told) + 1) // 2)
     stacked = custom.get("stacking", {}).get("mode") == "normal"
     base: dict[float, float] = {}

@@ -11,11 +11,11 @@ import msgspec
 import redis
 
 from freshgate.state import keys
-from freshgate.state.planner import MOST_MERGED, PERSON_TTL
+from freshgate.state.planner import MAX_MERGED, PERSON_TTL
 from freshgate.state.stamps import LENGTH
 from freshgate.state.store import fcall
 
-MOST_HOPS = 8
+MAX_HOPS = 8
 _pack = msgspec.msgpack.Encoder().encode
 
 MergeResult = Literal["merged", "full", "cycle", "other"]
@@ -23,7 +23,7 @@ MergeResult = Literal["merged", "full", "cycle", "other"]
 
 def resolve(client: redis.Redis, person: str) -> str:
     """Follow tombstones to the person that lives: at most 8 hops."""
-    for _ in range(MOST_HOPS):
+    for _ in range(MAX_HOPS):
         to = client.hget(keys.person(person), "to")
         if to is None:
             return person
@@ -36,7 +36,7 @@ def merge(client: redis.Redis, source: str, target: str, at: int) -> MergeResult
     target = resolve(client, target)
     if target == source:
         return "cycle"
-    begun = _text(fcall(client, "fg1_merge_begin", [keys.person(target)], source, MOST_MERGED))
+    begun = _text(fcall(client, "fg1_merge_begin", [keys.person(target)], source, MAX_MERGED))
     if begun == "full":
         return "full"
     return finish(client, source, target, at)

@@ -19,7 +19,7 @@ from freshgate.state.views import Order
 PERSON_TTL = 180 * DAY
 ANONYMOUS_TTL = 30 * DAY
 ORDER_TTL = 30 * DAY
-MOST_MERGED = 50
+MAX_MERGED = 50
 # RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
 SAFETY_NET_MS = 20_000
 _pack = msgspec.msgpack.Encoder().encode
@@ -168,12 +168,12 @@ class Planner:
 
     def _start(self, plan: Plan, trigger: Trigger, member: str) -> tuple[str, str, int]:
         event = plan.event
-        if trigger.wait == 0:
+        if trigger.delay == 0:
             due = event.received_at + SAFETY_NET_MS
             plan.sends.append((member, due))
         else:
             # A clock that runs ahead never delays a mail beyond now + delay.
-            due = max(min(event.occurred_at, event.received_at) + trigger.wait, event.received_at + trigger.settle_ms)
+            due = max(min(event.occurred_at, event.received_at) + trigger.delay, event.received_at + trigger.settle_ms)
         return member, f"m:{trigger.about}", due
 
     def _order(self, plan: Plan, event_type: EventType) -> None:
@@ -222,7 +222,7 @@ class Planner:
 
 
 def _link(other: str, person: str) -> dict[str, Any]:
-    return {"link": person, "into": keys.person(person), "from": other, "most": MOST_MERGED, "ttl": PERSON_TTL}
+    return {"link": person, "into": keys.person(person), "from": other, "most": MAX_MERGED, "ttl": PERSON_TTL}
 
 
 def _trail(event: Event, lacking: list[str]) -> str:

@@ -67,7 +67,7 @@ _CALL = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 _END_TO_END = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)
 
 
-class Reading:
+class PolledMetric:
     """What is read from Redis. Until somebody has read it, and when Redis does not answer, it is not there at all.
 
     An ordinary gauge would stand at 0 in every other process, and at its last value during an outage.
@@ -155,45 +155,47 @@ TIMER_LATENESS = Histogram(
 TIMERS_CLAIMED = Counter("freshgate_timers_claimed_total", "Timers that came due")
 
 # What stands in Redis, as the timers process reads it every few seconds.
-QUEUE_JOBS = Reading("freshgate_queue_jobs", "Jobs that wait for a worker", ("queue",))
-QUEUE_AGE = Reading("freshgate_queue_oldest_job_age_seconds", "How long the oldest job has waited", ("queue",))
-QUEUE_FAILED = Reading("freshgate_queue_failed_jobs", "Jobs that failed within the last hour", ("queue",))
-WORKERS = Reading(
+QUEUE_JOBS = PolledMetric("freshgate_queue_jobs", "Jobs that wait for a worker", ("queue",))
+QUEUE_AGE = PolledMetric("freshgate_queue_oldest_job_age_seconds", "How long the oldest job has waited", ("queue",))
+QUEUE_FAILED = PolledMetric("freshgate_queue_failed_jobs", "Jobs that failed within the last hour", ("queue",))
+WORKERS = PolledMetric(
     "freshgate_workers", "Workers by state; one without a heartbeat for a minute is silent", ("queue", "state")
 )
-TIMERS_WAITING = Reading("freshgate_timers_waiting", "Timers that are set")
-TIMERS_OVERDUE = Reading("freshgate_timers_overdue", "Timers that have been due for more than a second")
-TIMERS_OLDEST_OVERDUE = Reading("freshgate_timers_oldest_overdue_seconds", "For how long the oldest timer has been due")
-LEASES = Reading("freshgate_leases_open", "Timers that somebody has claimed and not finished")
-DESK = Reading("freshgate_desk_sends", "Sends that an operator should look at", ("state",))
-HOLDS = Reading("freshgate_holds", "Triggers held by an operator; holding all counts as one")
-QUARANTINED = Reading("freshgate_quarantined_elements", "Elements that our own code could not read, kept raw")
-REDIS_UP = Reading("freshgate_redis_up", "Whether Redis answered")
-REDIS_LOOK = Reading("freshgate_redis_look_seconds", "How long Redis took for this look")
-REDIS_MEMORY = Reading("freshgate_redis_used_memory_bytes", "Memory that Redis uses")
-REDIS_MAX_MEMORY = Reading("freshgate_redis_max_memory_bytes", "Memory that Redis may use; 0 is no limit")
-REDIS_EVICTED = Reading("freshgate_redis_evicted_keys_total", "Keys that Redis threw away", kind="counter")
-REDIS_NOEVICTION = Reading("freshgate_redis_noeviction", "1 when Redis may not throw keys away")
-REDIS_AOF = Reading("freshgate_redis_aof_enabled", "1 when the append-only file is on")
-REDIS_AOF_OK = Reading("freshgate_redis_aof_write_ok", "1 when the last write to the append-only file succeeded")
-REDIS_DELAYED_FSYNCS = Reading(
+TIMERS_WAITING = PolledMetric("freshgate_timers_waiting", "Timers that are set")
+TIMERS_OVERDUE = PolledMetric("freshgate_timers_overdue", "Timers that have been due for more than a second")
+TIMERS_OLDEST_OVERDUE = PolledMetric(
+    "freshgate_timers_oldest_overdue_seconds", "For how long the oldest timer has been due"
+)
+LEASES = PolledMetric("freshgate_leases_open", "Timers that somebody has claimed and not finished")
+SENDS_TO_REVIEW = PolledMetric("freshgate_desk_sends", "Sends that an operator should look at", ("state",))
+HOLDS = PolledMetric("freshgate_holds", "Triggers held by an operator; holding all counts as one")
+QUARANTINED = PolledMetric("freshgate_quarantined_elements", "Elements that our own code could not read, kept raw")
+REDIS_UP = PolledMetric("freshgate_redis_up", "Whether Redis answered")
+REDIS_LOOK = PolledMetric("freshgate_redis_look_seconds", "How long Redis took for this look")
+REDIS_MEMORY = PolledMetric("freshgate_redis_used_memory_bytes", "Memory that Redis uses")
+REDIS_MAX_MEMORY = PolledMetric("freshgate_redis_max_memory_bytes", "Memory that Redis may use; 0 is no limit")
+REDIS_EVICTED = PolledMetric("freshgate_redis_evicted_keys_total", "Keys that Redis threw away", kind="counter")
+REDIS_NOEVICTION = PolledMetric("freshgate_redis_noeviction", "1 when Redis may not throw keys away")
+REDIS_AOF = PolledMetric("freshgate_redis_aof_enabled", "1 when the append-only file is on")
+REDIS_AOF_OK = PolledMetric("freshgate_redis_aof_write_ok", "1 when the last write to the append-only file succeeded")
+REDIS_DELAYED_FSYNCS = PolledMetric(
     "freshgate_redis_delayed_fsyncs_total", "Writes that waited for a slow disk", kind="counter"
 )
-REDIS_CLIENTS = Reading("freshgate_redis_connected_clients", "Connections to Redis")
+REDIS_CLIENTS = PolledMetric("freshgate_redis_connected_clients", "Connections to Redis")
 
 
-class Readings(Collector):
+class PolledMetrics(Collector):
     """All of them, for the registry of the process that reads."""
 
     def collect(self) -> Iterator[Metric]:
-        for reading in READINGS:
+        for reading in POLLED_METRICS:
             yield reading.collect()
 
 
-READINGS = [one for one in list(globals().values()) if isinstance(one, Reading)]
+POLLED_METRICS = [one for one in list(globals().values()) if isinstance(one, PolledMetric)]
 
 
-class OfSource(NamedTuple):
+class SourceMetrics(NamedTuple):
     """The series that every request of a source touches."""
 
     verify: Histogram
@@ -204,9 +206,9 @@ class OfSource(NamedTuple):
 
 
 @cache
-def of_source(source: str) -> OfSource:
+def source_metrics(source: str) -> SourceMetrics:
     """Looked up once: that costs as much as an observation."""
-    return OfSource(
+    return SourceMetrics(
         VERIFY.labels(source),
         READ.labels(source),
         RECORD.labels(source),
@@ -258,7 +260,7 @@ def prepare_worker(triggers: Iterable[str], esp: str) -> None:
 
 def prepare_timers() -> None:
     """From now on this process serves what is read from Redis."""
-    REGISTRY.register(Readings())
+    REGISTRY.register(PolledMetrics())
     _say_what_runs("timers")
 
 

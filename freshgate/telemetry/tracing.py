@@ -32,10 +32,10 @@ log = logs.get(__name__)
 
 _HEADERS = TraceContextTextMapPropagator()
 # Exports wait in a thread of their own; what does not fit is dropped, and counted.
-MOST_WAITING = 2048
+MAX_QUEUED_SPANS = 2048
 # A process that ends waits for one or two exports, and must be gone before it is killed (10 s).
 EXPORT_WITHIN_S = 3.0
-COMPLAIN_EVERY_S = 60.0
+WARNING_INTERVAL_S = 60.0
 STATUS, MESSAGE_ID = "http.response.status_code", "messaging.message.id"
 _NOTHING: AbstractContextManager[None] = nullcontext()
 _span: ContextVar[Span | None] = ContextVar("span", default=None)
@@ -210,12 +210,12 @@ class Bounded(SpanExporter):
         self._down = False
         self._lock = threading.Lock()
         self.closing = False
-        self.processor = _Queue(self, max_queue_size=MOST_WAITING)
+        self.processor = _Queue(self, max_queue_size=MAX_QUEUED_SPANS)
 
     def admit(self) -> bool:
         """Whether one more span may wait."""
         with self._lock:
-            if self._waiting < MOST_WAITING:
+            if self._waiting < MAX_QUEUED_SPANS:
                 self._waiting += 1
                 return True
         self._lose(1)
@@ -244,7 +244,7 @@ class Bounded(SpanExporter):
         metrics.SPANS_LOST.inc(spans)
         with self._lock:
             now = self._clock_s()
-            silent = now - self._told_at < COMPLAIN_EVERY_S
+            silent = now - self._told_at < WARNING_INTERVAL_S
             if not silent:
                 self._told_at = now
         if not silent:

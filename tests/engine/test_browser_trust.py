@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from adapter.sources.base import NOTHING, About, Headers
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext
 from freshgate.events import Event
 from freshgate.settings import SourceSettings
 from freshgate.state import keys
@@ -133,7 +133,7 @@ class Page:
     def verify(self, body: bytes, headers: Headers) -> None:
         pass
 
-    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> list[Event]:
+    def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> list[Event]:
         return [self._event]
 
 

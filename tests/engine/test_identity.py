@@ -14,7 +14,7 @@ from freshgate.errors import EspError
 from freshgate.queue import Item, Job
 from freshgate.state import keys
 from freshgate.state.merge import finish, merge, resolve
-from freshgate.state.planner import MOST_MERGED, PERSON_TTL
+from freshgate.state.planner import MAX_MERGED, PERSON_TTL
 from freshgate.state.store import fcall
 from tests.engine.world import HOUR, MINUTE, START, World, product
 from workers.esp.base import Message
@@ -34,7 +34,7 @@ def resolved(world: World, user: str | None = None, anon: str | None = None) -> 
 
 
 def begin(world: World) -> None:
-    fcall(world.client, "fg1_merge_begin", [keys.person(USER)], X, MOST_MERGED)
+    fcall(world.client, "fg1_merge_begin", [keys.person(USER)], X, MAX_MERGED)
 
 
 def take(world: World) -> None:
@@ -99,12 +99,12 @@ def test_an_alias_to_oneself_changes_nothing(world: World) -> None:
 
 
 def test_at_most_fifty_anonymous_ids_merge_into_one_person(world: World) -> None:
-    for number in range(MOST_MERGED + 1):
+    for number in range(MAX_MERGED + 1):
         world.tell(world.event("Product Added", anon=f"x{number}", product=product(f"p{number}")))
         world.tell(world.event("Page", user="ada", anon=f"x{number}"))
     lines = [field for field in world.state("ada") if field.startswith("+")]
-    assert len(lines) == MOST_MERGED
-    last = keys.person_id("main", None, f"x{MOST_MERGED}")
+    assert len(lines) == MAX_MERGED
+    last = keys.person_id("main", None, f"x{MAX_MERGED}")
     assert resolve(world.client, last) == last
     assert merge(world.client, last, USER, START) == "full"
 

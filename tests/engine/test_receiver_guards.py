@@ -9,7 +9,7 @@ from redis import Redis
 
 from adapter.ingest import quarantine
 from adapter.ingest.receive import Receiver
-from adapter.sources.base import NOTHING, About, Headers, failed
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from freshgate.errors import StoreUnavailable
 from freshgate.events import Event, Refused, Verdict
 from freshgate.settings import SourceSettings
@@ -29,7 +29,7 @@ class HalfBroken:
     def verify(self, body: bytes, headers: Headers) -> None:
         pass
 
-    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+    def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         try:
             raise ZeroDivisionError("ada@example.com")
         except ZeroDivisionError as error:
@@ -74,7 +74,7 @@ def test_a_redis_without_a_limit_or_with_room_is_not_kept_from_events(redis: Red
 def test_an_element_on_which_our_code_failed_is_kept_and_its_neighbour_recorded(world: World) -> None:
     assert receive(world.receiver, world) == (1, 1)
     ((_, kept),) = quarantine.listed(world.client)
-    assert kept == quarantine.Kept("shop", b'{"n": 0}', world.now)
+    assert kept == quarantine.QuarantinedElement("shop", b'{"n": 0}', world.now)
 
 
 def test_the_place_of_the_failure_is_told_and_not_the_elements_values() -> None:
@@ -88,10 +88,10 @@ def test_the_place_of_the_failure_is_told_and_not_the_elements_values() -> None:
 
 
 def test_the_quarantine_keeps_the_newest_thousand(redis: Redis) -> None:
-    for number in range(quarantine.MOST + 5):
-        quarantine.keep(redis, quarantine.Kept("shop", b"%d" % number, number))
+    for number in range(quarantine.MAX_ENTRIES + 5):
+        quarantine.keep(redis, quarantine.QuarantinedElement("shop", b"%d" % number, number))
     kept = [one.received_at for _, one in quarantine.listed(redis)]
-    assert kept == list(range(5, quarantine.MOST + 5))
+    assert kept == list(range(5, quarantine.MAX_ENTRIES + 5))
     entry, _ = next(quarantine.listed(redis))
     quarantine.drop(redis, entry)
     assert next(quarantine.listed(redis))[1].received_at == 6

@@ -16,7 +16,7 @@ from rq.serializers import JSONSerializer
 
 from freshgate.state import keys, store
 from freshgate.state.store import fcall
-from workers.timers import CHUNK, LEASE_MS, MOST_QUEUED, Timers
+from workers.timers import CHUNK, LEASE_MS, MAX_QUEUED, Timers
 
 ADA = keys.person_id("main", "ada", None)
 MEMBER = keys.member("abandoned_cart", "p", ADA)
@@ -201,10 +201,10 @@ def test_a_settled_timer_that_once_came_back_starts_anew(redis: Redis, timers: T
 def test_nothing_is_claimed_while_the_queue_is_full(redis: Redis, timers: Timers) -> None:
     due = now_ms(redis) - 1
     start(redis, due)
-    redis.rpush(f"rq:queue:{QUEUE}", *[f"job-{number}" for number in range(MOST_QUEUED)])
+    redis.rpush(f"rq:queue:{QUEUE}", *[f"job-{number}" for number in range(MAX_QUEUED)])
     timers.tick()
     assert waiting(redis) == {MEMBER: due}
-    assert redis.llen(f"rq:queue:{QUEUE}") == MOST_QUEUED
+    assert redis.llen(f"rq:queue:{QUEUE}") == MAX_QUEUED
     redis.delete(f"rq:queue:{QUEUE}")
     timers.tick()
     assert jobs(redis) == [[(MEMBER, due, 0)]]

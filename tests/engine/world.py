@@ -12,7 +12,7 @@ import msgspec
 import redis
 
 from adapter.ingest.receive import Receiver
-from adapter.ingest.record import Answer
+from adapter.ingest.record import WebhookReply
 from catalog import EVENTS, TRIGGERS
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
@@ -100,8 +100,8 @@ class World:
             **head,
         )
 
-    def tell(self, *events: Event, again: bool = False, trusted: bool = True) -> Answer:
-        answer = Answer(refusals=[])
+    def tell(self, *events: Event, again: bool = False, trusted: bool = True) -> WebhookReply:
+        answer = WebhookReply(refusals=[])
         self.receiver.recorder.record(events, answer, again=again, trusted=trusted)
         return answer
 
@@ -121,7 +121,7 @@ class World:
 
     def _is_immediate(self, member: str) -> bool:
         trigger = self.triggers.get(keys.parse_member(member)[0])
-        return trigger is not None and trigger.wait == 0
+        return trigger is not None and trigger.delay == 0
 
     def _deliver(self, member: str, at: int) -> None:
         self.courier.deliver(Job(sends=(Item(member, at),), created=self.now))

@@ -37,8 +37,8 @@ def push_with_rq(redis: Redis) -> str:
         args=(payload,),
         timeout=wire.JOB_TIMEOUT_S,
         result_ttl=0,
-        failure_ttl=wire.KEPT_S,
-        ttl=wire.KEPT_S,
+        failure_ttl=wire.TTL_S,
+        ttl=wire.TTL_S,
         description=f"{len(SENDS)} sends",
     )
     Queue(QUEUE, connection=redis, serializer=JSONSerializer).enqueue_many([told])

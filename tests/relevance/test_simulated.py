@@ -37,7 +37,7 @@ NAMES = {
 def world_of(redis: Redis) -> World:
     wanted = {"abandoned_cart": (RULES.cart_wait, RULES.cart_settle), "browse_abandonment": (5000, 2000)}
     triggers = [
-        msgspec.structs.replace(one, wait=wanted[one.name][0], settle=wanted[one.name][1])
+        msgspec.structs.replace(one, delay=wanted[one.name][0], settle=wanted[one.name][1])
         if one.name in wanted
         else one
         for one in TRIGGERS

@@ -29,7 +29,7 @@ QUEUE = "freshgate-test"
 def served() -> dict[str, float]:
     """Everything that the timers process would serve: name and labels → value."""
     registry = CollectorRegistry()
-    registry.register(metrics.Readings())
+    registry.register(metrics.PolledMetrics())
     lines = generate_latest(registry).decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
 
@@ -55,7 +55,7 @@ def test_an_empty_redis_is_healthy_and_nobody_works(redis: Redis) -> None:
 
 def test_every_reading_is_served_after_one_look(redis: Redis) -> None:
     names = {name.partition("{")[0] for name in look(redis)}
-    assert names == {reading._name for reading in metrics.READINGS}
+    assert names == {reading._name for reading in metrics.POLLED_METRICS}
 
 
 def test_the_age_is_that_of_the_oldest_job(redis: Redis) -> None:
@@ -92,7 +92,7 @@ def test_timers_the_desk_and_the_quarantine_are_counted(redis: Redis) -> None:
     redis.zadd(one.replace("timers", "unknown"), {"a": 1, "b": 2})
     redis.zadd(other.replace("timers", "dead"), {"c": 3})
     redis.sadd(keys.HOLD, "welcome")
-    quarantine.keep(redis, quarantine.Kept("segment", b"{}", 1))
+    quarantine.keep(redis, quarantine.QuarantinedElement("segment", b"{}", 1))
     told = look(redis)
     assert told["freshgate_timers_waiting"] == 3
     assert told["freshgate_timers_overdue"] == 2

@@ -16,14 +16,14 @@ from typing import Any
 
 from freshgate.errors import EspError, SettingsError
 from freshgate.settings import EspSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 from workers.esp.base import Message, SendResult
 from workers.esp.transport import Connection, SafeClient, checked_base_url
 
 # docs.sendgrid.com/api-reference/how-to-use-the-sendgrid-v3-api/responses
 BLOCKED = {401, 403}
 RETRYABLE = {408, 429, 500, 502, 503, 504}
-LONGEST_WAIT_S = 86_400.0
+MAX_WAIT_S = 86_400.0
 ADDRESS = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
 UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
@@ -34,7 +34,7 @@ class Sendgrid:
     def __init__(self, name: str, settings: EspSettings, *, now_s: Callable[[], float] = time.time) -> None:
         base_url = checked_base_url(name, settings.base_url, live=settings.live)
         if settings.live and not settings.api_key:
-            raise SettingsError(f"{key_text('esps', name, 'api_key')}: write the key that SendGrid gave you")
+            raise SettingsError(f"{setting_name('esps', name, 'api_key')}: write the key that SendGrid gave you")
         self.name = name
         self._settings = settings
         self._now_s = now_s
@@ -42,7 +42,7 @@ class Sendgrid:
         self._key = settings.api_key or "sandbox"
         if not re.fullmatch(r"[\x21-\x7e]+", self._key):
             raise SettingsError(
-                f"{key_text('esps', name, 'api_key')}: a key has no spaces; write it as SendGrid gave it"
+                f"{setting_name('esps', name, 'api_key')}: a key has no spaces; write it as SendGrid gave it"
             )
         self._connection = Connection(name, base_url)
         headers = {
@@ -125,7 +125,7 @@ def _wait_s(headers: HTTPMessage, now_s: float) -> float | None:
     reset = _number(headers.get("X-RateLimit-Reset"))
     if wait is None and reset is not None:
         wait = reset - now_s
-    return None if wait is None else min(max(wait, 1.0), LONGEST_WAIT_S)
+    return None if wait is None else min(max(wait, 1.0), MAX_WAIT_S)
 
 
 def _number(text: str | None) -> float | None:

@@ -25,7 +25,7 @@ from python_http_client import Client
 from python_http_client.client import Response
 
 from freshgate.errors import EspError, SettingsError
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 from workers.esp.watchdog import WATCHDOG
 
 MAX_ANSWER_BYTES = 64 * 1024
@@ -83,7 +83,7 @@ class SafeClient(Client):  # type: ignore[misc]
         body = json.dumps(request_body).encode()
         return Response(self.connection.exchange("POST", path, self.request_headers, body, self.timeout))
 
-    def _make_request(self, opener: object, request: Request, timeout: float | None = None) -> Answer:
+    def _make_request(self, opener: object, request: Request, timeout: float | None = None) -> HttpResponse:
         # The opener would follow redirects with the key attached, and obey proxies of the environment.
         body = request.data if isinstance(request.data, bytes) else b""
         return self.connection.exchange(
@@ -91,7 +91,7 @@ class SafeClient(Client):  # type: ignore[misc]
         )
 
 
-class Answer:
+class HttpResponse:
     """One HTTP answer, in the shape that python_http_client.client.Response reads."""
 
     def __init__(self, status: int, headers: http.client.HTTPMessage, body: bytes) -> None:
@@ -121,7 +121,9 @@ class Connection:
         self._used_at = 0.0
         self._pid = 0
 
-    def exchange(self, method: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float) -> Answer:
+    def exchange(
+        self, method: str, path: str, headers: Mapping[str, str], body: bytes, timeout_s: float
+    ) -> HttpResponse:
         """One request, one answer, `timeout_s` seconds for both together. Raises EspError."""
         request = self._written(method, path, headers, body)
         deadline = time.monotonic() + timeout_s
@@ -135,7 +137,7 @@ class Connection:
         try:
             with WATCHDOG.guard(deadline) as guard:
                 guard.watch(guarded)
-                answer, keep = _read_answer(guarded, method)
+                answer, keep = _read_response(guarded, method)
             if guard.expired:
                 raise TimeoutError
         except (OSError, ValueError, http.client.HTTPException) as error:
@@ -217,7 +219,7 @@ class _Readable:
         return _WholeLines(socket.SocketIO(self.connected, "r"))
 
 
-def _read_answer(connected: socket.socket, method: str) -> tuple[Answer, bool]:
+def _read_response(connected: socket.socket, method: str) -> tuple[HttpResponse, bool]:
     """The answer, and whether the connection can be used again. At most MAX_ANSWER_BYTES of the body are read."""
     response = http.client.HTTPResponse(_Readable(connected), method=method)  # type: ignore[arg-type]
     response.begin()
@@ -227,7 +229,7 @@ def _read_answer(connected: socket.socket, method: str) -> tuple[Answer, bool]:
     # Without a length, the last byte is known only by reading past it.
     whole = response.length == 0 or (response.chunked and not response.read(1))
     keep = whole and not response.will_close and response.status >= 200
-    return Answer(response.status, response.headers, body), keep
+    return HttpResponse(response.status, response.headers, body), keep
 
 
 def _left(deadline: float) -> float:
@@ -249,7 +251,7 @@ def is_loopback(host: str | None) -> bool:
 
 def checked_base_url(name: str, base_url: str, *, live: bool) -> str:
     """The base URL without a trailing slash. Raises SettingsError unless the key and the mails are safe there."""
-    key = key_text("esps", name, "base_url")
+    key = setting_name("esps", name, "base_url")
     try:
         url = urlsplit(base_url)
         host, _ = url.hostname, url.port
@@ -259,13 +261,15 @@ def checked_base_url(name: str, base_url: str, *, live: bool) -> str:
     if url.scheme not in ("http", "https") or not host or not plain:
         raise SettingsError(f"{key}: this is no URL; write one such as https://api.sendgrid.com")
     if "@" in url.netloc:
-        raise SettingsError(f"{key}: credentials do not belong here; write them to {key_text('esps', name, 'api_key')}")
+        raise SettingsError(
+            f"{key}: credentials do not belong here; write them to {setting_name('esps', name, 'api_key')}"
+        )
     if url.query or url.fragment:
         raise SettingsError(f"{key}: write it without ? and #")
     ours = is_loopback(host) or (url.scheme == "http" and host == SANDBOX)
     if url.scheme == "http" and not ours:
         raise SettingsError(f"{key}: http would send the key in the clear; write https://{host}")
     if not live and not ours:
-        wanted = key_text("esps", name, "live")
+        wanted = setting_name("esps", name, "live")
         raise SettingsError(f"{wanted}: {host} sends real mail; write live = true to mean it, or a loopback base_url")
     return base_url.rstrip("/")

@@ -20,7 +20,7 @@ from adapter.commands.develop.places import files_of, place_of_catalog
 from adapter.commands.terminal import Paint
 from freshgate.catalogs import events_of, triggers_of
 from freshgate.errors import CatalogError
-from freshgate.local_settings import settings_here
+from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings
 
 HELP = "check the catalog against itself: paths, spellings, triggers, templates' data, payload pairs"
@@ -43,7 +43,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = settings_here()
+    settings = load_local_settings()
     name = options.catalog or settings.catalog
     faults = list(faults_of(name, settings, options.payloads))
     paint = Paint(sys.stdout)

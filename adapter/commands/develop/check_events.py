@@ -15,7 +15,7 @@ from types import ModuleType
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import place_of, place_of_catalog
 from adapter.sources import SOURCES
-from adapter.sources.reading.converters import KINDS
+from adapter.sources.reading.converters import CONVERTERS
 from adapter.sources.reading.dialect import alternatives
 from adapter.sources.unverified import readable, spelling_of
 from freshgate.declare import EventType, From
@@ -74,8 +74,8 @@ def _of_event(event: EventType, package: str) -> Iterator[Fault]:
     reads = any(spelling.read for spelling in event.sources.values())
     for name, what in event.fields.items():
         where = place_of(event, package, "fields", name)
-        if what not in KINDS:
-            yield Fault(where, f"{event.name}: field {name!r} is of no kind {what!r}; known: {', '.join(KINDS)}")
+        if what not in CONVERTERS:
+            yield Fault(where, f"{event.name}: field {name!r} is of no kind {what!r}; known: {', '.join(CONVERTERS)}")
         # What a function reads cannot be told without an element.
         if name not in filled and not reads:
             yield Fault(where, f"{event.name}: nobody fills field {name!r}; no source has a path")

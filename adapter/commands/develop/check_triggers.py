@@ -89,9 +89,9 @@ def _of_limits(
     head = f"trigger {trigger.name}: "
     if trigger.max_age <= 0:
         yield Fault(place_of(trigger, package, "max_age"), f"{head}max_age must be more than 0")
-    elif trigger.max_age < trigger.wait:
+    elif trigger.max_age < trigger.delay:
         where = place_of(trigger, package, "max_age")
-        yield Fault(where, f"{head}max_age is shorter than its wait, so it could never send")
+        yield Fault(where, f"{head}max_age is shorter than its delay, so it could never send")
     if not trigger.template_id:
         yield Fault(place_of(trigger, package, "template_id"), f"{head}template_id is empty")
     if trigger.version is not None and trigger.version not in _marks(triggers, events):

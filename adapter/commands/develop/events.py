@@ -13,7 +13,7 @@ from typing import Any
 from adapter.sources.reading.dialect import alternatives
 from freshgate.catalogs import events_of
 from freshgate.declare import EventType, From
-from freshgate.local_settings import settings_here
+from freshgate.local_settings import load_local_settings
 
 HELP = "list the event types of the catalog, and how each CDP spells them"
 EPILOG = """examples:
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    events = events_of(settings_here())
+    events = events_of(load_local_settings())
     if options.json:
         found = {event.name: {kind: one.when for kind, one in event.sources.items()} for event in events}
         print(json.dumps(found, indent=2))

@@ -24,7 +24,7 @@ from adapter.sources import SOURCES
 from adapter.sources.unverified import spelling_of
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, FreshgateError
-from freshgate.local_settings import settings_here
+from freshgate.local_settings import load_local_settings
 
 HELP = "write the files of a new event type, trigger, source or ESP, to be filled in"
 EPILOG = """examples:
@@ -199,7 +199,7 @@ def _catalog(given: Path | None) -> Path:
     """The folder of the catalog: the one that was named, or that of the package in the settings."""
     if given is not None:
         return given
-    name = settings_here().catalog
+    name = load_local_settings().catalog
     found = find_spec(name)
     places = list(found.submodule_search_locations or ()) if found else []
     if not places:

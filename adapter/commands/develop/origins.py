@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from adapter.sources.reading.dialect import alternatives
-from freshgate.declare import EventType, From, Kind
+from freshgate.declare import EventType, FieldType, From
 from freshgate.events import Event, Verdict
 from freshgate.settings import SourceSettings
 
@@ -73,7 +73,7 @@ def _may_be(name: str, option: str, verdict: Event, probed: Event) -> bool:
 
 
 def _probed(event: EventType) -> EventType:
-    fields: dict[str, Kind] = dict(event.fields)
+    fields: dict[str, FieldType] = dict(event.fields)
     sources: dict[str, From] = {}
     for kind, spelling in event.sources.items():
         paths = dict(spelling.paths)

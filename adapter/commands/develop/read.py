@@ -20,15 +20,15 @@ import msgspec
 
 from adapter.commands.develop.origins import origins, paired, probing
 from adapter.commands.terminal import Paint, span
-from adapter.ingest.receive import admitted
+from adapter.ingest.receive import check_trust
 from adapter.sources import SOURCES
-from adapter.sources.base import About, Source
+from adapter.sources.base import RequestContext, Source
 from adapter.sources.unverified import readable
 from freshgate.catalogs import events_of, triggers_of
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import RequestError, SettingsError
 from freshgate.events import Event, Ignored, Product, Refused, Verdict
-from freshgate.local_settings import settings_here
+from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from freshgate.state.planner import Planner
@@ -56,14 +56,14 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = settings_here()
+    settings = load_local_settings()
     body = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
     audience, _, turn = options.audience.partition("/")
     if turn not in ("", "joined", "left"):
         raise SettingsError("--audience: write NAME/joined or NAME/left")
-    about = About(content_type=options.content_type, audience=audience, turn=turn)
+    context = RequestContext(content_type=options.content_type, audience=audience, turn=turn)
     try:
-        told = report(settings, options.source, body, time.time_ns() // 1_000_000, about)
+        told = report(settings, options.source, body, time.time_ns() // 1_000_000, context)
     except RequestError as error:
         return _refused(error, as_json=options.json)
     if options.json:
@@ -77,13 +77,15 @@ def run(options: argparse.Namespace) -> int:
     return int(any(one["verdict"] == "refused" for one in told))
 
 
-def report(settings: Settings, name: str, body: bytes, received_at: int, about: About) -> list[dict[str, Any]]:
+def report(
+    settings: Settings, name: str, body: bytes, received_at: int, context: RequestContext
+) -> list[dict[str, Any]]:
     """A map a verdict, in order, as `--json` prints them. Raises RequestError for the body as a whole."""
     catalog = events_of(settings)
     triggers = triggers_of(settings)
     source = source_of(settings, name, catalog)
-    verdicts = source.read(body, received_at, about)
-    probed = source_of(settings, name, probing(catalog)).read(body, received_at, about)
+    verdicts = source.read(body, received_at, context)
+    probed = source_of(settings, name, probing(catalog)).read(body, received_at, context)
     types = {event.name: event for event in catalog}
     return [
         _told(verdict, origins(verdict, other, types), types, triggers, source.settings.trust)
@@ -112,7 +114,7 @@ def _told(
     if isinstance(verdict, Ignored):
         return {"verdict": "ignored", "what": verdict.what}
     if isinstance(verdict, Event):
-        verdict = admitted(verdict, types[verdict.name], trust)
+        verdict = check_trust(verdict, types[verdict.name], trust)
     if isinstance(verdict, Refused):
         return {"verdict": "refused", "reason": verdict.reason, **({"fault": verdict.fault} if verdict.fault else {})}
     event_type = types[verdict.name]
@@ -140,7 +142,7 @@ def _starts(event: Event, types: Mapping[str, EventType], triggers: Sequence[Tri
     started = [keys.parse_member(start[0])[0] for write in plan.writes for start in write.body.get("starts", ())]
     trail = next((write.body["trail"] for write in plan.writes if "trail" in write.body), "{}")
     return {
-        "starts": {name: span(known[name].wait) if known[name].wait else "at once" for name in started},
+        "starts": {name: span(known[name].delay) if known[name].delay else "at once" for name in started},
         "cannot_start": json.loads(trail).get("rejected", []),
     }
 

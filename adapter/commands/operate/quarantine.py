@@ -13,12 +13,12 @@ from typing import Any
 
 from adapter.app import receiver_of
 from adapter.ingest import quarantine
-from adapter.ingest.quarantine import Kept, short
+from adapter.ingest.quarantine import QuarantinedElement, short
 from adapter.ingest.receive import Receiver
 from adapter.sources import configure_sources
 from adapter.sources.base import Source
 from freshgate.errors import RequestError
-from freshgate.local_settings import settings_here, store_here
+from freshgate.local_settings import connect_local_store, load_local_settings
 from freshgate.settings import require_pii_key
 from freshgate.telemetry import logs
 
@@ -59,9 +59,9 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = settings_here()
+    settings = load_local_settings()
     logs.configure("error", json=False)
-    client = store_here(settings)
+    client = connect_local_store(settings)
     only = getattr(options, "only", None)
     found = [(entry, kept) for entry, kept in quarantine.listed(client) if only in (None, short(entry))]
     if only and not found:
@@ -87,7 +87,7 @@ def run(options: argparse.Namespace) -> int:
     return 1 if stays else 0
 
 
-def _replayed(receiver: Receiver, sources: Mapping[str, Source], kept: Kept) -> str:
+def _replayed(receiver: Receiver, sources: Mapping[str, Source], kept: QuarantinedElement) -> str:
     """Why it stays; nothing, if it has been recorded."""
     source = sources.get(kept.source)
     if source is None:
@@ -101,11 +101,11 @@ def _replayed(receiver: Receiver, sources: Mapping[str, Source], kept: Kept) -> 
     return "" if answer.accepted or answer.duplicate else "ignored: no event type is mapped to it"
 
 
-def _line(entry: bytes, kept: Kept) -> str:
+def _line(entry: bytes, kept: QuarantinedElement) -> str:
     came = datetime.fromtimestamp(kept.received_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     return f"{short(entry)}  {kept.source}  {came} UTC  {len(kept.raw)} bytes"
 
 
-def _summary(action: str, found: list[tuple[bytes, Kept]], stays: int) -> str:
+def _summary(action: str, found: list[tuple[bytes, QuarantinedElement]], stays: int) -> str:
     did = "dropped" if action == "drop" else "recorded"
     return f"{len(found) - stays} {did}" + (f"; {stays} stay" if stays else "")

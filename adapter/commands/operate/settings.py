@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from freshgate.local_settings import settings_here
+from freshgate.local_settings import load_local_settings
 
 HELP = "print the effective settings, secrets masked"
 MASKED = {"secrets", "tokens", "write_keys", "api_key", "pii_key", "sandbox_password"}
@@ -23,7 +23,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    told = masked(msgspec.to_builtins(settings_here()))
+    told = masked(msgspec.to_builtins(load_local_settings()))
     print(msgspec.json.format(msgspec.json.encode(told)).decode())
     return 0
 

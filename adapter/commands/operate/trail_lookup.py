@@ -19,10 +19,10 @@ from freshgate.state.views import OrderView
 SEND_ID = re.compile(r"[0-9a-f]{24}")
 AT_A_TIME = 1000
 
-As = Literal["person", "order", "send"]
+SubjectType = Literal["person", "order", "send"]
 
 
-class Whose(msgspec.Struct, frozen=True):
+class TrailSubject(msgspec.Struct, frozen=True):
     """Whose trail, and as what the id was known. `person` is None for an order that nobody was told to have completed.
 
     order  for an order: when it was completed, cancelled, refunded (ms), as far as known
@@ -30,15 +30,15 @@ class Whose(msgspec.Struct, frozen=True):
     """
 
     person: str | None
-    known_as: As
+    known_as: SubjectType
     order: dict[str, int] = {}
     send: str = ""
 
 
-def whose(client: Any, settings: Settings, asked: str, only: As | None = None) -> Whose | None:
+def find_subject(client: Any, settings: Settings, asked: str, only: SubjectType | None = None) -> TrailSubject | None:
     """The first that the id is: a person, an order, a send. `only` looks for one of them. Raises RedisError."""
     if only in (None, "person") and (person := person_of(client, settings, asked)):
-        return Whose(person, "person")
+        return TrailSubject(person, "person")
     if only in (None, "order") and (order := _order(client, settings, asked)):
         return order
     if only in (None, "send") and SEND_ID.fullmatch(asked):
@@ -63,7 +63,7 @@ def person_of(client: Any, settings: Settings, asked: str) -> str | None:
     return None
 
 
-def _order(client: Any, settings: Settings, asked: str) -> Whose | None:
+def _order(client: Any, settings: Settings, asked: str) -> TrailSubject | None:
     for space in _spaces(settings):
         entity_id = keys.order_id(space, asked)
         raw = client.hgetall(keys.entity("o", entity_id))
@@ -71,7 +71,7 @@ def _order(client: Any, settings: Settings, asked: str) -> Whose | None:
             view = OrderView(entity_id, raw)
             marks = {"completed": view.completed, "cancelled": view.cancelled, "refunded": view.refunded}
             told = view.order.person if view.order else ""
-            return Whose(
+            return TrailSubject(
                 resolve(client, told) if told else None,
                 "order",
                 order={name: mark.at for name, mark in marks.items() if mark},
@@ -79,7 +79,7 @@ def _order(client: Any, settings: Settings, asked: str) -> Whose | None:
     return None
 
 
-def _send(client: Any, asked: str) -> Whose | None:
+def _send(client: Any, asked: str) -> TrailSubject | None:
     """Send ids have no index: the trails of everybody are looked through, a thousand at a time."""
     wanted = f'"send":"{asked}"'.encode()
     for names in _trails(client):
@@ -90,7 +90,7 @@ def _send(client: Any, asked: str) -> Whose | None:
             if any(wanted in entry for entry in entries):
                 # fg:{s07}:p:u3f…:dec
                 person = bytes(name).decode().removesuffix(":dec").rpartition(":")[2]
-                return Whose(resolve(client, person), "send", send=asked)
+                return TrailSubject(resolve(client, person), "send", send=asked)
     return None
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from adapter.commands.terminal import Paint
-from adapter.ingest.unmapped import Found, listed
-from freshgate.local_settings import settings_here, store_here
+from adapter.ingest.unmapped import UnmappedEvent, listed
+from freshgate.local_settings import connect_local_store, load_local_settings
 from freshgate.settings import Settings
 from freshgate.state import keys
 
@@ -40,8 +40,8 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = settings_here()
-    client = store_here(settings)
+    settings = load_local_settings()
+    client = connect_local_store(settings)
     if options.forget:
         client.delete(keys.UNMAPPED)
         return 0
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _text(one: Found, settings: Settings, paint: Paint) -> str:
+def _text(one: UnmappedEvent, settings: Settings, paint: Paint) -> str:
     seen = datetime.fromtimestamp(one.last_seen / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     lines = [f"{paint.bold(one.name)}   {one.source}, {one.count} times, last at {seen} UTC"]
     if one.shape is None:

@@ -1,6 +1,6 @@
 """`python -m adapter why`: why did this person get, or not get, this mail?
 
-Reads the trails that the receiver and the workers leave; prints them oldest first. `whose.py` finds whose.
+Reads the trails that the receiver and the workers leave; prints them oldest first. `find_subject.py` finds whose.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import sys
 from datetime import UTC, datetime
 from typing import Any
 
-from adapter.commands.operate.trail_lookup import As, Whose, whose
-from freshgate.local_settings import settings_here, store_here
+from adapter.commands.operate.trail_lookup import SubjectType, TrailSubject, find_subject
+from freshgate.local_settings import connect_local_store, load_local_settings
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.views import PersonView
@@ -39,15 +39,15 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = settings_here()
+    settings = load_local_settings()
     logs.configure("warning", json=False)
     return main(settings, options.id, only=options.only, as_json=options.json)
 
 
-def main(settings: Settings, asked: str, *, only: As | None = None, as_json: bool = False) -> int:
+def main(settings: Settings, asked: str, *, only: SubjectType | None = None, as_json: bool = False) -> int:
     """Print the trail behind a person's id or address, an order's id, or a send's. Returns 1 where nothing is known."""
-    client = store_here(settings)
-    found = whose(client, settings, asked, only)
+    client = connect_local_store(settings)
+    found = find_subject(client, settings, asked, only)
     if found is None:
         what = f"no {only}" if only else "nobody, no order and no send"
         print(f"{what} known as {asked}: nothing of it was accepted, or all of it was erased", file=sys.stderr)
@@ -73,7 +73,7 @@ def main(settings: Settings, asked: str, *, only: As | None = None, as_json: boo
     return 0
 
 
-def _head(client: Any, settings: Settings, asked: str, found: Whose) -> list[str]:
+def _head(client: Any, settings: Settings, asked: str, found: TrailSubject) -> list[str]:
     lines = []
     if found.known_as == "order":
         told = ", ".join(f"{name} {_time(at)}" for name, at in found.order.items())

@@ -11,7 +11,7 @@ import hmac
 import time
 from collections.abc import Callable
 
-from adapter.sources.reading.salvage import NotClosed, elements
+from adapter.sources.reading.salvage import UnbalancedJson, elements
 from adapter.sources.segment.signature import sign
 from freshgate.errors import SettingsError
 from freshgate.settings import SourceSettings
@@ -62,6 +62,6 @@ def _signed(body: bytes) -> bytes:
         return body
     try:
         first = next(elements(body), None)
-    except NotClosed:
+    except UnbalancedJson:
         return body
     return body if first is None else body[first.start : first.end]

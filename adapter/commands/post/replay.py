@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from adapter.commands.post.proof import proof
 from adapter.commands.terminal import Progress
 from freshgate.errors import FreshgateError, SettingsError
-from freshgate.local_settings import settings_here
+from freshgate.local_settings import load_local_settings
 from freshgate.telemetry.metrics import VERDICTS
 
 HELP = "post recorded or fixture payloads, signed, at a running receiver"
@@ -35,7 +35,7 @@ Events that were received before are duplicates, unless --again says that they a
 more, which needs one of the source's tokens. Mails still leave through the gate only: what is too old or was sent
 already sends nothing. The exit code is 1 unless every body was answered 200."""
 TIMEOUT_S = 60.0
-LONGEST_WAIT_S = 60.0
+MAX_WAIT_S = 60.0
 PATIENCE_S = 600.0
 CONNECTS = 5
 
@@ -110,7 +110,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     if options.rate is not None and options.rate <= 0:
         raise SettingsError("--rate: write a number of bodies a second, more than 0")
-    settings = settings_here()
+    settings = load_local_settings()
     name = options.sign_as or urlsplit(options.to).path.rstrip("/").rpartition("/")[2]
     source = settings.sources.get(name)
     if source is None:
@@ -173,7 +173,7 @@ def _report(replay: Replay, total: int) -> None:
 
 def _seconds(retry_after: str | None) -> float:
     try:
-        return min(max(float(retry_after or 5), 1.0), LONGEST_WAIT_S)
+        return min(max(float(retry_after or 5), 1.0), MAX_WAIT_S)
     except ValueError:
         return 5.0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from adapter.sources.segment.signature import sign
 from freshgate.errors import SettingsError
-from freshgate.local_settings import settings_here
+from freshgate.local_settings import load_local_settings
 
 HELP = "print the X-Signature of a body"
 
@@ -26,7 +26,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings, name = settings_here(), options.source
+    settings, name = load_local_settings(), options.source
     source = settings.sources.get(name)
     if source is None:
         raise SettingsError(f"no source '{name}'; there are: {', '.join(settings.sources)}")

@@ -24,9 +24,9 @@ from adapter.commands.post.shoppers import Step, story
 from adapter.local.example import url_of
 from adapter.sources.segment.signature import sign
 from freshgate.errors import SettingsError
-from freshgate.local_settings import settings_here
+from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, SourceSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
 HELP = "post the events of made-up shoppers, so that there is something to see"
 EPILOG = """examples:
@@ -37,8 +37,8 @@ EPILOG = """examples:
 Some events come late, twice, or with a wrong signature, as they do in life. The only ESP that it can make fail is the
 sandbox. It ends with Ctrl-C, or after --for seconds."""
 TIMEOUT_S = 10.0
-SAY_EVERY_S = 10.0
-FAULTS_EVERY_S = 45.0
+REPORT_INTERVAL_S = 10.0
+FAULTS_INTERVAL_S = 45.0
 # Nothing that loses a mail for good: what the ESP refuses for a moment is sent a little later.
 FAULTS: tuple[dict[str, Any], ...] = (
     {"kind": "status", "status": 429, "count": 3, "headers": {"Retry-After": "2"}},
@@ -63,7 +63,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    settings = settings_here()
+    settings = load_local_settings()
     refuse_live(settings)
     name, source = first_source(settings)
     stopping: list[int] = []
@@ -78,10 +78,10 @@ def run(options: argparse.Namespace) -> int:
     while not stopping and not 0 < options.seconds <= time.monotonic() - started:
         now = time.monotonic()
         traffic.step(now - started, options.rate)
-        if sandbox is not None and now - spoilt >= FAULTS_EVERY_S:
+        if sandbox is not None and now - spoilt >= FAULTS_INTERVAL_S:
             spoilt = now
             spoil(sandbox, settings.sandbox_password, traffic.dice)
-        if now - told >= SAY_EVERY_S:
+        if now - told >= REPORT_INTERVAL_S:
             told = now
             print(traffic.summary(), flush=True)
         time.sleep(0.02)
@@ -93,7 +93,7 @@ def refuse_live(settings: Settings) -> None:
     """Raises SettingsError where mails would leave for real: to addresses that do not exist, at the sender's cost."""
     for name, esp in settings.esps.items():
         if esp.live:
-            raise SettingsError(f"{key_text('esps', name, 'live')}: made-up shoppers are for the sandbox only")
+            raise SettingsError(f"{setting_name('esps', name, 'live')}: made-up shoppers are for the sandbox only")
 
 
 def first_source(settings: Settings) -> tuple[str, SourceSettings]:

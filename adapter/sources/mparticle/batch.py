@@ -10,11 +10,11 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.reading.salvage import DECODE_ERRORS, DEEPEST, Span, elements, lenient, members
+from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, Span, decode_leniently, elements, members
 from freshgate.events import Refused
 
 
-class TooMany(Exception):
+class TooManyElements(Exception):
     """The body has more elements than the source takes."""
 
 
@@ -56,7 +56,7 @@ def batches(body: bytes, most: int) -> list[Batch | Refused]:
     except DECODE_ERRORS:
         found = list(_salvaged(body, most))
     if sum(map(_size, found)) > most:
-        raise TooMany
+        raise TooManyElements
     return found
 
 
@@ -68,7 +68,7 @@ def _size(batch: Batch | Refused) -> int:
 def _salvaged(body: bytes, most: int) -> Iterator[Batch | Refused]:
     for count, span in enumerate(elements(body)):
         if count == most:
-            raise TooMany
+            raise TooManyElements
         raw = body[span.start : span.end]
         try:
             yield _one.decode(raw)
@@ -77,10 +77,10 @@ def _salvaged(body: bytes, most: int) -> Iterator[Batch | Refused]:
 
 
 def _no_batch(raw: bytes, span: Span) -> Refused:
-    if span.depth > DEEPEST:
+    if span.depth > MAX_DEPTH:
         return Refused("too_deep")
     try:
-        lenient(raw)
+        decode_leniently(raw)
     except ValueError:
         return Refused("not_json")
     return Refused("not_an_object")
@@ -104,12 +104,12 @@ def _events(raw: bytes, most: int) -> list[Any]:
     found: list[Any] = []
     for span in elements(raw):
         if len(found) == most:
-            raise TooMany
-        if span.depth > DEEPEST:
+            raise TooManyElements
+        if span.depth > MAX_DEPTH:
             found.append(Refused("too_deep"))
             continue
         try:
-            found.append(lenient(raw[span.start : span.end]))
+            found.append(decode_leniently(raw[span.start : span.end]))
         except ValueError:
             found.append(Refused("not_json"))
     return found
@@ -117,6 +117,6 @@ def _events(raw: bytes, most: int) -> list[Any]:
 
 def _value(raw: bytes, depth: int) -> Any:
     try:
-        return lenient(raw) if depth <= DEEPEST else None
+        return decode_leniently(raw) if depth <= MAX_DEPTH else None
     except ValueError:
         return None

@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from adapter.sources.reading.converters import MOST_LINES, flag
+from adapter.sources.reading.converters import MAX_LINES, flag
 from adapter.sources.reading.timestamps import time_ms
 
-LONGEST_NAME = 100
+MAX_NAME_LENGTH = 100
 ADDRESSES = ("url", "image_url", "imageUrl")
 
 
@@ -94,7 +94,7 @@ def _commerce(made: dict[str, Any], data: Mapping[str, Any]) -> None:
     if type(lines) is list:
         # The web SDK sends [] with every checkout step: that says nothing about the cart.
         if lines:
-            made["products"] = [_product(line) for line in lines[:MOST_LINES]]
+            made["products"] = [_product(line) for line in lines[:MAX_LINES]]
             made["product"] = made["products"][0]
     elif lines is not None:
         made["products"] = made["product"] = lines
@@ -131,13 +131,13 @@ def withdrawal(given: Any, purposes: Collection[str]) -> Withdrawal | None:
         for purpose, state in states.items() if type(states) is dict else ():
             counts = refused or not purposes or purpose.lower() in purposes
             if counts and type(state) is dict and flag(state.get("consented")) is refused:
-                found.append(Withdrawal(purpose[:LONGEST_NAME], time_ms(state.get("timestamp_unixtime_ms"))))
+                found.append(Withdrawal(purpose[:MAX_NAME_LENGTH], time_ms(state.get("timestamp_unixtime_ms"))))
     return max(found, key=lambda one: (one.at or 0, one.purpose), default=None)
 
 
 def spelled(made: Mapping[str, Any]) -> str:
     """What the element is called, for the list of unmapped events."""
-    kind, data = str(made["event_type"])[:LONGEST_NAME], made["data"]
+    kind, data = str(made["event_type"])[:MAX_NAME_LENGTH], made["data"]
     if kind == "custom_event":
         name = data.get("event_name")
     elif kind == "commerce_event":
@@ -147,4 +147,4 @@ def spelled(made: Mapping[str, Any]) -> str:
         name = "false"
     else:
         name = data.get("type") if kind == "dsr_processing_request" else None
-    return f"{kind} / {name[:LONGEST_NAME]}" if type(name) is str and name else kind
+    return f"{kind} / {name[:MAX_NAME_LENGTH]}" if type(name) is str and name else kind

@@ -10,21 +10,21 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NOTHING, About, failed
+from adapter.sources.base import NO_CONTEXT, RequestContext, failed
 from adapter.sources.mparticle import elements as spell
-from adapter.sources.mparticle.batch import Batch, TooMany, batches
+from adapter.sources.mparticle.batch import Batch, TooManyElements, batches
 from adapter.sources.mparticle.firehose import Request, as_batch
 from adapter.sources.reading.converters import id_text
-from adapter.sources.reading.dialect import Dialect, Spelling, further, own_address, read_fields
-from adapter.sources.reading.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
-from adapter.sources.reading.salvage import NotClosed
+from adapter.sources.reading.dialect import Dialect, Spelling, extra_product_events, own_address, read_fields
+from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of, person_id
+from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence, time_ms
 from freshgate.declare import EventType
 from freshgate.errors import RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
 # Client made and kept over a retry; the server's; seen outbound only (docs, developers/server/json-reference).
 MESSAGE_IDS = ("source_message_id", "event_id", "message_id")
@@ -53,7 +53,7 @@ class MparticleSource:
         self._purposes = frozenset(purpose.strip().lower() for purpose in settings.consent_purposes)
         self._dialect = Dialect("mparticle", catalog, OWN_EMAILS)
 
-    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+    def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an event, in order, a batch that is none included; `received_at` in milliseconds UTC.
 
         Behind them stands what is more than one event can say: further products of one cart event, and of each batch
@@ -70,9 +70,9 @@ class MparticleSource:
                     verdicts.append(batch)
                 else:
                     self._batch(as_batch(batch), received_at, verdicts, more, most)
-        except TooMany:
+        except TooManyElements:
             raise self._too_many() from None
-        except NotClosed:
+        except UnbalancedJson:
             raise RequestError("not JSON") from None
         return verdicts + more
 
@@ -95,7 +95,7 @@ class MparticleSource:
             verdicts.append(verdict)
             more.extend(further)
             if len(more) > most:
-                raise TooMany
+                raise TooManyElements
         if isinstance(batch, Request):
             return
         try:
@@ -124,7 +124,7 @@ class MparticleSource:
         if found is None:
             return Ignored(spell.spelled(element), lambda: element), ()
         made = self._made(found, element, batch, person, received_at)
-        return made, list(further(made, element.get("products")))
+        return made, list(extra_product_events(made, element.get("products")))
 
     def _made(
         self, found: Spelling, element: dict[str, Any], batch: Batch, person: Person, received_at: int
@@ -163,8 +163,8 @@ class MparticleSource:
         stamp = {"timestamp_unixtime_ms": batch.timestamp_unixtime_ms}
         if (person.user_id or person.anonymous_id) and (person.attributes or not told):
             # Of one batch delivered twice the same; of two batches not, since an attribute may change to and fro.
-            about = {"batch": [batch.batch_id, batch.source_request_id], "attributes": person.attributes}
-            profile = {"event_type": "user_profile", "data": stamp | about}
+            context = {"batch": [batch.batch_id, batch.source_request_id], "attributes": person.attributes}
+            profile = {"event_type": "user_profile", "data": stamp | context}
             verdict, _ = self._event(profile, batch, person, received_at)
             if isinstance(verdict, Event) and (verdict.fields or not told) and _says_something(verdict):
                 yield verdict
@@ -181,16 +181,16 @@ class MparticleSource:
         data = element["data"]
         for name in MESSAGE_IDS:
             told = id_text(data.get(name))
-            if told is not None and len(told) <= LONGEST_MESSAGE_ID and told.lower() not in self._junk:
+            if told is not None and len(told) <= MAX_MESSAGE_ID_LENGTH and told.lower() not in self._junk:
                 return told
         # The person belongs to it: two people's "session_start" may be the same text.
-        about = [person.user_id, person.anonymous_id, person.identities, element["event_type"], data]
-        return message_id_of(self.name, canonical(about))
+        context = [person.user_id, person.anonymous_id, person.identities, element["event_type"], data]
+        return message_id_of(self.name, canonical(context))
 
     def _too_many(self) -> TooLarge:
         return TooLarge(
             f"more than {self.settings.max_elements} elements",
-            f"{self.name}: post fewer batches at once, or raise {key_text('sources', self.name, 'max_elements')}",
+            f"{self.name}: post fewer batches at once, or raise {setting_name('sources', self.name, 'max_elements')}",
         )
 
 

@@ -12,15 +12,15 @@ from math import isfinite
 from typing import Any
 
 from adapter.sources.reading.timestamps import time_ms
-from freshgate.declare import Kind
+from freshgate.declare import FieldType
 from freshgate.events import Product
 
-MOST_LINES = 250
-LONGEST_TEXT = 500
-LONGEST_NAME = 200
-LONGEST_URL = 500
-LONGEST_ID = 256
-MOST_MONEY = 10**12
+MAX_LINES = 250
+MAX_TEXT_LENGTH = 500
+MAX_NAME_LENGTH = 200
+MAX_URL_LENGTH = 500
+MAX_ID_LENGTH = 256
+MAX_MONEY = 10**12
 PLAIN_DECIMAL = re.compile(r"-?\d{1,13}(?:\.\d{1,20})?", re.ASCII)
 
 
@@ -32,14 +32,14 @@ def id_text(value: Any) -> str | None:
         text = str(value)
     else:
         return None
-    return text if 0 < len(text) <= LONGEST_ID else None
+    return text if 0 < len(text) <= MAX_ID_LENGTH else None
 
 
 def text(value: Any) -> str | None:
     """At most the first 500 characters. Whole numbers are texts too: coupon 2024."""
     if type(value) is str:
-        return value[:LONGEST_TEXT]
-    return str(value)[:LONGEST_TEXT] if type(value) is int else None
+        return value[:MAX_TEXT_LENGTH]
+    return str(value)[:MAX_TEXT_LENGTH] if type(value) is int else None
 
 
 def money(value: Any) -> Decimal | None:
@@ -52,15 +52,15 @@ def money_text(value: Any) -> str:
     """Decimal text without exponent, such as "39.95"; empty if it is no amount."""
     if type(value) is float:
         # `repr` is the shortest text that reads back as the same float: what the shop wrote.
-        if not -MOST_MONEY <= value <= MOST_MONEY:
+        if not -MAX_MONEY <= value <= MAX_MONEY:
             return ""
         plain = repr(value)
         return plain if "e" not in plain else format(Decimal(plain), "f")
     if type(value) is int:
-        return str(value) if abs(value) <= MOST_MONEY else ""
+        return str(value) if abs(value) <= MAX_MONEY else ""
     if type(value) is str:
         plain = value.strip()
-        if PLAIN_DECIMAL.fullmatch(plain) and abs(Decimal(plain)) <= MOST_MONEY:
+        if PLAIN_DECIMAL.fullmatch(plain) and abs(Decimal(plain)) <= MAX_MONEY:
             return plain
     return ""
 
@@ -100,9 +100,9 @@ def product(value: Any) -> Product | None:
     return Product(
         product_id,
         (id_text(variant) or "") if variant else "",
-        name[:LONGEST_NAME] if type(name) is str else "",
+        name[:MAX_NAME_LENGTH] if type(name) is str else "",
         money_text(price) if price is not None else "",
-        quantity if type(quantity) is int and 0 <= quantity <= MOST_MONEY else _quantity(quantity),
+        quantity if type(quantity) is int and 0 <= quantity <= MAX_MONEY else _quantity(quantity),
         _url(url) if url else "",
         _url(image_url) if image_url else "",
     )
@@ -112,11 +112,11 @@ def _quantity(value: Any) -> int:
     found = number(value)
     if found is None or found != int(found):
         return 1
-    return int(found) if 0 <= found <= MOST_MONEY else 1
+    return int(found) if 0 <= found <= MAX_MONEY else 1
 
 
 def _url(value: Any) -> str:
-    if type(value) is not str or not value.startswith(("https://", "http://")) or len(value) > LONGEST_URL:
+    if type(value) is not str or not value.startswith(("https://", "http://")) or len(value) > MAX_URL_LENGTH:
         return ""
     fit = value.isprintable() and " " not in value and '"' not in value and "<" not in value and ">" not in value
     return value if fit else ""
@@ -126,11 +126,11 @@ def products(value: Any) -> tuple[Product, ...] | None:
     """The lines that have an id, at most 250; None if there are lines and none has one."""
     if type(value) is not list:
         return None
-    lines = tuple([line for line in map(product, value[:MOST_LINES]) if line is not None])
+    lines = tuple([line for line in map(product, value[:MAX_LINES]) if line is not None])
     return lines if lines or not value else None
 
 
-KINDS: Mapping[Kind, Callable[[Any], Any]] = {
+CONVERTERS: Mapping[FieldType, Callable[[Any], Any]] = {
     "id": id_text,
     "text": text,
     "money": money,

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.reading.converters import KINDS, product
+from adapter.sources.reading.converters import CONVERTERS, product
 from adapter.sources.reading.identity import address
 from freshgate.declare import EventType, From, Path
 from freshgate.errors import CatalogError
@@ -99,7 +99,7 @@ def _compiled(kind: str, event: EventType, spelling: From, emails: Steps) -> Spe
         name=event.name,
         fields=tuple(
             # Of other people's addresses (the order's own) too, only real ones get further.
-            (name, _places(path), address if name.endswith("_email") else KINDS[event.fields[name]])
+            (name, _places(path), address if name.endswith("_email") else CONVERTERS[event.fields[name]])
             for name, path in spelling.paths.items()
             if name != "email"
         ),
@@ -171,7 +171,7 @@ def own_address(spelling: Spelling, element: Mapping[str, Any]) -> tuple[str | N
     return None, garbled
 
 
-def further(event: Verdict, lines: Any) -> Iterator[Event]:
+def extra_product_events(event: Verdict, lines: Any) -> Iterator[Event]:
     """The other products of an event that has room for one: a cart that keeps one of them would be written about."""
     if isinstance(event, Event) and type(lines) is list and "product" in {*event.fields, *event.unreadable}:
         for index, line in enumerate(map(product, lines[1:]), 1):

@@ -25,9 +25,9 @@ JUNK_IDS = frozenset(
         "00000000-0000-0000-0000-000000000000",
     }
 )
-LONGEST_ID = 256
-LONGEST_MESSAGE_ID = 200
-LONGEST_EMAIL = 254
+MAX_ID_LENGTH = 256
+MAX_MESSAGE_ID_LENGTH = 200
+MAX_EMAIL_LENGTH = 254
 ADDRESS = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+@[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+")
 
 
@@ -40,7 +40,7 @@ def person_id(value: Any, junk: frozenset[str] = JUNK_IDS) -> str | None:
     else:
         return None
     # A replacement character stands for something lost: two people could share the rest.
-    if len(text) > LONGEST_ID or text.strip().lower() in junk or "\ufffd" in text:
+    if len(text) > MAX_ID_LENGTH or text.strip().lower() in junk or "\ufffd" in text:
         return None
     return text
 
@@ -50,7 +50,7 @@ def address(value: Any) -> str | None:
     if type(value) is not str:
         return None
     text = value.strip()
-    return text if len(text) <= LONGEST_EMAIL and ADDRESS.fullmatch(text) else None
+    return text if len(text) <= MAX_EMAIL_LENGTH and ADDRESS.fullmatch(text) else None
 
 
 def message_id_of(source: str, told: bytes) -> str:

@@ -23,14 +23,14 @@ MEMBER = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 OPENING = frozenset(b"{[")
 LIST_OPENS, LIST_CLOSES, OBJECT_OPENS, OBJECT_CLOSES, COMMA = b"[]{},"
-DEEPEST = 64
+MAX_DEPTH = 64
 # What a fast decoder raises for a body that the slow path may still read.
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 # More digits than any id may have: no number that we could use.
-MOST_DIGITS = 300
+MAX_DIGITS = 300
 
 
-class NotClosed(ValueError):
+class UnbalancedJson(ValueError):
     """The body's outer array or object does not close, or is none."""
 
 
@@ -52,11 +52,11 @@ def elements(body: bytes, most: int = sys.maxsize) -> Iterator[Span]:
     if opening == OBJECT_OPENS:
         end, depth, _ = _closing(body, at, most)
         if body[end - 1] != OBJECT_CLOSES or _skip_space(body, end) != len(body):
-            raise NotClosed
+            raise UnbalancedJson
         yield Span(at, end, depth)
         return
     if opening != LIST_OPENS:
-        raise NotClosed
+        raise UnbalancedJson
     at = _skip_space(body, at + 1)
     if body[at : at + 1] == b"]" and _skip_space(body, at + 1) == len(body):
         return
@@ -65,7 +65,7 @@ def elements(body: bytes, most: int = sys.maxsize) -> Iterator[Span]:
         yield Span(at, at + len(body[at:end].rstrip(b" \t\r\n")), depth)
         if body[end] == LIST_CLOSES:
             if _skip_space(body, end + 1) != len(body):
-                raise NotClosed
+                raise UnbalancedJson
             return
         at = _skip_space(body, end + 1)
 
@@ -76,14 +76,14 @@ def members(raw: bytes) -> Iterator[tuple[str, bytes, int]]:
     Raises ValueError for what is no object or does not close.
     """
     if raw[:1] != b"{" or raw[-1:] != b"}":
-        raise NotClosed
+        raise UnbalancedJson
     # Between its braces an object is a list of members, so the same scan finds them.
     inside = b"[" + raw[1:-1] + b"]"
     for span in elements(inside):
         named = MEMBER.match(inside, span.start, span.end)
         if named is None:
             raise ValueError("no member")
-        yield str(lenient(named[1])), inside[named.end() : span.end], span.depth
+        yield str(decode_leniently(named[1])), inside[named.end() : span.end], span.depth
 
 
 def _element_end(body: bytes, at: int, most: int) -> tuple[int, int]:
@@ -102,7 +102,7 @@ def _element_end(body: bytes, at: int, most: int) -> tuple[int, int]:
             at, most = at + 1, most - 1
         else:
             break
-    raise NotClosed
+    raise UnbalancedJson
 
 
 def _closing(body: bytes, at: int, most: int) -> tuple[int, int, int]:
@@ -125,14 +125,14 @@ def _closing(body: bytes, at: int, most: int) -> tuple[int, int, int]:
             break
         most -= 1
         at = _run(INSIDE, body, at + 1)
-    raise NotClosed
+    raise UnbalancedJson
 
 
 def _run(what: re.Pattern[bytes], body: bytes, at: int) -> int:
     found = what.match(body, at)
     end = found.end() if found else at
     if end >= len(body):
-        raise NotClosed
+        raise UnbalancedJson
     return end
 
 
@@ -141,13 +141,13 @@ def _skip_space(body: bytes, at: int) -> int:
     return found.end() if found else at
 
 
-class RawElements(Protocol):
+class ElementBytes(Protocol):
     """The bytes of an element by its index."""
 
     def __getitem__(self, index: int) -> bytes: ...
 
 
-class Raws:
+class RawElements:
     """The raw bytes of a body's elements, found only when somebody asks."""
 
     def __init__(self, body: bytes, spans: list[Span] | None = None) -> None:
@@ -161,7 +161,7 @@ class Raws:
         return self._body[span.start : span.end]
 
 
-def lenient(raw: bytes) -> Any:
+def decode_leniently(raw: bytes) -> Any:
     """The value of one element by the standard library, lone surrogates replaced by U+FFFD.
 
     Raises ValueError for what is no JSON, NaN and Infinity included. Whoever calls has checked the depth.
@@ -177,7 +177,7 @@ def _no_constant(name: str) -> None:
 
 def _whole(digits: str) -> int | float:
     # Python refuses to read integers beyond 4,300 digits; one absurd field shall not cost the element.
-    return int(digits) if len(digits) <= MOST_DIGITS else math.inf
+    return int(digits) if len(digits) <= MAX_DIGITS else math.inf
 
 
 def _mended(value: Any) -> Any:

@@ -10,7 +10,7 @@ import hmac
 from adapter.sources.base import Headers
 from freshgate.errors import NotAuthentic, SettingsError
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
 
 class Tokens:
@@ -19,7 +19,7 @@ class Tokens:
     def __init__(self, name: str, settings: SourceSettings) -> None:
         self._name = name
         self._tokens = [token.encode() for token in settings.tokens]
-        self._key = key_text("sources", name, "tokens")
+        self._key = setting_name("sources", name, "tokens")
 
     def __bool__(self) -> bool:
         return bool(self._tokens)
@@ -29,7 +29,7 @@ class Tokens:
         sent = headers.get("X-Freshgate-Token")
         if sent is None or not self._tokens:
             return False
-        if not is_one_of(sent, self._tokens):
+        if not matches_any(sent, self._tokens):
             raise self.missing()
         return True
 
@@ -49,19 +49,19 @@ class HeaderVerifier:
         self._name = name
         self._secrets = [secret.encode() for secret in settings.secrets]
         self._tokens = Tokens(name, settings)
-        self._key = key_text("sources", name, "secrets")
+        self._key = setting_name("sources", name, "secrets")
         if not self._secrets and not self._tokens:
             raise SettingsError(f"{self._key}: without a secret nobody can be believed; {advice}")
 
     def verify(self, body: bytes, headers: Headers) -> None:
         """Raise NotAuthentic unless the request carries each header that is configured. The body is not signed."""
-        if self._secrets and not is_one_of(headers.get("Authorization") or "", self._secrets):
+        if self._secrets and not matches_any(headers.get("Authorization") or "", self._secrets):
             raise NotAuthentic("signature rejected", f"{self._name}: Authorization is not one of {self._key}")
         if self._tokens and not self._tokens.vouched(headers):
             raise self._tokens.missing()
 
 
-def is_one_of(sent: str, ours: list[bytes]) -> bool:
+def matches_any(sent: str, ours: list[bytes]) -> bool:
     """Whether the header's value is one of ours; takes the same time wherever they differ."""
     given = header_bytes(sent)
     right = False

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.reading.converters import KINDS
+from adapter.sources.reading.converters import CONVERTERS
 from adapter.sources.reading.dialect import alternatives
 from adapter.sources.reading.identity import address
 from freshgate.declare import EventType, From
@@ -23,7 +23,7 @@ Place = tuple[Head, str | None, tuple[str, ...]]
 Converter = Callable[[Any], Any]
 
 
-class Plan(msgspec.Struct, frozen=True, gc=False):
+class ReadPlan(msgspec.Struct, frozen=True, gc=False):
     """How to read one event type from one kind of source.
 
     plain   fields at `properties.<key>`: (canonical name, key, further keys to try, converter)
@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True, gc=False):
 EVERY_EMAIL = ("context.traits.email",)
 
 
-def plan(event: EventType, spelling: From) -> Plan:
+def plan(event: EventType, spelling: From) -> ReadPlan:
     """The plan of one event type; raises CatalogError, naming it, for fields that are not declared."""
     plain: list[tuple[str, str, tuple[str, ...], Converter]] = []
     others: list[tuple[str, tuple[Place, ...], Converter]] = []
@@ -56,14 +56,14 @@ def plan(event: EventType, spelling: From) -> Plan:
             emails = tuple(dict.fromkeys(alternatives(path) + EVERY_EMAIL))
             continue
         # Of other people's addresses (the order's own) too, only real ones get further.
-        converter = address if name.endswith("_email") else KINDS[event.fields[name]]
+        converter = address if name.endswith("_email") else CONVERTERS[event.fields[name]]
         options = alternatives(path)
         if all(option.startswith("properties.") and option.count(".") == 1 for option in options):
             key, *more = (option.removeprefix("properties.") for option in options)
             plain.append((name, key, tuple(more), converter))
         else:
             others.append((name, tuple(place(option) for option in options), converter))
-    return Plan(
+    return ReadPlan(
         name=event.name,
         plain=tuple(plain),
         others=tuple(others),
@@ -97,7 +97,7 @@ def at(element: Any, places: tuple[Place, ...]) -> Any:
     return None
 
 
-def read_fields(found: Plan, envelope: Any) -> tuple[dict[str, Any], list[str]]:
+def read_fields(found: ReadPlan, envelope: Any) -> tuple[dict[str, Any], list[str]]:
     """The declared fields that are present and readable, and the names of those that are present and not."""
     fields: dict[str, Any] = {}
     unreadable: list[str] = []
@@ -129,7 +129,7 @@ def read_fields(found: Plan, envelope: Any) -> tuple[dict[str, Any], list[str]]:
     return fields, unreadable
 
 
-def own_address(found: Plan, envelope: Any) -> tuple[str | None, bool]:
+def own_address(found: ReadPlan, envelope: Any) -> tuple[str | None, bool]:
     """The person's own address, or None; and whether there was something in its place that is none."""
     garbled = False
     for place in found.emails:

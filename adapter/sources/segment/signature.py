@@ -10,16 +10,16 @@ import hmac
 import re
 
 from adapter.sources.base import Headers
-from adapter.sources.reading.salvage import NotClosed, elements
+from adapter.sources.reading.salvage import UnbalancedJson, elements
 from adapter.sources.reading.static_header import Tokens
 from freshgate.errors import NotAuthentic, UnsupportedBody
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
 # A lone `json` key around an object: the signature is over the object (action-destinations, webhook-extensible/send).
 WRAPPED = re.compile(rb'\{[ \t\r\n]*"json"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
 # Brackets within a first element, before we know who sent it: a thousand times what any event has.
-MOST_BRACKETS = 100_000
+MAX_BRACKETS = 100_000
 
 
 class BatchWithoutToken(NotAuthentic):
@@ -35,8 +35,8 @@ class Verifier:
         self._name = name
         self._keyed = [hmac.new(secret.encode(), digestmod="sha1") for secret in settings.secrets]
         self._tokens = Tokens(name, settings)
-        self._secrets_key = key_text("sources", name, "secrets")
-        self._tokens_key = key_text("sources", name, "tokens")
+        self._secrets_key = setting_name("sources", name, "secrets")
+        self._tokens_key = setting_name("sources", name, "tokens")
 
     def verify(self, body: bytes, headers: Headers) -> None:
         """Raise NotAuthentic unless the raw bytes are from this source; UnsupportedBody for what nobody signed so.
@@ -74,8 +74,8 @@ class Verifier:
 
     def _verify_list(self, body: bytes, signature: str | None, vouched: bool) -> None:
         try:
-            first = next(elements(body, MOST_BRACKETS), None)
-        except NotClosed:
+            first = next(elements(body, MAX_BRACKETS), None)
+        except UnbalancedJson:
             raise self._bad_signature() from None
         if first is None:
             # Nothing is signed in an empty array.
@@ -104,8 +104,8 @@ def _inner(element: bytes) -> bytes:
     inner = element[found.end() :].removesuffix(b"}").rstrip(b" \t\r\n")
     try:
         # More than the one object in there would be bytes that the signature does not cover.
-        return inner if [span.end for span in elements(inner, MOST_BRACKETS)] == [len(inner)] else element
-    except NotClosed:
+        return inner if [span.end for span in elements(inner, MAX_BRACKETS)] == [len(inner)] else element
+    except UnbalancedJson:
         return element
 
 

@@ -10,30 +10,30 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NOTHING, About, Headers, failed
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from adapter.sources.reading.dialect import alternatives
-from adapter.sources.reading.identity import LONGEST_MESSAGE_ID, message_id_of, person_id
+from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, message_id_of, person_id
 from adapter.sources.reading.salvage import (
     DECODE_ERRORS,
-    DEEPEST,
-    NotClosed,
+    MAX_DEPTH,
+    ElementBytes,
     RawElements,
-    Raws,
     Span,
+    UnbalancedJson,
+    decode_leniently,
     elements,
-    lenient,
 )
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence, time_ms
-from adapter.sources.segment.plans import Plan, members, own_address, plan, read_fields
+from adapter.sources.segment.plans import ReadPlan, members, own_address, plan, read_fields
 from adapter.sources.segment.signature import Verifier
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, RequestError, SettingsError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
-LONGEST_NAME = 100
+MAX_NAME_LENGTH = 100
 # The email spec's samples are in snake_case and say `action` for `type` (docs, connections/spec/email.md).
 MEMBERS = (
     *("type", "action", "event", "userId", "user_id", "anonymousId", "anonymous_id", "previousId", "previous_id"),
@@ -58,8 +58,8 @@ class SegmentSource:
         self.settings = settings
         self.verify = verify
         self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
-        self._tracks: dict[str, Plan] = {}
-        self._calls: dict[str, Plan] = {}
+        self._tracks: dict[str, ReadPlan] = {}
+        self._calls: dict[str, ReadPlan] = {}
         spellings = [event.sources["segment"] for event in catalog if "segment" in event.sources]
         for event in catalog:
             if "segment" in event.sources:
@@ -88,7 +88,7 @@ class SegmentSource:
                 raise CatalogError(f"{event.name} from segment: {spelling!r} is {table[spelling].name} already")
             table[spelling] = compiled
 
-    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+    def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an element, in order; `received_at` in milliseconds UTC.
 
         Raises TooLarge for too many elements, RequestError for a body that is neither a JSON object nor an array.
@@ -99,7 +99,7 @@ class SegmentSource:
             return self._salvage(body, received_at)
         if len(envelopes) > self.settings.max_elements:
             raise self._too_many()
-        raws = Raws(body)
+        raws = RawElements(body)
         verdicts: list[Verdict] = []
         for index, envelope in enumerate(envelopes):
             try:
@@ -108,21 +108,21 @@ class SegmentSource:
                 verdicts.append(failed(error, raws[index]))
         return verdicts
 
-    def read_item(self, item: dict[str, Any], raws: RawElements, index: int, received_at: int) -> Verdict:
+    def read_item(self, item: dict[str, Any], raws: ElementBytes, index: int, received_at: int) -> Verdict:
         """One element that somebody else has decoded; `raws[index]` are its bytes."""
         return self._element(self._loosely(item), raws, index, received_at)
 
-    def _element(self, envelope: Any, raws: RawElements, index: int, received_at: int) -> Verdict:
+    def _element(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
         call = envelope.type or envelope.action
         name = envelope.event
         if type(call) is str and call != "track":
             found = self._calls.get(call)
             if found is None:
-                return Ignored(call[:LONGEST_NAME], lambda: lenient(raws[index]))
+                return Ignored(call[:MAX_NAME_LENGTH], lambda: decode_leniently(raws[index]))
         elif type(name) is str and name:
             found = self._tracks.get(name)
             if found is None:
-                return Ignored(f"track / {name[:LONGEST_NAME]}", lambda: lenient(raws[index]))
+                return Ignored(f"track / {name[:MAX_NAME_LENGTH]}", lambda: decode_leniently(raws[index]))
         elif envelope.json is not None:
             # The extensible webhook wraps the elements of a batch (action-destinations, webhook-extensible/send).
             return self._unwrapped(raws, index, received_at)
@@ -130,7 +130,7 @@ class SegmentSource:
             return Refused("no_type")
         return self._event(found, envelope, raws, index, received_at)
 
-    def _event(self, found: Plan, envelope: Any, raws: RawElements, index: int, received_at: int) -> Verdict:
+    def _event(self, found: ReadPlan, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
         junk = self._junk
         user_id = person_id(envelope.userId, junk)
         if user_id is None and envelope.user_id is not None:
@@ -148,10 +148,10 @@ class SegmentSource:
         if user_id is None and anonymous_id is None and previous_id is None and not (found.suppresses and email):
             return Refused("no_identity")
         if found.read is not None:
-            element = lenient(raws[index])
+            element = decode_leniently(raws[index])
             fields.update(found.read(element["json"] if element.keys() == {"json"} else element))
         message_id = envelope.messageId
-        if type(message_id) is not str or not 0 < len(message_id) <= LONGEST_MESSAGE_ID:
+        if type(message_id) is not str or not 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH:
             message_id = message_id_of(self.name, raws[index])
         occurred_at = time_ms(envelope.timestamp) or time_ms(envelope.originalTimestamp) or time_ms(envelope.sentAt)
         occurred_at, clamped = occurrence(occurred_at, envelope.receivedAt, received_at)
@@ -179,9 +179,9 @@ class SegmentSource:
                 if len(spans) == self.settings.max_elements:
                     raise self._too_many()
                 spans.append(span)
-        except NotClosed:
+        except UnbalancedJson:
             raise RequestError("not JSON") from None
-        raws = Raws(body, spans)
+        raws = RawElements(body, spans)
         verdicts: list[Verdict] = []
         for index, span in enumerate(spans):
             try:
@@ -190,14 +190,14 @@ class SegmentSource:
                 verdicts.append(failed(error, raws[index]))
         return verdicts
 
-    def _salvaged(self, raws: RawElements, index: int, depth: int, received_at: int) -> Verdict:
-        if depth > DEEPEST:
+    def _salvaged(self, raws: ElementBytes, index: int, depth: int, received_at: int) -> Verdict:
+        if depth > MAX_DEPTH:
             return Refused("too_deep")
         try:
             envelope = self._one.decode(raws[index])
         except DECODE_ERRORS:
             try:
-                envelope = lenient(raws[index])
+                envelope = decode_leniently(raws[index])
             except ValueError:
                 return Refused("not_json")
             if type(envelope) is not dict:
@@ -205,9 +205,9 @@ class SegmentSource:
             envelope = self._loosely(envelope)
         return self._element(envelope, raws, index, received_at)
 
-    def _unwrapped(self, raws: RawElements, index: int, received_at: int) -> Verdict:
+    def _unwrapped(self, raws: ElementBytes, index: int, received_at: int) -> Verdict:
         try:
-            outer = lenient(raws[index])
+            outer = decode_leniently(raws[index])
         except (ValueError, RecursionError):
             return Refused("not_json")
         if len(outer) != 1 or type(outer["json"]) is not dict or outer["json"].keys() == {"json"}:
@@ -225,7 +225,8 @@ class SegmentSource:
     def _too_many(self) -> TooLarge:
         return TooLarge(
             f"more than {self.settings.max_elements} elements",
-            f"{self.name}: lower the batch size at Segment, or raise {key_text('sources', self.name, 'max_elements')}",
+            f"{self.name}: lower the batch size at Segment, "
+            f"or raise {setting_name('sources', self.name, 'max_elements')}",
         )
 
 
@@ -244,7 +245,7 @@ class SegmentKind:
     def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
         """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
         if not settings.secrets and not settings.tokens:
-            key = key_text("sources", name, "secrets")
+            key = setting_name("sources", name, "secrets")
             raise SettingsError(f"{key}: without a secret nobody can be believed; {self._advice}")
         return SegmentSource(name, settings, catalog, Verifier(name, settings).verify)
 

@@ -11,15 +11,15 @@ from urllib.parse import parse_qs
 
 import msgspec
 
-from adapter.sources.reading.salvage import DECODE_ERRORS, DEEPEST, NotClosed, elements, lenient
+from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, UnbalancedJson, decode_leniently, elements
 from freshgate.events import Refused
 
 FORM = "application/x-www-form-urlencoded"
 # More fields than any data layer has.
-MOST_FIELDS = 2000
+MAX_FIELDS = 2000
 
 
-class TooMany(Exception):
+class TooManyElements(Exception):
     """The body has more elements than the source takes."""
 
 
@@ -39,7 +39,7 @@ def sent_elements(body: bytes, content_type: str, most: int) -> list[Any]:
     for element in _decoded(body, most):
         found.extend(_unbundled(element))
         if len(found) > most:
-            raise TooMany
+            raise TooManyElements
     return found
 
 
@@ -50,9 +50,9 @@ def _is_form(body: bytes, content_type: str) -> bool:
 def _fields(body: bytes) -> dict[str, Any]:
     """A form's fields; one that is repeated, as `product_id=a&product_id=b`, is a list. Raises NotClosed."""
     try:
-        told = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MOST_FIELDS)
+        told = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
-        raise NotClosed from None
+        raise UnbalancedJson from None
     return {name.removesuffix("[]"): values if len(values) > 1 else values[0] for name, values in told.items()}
 
 
@@ -64,21 +64,21 @@ def _decoded(body: bytes, most: int) -> list[Any]:
     if type(decoded) is dict:
         return [decoded]
     if type(decoded) is not list:
-        raise NotClosed
+        raise UnbalancedJson
     if len(decoded) > most:
-        raise TooMany
+        raise TooManyElements
     return decoded
 
 
 def _salvaged(body: bytes, most: int) -> Iterator[Any]:
     for count, span in enumerate(elements(body)):
         if count == most:
-            raise TooMany
-        if span.depth > DEEPEST:
+            raise TooManyElements
+        if span.depth > MAX_DEPTH:
             yield Refused("too_deep")
             continue
         try:
-            yield lenient(body[span.start : span.end])
+            yield decode_leniently(body[span.start : span.end])
         except ValueError:
             yield Refused("not_json")
 

@@ -18,11 +18,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapter.sources.reading.converters import MOST_LINES, number
+from adapter.sources.reading.converters import MAX_LINES, number
 from adapter.sources.reading.timestamps import time_ms
 
 PROFILE, REPLACED = "visitor_profile", "visitor_replaced"
-MOST_STEPS = 5
+MAX_STEPS = 5
 # Array (behind `product_` or `cart_product_`) → what the products of all sources call it. Shopify: unit_price.
 COLUMNS = (
     ("name", "name"),
@@ -126,7 +126,7 @@ def _unfolded(layer: Mapping[str, Any]) -> dict[str, Any]:
     """The data layer with its dotted names (`dom.url`, flat on the wire) as objects; the layer itself is left alone."""
     made = {name: value for name, value in layer.items() if "." not in name}
     for name, value in layer.items():
-        *steps, last = name.split(".", MOST_STEPS)
+        *steps, last = name.split(".", MAX_STEPS)
         at = made
         for step in steps:
             inner = at.get(step)
@@ -163,7 +163,7 @@ def _lines(layer: Mapping[str, Any], prefix: str) -> Any:
     if type(ids) is dict:
         return ids
     columns = [(name, _column(layer.get(prefix + array))) for array, name in COLUMNS]
-    return [_line(one, columns, index) for index, one in enumerate(_column(ids)[:MOST_LINES])]
+    return [_line(one, columns, index) for index, one in enumerate(_column(ids)[:MAX_LINES])]
 
 
 def _column(value: Any) -> list[Any]:

@@ -11,27 +11,35 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NOTHING, About, failed
+from adapter.sources.base import NO_CONTEXT, RequestContext, failed
 from adapter.sources.reading.converters import id_text
-from adapter.sources.reading.dialect import Dialect, Spelling, further, own_address, read_fields, steps_of, value_at
-from adapter.sources.reading.identity import LONGEST_MESSAGE_ID, canonical, message_id_of, person_id
-from adapter.sources.reading.salvage import NotClosed
+from adapter.sources.reading.dialect import (
+    Dialect,
+    Spelling,
+    extra_product_events,
+    own_address,
+    read_fields,
+    steps_of,
+    value_at,
+)
+from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of, person_id
+from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence
 from adapter.sources.tealium import elements as spell
-from adapter.sources.tealium.bodies import TooMany, sent_elements
+from adapter.sources.tealium.bodies import TooManyElements, sent_elements
 from freshgate.declare import EventType
 from freshgate.errors import RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import key_text
+from freshgate.settings_parsing import setting_name
 
-LONGEST_NAME = 100
+MAX_NAME_LENGTH = 100
 # A visitor may list hundreds, and lists them again each time; the engine merges no more into one person.
-MOST_REPLACED = 50
+MAX_REPLACED = 50
 
 
-class Told(msgspec.Struct, frozen=True, gc=False):
+class TealiumElement(msgspec.Struct, frozen=True, gc=False):
     """One element: as it was sent, as the catalog reads it, who it is about, and when it happened (ms UTC)."""
 
     sent: Mapping[str, Any]
@@ -56,7 +64,7 @@ class TealiumSource:
         self._dialect = Dialect("tealium", catalog, settings.email_keys)
         self._of_cart = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
 
-    def read(self, body: bytes, received_at: int, about: About = NOTHING) -> Sequence[Verdict]:
+    def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an element, in order; `received_at` in milliseconds UTC.
 
         Behind them stands what is more than one event can say: further products of one cart event, and of a visitor
@@ -64,16 +72,16 @@ class TealiumSource:
         RequestError for a body that is neither JSON nor a form.
         """
         try:
-            found = sent_elements(body, about.content_type, self.settings.max_elements)
-        except TooMany:
+            found = sent_elements(body, context.content_type, self.settings.max_elements)
+        except TooManyElements:
             raise self._too_many() from None
-        except NotClosed:
+        except UnbalancedJson:
             raise RequestError("not JSON") from None
         verdicts: list[Verdict] = []
         more: list[Verdict] = []
         for sent in found:
             try:
-                verdict, *further = self._element(sent, received_at, about)
+                verdict, *further = self._element(sent, received_at, context)
             except RecursionError:  # Just shallow enough to be decoded, too deep for its hash.
                 verdict, further = Refused("too_deep"), []
             except Exception as error:  # One element's fault that nobody foresaw must not cost its neighbours.
@@ -83,48 +91,48 @@ class TealiumSource:
             more.extend(further[: max(0, 2 * self.settings.max_elements - len(more))])
         return verdicts + more
 
-    def _element(self, sent: Any, received_at: int, about: About) -> list[Verdict]:
+    def _element(self, sent: Any, received_at: int, context: RequestContext) -> list[Verdict]:
         """The element's own verdict, and behind it what else it says."""
         if isinstance(sent, Refused):
             return [sent]
         if type(sent) is not dict:
             return [Refused("not_an_object")]
-        if about.audience or spell.is_visitor(sent):
-            return self._visitor(sent, received_at, about)
+        if context.audience or spell.is_visitor(sent):
+            return self._visitor(sent, received_at, context)
         made = spell.event(sent)
         name = made.get("tealium_event")
         if type(name) is not str or not name:
             return [Refused("no_type")]
         found = self._dialect.find(made)
         if found is None:
-            return [Ignored(f"event / {name[:LONGEST_NAME]}", lambda: sent)]
+            return [Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: sent)]
         # In a flat data layer `event_id` is a variable of the shop's, and may be the same twice.
         message_id = self._message_id(sent.get("event_id") if type(sent.get("data")) is dict else None, sent)
         told = self._told(sent, made, spell.event_time(made), message_id)
         event = self._event(found, told, received_at)
         # Of a page that shows several products the first is the one that was viewed.
-        return [event, *(further(event, made.get("products")) if found.name in self._of_cart else ())]
+        return [event, *(extra_product_events(event, made.get("products")) if found.name in self._of_cart else ())]
 
-    def _visitor(self, sent: Mapping[str, Any], received_at: int, about: About) -> list[Verdict]:
+    def _visitor(self, sent: Mapping[str, Any], received_at: int, context: RequestContext) -> list[Verdict]:
         is_visitor = spell.is_visitor(sent)
         made = spell.visitor(sent) if is_visitor else {**spell.event(sent), "tealium_event": spell.PROFILE}
         seen = spell.visitor_time(sent) if is_visitor else spell.event_time(made)
         told = self._told(sent, made, seen, self._message_id(None, ["profile", sent]))
         profile = self._profile(told, received_at)
         links = self._links(told, received_at)
-        if not about.audience:
+        if not context.audience:
             return [profile, *links]
         # The body does not say why it was sent; the URL does (docs, webhook-connectors: one action, one URL).
-        made = {**made, "tealium_event": None, "audience": about.audience, "turn": about.turn}
+        made = {**made, "tealium_event": None, "audience": context.audience, "turn": context.turn}
         found = self._dialect.find(made)
-        membership: Verdict = Ignored(f"audience {about.audience[:LONGEST_NAME]} {about.turn}", lambda: sent)
+        membership: Verdict = Ignored(f"audience {context.audience[:MAX_NAME_LENGTH]} {context.turn}", lambda: sent)
         if found is not None:
-            at = (spell.visitor_time(sent, about.audience) if about.turn == "joined" else None) or seen
-            message_id = self._message_id(None, [about.audience, about.turn, sent])
+            at = (spell.visitor_time(sent, context.audience) if context.turn == "joined" else None) or seen
+            message_id = self._message_id(None, [context.audience, context.turn, sent])
             membership = self._event(found, self._told(sent, made, at, message_id), received_at)
         return [membership, *([profile] if isinstance(profile, Event) else []), *links]
 
-    def _profile(self, told: Told, received_at: int) -> Verdict:
+    def _profile(self, told: TealiumElement, received_at: int) -> Verdict:
         """What a visitor's profile says of the person. A visitor nobody knows anything of is left alone."""
         found = self._dialect.find(told.element)
         if found is None:
@@ -134,11 +142,11 @@ class TealiumSource:
             return Ignored("visitor / nothing told", lambda: told.sent)
         return event
 
-    def _links(self, told: Told, received_at: int) -> Iterator[Verdict]:
+    def _links(self, told: TealiumElement, received_at: int) -> Iterator[Verdict]:
         """An alias for each visitor that was stitched into this one."""
         if told.user_id is None and told.anonymous_id is None:
             return
-        for replaced in spell.replaced(told.sent)[:MOST_REPLACED]:
+        for replaced in spell.replaced(told.sent)[:MAX_REPLACED]:
             previous_id = person_id(replaced, self._junk)
             if previous_id is None or previous_id == told.anonymous_id:
                 continue
@@ -151,8 +159,10 @@ class TealiumSource:
             link = msgspec.structs.replace(told, element=made, message_id=message_id)
             yield self._event(found, link, received_at, previous_id)
 
-    def _told(self, sent: Mapping[str, Any], made: dict[str, Any], stated: int | None, message_id: str) -> Told:
-        return Told(
+    def _told(
+        self, sent: Mapping[str, Any], made: dict[str, Any], stated: int | None, message_id: str
+    ) -> TealiumElement:
+        return TealiumElement(
             sent=sent,
             element=made,
             user_id=self._first_id(value_at(made, steps) for steps in self._user_ids),
@@ -164,7 +174,9 @@ class TealiumSource:
     def _first_id(self, values: Iterator[Any]) -> str | None:
         return next((found for value in values if (found := person_id(value, self._junk)) is not None), None)
 
-    def _event(self, found: Spelling, told: Told, received_at: int, previous_id: str | None = None) -> Event | Refused:
+    def _event(
+        self, found: Spelling, told: TealiumElement, received_at: int, previous_id: str | None = None
+    ) -> Event | Refused:
         fields, unreadable = read_fields(found, told.element)
         email, garbled = own_address(found, told.element)
         if garbled:
@@ -189,17 +201,18 @@ class TealiumSource:
             clamped=clamped,
         )
 
-    def _message_id(self, given: Any, about: Any) -> str:
+    def _message_id(self, given: Any, context: Any) -> str:
         """The id that Tealium gave, else a hash: a redelivery has the same bytes, and so the same id."""
         told = id_text(given)
-        if told is not None and len(told) <= LONGEST_MESSAGE_ID and told.lower() not in self._junk:
+        if told is not None and len(told) <= MAX_MESSAGE_ID_LENGTH and told.lower() not in self._junk:
             return told
-        return message_id_of(self.name, canonical(about))
+        return message_id_of(self.name, canonical(context))
 
     def _too_many(self) -> TooLarge:
         return TooLarge(
             f"more than {self.settings.max_elements} elements",
-            f"{self.name}: lower the batch size at Tealium, or raise {key_text('sources', self.name, 'max_elements')}",
+            f"{self.name}: lower the batch size at Tealium, "
+            f"or raise {setting_name('sources', self.name, 'max_elements')}",
         )
 
 

@@ -119,7 +119,7 @@ def test_a_sound_catalog_has_no_fault(check: Check) -> None:
             'version="paid"',
             "shop.py:14: trigger thanks: its version is 'paid', which no event type marks",
         ),
-        ("max_age=DAY", "max_age=DAY, wait=2 * DAY", "shop.py:16: trigger thanks: max_age is shorter than its wait"),
+        ("max_age=DAY", "max_age=DAY, delay=2 * DAY", "shop.py:16: trigger thanks: max_age is shorter than its delay"),
         ("max_age=DAY", 'max_age=DAY, needs=("sum",)', "trigger thanks: needs 'sum', which 'Renewed' never has"),
         (
             'person.trait("plan")',

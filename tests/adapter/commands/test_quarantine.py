@@ -18,7 +18,7 @@ from adapter.__main__ import main
 from adapter.ingest import quarantine
 from adapter.ingest.receive import Receiver
 from adapter.sources import SOURCES
-from adapter.sources.base import About
+from adapter.sources.base import RequestContext
 from catalog import EVENTS, TRIGGERS
 from freshgate.declare import EventType
 from freshgate.settings import SourceSettings
@@ -82,7 +82,7 @@ def test_an_item_of_an_sdks_batch_keeps_what_the_batch_said_of_it(
     item = {**VIEWED, "userId": "eve", "messageId": "m-3", "timestamp": (NOW + 3_599_000) / 1000}
     body = {"writeKey": "k", "batch": [item], "context": {"traits": {"email": "eve@example.com"}}}
     told = json.dumps(body | {"sentAt": (NOW + 3_600_000) / 1000}).encode()
-    answer = receiver.receive(source, told, {}, NOW, about=About(call="batch"))
+    answer = receiver.receive(source, told, {}, NOW, context=RequestContext(call="batch"))
     assert answer.refusals == [{"index": 0, "reason": "internal"}]
     assert main(["quarantine", "replay"]) == 0
     found: Any = redis.hmget(keys.person(keys.person_id("main", "eve", None)), "m:view", "t:email")
@@ -103,9 +103,9 @@ def test_the_list_names_each_without_its_bytes_and_show_prints_them(
 def test_what_cannot_be_recorded_stays_with_the_reason(
     kept: str, redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quarantine.keep(redis, quarantine.Kept("segment", b'{"type": "track", "event": "Unheard Of"}', NOW))
-    quarantine.keep(redis, quarantine.Kept("gone", b"{}", NOW))
-    quarantine.keep(redis, quarantine.Kept("segment", b"broken", NOW))
+    quarantine.keep(redis, quarantine.QuarantinedElement("segment", b'{"type": "track", "event": "Unheard Of"}', NOW))
+    quarantine.keep(redis, quarantine.QuarantinedElement("gone", b"{}", NOW))
+    quarantine.keep(redis, quarantine.QuarantinedElement("segment", b"broken", NOW))
     assert main(["quarantine", "replay"]) == 1
     told = capsys.readouterr().out.splitlines()
     assert told[-1] == "1 recorded; 3 stay"

@@ -14,7 +14,7 @@ from redis import Redis
 
 from adapter.__main__ import main
 from adapter.ingest.receive import Receiver
-from adapter.ingest.unmapped import MOST_NAMES, Unmapped, listed, shape
+from adapter.ingest.unmapped import MAX_NAMES, Unmapped, listed, shape
 from adapter.sources import SOURCES
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Ignored
@@ -130,7 +130,7 @@ def test_a_flood_of_names_is_capped_and_what_was_not_seen_for_a_day_makes_room(r
     for batch in range(4):
         flood = [Ignored(f"Name {chr(97 + batch)}{chr(97 + one % 26)}{chr(97 + one // 26)}") for one in range(250)]
         Unmapped(redis, Clock()).note("shop", flood, NOW)
-    assert redis.hlen(keys.UNMAPPED) == MOST_NAMES
+    assert redis.hlen(keys.UNMAPPED) == MAX_NAMES
     Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 1000)
     assert "New" not in {one.name for one in listed(redis)}
     Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 86_400_001)
@@ -138,9 +138,9 @@ def test_a_flood_of_names_is_capped_and_what_was_not_seen_for_a_day_makes_room(r
 
 
 def test_one_process_remembers_no_more_names_than_are_kept(redis: Redis, unmapped: Unmapped) -> None:
-    for one in range(MOST_NAMES + 50):
+    for one in range(MAX_NAMES + 50):
         unmapped.note("shop", [Ignored(f"N{one // 26}{chr(97 + one % 26)}")], NOW)
-    assert len(unmapped._seen) == MOST_NAMES
+    assert len(unmapped._seen) == MAX_NAMES
 
 
 def test_a_sample_that_cannot_be_had_costs_the_shape_only(redis: Redis, unmapped: Unmapped) -> None:

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from adapter.ingest.receive import admitted
+from adapter.ingest.receive import check_trust
 from adapter.sources.base import Source, SourceKind
 from catalog.events import EVENTS
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
@@ -118,4 +118,4 @@ class SourceContract:
 def from_page(verdicts: Sequence[Verdict]) -> list[Verdict]:
     """What is left of them where the source's key stands in a page: the receiver's word on what was read."""
     types = {event.name: event for event in EVENTS}
-    return [admitted(one, types[one.name], "browser") if isinstance(one, Event) else one for one in verdicts]
+    return [check_trust(one, types[one.name], "browser") if isinstance(one, Event) else one for one in verdicts]

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 
 from adapter.sources import SOURCES
-from adapter.sources.base import NOTHING, About
+from adapter.sources.base import NO_CONTEXT, RequestContext
 from adapter.sources.tealium.source import TEALIUM, TealiumSource
 from catalog.events import EVENTS
 from freshgate.declare import EventType, From
@@ -49,7 +49,7 @@ VISITOR: dict[str, Any] = {
     "properties": {"Customer ID": "u-1", "Customer Email": "ada@example.com"},
     "current_visit": {"dates": {"last_event_ts": AT}},
 }
-JOINED = About("application/json", "Lamp lovers", "joined")
+JOINED = RequestContext("application/json", "Lamp lovers", "joined")
 LOVERS = EventType(
     name="Fell in Love",
     fields={"plan": "text"},
@@ -62,8 +62,8 @@ def source(catalog: tuple[EventType, ...] = EVENTS, **more: Any) -> TealiumSourc
     return TEALIUM.configure("shop", SourceSettings(kind="tealium", **{"secrets": (HEADER,), **more}), catalog)
 
 
-def read(body: Any, about: About = NOTHING, **more: Any) -> list[Any]:
-    return list(source(**more).read(body if type(body) is bytes else json.dumps(body).encode(), RECEIVED_AT, about))
+def read(body: Any, context: RequestContext = NO_CONTEXT, **more: Any) -> list[Any]:
+    return list(source(**more).read(body if type(body) is bytes else json.dumps(body).encode(), RECEIVED_AT, context))
 
 
 def names(verdicts: list[Any]) -> list[str]:
@@ -125,12 +125,12 @@ def forms() -> list[Any]:
 
 @pytest.mark.parametrize(("body", "content_type"), forms())
 def test_one_event_is_the_same_in_every_kind_of_body(body: str, content_type: str) -> None:
-    assert read(body.encode(), About(content_type)) == read(EVENT_STREAM)
+    assert read(body.encode(), RequestContext(content_type)) == read(EVENT_STREAM)
 
 
 def test_a_form_of_plain_fields_is_a_data_layer() -> None:
     body = "tealium_event=cart_view&tealium_visitor_id=v-1&product_id=L-1&product_id=L-2&product_price[]=39.95"
-    (verdict,) = read(body.encode(), About(FORM))
+    (verdict,) = read(body.encode(), RequestContext(FORM))
     assert [line.product_id for line in verdict.fields["products"]] == ["L-1", "L-2"]
     assert verdict.fields["products"][0].price == "39.95"
     assert verdict.anonymous_id == "v-1" and verdict.occurred_at == RECEIVED_AT
@@ -146,7 +146,7 @@ def test_a_body_that_is_neither_json_nor_a_form_is_refused_as_a_whole(body: byte
 
 def test_a_form_of_too_many_fields_is_refused_as_a_whole() -> None:
     with pytest.raises(RequestError):
-        read(b"&".join(b"a%d=1" % n for n in range(2001)), About(FORM))
+        read(b"&".join(b"a%d=1" % n for n in range(2001)), RequestContext(FORM))
 
 
 @pytest.mark.parametrize(
@@ -267,16 +267,16 @@ def test_a_membership_becomes_the_event_type_that_names_it() -> None:
     assert profile.name == "Identify"
 
 
-@pytest.mark.parametrize("about", [About("", "Lamp lovers", "left"), About("", "Others", "joined")])
-def test_another_audience_or_turn_is_another_matter(about: About) -> None:
-    assert names(read(VISITOR, about, catalog=(*EVENTS, LOVERS))) == ["Ignored", "Identify"]
+@pytest.mark.parametrize("context", [RequestContext("", "Lamp lovers", "left"), RequestContext("", "Others", "joined")])
+def test_another_audience_or_turn_is_another_matter(context: RequestContext) -> None:
+    assert names(read(VISITOR, context, catalog=(*EVENTS, LOVERS))) == ["Ignored", "Identify"]
 
 
 def test_one_profile_told_by_two_audiences_is_one_and_the_memberships_are_two() -> None:
     both = EventType(name="Moved", sources={"tealium": From(when={"turn": ("joined", "left")})})
     catalog = (*EVENTS, both)
     joined = read(VISITOR, JOINED, catalog=catalog)
-    left = read(VISITOR, About("", "Lamp lovers", "left"), catalog=catalog)
+    left = read(VISITOR, RequestContext("", "Lamp lovers", "left"), catalog=catalog)
     assert joined[0].message_id != left[0].message_id
     assert joined[1].message_id == left[1].message_id
 
@@ -331,8 +331,8 @@ def test_no_event_of_any_shape_fails_our_code(udo: Any, dom: Any, ids: Any, cart
         {"_id": ids, "properties": {"visitor_id": dom, "Customer ID": ids}, "replaces": cart, "current_visit": udo},
         {"_id": 1, "properties": udo, "current_visit": {"dates": dom, "last_event": ids}, "secondary_ids": cart},
     ]
-    for about in (NOTHING, JOINED):
-        for verdict in read(sent, about):
+    for context in (NO_CONTEXT, JOINED):
+        for verdict in read(sent, context):
             assert isinstance(verdict, Event | Ignored | Refused)
             assert not isinstance(verdict, Refused) or verdict.reason in REFUSED_ELEMENTS[:-1]
 
@@ -348,4 +348,4 @@ def test_every_payload_is_read_alike_as_a_form() -> None:
         if not path.name.endswith(".expected.json"):
             body = path.read_bytes()
             told = json.dumps(json.loads(body))
-            assert read(urlencode({"data": told}).encode(), About(FORM)) == read(body), path.name
+            assert read(urlencode({"data": told}).encode(), RequestContext(FORM)) == read(body), path.name

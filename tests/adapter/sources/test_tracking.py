@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from adapter.sources import SOURCES
-from adapter.sources.base import About
-from adapter.sources.tracking import MOST_BYTES, TRACKING, TrackingSource
+from adapter.sources.base import RequestContext
+from adapter.sources.tracking import MAX_BYTES, TRACKING, TrackingSource
 from catalog.events import EVENTS
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict
@@ -31,7 +31,7 @@ VIEWED = {
     "timestamp": "2026-09-21T13:33:50Z",
     "properties": {"product_id": "p-1", "name": "Mug"},
 }
-BATCH = About(call="batch")
+BATCH = RequestContext(call="batch")
 
 
 def basic(key: str) -> dict[str, str]:
@@ -42,13 +42,13 @@ def source(**more: Any) -> TrackingSource:
     return TRACKING.configure("web", SourceSettings(kind="tracking", write_keys=(KEY, "older"), **more), EVENTS)
 
 
-def read(body: Any, about: About = BATCH, received_at: int = RECEIVED_AT) -> Sequence[Verdict]:
+def read(body: Any, context: RequestContext = BATCH, received_at: int = RECEIVED_AT) -> Sequence[Verdict]:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return source().read(raw, received_at, about)
+    return source().read(raw, received_at, context)
 
 
-def event(body: Any, about: About = BATCH, received_at: int = RECEIVED_AT) -> Event:
-    (verdict,) = read(body, about, received_at)
+def event(body: Any, context: RequestContext = BATCH, received_at: int = RECEIVED_AT) -> Event:
+    (verdict,) = read(body, context, received_at)
     assert isinstance(verdict, Event), verdict
     return verdict
 
@@ -119,11 +119,14 @@ def test_the_key_of_a_body_that_only_the_slow_path_can_read_is_found() -> None:
 
 def test_a_call_is_what_the_url_says() -> None:
     single = {**VIEWED, "type": "identify"}
-    assert event(single, About(call="track")).name == "Product Viewed"
-    assert event({"userId": "ada", "traits": {"email": "a@example.com"}}, About(call="identify")).name == "Identify"
+    assert event(single, RequestContext(call="track")).name == "Product Viewed"
+    assert (
+        event({"userId": "ada", "traits": {"email": "a@example.com"}}, RequestContext(call="identify")).name
+        == "Identify"
+    )
     # Posted at a webhook's URL, which names no call, it says so itself.
-    assert event(VIEWED, About()).name == "Product Viewed"
-    assert event({"batch": [VIEWED]}, About()).name == "Product Viewed"
+    assert event(VIEWED, RequestContext()).name == "Product Viewed"
+    assert event({"batch": [VIEWED]}, RequestContext()).name == "Product Viewed"
 
 
 def test_a_batchs_context_is_every_items_and_the_items_own_wins() -> None:
@@ -171,7 +174,7 @@ def test_a_missing_message_id_is_the_same_in_a_redelivery_that_was_sent_later() 
     again = event({"sentAt": "2026-09-21T13:01:00Z", "batch": [dict(reversed(item.items()))]})
     other = event({"batch": [{**item, "userId": "eve"}], "sentAt": SENT})
     assert first.message_id == again.message_id != other.message_id
-    singly = [event({**item, "sentAt": at}, About(call="track")) for at in (SENT, "2026-09-21T13:01:00Z")]
+    singly = [event({**item, "sentAt": at}, RequestContext(call="track")) for at in (SENT, "2026-09-21T13:01:00Z")]
     assert singly[0].message_id == singly[1].message_id
 
 
@@ -187,7 +190,7 @@ def test_a_body_and_a_batch_have_segments_limits() -> None:
     with pytest.raises(TooLarge):
         read({"batch": [{}] * 2501})
     with pytest.raises(TooLarge):
-        read(b" " * MOST_BYTES + b"{}")
+        read(b" " * MAX_BYTES + b"{}")
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"{", b'{"batch": [}', b'{"batch": {}}', b'{"batch": null}', b"{}"])

@@ -65,12 +65,12 @@ def test_a_collector_that_hangs_holds_up_neither_work_nor_the_end(hanging: str) 
     before = lost()
     told = traces(hanging)
     # Ten times what it takes; one export that was waited for would be 3 s.
-    assert requests(told, tracing.MOST_WAITING * 2) < 2.0
+    assert requests(told, tracing.MAX_QUEUED_SPANS * 2) < 2.0
     begun = time.monotonic()
     told.close()
     # The one that had begun, and one that finds out; a process is killed after 10 s.
     assert time.monotonic() - begun < 2 * tracing.EXPORT_WITHIN_S + 2
-    assert lost() - before == tracing.MOST_WAITING * 2
+    assert lost() - before == tracing.MAX_QUEUED_SPANS * 2
 
 
 def test_a_collector_that_is_down_is_one_line_of_log(
@@ -121,7 +121,7 @@ def test_a_second_loss_within_a_minute_is_counted_but_not_told(monkeypatch: pyte
     clock = [100.0]
     bounded = tracing.Bounded(Taking(failures=3), clock_s=lambda: clock[0])
     before = lost()
-    for later_s, lines in ((0.0, 1), (tracing.COMPLAIN_EVERY_S - 1, 1), (tracing.COMPLAIN_EVERY_S, 2)):
+    for later_s, lines in ((0.0, 1), (tracing.WARNING_INTERVAL_S - 1, 1), (tracing.WARNING_INTERVAL_S, 2)):
         clock[0] = 100.0 + later_s
         bounded.export([ReadableSpan("one")])
         assert len(written.getvalue().splitlines()) == lines

@@ -11,7 +11,7 @@ from .renewal_thanks import RENEWAL_THANKS
 
 # A shop of sofas: nobody decides within half an hour. Times alone could stand in the settings, too.
 OURS = tuple(
-    replace(trigger, wait=3 * HOUR) if trigger.name == "abandoned_cart" else trigger for trigger in catalog.TRIGGERS
+    replace(trigger, delay=3 * HOUR) if trigger.name == "abandoned_cart" else trigger for trigger in catalog.TRIGGERS
 )
 
 TRIGGERS = (
