@@ -19,9 +19,9 @@ from freshgate.settings import Settings
 from freshgate.settings_parsing import duration_ms
 from freshgate.state import keys
 from freshgate.state.merge import resolve
-from freshgate.state.stamps import millis
+from freshgate.state.stamps import LENGTH, millis
 from freshgate.state.store import connect, fcall
-from freshgate.state.views import parse_claim
+from freshgate.state.views import Claim, parse_claim
 
 
 def add_commands(commands: Any) -> None:
@@ -77,14 +77,14 @@ def run(settings: Settings, chosen: argparse.Namespace, now: int) -> int:
     left = 0
     for one in found:
         kept = _again(client, triggers, one, max_age, now) if chosen.action in ("resend", "replay") else ""
-        print(f"{one}  stays: {kept}" if kept else str(one))
+        print(f"{one}  nothing done: {kept}" if kept else str(one))
         left += bool(kept)
-        if chosen.action != "list" and not kept:
+        if chosen.action == "close" or (chosen.action != "list" and not kept):
             client.zrem(one.list_key, one.entry)
     if chosen.action == "list":
         print(f"{len(found)} {chosen.command}")
     else:
-        print(f"{len(found) - left} {chosen.command}, {chosen.action}: done" + (f"; {left} stay" if left else ""))
+        print(f"{len(found) - left} {chosen.command}, {chosen.action}: done" + (f"; {left} not" if left else ""))
     return 1 if left or (chosen.send and not found) else 0
 
 
@@ -126,11 +126,16 @@ def _again(client: Any, triggers: Mapping[str, Trigger], one: Listed, max_age: i
     age = now - millis(bytes(told).decode()) if told else 0
     if age > max(trigger.max_age, max_age):
         return f"{age // 3_600_000} h old; --max-age {age // 86_400_000 + 1}d would allow it"
+    version = client.hget(owner, f"m:{trigger.version}") if trigger.version else None
     raw = client.hget(owner, one.field)
     if raw:
         claim = parse_claim(one.send, bytes(raw).decode())
-        client.hset(owner, one.field, replace(claim, state="replay", until=0, attempts=0, limit=max_age).text())
-        client.hincrby(owner, "rev", 1)
+    else:
+        # Given up before it was ever claimed.
+        claim = Claim(one.send, "dead", "-", 0, now, 0, bytes(version)[:LENGTH].decode() if version else "")
+    claim = replace(claim, state="replay", until=0, attempts=0, limit=max_age)
     member = keys.member(one.trigger, kind, entity_id)
-    fcall(client, "fg1_start", [keys.timers(keys.shard(entity_id))], member, now)
-    return ""
+    expected = "unknown" if one.list_key.endswith(":unknown") else "dead"
+    reply = fcall(client, "fg1_replay", [owner], one.field, expected, claim.text(), member, now)
+    state = bytes(reply).decode()
+    return "" if state == "1" else f"it is {state} by now"

@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from secrets import token_hex
 from typing import Any, NamedTuple
 
@@ -31,6 +33,10 @@ MAX_ROUNDS = 5
 MAX_CRASHES = 3
 MAX_GATE_TO_CALL_S = 0.1
 HELD_FOR_MS = 30_000
+AFTER_FAULT_MS = 30_000
+# Hosts are updated one by one within an hour; after that the trigger is taken for removed.
+UNKNOWN_TRIGGER_MS = 60_000
+MAX_UNKNOWN_TRIGGER = 60
 # The timer that `record.lua` sets when something arrives that occurred before a mail which has left.
 LOOK_BACK = "lookback"
 
@@ -85,8 +91,7 @@ class Courier:
             if time.monotonic() - started > BUDGET_S:
                 self._ledger.retime(item, self._now())
             elif trigger.name in held or "*" in held:
-                self._ledger.retime(item, self._now() + HELD_FOR_MS)
-                metrics.RETIMED.labels(trigger.name, "held").inc()
+                self._hold(trigger, item)
             else:
                 found = records[item.member]
                 subject = found.order if trigger.subject == "order" else found.person
@@ -100,9 +105,12 @@ class Courier:
             return True
         if name == LOOK_BACK:
             return False
-        # A trigger that was renamed or removed while its timers waited.
+        # A trigger that was removed while its timers waited; or one that a newer host knows and this one not yet.
         log.error("no_such_trigger", trigger=name)
-        self._ledger.bury(name, item, "", "no_such_trigger")
+        if item.returned and self._ledger.count_failure(item) >= MAX_UNKNOWN_TRIGGER:
+            self._ledger.bury(name, item, "", "no_such_trigger")
+        else:
+            self._ledger.retry_failed(item, self._now() + UNKNOWN_TRIGGER_MS)
         return False
 
     def _look_back(self, item: Item) -> None:
@@ -123,10 +131,14 @@ class Courier:
         found: Any = self._client.smembers(keys.HOLD)
         return {bytes(name).decode() for name in found}
 
+    def _hold(self, trigger: Trigger, item: Item) -> None:
+        self._ledger.retime(item, self._now() + HELD_FOR_MS)
+        metrics.RETIMED.labels(trigger.name, "held").inc()
+
     def _one(self, trigger: Trigger, item: Item, records: Records) -> None:
         begun = time.perf_counter()
         try:
-            if item.returned and self._has_crashed_often(item):
+            if item.returned and self._ledger.count_failure(item) >= MAX_CRASHES:
                 self._ledger.bury(trigger.name, item, records.person.id, "poison")
                 return
             ready = self._gate(trigger, item, records)
@@ -139,12 +151,8 @@ class Courier:
             log.exception("send_failed", trigger=trigger.name, error=type(error).__name__)
             metrics.RETIMED.labels(trigger.name, "internal").inc()
             tracing.note(failed=True, outcome="internal")
-            self._ledger.retime(item, self._now() + 30_000)
-
-    def _has_crashed_often(self, item: Item) -> bool:
-        entity_id = keys.parse_member(item.member)[2]
-        begun: Any = self._client.hincrby(f"{keys.PREFIX}{keys.shard(entity_id)}:begun", item.member, 1)
-        return int(begun) >= MAX_CRASHES
+            self._ledger.note_failure(trigger, records.person.id, fault_of(error))
+            self._ledger.retry_failed(item, self._now() + AFTER_FAULT_MS)
 
     def _gate(self, trigger: Trigger, item: Item, records: Records) -> Ready | None:
         """The send, claimed and decided on what stands in Redis now; or None, when it was brought to another state."""
@@ -178,6 +186,10 @@ class Courier:
                 )
                 if self._ledger.claim(trigger, item, records, attempt):
                     claim = attempt
+                    if self._ledger.is_held(trigger.name):
+                        self._ledger.release(item, records, claim)
+                        self._hold(trigger, item)
+                        return None
             seen = time.monotonic()
             if claim and self._ledger.is_current(records) and time.monotonic() - seen < MAX_GATE_TO_CALL_S:
                 return Ready(records, decision, claim, seen)
@@ -210,12 +222,18 @@ class Courier:
 
     def _call(self, trigger: Trigger, item: Item, ready: Ready) -> None:
         records, decision, claim, seen = ready
+        try:
+            template_data = trigger.compose(records.person, records.order)
+        except Exception:
+            # The ESP was not called, so the send is not in doubt.
+            self._ledger.release(item, records, claim)
+            raise
         message = Message(
             send_id=claim.send_id,
             trigger=trigger.name,
             to=decision.to,
             template_id=trigger.template_id,
-            data=trigger.compose(records.person, records.order),
+            data=template_data,
             asm_group_id=trigger.asm_group_id,
         )
         metrics.GATE_TO_CALL.observe(time.monotonic() - seen)
@@ -272,6 +290,12 @@ class Courier:
 
     def _observe_call(self, begun: float, result: str) -> None:
         metrics.ESP_CALL.labels(self._esp.name, result).observe(time.perf_counter() - begun)
+
+
+def fault_of(error: Exception) -> str:
+    """Where our own or the catalog's code failed: class, file and line. The error's own text may quote a customer."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
 
 
 def now_ms() -> int:

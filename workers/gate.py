@@ -150,6 +150,9 @@ def _already(trigger: Trigger, claims: list[Claim], base: Decision, now: int) ->
             if claim.until > now:
                 return msgspec.structs.replace(base, do="retime", reason="claimed_elsewhere", due=claim.until)
             return msgspec.structs.replace(base, do="orphan", claim=claim, attempts=claim.attempts)
+        if claim.state == "retry" and claim.version == base.version and claim.until > now:
+            # A second job names the send before the time that the ESP asked for.
+            return msgspec.structs.replace(base, do="retime", reason="retry", due=claim.until)
         if claim.state in OVER and claim.version >= base.version:
             compared = dict(base.compared) | ({"sent_version": millis(claim.version)} if claim.version else {})
             return _withhold(base, "duplicate", f"already_{claim.state}", compared | {"sent_at": claim.at})

@@ -33,6 +33,7 @@ class Ledger:
         self._now = clock
         self._pipe = client.pipeline(transaction=False)
         self._fresh: tuple[list[str], list[str]] | None = None
+        self._held: set[str] = set()
         # Settlements on their way: where in the pipe, and their arguments, should the person have moved by then.
         self._settling: list[tuple[int, str, list[Any]]] = []
 
@@ -44,13 +45,21 @@ class Ledger:
         arguments: list[Any] = [owner.revision, _field(trigger.name, claim), claim.text()]
         if trigger.address_cap and records.address:
             arguments += [claim.send_id, claim.at, *trigger.address_cap, int(trigger.kind == "marketing")]
+        # An operator's hold takes effect between two mails of one job; it costs no trip of its own.
+        self._pipe.smembers(keys.HOLD)
         fcall(self._pipe, "fg1_claim", [key, *names], *arguments)
-        said, *seen = map(_text, self._execute()[-1])
+        *_, held, reply = self._execute()
+        self._held = {_text(name) for name in held}
+        said, *seen = map(_text, reply)
         if said in ("0", "capped") or said.startswith("moved"):
             return False
         owner.revision = said
         self._fresh = (names, seen)
         return True
+
+    def is_held(self, trigger: str) -> bool:
+        """Whether an operator held this trigger, or all, when the last claim was written."""
+        return trigger in self._held or "*" in self._held
 
     def is_current(self, records: Records) -> bool:
         """Whether every record that the decision read still stands at that revision, as seen after the claim."""
@@ -80,16 +89,20 @@ class Ledger:
         now = self._now()
         attempts = claim.attempts + (state in {"retry", "dead"})
         ended = msgspec.structs.replace(
-            claim, state=state, at=claim.at if state == "unknown" else now, attempts=attempts
+            claim,
+            state=state,
+            # A retry binds whoever comes before its time.
+            until=due if state == "retry" and due is not None else claim.until,
+            at=claim.at if state == "unknown" else now,
+            attempts=attempts,
         )
         owner = self._owner(trigger, item, records)
         field = _field(trigger.name, claim)
         next_due = "" if due is None else due
-        arguments = [field, claim.token, ended.text(), item.member, item.due, next_due]
+        arguments = [field, claim.token, ended.text(), item.member, item.due, next_due, now]
         self._settling.append((len(self._pipe.command_stack), records.person.id, arguments))
         fcall(self._pipe, "fg1_settle", [owner], *arguments)
-        self._uncount(records, ended)
-        self._index(owner, field, item.member, state, now)
+        self._uncount(records, claim, state)
         entry: dict[str, Any] = {"send": claim.send_id, "esp": self._esp, "said": said, "compared": decision.compared}
         if status is not None:
             entry["status"] = status
@@ -104,10 +117,10 @@ class Ledger:
     def release(self, item: Item, records: Records, claim: Claim) -> None:
         """Give a claim back: the decision turned to no on what was read after it. The timer stays as it is."""
         trigger, _, entity_id = keys.parse_member(item.member)
-        arguments = [_field(trigger, claim), claim.token, "", "", "", ""]
+        arguments = [_field(trigger, claim), claim.token, "", "", "", "", self._now()]
         self._settling.append((len(self._pipe.command_stack), entity_id, arguments))
         fcall(self._pipe, "fg1_settle", [owner_key(item.member)], *arguments)
-        self._uncount(records, msgspec.structs.replace(claim, state="released"))
+        self._uncount(records, claim, "released")
 
     def withhold(self, trigger: Trigger, item: Item, person: str, decision: Decision) -> None:
         """The send is over without a call; the reason goes to the trail and to the metrics."""
@@ -121,8 +134,11 @@ class Ledger:
         """The send is `dead` without a claim: it cannot even be decided on. It can be listed and replayed."""
         _, kind, entity_id = keys.parse_member(item.member)
         self.retime(item, None)
+        owner = owner_key(item.member)
         field = f"c:{trigger}:{keys.send_id(trigger, entity_id, reason)}"
-        self._index(owner_key(item.member), field, item.member, "dead", self._now())
+        # `fg1_replay` takes it off this list again.
+        shard = owner[len(keys.PREFIX) : owner.index("}") + 1]
+        self._pipe.zadd(f"{keys.PREFIX}{shard}:dead", {f"{owner} {item.member} {field}": self._now()})
         about = person or (entity_id if kind == "p" else "")
         self._note(about, trigger, "dead", {"reason": reason, "compared": {}}, self._now())
         metrics.SENDS.labels(trigger, self._esp, "dead").inc()
@@ -162,6 +178,20 @@ class Ledger:
         """The timer fires again at `due` (ms), or never if None. A due that an event set meanwhile stays."""
         fcall(self._pipe, "fg1_retime", [owner_key(item.member)], item.member, item.due, "" if due is None else due)
 
+    def count_failure(self, item: Item) -> int:
+        """How often this send took its worker down, or our own code failed on it; the first time not counted."""
+        entity_id = keys.parse_member(item.member)[2]
+        count: Any = self._client.hincrby(f"{keys.PREFIX}{keys.shard(entity_id)}:begun", item.member, 1)
+        return int(count)
+
+    def retry_failed(self, item: Item, due: int) -> None:
+        """The send on which our own code failed comes back at `due` (ms); its failures stay counted."""
+        fcall(self._pipe, "fg1_retime", [owner_key(item.member)], item.member, item.due, due, 1)
+
+    def note_failure(self, trigger: Trigger, person: str, reason: str) -> None:
+        """A line on the trail for a send on which our own or the catalog's code failed."""
+        self._note(person, trigger.name, "failed", {"reason": reason}, self._now())
+
     def flush(self) -> None:
         """Send what was gathered. Raises RedisError: then the timers bring it back."""
         if self._pipe.command_stack:
@@ -183,32 +213,24 @@ class Ledger:
             while said.startswith("moved "):
                 # The person was merged while the ESP was called: the claim went along, and so does its end.
                 trail, person = f"{keys.person(person)}:dec", said[6:]
-                field, token, ended, member, due, next_due = arguments
+                field, token, ended, member, due, next_due, now = arguments
                 renamed = keys.member(keys.parse_member(member)[0], "p", person) if member else ""
-                moved = [field, token, ended, renamed, due, next_due]
+                moved = [field, token, ended, renamed, due, next_due, now]
                 said = _text(fcall(self._client, "fg1_settle", [keys.person(person)], *moved))
                 if member:
                     self._client.lmove(trail, f"{keys.person(person)}:dec", "LEFT", "LEFT")
                     fcall(self._client, "fg1_retime", [owner_key(member)], member, due, "")
         return replies
 
-    def _uncount(self, records: Records, claim: Claim) -> None:
-        """A mail that did not leave is none of those that the address may get."""
-        if records.address and claim.state not in WENT_OUT:
-            fcall(self._pipe, "fg1_uncount", [keys.entity("a", records.address.id)], claim.send_id)
+    def _uncount(self, records: Records, claim: Claim, state: str) -> None:
+        """A mail that did not leave is not counted among those that the address may get."""
+        if records.address and state not in WENT_OUT:
+            fcall(self._pipe, "fg1_uncount", [keys.entity("a", records.address.id)], claim.send_id, claim.at)
 
     def _owner(self, trigger: Trigger, item: Item, records: Records) -> str:
         if trigger.subject == "order":
             return owner_key(item.member)
         return keys.person(records.person.id)
-
-    def _index(self, owner: str, field: str, member: str, state: str, now: int) -> None:
-        """Unknown and dead sends can be listed without walking over all persons."""
-        shard = owner[len(keys.PREFIX) : owner.index("}") + 1]
-        entry = f"{owner} {member} {field}"
-        for listed in ("unknown", "dead"):
-            if state == listed:
-                self._pipe.zadd(f"{keys.PREFIX}{shard}:{listed}", {entry: now})
 
     def _note(self, person: str, trigger: str, state: str, entry: dict[str, Any], now: int) -> None:
         if not person:

@@ -46,7 +46,8 @@ class Lookup:
     def persons(self, ids: Iterable[str]) -> dict[str, PersonView]:
         """Persons by the id that was asked for; the view's own id is the one that tombstones led to."""
         current = {entity_id: entity_id for entity_id in set(ids)}
-        views: dict[str, PersonView] = {}
+        # Of an order whose record is gone nobody knows the person.
+        views: dict[str, PersonView] = {"": PersonView("", {}, self._order_grace)}
         for _ in range(MAX_HOPS):
             missing = sorted(set(current.values()) - set(views))
             if not missing:

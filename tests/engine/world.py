@@ -124,7 +124,10 @@ class World:
         return trigger is not None and trigger.delay == 0
 
     def _deliver(self, member: str, at: int) -> None:
-        self.courier.deliver(Job(sends=(Item(member, at),), created=self.now))
+        # As `fg1_claim_due` says it: whether somebody began with it before, and did not bring it to a state.
+        shard = keys.shard(keys.parse_member(member)[2])
+        returned = int(self.client.hexists(f"{keys.PREFIX}{shard}:begun", member))
+        self.courier.deliver(Job(sends=(Item(member, at, returned),), created=self.now))
 
     def due(self, until: int) -> list[tuple[str, int]]:
         pipe = self.client.pipeline(transaction=False)

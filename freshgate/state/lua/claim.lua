@@ -6,16 +6,22 @@
 --             and, if the last record is the address: send, now (ms), the cap's n and ms, 1 = refuse beyond it
 --             REPLY {the new revision | moved <id> | 0 = it moved on | capped = nothing written,
 --             then the revision of each record after the claim}
--- fg1_uncount KEYS address  ARGV send  REPLY 1: that mail did not leave
--- fg1_settle  KEYS entity  ARGV field, token, claim ("" = release), member, due claimed, due next ("" = done)
+-- fg1_uncount KEYS address  ARGV send, when it was claimed (ms)  REPLY 1: that mail did not leave
+-- fg1_settle  KEYS entity  ARGV field, token, claim ("" = release), member, due claimed, due next ("" = done), now (ms)
 --             REPLY 1 = written, 0 = somebody else owns it by now (the timer is left alone then)
+--             Sends that an operator should look at stand in the lists `unknown` and `dead` of the shard, and nowhere else
+-- fg1_replay  KEYS entity  ARGV field, state that the operator saw, claim, member, now (ms)
+--             REPLY 1 = the send starts again | the state that it has by now; nothing is written then
 -- fg1_park    KEYS person  ARGV revision read, field k:{sNN}:<member>, "<delay> <settle>"  REPLY 1 | 0 = it moved on
--- fg1_retime  KEYS entity  ARGV member, due claimed, due next ("" = done)  REPLY 1
+-- fg1_retime  KEYS entity  ARGV member, due claimed, due next ("" = done), 1 = our own code failed on it  REPLY 1
+--             What failed stays counted with the crashes of workers; every other state resets that count
 -- fg1_note    KEYS list of decisions  ARGV entry, most, ttl  REPLY 1
 
 -- keeps_trace: the send may be begun again by an operator, and then links the same event.
 local function settle_timer(key, member, claimed, next_due, keeps_trace)
   local shard = shard_of(key)
+  -- Whoever brings a send to a state has survived it: what was counted as a crash was a pause, or a long queue.
+  redis.call('HDEL', shard .. 'begun', member)
   -- Only what was claimed is taken away: a due that an event set meanwhile stays.
   if redis.call('HGET', shard .. 'leased', member) == claimed then
     redis.call('ZREM', shard .. 'leases', member)
@@ -28,11 +34,20 @@ local function settle_timer(key, member, claimed, next_due, keeps_trace)
   end
   if next_due ~= '' then
     redis.call('ZADD', shard .. 'timers', 'GT', next_due, member)
-  else
-    redis.call('HDEL', shard .. 'begun', member)
-    if not due then
-      redis.call('HDEL', key, 'f:' .. member, 'b:' .. member)
-      if not keeps_trace then redis.call('HDEL', key, 'p:' .. member) end
+  elseif not due then
+    redis.call('HDEL', key, 'f:' .. member, 'b:' .. member)
+    if not keeps_trace then redis.call('HDEL', key, 'p:' .. member) end
+  end
+end
+
+-- The operator's lists hold exactly the sends that are in that state.
+local function list_for_operator(key, member, field, state, now)
+  local shard, entry = shard_of(key), key .. ' ' .. member .. ' ' .. field
+  for _, list in ipairs({ 'unknown', 'dead' }) do
+    if state == list then
+      redis.call('ZADD', shard .. list, now, entry)
+    else
+      redis.call('ZREM', shard .. list, entry)
     end
   end
 end
@@ -73,8 +88,12 @@ redis.register_function('fg1_claim', function(keys, args)
   return said
 end)
 
+-- Only that attempt's own entry: a worker that was overtaken must not take away the mail of whoever overtook it.
 redis.register_function('fg1_uncount', function(keys, args)
-  local mails = mails_of(keys[1], args[1], 0)
+  local own, mails = args[2] .. ' ' .. args[1], {}
+  for mail in string.gmatch(redis.call('HGET', keys[1], 'mails') or '', '[^;]+') do
+    if mail ~= own then mails[#mails + 1] = mail end
+  end
   if #mails > 0 then
     redis.call('HSET', keys[1], 'mails', table.concat(mails, ';'))
   else
@@ -96,7 +115,22 @@ redis.register_function('fg1_settle', function(keys, args)
     if args[3] == '' then redis.call('HDEL', key, field) else add(writes, field, args[3]) end
     redis.call('HSET', key, unpack(writes))
   end
-  settle_timer(key, args[4], args[5], args[6], string.match(args[3], '^dead ') or string.match(args[3], '^unknown '))
+  local ended = string.match(args[3], '^%S+') or ''
+  settle_timer(key, args[4], args[5], args[6], ended == 'dead' or ended == 'unknown')
+  if args[4] ~= '' then list_for_operator(key, args[4], field, ended, args[7]) end
+  return '1'
+end)
+
+redis.register_function('fg1_replay', function(keys, args)
+  local key, field, expected, claim, member, now = keys[1], unpack(args)
+  local current = redis.call('HGET', key, field)
+  -- A send that was given up without a claim has only its entry in the list.
+  local state = current and string.match(current, '^%S+') or (expected == 'dead' and 'dead' or 'gone')
+  list_for_operator(key, member, field, state, now)
+  if state ~= expected then return state end
+  redis.call('HSET', key, field, claim, 'rev', ms(tonumber(redis.call('HGET', key, 'rev') or '0') + 1))
+  list_for_operator(key, member, field, 'replay', now)
+  redis.call('ZADD', shard_of(key) .. 'timers', now, member)
   return '1'
 end)
 
@@ -109,7 +143,10 @@ redis.register_function('fg1_park', function(keys, args)
 end)
 
 redis.register_function('fg1_retime', function(keys, args)
+  local begun = shard_of(keys[1]) .. 'begun'
+  local count = args[4] == '1' and (redis.call('HGET', begun, args[1]) or '0')
   settle_timer(keys[1], args[1], args[2], args[3])
+  if count then redis.call('HSET', begun, args[1], count) end
   return '1'
 end)
 
