@@ -1,4 +1,4 @@
-"""Reads what decisions need: persons (through tombstones and unfinished merges), orders, addresses; in few trips.
+"""Reads what decisions need: persons (through tombstones), orders, addresses; in few trips.
 
 `courier.py` calls it once for a whole job, and again for one send whose records have moved on.
 """
@@ -12,7 +12,7 @@ import redis
 
 from freshgate.declare import Trigger
 from freshgate.state import keys
-from freshgate.state.merge import MAX_HOPS, finish
+from freshgate.state.merge import MAX_HOPS
 from freshgate.state.views import AddressView, OrderView, PersonView
 from workers.gate import Records, address_of
 
@@ -54,11 +54,6 @@ class Lookup:
                 break
             for entity_id, raw in zip(missing, self._hashes(keys.person(one) for one in missing), strict=True):
                 views[entity_id] = PersonView(entity_id, raw, self._order_grace)
-            for view in [views[entity_id] for entity_id in missing]:
-                if view.merging:
-                    for source in view.merging:
-                        finish(self._client, source, view.id, view.received_at)
-                    views.pop(view.id)
             for asked, at in current.items():
                 if at in views and views[at].moved_to:
                     current[asked] = views[at].moved_to or at

@@ -16,7 +16,6 @@ from adapter.ingest.limits import Limit, within
 from freshgate.events import Event
 from freshgate.queue import push
 from freshgate.state import keys
-from freshgate.state.merge import MAX_HOPS, merge, resolve
 from freshgate.state.planner import Plan, Planner, Write
 from freshgate.state.store import BUCKET_MS, fcall, with_library
 from freshgate.telemetry import metrics, tracing
@@ -68,17 +67,35 @@ class Recorder:
             self._record(chunk, answer, limits if at == 0 else ())
 
     def _record(self, plans: list[Plan], answer: WebhookReply, limits: Sequence[Limit] = ()) -> None:
-        writes = [(plan, write) for plan in plans for write in plan.writes if not self._is_known_link(write)]
+        writes: list[tuple[Plan, Write]] = []
+        for plan in plans:
+            first = len(writes) + 1
+            for write in plan.writes:
+                if self._is_known_link(write):
+                    continue
+                if len(writes) >= first:
+                    write.body["head"] = first
+                writes.append((plan, write))
         sends = {member: (member, due, 0) for plan in plans for member, due in plan.sends}
         replies = with_library(
             self._client, lambda: self._commit([write for _, write in writes], list(sends.values()), limits)
         )
+        moved: list[tuple[str, int, int]] = []
         for (plan, write), reply in zip(writes, replies, strict=True):
-            said = self._follow(plan, write, reply)
+            if "link" in write.body:
+                self._count_link(write, reply)
+                continue
+            verdict, _, person = reply.partition(" ")
+            if person:
+                # The id belongs to another person by now: the job named the sends by the old one.
+                moved += [(member.replace(plan.person, person), due, 0) for member, due in plan.sends]
+                plan.person = person
             if write is plan.writes[0]:
-                self._count(said, answer)
-                if plan.wants_address and said == "ok":
+                self._count(verdict, answer)
+                if plan.wants_address and verdict in ("ok", "dup"):
                     self._suppress(plan)
+        if moved:
+            self._push(moved)
 
     def _commit(
         self, writes: Sequence[Write], sends: list[tuple[str, int, int]], limits: Sequence[Limit] = ()
@@ -105,63 +122,20 @@ class Recorder:
         replies = pipe.execute()
         return within(replies[0]) if recorded is None else recorded
 
-    def _follow(self, plan: Plan, write: Write, reply: str) -> str:
-        """Act on an answer that was not simply yes; returns what it came to."""
-        for _ in range(MAX_HOPS):
-            if not reply.startswith("moved "):
-                break
-            if plan.claims and not self._is_same(reply[6:], plan.claims):
-                # Another user of the same device.
-                self._commit([Write(write.key, {"link": plan.claims, "amb": True})], [])
-                return "amb"
-            # The id is a tombstone: the same write is repeated where it points.
-            moved = self._moved(plan, write, reply[6:])
-            reply = self._commit([moved], self._sends_of(moved))[0]
-            write.key = moved.key
-        if "link" in write.body:
-            self._link(plan, write, reply)
-        elif reply == "amb":
-            metrics.IDENTITY_LINKS.labels("ambiguous").inc()
-        elif reply == "del":
-            metrics.IDENTITY_LINKS.labels("erased").inc()
-        return reply
+    def _push(self, sends: list[tuple[str, int, int]]) -> None:
+        """One more job. If we die before it, the timers send."""
+        pipe = self._client.pipeline(transaction=True)
+        push(pipe, self._queue, sends, time.time_ns() // 1_000_000, tracing.traceparent())
+        pipe.execute()
 
-    def _moved(self, plan: Plan, write: Write, person: str) -> Write:
-        body = dict(write.body)
-        old, new = plan.person, person
-        plan.person = person
-        if "starts" in body:
-            body["starts"] = [(member.replace(old, new), mark, due) for member, mark, due in body["starts"]]
-        return Write(keys.person(person), body)
-
-    @staticmethod
-    def _sends_of(write: Write) -> list[tuple[str, int, int]]:
-        starts = write.body.get("starts", ())
-        soon = write.body.get("rx", 0) + 20_001
-        return [(member, due, 0) for member, _, due in starts if due < soon]
-
-    def _link(self, plan: Plan, write: Write, reply: str) -> None:
-        other = write.key.rpartition(":")[2]
-        target = write.body["link"]
-        if reply == "new":
-            reply = merge(self._client, other, target, plan.event.occurred_at)
-        elif reply.startswith("other "):
-            reply = self._meets_another(write, reply[6:], target)
+    def _count_link(self, write: Write, reply: str) -> None:
+        if reply == "skip":
+            return
         metrics.IDENTITY_LINKS.labels(reply if reply in metrics.IDENTITY else "ambiguous").inc()
         if reply in ("linked", "merged"):
             if len(self._linked) > LINKS_REMEMBERED:
                 self._linked.clear()
-            self._linked[(write.key, target)] = time.monotonic() + LINKS_REMEMBERED_S
-
-    def _meets_another(self, write: Write, known: str, target: str) -> str:
-        """An anonymous id that was linked: to the same person under another name, or to another user of the device."""
-        if self._is_same(known, target):
-            return "linked"
-        self._commit([Write(write.key, {**write.body, "amb": True})], [])
-        return "ambiguous"
-
-    def _is_same(self, one: str, other: str) -> bool:
-        return resolve(self._client, one) == resolve(self._client, other)
+            self._linked[(write.key, write.body["link"])] = time.monotonic() + LINKS_REMEMBERED_S
 
     def _is_known_link(self, write: Write) -> bool:
         target = write.body.get("link")
@@ -176,10 +150,11 @@ class Recorder:
             self._commit([self._planner.address(plan.event, event_type, None, email)], [])
 
     @staticmethod
-    def _count(said: str, answer: WebhookReply) -> None:
-        if said == "dup":
+    def _count(verdict: str, answer: WebhookReply) -> None:
+        if verdict == "dup":
             answer.duplicate += 1
-        elif said in ("amb", "del"):
+        elif verdict in ("amb", "del"):
             answer.ignored += 1
+            metrics.IDENTITY_LINKS.labels("ambiguous" if verdict == "amb" else "erased").inc()
         else:
             answer.accepted += 1

@@ -19,7 +19,7 @@ from freshgate.state.views import Order
 PERSON_TTL = 180 * DAY
 ANONYMOUS_TTL = 30 * DAY
 ORDER_TTL = 30 * DAY
-MAX_MERGED = 50
+MAX_MERGED = 500
 # RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
 SAFETY_NET_MS = 20_000
 _pack = msgspec.msgpack.Encoder().encode
@@ -95,7 +95,8 @@ class Planner:
         self._person(plan, event_type, again)
         if event.user_id is not None:
             plan.claims = keys.person_id(event.id_space, event.user_id, None)
-            plan.writes.append(Write(keys.person(person), {**_link(person, plan.claims), "claimed": True}))
+            plan.writes[0].body["claims"] = plan.claims
+            plan.writes.append(Write(keys.person(person), {**_link(plan.claims, event.occurred_at), "claimed": True}))
         return plan
 
     def address(self, event: Event, event_type: EventType, person: str | None, email: str) -> Write:
@@ -218,11 +219,11 @@ class Planner:
             others.add(keys.person_id(event.id_space, None, event.previous_id))
             others.add(keys.person_id(event.id_space, event.previous_id, None))
         for other in sorted(others - {plan.person}):
-            plan.writes.append(Write(keys.person(other), _link(other, plan.person)))
+            plan.writes.append(Write(keys.person(other), _link(plan.person, event.occurred_at)))
 
 
-def _link(other: str, person: str) -> dict[str, Any]:
-    return {"link": person, "into": keys.person(person), "from": other, "most": MAX_MERGED, "ttl": PERSON_TTL}
+def _link(person: str, at: int) -> dict[str, Any]:
+    return {"link": person, "most": MAX_MERGED, "at": at}
 
 
 def _trail(event: Event, lacking: list[str]) -> str:

@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from freshgate.errors import StoreUnavailable
 
-_FILES = ("library.lua", "record.lua", "merge.lua", "claim.lua", "timers.lua", "unmapped.lua")
+_FILES = ("library.lua", "merge.lua", "record.lua", "claim.lua", "timers.lua", "unmapped.lua")
 BUCKET_MS = 12 * 3_600_000
 T = TypeVar("T")
 

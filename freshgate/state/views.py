@@ -121,11 +121,6 @@ class PersonView(_View):
         return before
 
     @property
-    def merging(self) -> list[str]:
-        """Anonymous ids whose record is on its way into this one."""
-        return [field[2:] for field in self._raw if field.startswith("g:")]
-
-    @property
     def unproven(self) -> bool:
         """A device that says it belongs to somebody known, and nobody confirms it."""
         return "unproven" in self._raw

@@ -1,21 +1,19 @@
 """One person under several names: what is known, waits and went out under one is so under all, whenever they meet.
 
-Anonymous ids and aliases end as tombstones; a merge that was cut off is finished by whoever comes by.
+Anonymous ids and aliases end as tombstones, in the call that links them.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import pytest
 from redis import Redis
 
 from freshgate.errors import EspError
+from freshgate.events import Event
 from freshgate.queue import Item, Job
 from freshgate.state import keys
-from freshgate.state.merge import finish, merge, resolve
+from freshgate.state.merge import resolve
 from freshgate.state.planner import MAX_MERGED, PERSON_TTL
-from freshgate.state.store import fcall
 from tests.engine.world import HOUR, MINUTE, START, World, product
 from workers.esp.base import Message
 
@@ -33,27 +31,10 @@ def resolved(world: World, user: str | None = None, anon: str | None = None) -> 
     return resolve(world.client, keys.person_id("main", user, anon))
 
 
-def begin(world: World) -> None:
-    fcall(world.client, "fg1_merge_begin", [keys.person(USER)], X, MAX_MERGED)
-
-
-def take(world: World) -> None:
-    begin(world)
-    fcall(world.client, "fg1_merge_take", [keys.person(X)], USER, PERSON_TTL)
-
-
-def fold(world: World) -> None:
-    """Everything but the last step: the anonymous record was not yet dropped."""
-    begin(world)
-
-    class NoDrop:
-        def execute_command(self, *args: object) -> object:
-            return None if args[1] == "fg1_merge_drop" else world.client.execute_command(*args)
-
-        def hget(self, *args: str) -> object:
-            return world.client.hget(*args)
-
-    finish(NoDrop(), X, USER, world.now)  # type: ignore[arg-type]
+def record_and_die(world: World, *events: Event) -> None:
+    """The one trip of a request is made; nothing that the receiver would do after it."""
+    plans = [world.planner.plan(event) for event in events]
+    world.receiver.recorder._commit([write for plan in plans for write in plan.writes], [])
 
 
 def test_an_alias_moves_one_user_into_another(world: World) -> None:
@@ -81,7 +62,9 @@ def test_an_alias_back_is_refused_as_a_cycle_and_both_names_stay_one_person(worl
     world.tell(world.event("Alias", user="b", previous_id="a"))
     world.tell(world.event("Alias", user="a", previous_id="b"))
     assert resolved(world, user="a") == resolved(world, user="b") == keys.person_id("main", "b", None)
-    assert merge(world.client, keys.person_id("main", "b", None), keys.person_id("main", "a", None), START) == "cycle"
+    world.tell(world.event("Product Added", user="a", product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
 
 
 def test_a_cycle_of_three_is_refused(world: World) -> None:
@@ -98,15 +81,25 @@ def test_an_alias_to_oneself_changes_nothing(world: World) -> None:
     assert {field: value for field, value in world.state("ada").items() if field in before} == before
 
 
-def test_at_most_fifty_anonymous_ids_merge_into_one_person(world: World) -> None:
+def test_an_anonymous_id_beyond_the_limit_starts_nothing(world: World) -> None:
+    world.tell(world.event("Identify", user="ada", email=ADA))
     for number in range(MAX_MERGED + 1):
         world.tell(world.event("Product Added", anon=f"x{number}", product=product(f"p{number}")))
         world.tell(world.event("Page", user="ada", anon=f"x{number}"))
     lines = [field for field in world.state("ada") if field.startswith("+")]
     assert len(lines) == MAX_MERGED
-    last = keys.person_id("main", None, f"x{MAX_MERGED}")
-    assert resolve(world.client, last) == last
-    assert merge(world.client, last, USER, START) == "full"
+    assert world.tell(world.event("Product Added", anon=f"x{MAX_MERGED}", email=ADA, product=product("a"))).ignored == 1
+
+
+def test_what_the_300th_device_of_a_person_did_belongs_to_the_person(world: World) -> None:
+    for number in range(300):
+        world.tell(world.event("Page", anon=f"x{number}"))
+        world.tell(world.event("Page", user="ada", anon=f"x{number}"))
+    world.tell(world.event("Product Added", anon="x299", email=ADA, product=product("a")))
+    world.now += MINUTE
+    world.tell(world.event("Order Completed", user="ada", order_id="1"))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("order_confirmation", ADA)]
 
 
 def test_an_anonymous_id_that_meets_a_second_user_stays_with_the_first(world: World) -> None:
@@ -118,29 +111,79 @@ def test_an_anonymous_id_that_meets_a_second_user_stays_with_the_first(world: Wo
     assert not [field for field in world.state("bob") if field.startswith("+")]
 
 
-@pytest.mark.parametrize("until", [begin, take, fold])
-def test_a_merge_that_was_cut_off_is_finished_by_the_gate(world: World, until: Callable[[World], None]) -> None:
+def test_a_link_is_carried_out_in_the_call_that_records_it(world: World) -> None:
     world.tell(world.event("Product Added", anon="x", product=product("a")))
     world.tell(world.event("Identify", user="ada", email=ADA))
     world.tell(world.event("Product Added", user="ada", product=product("b")))
-    until(world)
+    record_and_die(world, world.event("Page", user="ada", anon="x"))
+    assert resolve(world.client, X) == USER
+    assert {field for field in world.state("ada") if field.startswith("+")} == {"+a", "+b"}
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
-    told = world.esp.mails[0].data["products"]
-    assert {line["product_id"] for line in told} == {"a", "b"}
-    assert resolve(world.client, X) == USER
+    assert {line["product_id"] for line in world.esp.mails[0].data["products"]} == {"a", "b"}
     assert world.due(world.now + 48 * HOUR) == []
 
 
-@pytest.mark.parametrize("until", [begin, take, fold])
-def test_a_merge_that_was_cut_off_and_told_again_is_finished(world: World, until: Callable[[World], None]) -> None:
+def test_a_link_that_is_told_again_after_the_receiver_died_changes_nothing(world: World) -> None:
     world.tell(world.event("Product Added", anon="x", product=product("a")))
     world.tell(world.event("Identify", user="ada", email=ADA))
-    until(world)
-    world.tell(world.event("Page", user="ada", anon="x"))
+    linking = world.event("Page", user="ada", anon="x")
+    record_and_die(world, linking)
+    before = world.state("ada")
+    assert world.tell(linking).duplicate == 1
+    assert world.state("ada") == before
+    world.run(world.now + HOUR)
+    assert world.outcomes("ada") == [("abandoned_cart", "sent")]
+
+
+def test_two_opposite_aliases_in_one_request_lose_nothing(world: World) -> None:
+    world.tell(world.event("Product Added", user="a", email=ADA, product=product("a")))
+    world.tell(world.event("Product Added", user="b", product=product("b")))
+    world.tell(world.event("Alias", user="b", previous_id="a"), world.event("Alias", user="a", previous_id="b"))
+    world.tell(world.event("Product Added", user="a", product=product("c")))
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
-    assert world.outcomes("ada") == [("abandoned_cart", "sent")]
+    assert {line["product_id"] for line in world.esp.mails[0].data["products"]} == {"a", "b", "c"}
+
+
+def test_a_chain_of_twelve_aliases_leads_to_the_person_that_lives(world: World) -> None:
+    world.tell(world.event("Product Added", user="u0", email=ADA, product=product("a")))
+    for number in range(12):
+        world.tell(world.event("Alias", user=f"u{number + 1}", previous_id=f"u{number}"))
+    world.tell(world.event("Order Completed", user="u0", order_id="1"))
+    assert resolved(world, user="u0") == keys.person_id("main", "u12", None)
+    world.run(world.now + HOUR)
+    assert world.mails() == [("order_confirmation", ADA)]
+
+
+def test_a_person_with_4000_lines_is_merged_in_one_call(world: World) -> None:
+    lines = tuple(product(f"p{number}") for number in range(4000))
+    for first in range(0, 4000, 250):
+        for line in lines[first : first + 250]:
+            world.tell(world.event("Product Added", anon="x", product=line))
+    world.tell(world.event("Page", user="ada", anon="x"))
+    assert len([field for field in world.state("ada") if field.startswith("+")]) == 4000
+
+
+def test_a_tombstone_lives_as_long_as_somebody_writes_through_it(world: World) -> None:
+    world.tell(world.event("Product Added", anon="x", product=product("a")))
+    world.tell(world.event("Page", user="ada", anon="x"))
+    world.client.pexpire(keys.person(X), 1000)
+    world.tell(world.event("Page", anon="x"))
+    assert int(world.client.pttl(keys.person(X))) > PERSON_TTL // 2
+
+
+def test_who_was_erased_under_one_name_stays_erased_under_the_other(world: World) -> None:
+    world.tell(world.event("Product Added", user="old", email=ADA, product=product("a")))
+    late = world.event("Product Added", user="old", email=ADA, product=product("b"))
+    world.now += MINUTE
+    world.tell(world.event("Delete", user="old"))
+    world.now += MINUTE
+    world.tell(world.event("Alias", user="new", previous_id="old"))
+    assert world.tell(late).ignored == 1
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    assert not [field for field in world.state("new") if field[0] in "+-" or field == "t:email"]
 
 
 def test_a_waiting_timer_travels_along(world: World) -> None:

@@ -1,116 +1,149 @@
--- merge: an anonymous id's record moves into the person it turned out to be. Four steps, each may be repeated.
--- fg1_merge_begin  KEYS person            ARGV anonymous id, limit       REPLY ok | full | moved <id>
--- fg1_merge_take   KEYS anonymous person  ARGV person id, ttl            REPLY {hash, events, decisions, timers} | other <id>
--- fg1_merge_fold   KEYS person            ARGV msgpack of what was taken REPLY ok | moved <id>
--- fg1_merge_drop   KEYS anonymous person                                 REPLY ok
+-- merge: erasing a person's record, and folding one person's record into another's, in the call that links the two.
+-- What was folded leaves a tombstone: the field `to` names the person that everything of this id goes to from now on.
 
-redis.register_function('fg1_merge_begin', function(keys, args)
-  local key, from, limit = keys[1], args[1], tonumber(args[2])
-  local state = redis.call('HMGET', key, 'to', 'nx', 'n:' .. from, 'g:' .. from)
-  if state[1] then return 'moved ' .. state[1] end
-  if state[3] or state[4] then return 'ok' end
-  if tonumber(state[2] or '0') >= limit then return 'full' end
-  redis.call('HSET', key, 'g:' .. from, '1')
-  redis.call('HINCRBY', key, 'nx', 1)
-  redis.call('HINCRBY', key, 'rev', 1)
-  return 'ok'
-end)
+local PERSON_TTL = 180 * 86400000
+local HSET_FIELDS = 500
 
-redis.register_function('fg1_merge_take', function(keys, args)
-  local key = keys[1]
-  local to = redis.call('HGET', key, 'to')
-  if to and to ~= args[1] then return 'other ' .. to end
-  redis.call('HSET', key, 'to', args[1])
-  redis.call('HINCRBY', key, 'rev', 1)
-  redis.call('PEXPIRE', key, args[2])
-  local hash = redis.call('HGETALL', key)
-  local timers, shard = {}, shard_of(key)
-  for i = 1, #hash, 2 do
-    local member = string.match(hash[i], '^f:(.+)$')
-    if member then
-      local due = redis.call('ZSCORE', shard .. 'timers', member) or redis.call('HGET', shard .. 'leased', member)
-      if due then
-        timers[#timers + 1] = member
-        timers[#timers + 1] = due
-      end
-    end
-  end
-  return {
-    hash,
-    redis.call('LRANGE', key .. ':ev', 0, -1),
-    redis.call('LRANGE', key .. ':dec', 0, -1),
-    timers,
-  }
-end)
-
-local function fold_trail(key, entries, keep)
-  for _, entry in ipairs(entries) do redis.call('RPUSH', key, entry) end
-  redis.call('LTRIM', key, 0, keep)
+local function shard_tag(id)
+  return string.format('{s%02d}', tonumber(string.sub(id, -2), 16) % 64)
 end
 
-local function fold_registers(key, registers)
-  local fields, writes = {}, {}
-  for i, register in ipairs(registers) do fields[i] = register[1] end
-  local current = redis.call('HMGET', key, 'cc', unpack(fields))
-  news(registers, current, 1, current[1], writes)
-  if #writes > 0 then redis.call('HSET', key, unpack(writes)) end
+local function person_key(id)
+  return 'fg:' .. shard_tag(id) .. ':p:' .. id
 end
 
-redis.register_function('fg1_merge_fold', function(keys, args)
-  local key, taken = keys[1], cmsgpack.unpack(args[1])
-  local state = redis.call('HMGET', key, 'to', 'n:' .. taken.from, 'rx', 'del')
-  if state[1] then return 'moved ' .. state[1] end
-  if not state[2] then
-    local del = tonumber(state[4] or '0')
-    if taken.clear and newer(redis.call('HGET', key, 'cc'), taken.clear) then
-      redis.call('HSET', key, 'cc', taken.clear)
-      drop_lines(key, taken.clear)
-    end
-    local registers = {}
-    for _, register in ipairs(taken.regs) do
-      if tonumber(string.sub(register[2], 1, 13)) > del or tonumber(string.sub(register[2], 1, 13)) == 0 then
-        registers[#registers + 1] = register
-      end
-    end
-    fold_registers(key, registers)
-    for _, pair in ipairs(taken.fields) do redis.call('HSETNX', key, pair[1], pair[2]) end
-    fold_trail(key .. ':ev', taken.events, 199)
-    fold_trail(key .. ':dec', taken.decisions, 99)
-    for _, timer in ipairs(taken.timers) do
-      redis.call('ZADD', shard_of(key) .. 'timers', 'GT', ms(timer[2]), timer[1])
-      redis.call('HSET', key, 'f:' .. timer[1], ms(timer[2]))
-    end
-    redis.call('HSET', key, 'n:' .. taken.from, '1', 'rx', ms(math.max(tonumber(state[3] or '0'), taken.rx)))
-    local left = math.max(tonumber(redis.call('HGET', key, 'ls') or '0'), taken.ls)
-    if left > 0 then
-      redis.call('HSET', key, 'ls', ms(left))
-      look_back(key, taken.rx)
-    end
-    redis.call('HDEL', key, 'x')
-    keep_alive(key, taken.ttl, true)
-    redis.call('PEXPIRE', key .. ':dec', ms(taken.ttl))
-  end
-  local addresses = redis.call('HMGET', key, 't:email', 't:said_email')
-  if addresses[1] or addresses[2] then release_parked(key, taken.at, taken.rx) end
-  redis.call('HDEL', key, 'g:' .. taken.from)
-  redis.call('HINCRBY', key, 'rev', 1)
-  return 'ok'
-end)
+local function id_of(key)
+  return string.match(key, '([^:]+)$')
+end
 
-redis.register_function('fg1_merge_drop', function(keys)
-  local key = keys[1]
+-- The key of the person that lives, behind any number of tombstones. The first of them then points there itself.
+local function resolve(key)
+  local last, hops = key, 0
+  while hops < 100 do
+    local to = redis.call('HGET', last, 'to')
+    if not to then break end
+    last, hops = person_key(to), hops + 1
+  end
+  if hops > 1 then redis.call('HSET', key, 'to', id_of(last)) end
+  return last
+end
+
+local function erase(key, del)
+  local current = tonumber(redis.call('HGET', key, 'del') or '0')
+  if del <= current then return end
   local shard = shard_of(key)
   local all = redis.call('HGETALL', key)
   for i = 1, #all, 2 do
-    local field = all[i]
-    local member = string.match(field, '^f:(.+)$')
-    if member then
-      redis.call('ZREM', shard .. 'timers', member)
-      redis.call('ZREM', shard .. 'leases', member)
-      redis.call('HDEL', shard .. 'leased', member)
+    local field, value = all[i], all[i + 1]
+    local kind = string.sub(field, 1, 2)
+    local at = tonumber(string.match(value, '^(%d%d%d%d%d%d%d%d%d%d%d%d%d)') or '0')
+    if kind == 'k:' then
+      local where, member = string.match(field, '^k:({s%d+}):(.+)$')
+      redis.call('ZREM', 'fg:' .. where .. ':timers', member)
+      redis.call('HDEL', key, field)
+    elseif kind == 'f:' then
+      redis.call('ZREM', shard .. 'timers', string.sub(field, 3))
+      redis.call('HDEL', key, field, 'p:' .. string.sub(field, 3))
+    elseif kind == 'm:' or kind == 't:' or kind == 'q:' or kind == 'b:' or field == 'cc' or is_line(field) then
+      if at <= del then redis.call('HDEL', key, field) end
     end
-    if field ~= 'to' and field ~= 'amb' then redis.call('HDEL', key, field) end
   end
+  redis.call('HSET', key, 'del', ms(del), 'rev', tonumber(redis.call('HGET', key, 'rev') or '0') + 1)
+  redis.call('HDEL', key, 'x')
   redis.call('DEL', key .. ':ev', key .. ':dec')
-  return 'ok'
-end)
+  redis.call('PEXPIRE', key, 90 * 86400000)
+end
+
+-- Sets the registers that are news, some hundreds at a time: Lua passes on no more than some thousands at once.
+local function fold_registers(key, registers)
+  local cleared = redis.call('HGET', key, 'cc')
+  for first = 1, #registers, HSET_FIELDS do
+    local some, fields, writes = {}, {}, {}
+    for i = first, math.min(first + HSET_FIELDS - 1, #registers) do
+      some[#some + 1] = registers[i]
+      fields[#fields + 1] = registers[i][1]
+    end
+    news(some, redis.call('HMGET', key, unpack(fields)), 0, cleared, writes)
+    if #writes > 0 then redis.call('HSET', key, unpack(writes)) end
+  end
+end
+
+-- The trail of `from` goes behind that of `key`; readers sort it by time.
+local function fold_trail(from, key, list, most)
+  for _, entry in ipairs(redis.call('LRANGE', from .. list, 0, -1)) do redis.call('RPUSH', key .. list, entry) end
+  redis.call('LTRIM', key .. list, 0, most - 1)
+  redis.call('DEL', from .. list)
+end
+
+-- A timer of `from` goes on under the person's name, with its due; a lease too, since the settle asks for the new name.
+local function fold_timer(from, key, member, renamed)
+  local shard = shard_of(from)
+  local due = redis.call('ZSCORE', shard .. 'timers', member) or redis.call('HGET', shard .. 'leased', member)
+  redis.call('ZREM', shard .. 'timers', member)
+  redis.call('ZREM', shard .. 'leases', member)
+  redis.call('HDEL', shard .. 'leased', member)
+  if due then
+    redis.call('ZADD', shard_of(key) .. 'timers', 'GT', due, renamed)
+    redis.call('HSET', key, 'f:' .. renamed, due)
+  end
+end
+
+-- Folds the record at `from` into the person at `key`; `at` is when the event occurred that links them (ms).
+local function fold(from, key, at)
+  local from_id, id = id_of(from), id_of(key)
+  local function renamed(member)
+    local trigger, subject = string.match(member, '^(.*)|p:([^|]+)$')
+    return subject == from_id and trigger .. '|p:' .. id or member
+  end
+  local all, own = redis.call('HGETALL', from), {}
+  for i = 1, #all, 2 do own[all[i]] = all[i + 1] end
+  -- Whoever asked to be erased under one id is erased under all of them.
+  local del = tonumber(own.del or '0')
+  if del > 0 then erase(key, del) end
+  del = math.max(del, tonumber(redis.call('HGET', key, 'del') or '0'))
+  if own.cc and tonumber(string.sub(own.cc, 1, 13)) > del and newer(redis.call('HGET', key, 'cc'), own.cc) then
+    redis.call('HSET', key, 'cc', own.cc)
+    drop_lines(key, own.cc)
+  end
+  local registers = {}
+  for field, value in pairs(own) do
+    local kind = string.sub(field, 1, 2)
+    if kind == 'm:' or kind == 't:' or kind == 'q:' or is_line(field) then
+      local told = tonumber(string.sub(value, 1, 13))
+      if told > del or told == 0 then
+        registers[#registers + 1] = { field, string.sub(value, 1, STAMP), string.sub(value, STAMP + 1) }
+      end
+    elseif kind == 'c:' or kind == 'z:' then
+      redis.call('HSETNX', key, field, value)
+    elseif kind == 'p:' or kind == 'b:' then
+      redis.call('HSETNX', key, kind .. renamed(string.sub(field, 3)), value)
+    elseif kind == 'f:' then
+      local member = string.sub(field, 3)
+      fold_timer(from, key, member, renamed(member))
+    elseif kind == 'k:' then
+      -- A parked send of the person itself moves along; one of an order stays in the order's shard.
+      local where, member = string.match(field, '^k:({s%d+}):(.+)$')
+      if renamed(member) ~= member then where = shard_tag(id) end
+      redis.call('HSET', key, 'k:' .. where .. ':' .. renamed(member), value, 'parked', '1')
+    end
+  end
+  fold_registers(key, registers)
+  fold_trail(from, key, ':ev', 200)
+  fold_trail(from, key, ':dec', 100)
+  local state = redis.call('HMGET', key, 'rx', 'ls', 'rev', 'nx', 't:email', 't:said_email')
+  local rx = math.max(tonumber(state[1] or '0'), tonumber(own.rx or '0'))
+  local left = math.max(tonumber(state[2] or '0'), tonumber(own.ls or '0'))
+  local devices = tonumber(state[4] or '0') + 1 + tonumber(own.nx or '0')
+  redis.call('HSET', key, 'rx', ms(rx), 'rev', ms(tonumber(state[3] or '0') + 1), 'nx', ms(devices))
+  if left > 0 then
+    redis.call('HSET', key, 'ls', ms(left))
+    look_back(key, rx)
+  end
+  redis.call('HDEL', key, 'x')
+  keep_alive(key, PERSON_TTL, true)
+  redis.call('PEXPIRE', key .. ':dec', ms(PERSON_TTL))
+  if state[5] or state[6] then release_parked(key, at, rx) end
+  redis.call('DEL', from)
+  redis.call('HSET', from, 'to', id)
+  redis.call('PEXPIRE', from, ms(PERSON_TTL))
+end

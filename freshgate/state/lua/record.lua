@@ -5,15 +5,16 @@
 --   at     occurred_at, rx received_at (ms)                     ttl    ms, 0 = for ever
 --   regs   {{field, stamp, value}, ...}                         clear  stamp of a cart that was emptied
 --   starts {{member, mark, due}, ...}: timers started if the mark is news
---   trail  text of the trail entry                              link   id of the person that this id belongs to
---   addr   true = this event brings an address
---   into   with link: that person's key; from this id; most     (a merge marks both; one Redis holds both)
---   amb    true = this anonymous id has met a second user       del    erase everything up to this ms
+--   trail  text of the trail entry                              link   id of the person that this id belongs to;
+--   addr   true = this event brings an address                         `most` ids are folded into one person
+--   del    erase everything up to this ms                       head   index of the write that has the event's verdict
 --   trace  what the timers carry along: the trace of the event that set them
 --   claimed  with link: true = nobody but the device itself says so
+--   claims   id of the person that a page says the device belongs to
 -- and last  if there are any, msgpack of the limits that the request must keep to:
 --   {{name, key, most, window (ms), cost, {member, ...}}, ...}
--- REPLY    one text a write: ok | dup | del | amb | moved <id> | linked | new | other <id> | unproven
+-- REPLY    one text a write: ok | ok <id of the person that the id now belongs to> | dup | del | amb | skip
+--          of a link: linked | merged | ambiguous | amb | full | cycle | unproven
 --          or only: limited <name> <ms until it is over>; then nothing is written
 
 local TRAIL_ENTRIES = 200
@@ -32,59 +33,35 @@ local function remember(shard, bucket, seen)
   if redis.call('TTL', key) < 0 then redis.call('EXPIRE', key, 129600) end
 end
 
-local function link(key, write, now)
+-- The id at `key` belongs to the person of `write`: from now on it points there, and what it has is folded in.
+local function link(key, write)
   local state = redis.call('HMGET', key, 'to', 'rev', 'amb')
   if state[3] then return 'amb' end
-  if write.amb then
+  local into = person_key(write.link)
+  if state[1] then
+    if resolve(key) == resolve(into) then return 'linked' end
+    -- It met another person before: what it says alone is nobody's from now on.
     redis.call('HSET', key, 'amb', '1')
-    return 'amb'
+    return 'ambiguous'
   end
-  if state[1] then return state[1] == write.link and 'linked' or ('other ' .. state[1]) end
-  if write.claimed and redis.call('EXISTS', write.into) == 1
-      and redis.call('HEXISTS', write.into, 'g:' .. write.from) == 0 then
+  if write.claimed and redis.call('EXISTS', into) == 1 then
     -- Somebody who is known already. Until their server says the same, nothing is sent for what this device did.
     if redis.call('HSETNX', key, 'unproven', '1') == 1 then redis.call('HINCRBY', key, 'rev', 1) end
     return 'unproven'
   end
-  if state[2] then
-    -- From this moment on a gate that reads the target finishes the merge before it decides.
-    local target = redis.call('HMGET', write.into, 'to', 'nx', 'g:' .. write.from)
-    if not target[1] and not target[3] and tonumber(target[2] or '0') < write.most then
-      redis.call('HSET', write.into, 'g:' .. write.from, '1')
-      redis.call('HINCRBY', write.into, 'nx', 1)
-      redis.call('HINCRBY', write.into, 'rev', 1)
-    end
-    return 'new'
+  into = resolve(into)
+  if into == key then return 'cycle' end
+  if not state[2] then
+    redis.call('HSET', key, 'to', id_of(into))
+    redis.call('PEXPIRE', key, ms(PERSON_TTL))
+    return 'linked'
   end
-  redis.call('HSET', key, 'to', write.link)
-  redis.call('PEXPIRE', key, ms(write.ttl))
-  return 'linked'
-end
-
-local function erase(key, del)
-  local current = tonumber(redis.call('HGET', key, 'del') or '0')
-  if del <= current then return end
-  local shard = shard_of(key)
-  local all = redis.call('HGETALL', key)
-  for i = 1, #all, 2 do
-    local field, value = all[i], all[i + 1]
-    local kind = string.sub(field, 1, 2)
-    local at = tonumber(string.match(value, '^(%d%d%d%d%d%d%d%d%d%d%d%d%d)') or '0')
-    if kind == 'k:' then
-      local where, member = string.match(field, '^k:({s%d+}):(.+)$')
-      redis.call('ZREM', 'fg:' .. where .. ':timers', member)
-      redis.call('HDEL', key, field)
-    elseif kind == 'f:' then
-      redis.call('ZREM', shard .. 'timers', string.sub(field, 3))
-      redis.call('HDEL', key, field, 'p:' .. string.sub(field, 3))
-    elseif kind == 'm:' or kind == 't:' or kind == 'q:' or kind == 'b:' or field == 'cc' or is_line(field) then
-      if at <= del then redis.call('HDEL', key, field) end
-    end
+  if tonumber(redis.call('HGET', into, 'nx') or '0') >= write.most then
+    redis.call('HSET', key, 'amb', '1')
+    return 'full'
   end
-  redis.call('HSET', key, 'del', ms(del), 'rev', tonumber(redis.call('HGET', key, 'rev') or '0') + 1)
-  redis.call('HDEL', key, 'x')
-  redis.call('DEL', key .. ':ev', key .. ':dec')
-  redis.call('PEXPIRE', key, 90 * 86400000)
+  fold(key, into, write.at)
+  return 'merged'
 end
 
 -- What the entity says of itself, in the order in which `as_read` asks; the registers' fields follow.
@@ -114,16 +91,32 @@ end
 
 -- A command costs more than what it does: all is read by one and written by one.
 local function record_one(key, write, bucket, now)
-  if write.link then return link(key, write, now) end
-  local shard = shard_of(key)
-  if write.seen and not write.again and was_seen(shard, bucket, write.seen) then
-    if write.trail then prepend(key .. ':ev', 'duplicate\t\t' .. write.trail, TRAIL_ENTRIES) end
-    return 'dup'
+  if write.link then return link(key, write) end
+  local registers, told_as = write.regs or {}, nil
+  local shard, state
+  while true do
+    shard = shard_of(key)
+    if write.seen and not write.again and was_seen(shard, bucket, write.seen) then
+      if write.trail then prepend(key .. ':ev', 'duplicate\t\t' .. write.trail, TRAIL_ENTRIES) end
+      return 'dup'
+    end
+    state = as_read(key, registers)
+    if state[AMB] then return 'amb' end
+    if not state[TO] then break end
+    told_as = told_as or key
+    key = resolve(key)
   end
-  local registers = write.regs or {}
-  local state = as_read(key, registers)
-  if state[AMB] then return 'amb' end
-  if state[TO] then return 'moved ' .. state[TO] end
+  if told_as then
+    if write.claims and key ~= resolve(person_key(write.claims)) then
+      -- Another user of the same device.
+      redis.call('HSET', told_as, 'amb', '1')
+      return 'amb'
+    end
+    redis.call('PEXPIRE', told_as, ms(PERSON_TTL))
+    for _, start in ipairs(write.starts or {}) do
+      start[1] = string.gsub(start[1], id_of(told_as) .. '$', id_of(key))
+    end
+  end
   if write.del then
     erase(key, write.del)
     if write.seen then remember(shard, bucket, write.seen) end
@@ -155,7 +148,14 @@ local function record_one(key, write, bucket, now)
   end
   if refresh then keep_alive(key, write.ttl, write.trail) end
   if write.seen then remember(shard, bucket, write.seen) end
-  return 'ok'
+  return told_as and ('ok ' .. id_of(key)) or 'ok'
+end
+
+-- One event, one verdict: what it says of orders and addresses does not happen where it is nobody's, or nothing new.
+-- A link is said again by a repeated event on purpose; saying it twice changes nothing.
+local function verdict_of(head, write)
+  if head == 'amb' or head == 'del' then return head end
+  return head == 'dup' and not write.link and head or nil
 end
 
 local function exceeds(key, most, members)
@@ -187,6 +187,9 @@ redis.register_function('fg1_record', function(keys, args)
   local limits = args[#keys + 2]
   local limited = limits and limit(cmsgpack.unpack(limits))
   if limited then return { limited } end
-  for i, key in ipairs(keys) do replies[i] = record_one(key, cmsgpack.unpack(args[i + 1]), bucket, now) end
+  for i, key in ipairs(keys) do
+    local write = cmsgpack.unpack(args[i + 1])
+    replies[i] = write.head and verdict_of(replies[write.head], write) and 'skip' or record_one(key, write, bucket, now)
+  end
   return replies
 end)
