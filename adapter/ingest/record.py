@@ -15,7 +15,6 @@ import redis
 from adapter.ingest.limits import Limit, within
 from freshgate.events import Event
 from freshgate.queue import push
-from freshgate.state import keys
 from freshgate.state.planner import Plan, Planner, Write
 from freshgate.state.store import BUCKET_MS, fcall, with_library
 from freshgate.telemetry import metrics, tracing
@@ -92,8 +91,6 @@ class Recorder:
                 plan.person = person
             if write is plan.writes[0]:
                 self._count(verdict, answer)
-                if plan.wants_address and verdict in ("ok", "dup"):
-                    self._suppress(plan)
         if moved:
             self._push(moved)
 
@@ -140,14 +137,6 @@ class Recorder:
     def _is_known_link(self, write: Write) -> bool:
         target = write.body.get("link")
         return target is not None and self._linked.get((write.key, target), 0.0) > time.monotonic()
-
-    def _suppress(self, plan: Plan) -> None:
-        """An unsubscribe without an address is meant for the one that the person has now."""
-        found: Any = self._client.hget(keys.person(plan.person), "t:email")
-        if found:
-            event_type = self._planner.types[plan.event.name]
-            email = bytes(found)[22:].decode("utf-8", "replace")
-            self._commit([self._planner.address(plan.event, event_type, None, email)], [])
 
     @staticmethod
     def _count(verdict: str, answer: WebhookReply) -> None:

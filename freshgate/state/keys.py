@@ -7,6 +7,7 @@ to it carries the shard's hash tag.
 from __future__ import annotations
 
 import hmac
+from base64 import b64encode
 from hashlib import blake2b
 from typing import Literal
 
@@ -77,9 +78,13 @@ def send_id(trigger: str, subject: str, version: str) -> str:
     return blake2b(f"{trigger}\0{subject}\0{version}".encode(), digest_size=12).hexdigest()
 
 
-def seen_id(source: str, message_id: str) -> str:
-    """What the dedupe window remembers of a message: 44 bits, short enough to be embedded in the set."""
-    return blake2b(f"{source}\0{message_id}".encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()[:11]
+def seen_id(source: str, message_id: str, *content: str) -> str:
+    """What the dedupe window remembers of a message: 64 bits, short enough to be embedded in the set.
+
+    content  what makes two events different that broken code sends under one message id; the same in every redelivery
+    """
+    text = "\0".join((source, message_id, *content))
+    return b64encode(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())[:11].decode()
 
 
 def _digest(text: str) -> str:

@@ -20,6 +20,8 @@ PERSON_TTL = 180 * DAY
 ANONYMOUS_TTL = 30 * DAY
 ORDER_TTL = 30 * DAY
 MAX_MERGED = 500
+# As many lines as a source reads.
+MAX_LINES = 250
 # RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
 SAFETY_NET_MS = 20_000
 _pack = msgspec.msgpack.Encoder().encode
@@ -52,7 +54,6 @@ class Plan(msgspec.Struct):
     person: str
     writes: list[Write]
     sends: list[tuple[str, int]] = []
-    wants_address: str | None = None
     trusted: bool = True
     claims: str | None = None
 
@@ -84,8 +85,6 @@ class Planner:
             plan.writes.append(self.address(event, event_type, person, event.email))
         if "order" in event_type.marks and event.fields.get("order_email", event.email) != event.email:
             plan.writes.append(self.address(event, event_type, None, event.fields["order_email"]))
-        if event_type.suppresses and not event.email:
-            plan.wants_address = event_type.suppresses
         return plan
 
     def _from_browser(self, event: Event, event_type: EventType, again: bool) -> Plan:
@@ -115,7 +114,7 @@ class Planner:
 
     def _address_only(self, event: Event, event_type: EventType, again: bool) -> Plan:
         write = self.address(event, event_type, None, event.email or "")
-        write.body |= {"seen": keys.seen_id(event.source, event.message_id), "again": again}
+        write.body |= {"seen": _seen_id(event), "again": again}
         return Plan(event, "", [write])
 
     def _person(self, plan: Plan, event_type: EventType, again: bool) -> None:
@@ -125,7 +124,7 @@ class Planner:
             "at": event.occurred_at,
             "rx": event.received_at,
             "ttl": PERSON_TTL if known else ANONYMOUS_TTL,
-            "seen": keys.seen_id(event.source, event.message_id),
+            "seen": _seen_id(event),
             "trail": _trail(event, self._lacking(plan)),
         }
         if again:
@@ -135,13 +134,34 @@ class Planner:
             plan.writes.append(Write(keys.person(plan.person), body))
             return
         at = stamp(event.occurred_at, event.message_id)
-        registers = [*_profile(plan, event_type, at), *_marks(plan, event_type, at)]
+        registers = [*self._profile(plan, event_type, at), *_marks(plan, event_type, at)]
         _cart(body, registers, event, event_type)
         if event.email and not event_type.suppresses:
             body["addr"] = True
+        if event_type.suppresses and not event.email:
+            # Meant for the address that the person has, or will have.
+            body["sup"] = True
         self._starts(plan, body, registers, at, event_type)
         body["regs"] = registers
         plan.writes.insert(0, Write(keys.person(plan.person), body))
+
+    def _profile(self, plan: Plan, event_type: EventType, at: str) -> Iterable[tuple[str, str, str]]:
+        """Traits; and for each that may be an address (`PersonView.email`) its id, so that Redis finds its record."""
+        event = plan.event
+        if event.user_id is not None and plan.trusted:
+            yield "t:id", ZERO, event.user_id
+            if "@" in event.user_id:
+                yield "A:id", ZERO, keys.address_id(self.pii_key, event.user_id)
+        # An address that bounced may be an old one, or another's.
+        if event.email and not event_type.suppresses:
+            # A register of its own: however new it is, it never takes the place of an address that a server gave.
+            name = "email" if plan.trusted else "said_email"
+            yield f"t:{name}", at, event.email
+            yield f"A:{name}", at, keys.address_id(self.pii_key, event.email)
+        for name in event_type.profile:
+            value = event.fields.get(name)
+            if value not in (None, ""):
+                yield f"t:{name}", at, str(value)
 
     def _starts(self, plan: Plan, body: dict[str, Any], registers: list[Any], at: str, event_type: EventType) -> None:
         event = plan.event
@@ -188,7 +208,7 @@ class Planner:
                 person=plan.person,
                 total=str(event.fields.get("total", event.fields.get("revenue", ""))),
                 currency=event.fields.get("currency", ""),
-                products=event.fields.get("products", ())[:100],
+                products=event.fields.get("products", ())[:MAX_LINES],
             )
             body["regs"] = [("m:order", at, _json(told))]
             starts = [
@@ -222,6 +242,13 @@ class Planner:
             plan.writes.append(Write(keys.person(other), _link(plan.person, event.occurred_at)))
 
 
+def _seen_id(event: Event) -> str:
+    """Times are left out: what a CDP left open is the arrival's, and differs in a redelivery."""
+    order = event.fields.get("order_id", "")
+    ids = (event.user_id or "", event.anonymous_id or "", event.previous_id or "")
+    return keys.seen_id(event.source, event.message_id, event.name, str(order), *ids)
+
+
 def _link(person: str, at: int) -> dict[str, Any]:
     return {"link": person, "most": MAX_MERGED, "at": at}
 
@@ -243,20 +270,6 @@ def _trail(event: Event, lacking: list[str]) -> str:
     return _json(said)
 
 
-def _profile(plan: Plan, event_type: EventType, at: str) -> Iterable[tuple[str, str, str]]:
-    event = plan.event
-    if event.user_id is not None and plan.trusted:
-        yield "t:id", ZERO, event.user_id
-    # An address that bounced may be an old one, or another's.
-    if event.email and not event_type.suppresses:
-        # A register of its own: however new it is, it never takes the place of an address that a server gave.
-        yield "t:email" if plan.trusted else "t:said_email", at, event.email
-    for name in event_type.profile:
-        value = event.fields.get(name)
-        if value not in (None, ""):
-            yield f"t:{name}", at, str(value)
-
-
 def _marks(plan: Plan, event_type: EventType, at: str) -> Iterable[tuple[str, str, str]]:
     event = plan.event
     for mark in event_type.marks:
@@ -275,7 +288,7 @@ def _marks(plan: Plan, event_type: EventType, at: str) -> Iterable[tuple[str, st
 
 def _ordered(event: Event) -> str:
     """The ids of an order's products, as text."""
-    return _json(sorted({line.product_id for line in event.fields.get("products", ())})[:100])
+    return _json(sorted({line.product_id for line in event.fields.get("products", ())}))
 
 
 def _cart(body: dict[str, Any], registers: list[Any], event: Event, event_type: EventType) -> None:

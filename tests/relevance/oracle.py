@@ -104,7 +104,10 @@ class Oracle:
         person.events.append(event)
         person.last_arrival = event.arrives
         if event.name == "stop":
-            self._opted_out.add(event.fields.get("email") or person.address() or "")
+            self._opted_out.add(event.fields.get("email") or "")
+        if person.has_opted_out():
+            # Without an address, it is meant for the one that the person has, whenever that becomes known.
+            self._opted_out.add(person.address() or "")
         for trigger, names in (("cart", ACTIVITY), ("browse", ("view",))):
             older = before[trigger]
             if event.name in names and (older is None or event.occurred > older):

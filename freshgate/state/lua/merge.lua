@@ -28,6 +28,24 @@ local function resolve(key)
   return last
 end
 
+-- What the person refused, told without an address, holds for the address that the person has by now: whichever came
+-- first, and for every person with that address. It never expires there.
+local function suppress_address(key)
+  local state = redis.call('HMGET', key, 'A:email', 'A:said_email', 'A:id', 'm:unsubscribed', 'm:bounced', 'm:spam')
+  local known = state[1] or state[2] or state[3]
+  if not known then return end
+  local id = string.sub(known, STAMP + 1)
+  local address = 'fg:' .. shard_tag(id) .. ':a:' .. id
+  for i, field in ipairs({ 'm:unsubscribed', 'm:bounced', 'm:spam' }) do
+    local value = state[i + 3]
+    if value and newer(redis.call('HGET', address, field), string.sub(value, 1, STAMP)) then
+      redis.call('HSET', address, field, value, 'x', 'forever')
+      redis.call('HINCRBY', address, 'rev', 1)
+      redis.call('PERSIST', address)
+    end
+  end
+end
+
 local function erase(key, del)
   local current = tonumber(redis.call('HGET', key, 'del') or '0')
   if del <= current then return end
@@ -44,7 +62,8 @@ local function erase(key, del)
     elseif kind == 'f:' then
       redis.call('ZREM', shard .. 'timers', string.sub(field, 3))
       redis.call('HDEL', key, field, 'p:' .. string.sub(field, 3))
-    elseif kind == 'm:' or kind == 't:' or kind == 'q:' or kind == 'b:' or field == 'cc' or is_line(field) then
+    elseif kind == 'm:' or kind == 't:' or kind == 'A:' or kind == 'q:' or kind == 'b:' or field == 'cc'
+        or is_line(field) then
       if at <= del then redis.call('HDEL', key, field) end
     end
   end
@@ -108,7 +127,7 @@ local function fold(from, key, at)
   local registers = {}
   for field, value in pairs(own) do
     local kind = string.sub(field, 1, 2)
-    if kind == 'm:' or kind == 't:' or kind == 'q:' or is_line(field) then
+    if kind == 'm:' or kind == 't:' or kind == 'A:' or kind == 'q:' or is_line(field) then
       local told = tonumber(string.sub(value, 1, 13))
       if told > del or told == 0 then
         registers[#registers + 1] = { field, string.sub(value, 1, STAMP), string.sub(value, STAMP + 1) }
@@ -138,6 +157,10 @@ local function fold(from, key, at)
   if left > 0 then
     redis.call('HSET', key, 'ls', ms(left))
     look_back(key, rx)
+  end
+  if own.sup or redis.call('HEXISTS', key, 'sup') == 1 then
+    redis.call('HSET', key, 'sup', '1')
+    suppress_address(key)
   end
   redis.call('HDEL', key, 'x')
   keep_alive(key, PERSON_TTL, true)

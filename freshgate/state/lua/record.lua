@@ -7,6 +7,7 @@
 --   starts {{member, mark, due}, ...}: timers started if the mark is news
 --   trail  text of the trail entry                              link   id of the person that this id belongs to;
 --   addr   true = this event brings an address                         `most` ids are folded into one person
+--   sup    true = an opt-out, a bounce or a complaint without an address: it holds for the one that the person has
 --   del    erase everything up to this ms                       head   index of the write that has the event's verdict
 --   trace  what the timers carry along: the trace of the event that set them
 --   claimed  with link: true = nobody but the device itself says so
@@ -65,10 +66,10 @@ local function link(key, write)
 end
 
 -- What the entity says of itself, in the order in which `as_read` asks; the registers' fields follow.
-local TO, AMB, DEL, LEFT, RX, REV, REFRESHED, CLEARED, PARKED, HEAD = 1, 2, 3, 4, 5, 6, 7, 8, 9, 9
+local TO, AMB, DEL, LEFT, RX, REV, REFRESHED, CLEARED, PARKED, SUPPRESSED, HEAD = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10
 
 local function as_read(key, registers)
-  local fields = { 'to', 'amb', 'del', 'ls', 'rx', 'rev', 'x', 'cc', 'parked' }
+  local fields = { 'to', 'amb', 'del', 'ls', 'rx', 'rev', 'x', 'cc', 'parked', 'sup' }
   for i, register in ipairs(registers) do fields[HEAD + i] = register[1] end
   return redis.call('HMGET', key, unpack(fields))
 end
@@ -137,7 +138,11 @@ local function record_one(key, write, bucket, now)
   if refresh then add(writes, 'x', refresh) end
   local advanced = news(registers, state, HEAD, cleared, writes)
   local said = start_timers(shard, write.starts or {}, advanced, write.trace, writes)
+  if write.sup then add(writes, 'sup', '1') end
   redis.call('HSET', key, unpack(writes))
+  if write.sup or (state[SUPPRESSED] and (advanced['A:email'] or advanced['A:said_email'] or advanced['A:id'])) then
+    suppress_address(key)
+  end
   if write.addr and state[PARKED] then
     for _, text in ipairs(release_parked(key, write.at, write.rx)) do said[#said + 1] = text end
   end

@@ -1,0 +1,128 @@
+"""One event, one verdict: what it does to the person, the order, the address and the sends happens whole or not at all.
+
+Each was an experiment that broke an earlier engine.
+"""
+
+from __future__ import annotations
+
+from itertools import permutations
+
+import pytest
+from redis import Redis
+
+from freshgate.events import Event
+from freshgate.state import keys
+from tests.engine.world import HOUR, MINUTE, World, product
+
+ADA = "ada@example.com"
+BEN = "ben@example.com"
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    return World(redis)
+
+
+def opt_out(world: World, user: str) -> Event:
+    return world.event("Unsubscribed", user=user)
+
+
+def test_what_a_device_of_two_users_orders_alone_is_mailed_to_neither(world: World) -> None:
+    world.tell(world.event("Identify", user="ada", anon="device", email=ADA))
+    world.tell(world.event("Identify", user="ben", anon="device", email=BEN))
+    assert world.tell(world.event("Order Completed", anon="device", email=BEN, order_id="1")).ignored == 1
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    # Their server says whose it is.
+    world.tell(world.event("Order Completed", user="ben", order_id="1"))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("order_confirmation", BEN)]
+
+
+def test_an_erased_persons_late_order_is_not_mailed(world: World) -> None:
+    late = world.event("Order Completed", user="ada", email=ADA, order_id="1")
+    world.now += MINUTE
+    world.tell(world.event("Delete", user="ada"))
+    assert world.tell(late).ignored == 1
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    assert not world.client.exists(keys.entity("o", keys.order_id("main", "1")))
+
+
+def test_another_event_under_a_used_message_id_is_not_a_duplicate(world: World) -> None:
+    world.tell(world.event("Product Added", user="ada", email=ADA, product=product("a")))
+    reply = world.tell(
+        world.event("Identify", user="ada", email=ADA, message_id="same"),
+        world.event("Order Completed", user="ada", email=ADA, order_id="1", message_id="same"),
+        world.event("Order Completed", user="ada", email=ADA, order_id="2", message_id="same"),
+    )
+    assert (reply.accepted, reply.duplicate) == (3, 0)
+    world.run(world.now + HOUR)
+    assert sorted(world.mails()) == [("order_confirmation", ADA)] * 2
+
+
+def test_the_same_event_told_again_is_a_duplicate_in_all_its_parts(world: World) -> None:
+    order = world.event("Order Completed", user="ada", anon="device", email=ADA, order_id="1")
+    world.tell(order)
+    before = world.client.hgetall(keys.entity("o", keys.order_id("main", "1")))
+    assert world.tell(order).duplicate == 1
+    assert world.client.hgetall(keys.entity("o", keys.order_id("main", "1"))) == before
+    world.run(world.now + HOUR)
+    assert world.mails() == [("order_confirmation", ADA)]
+
+
+def test_message_ids_are_told_apart_by_64_bits() -> None:
+    seen = {keys.seen_id("segment", str(number)) for number in range(50_000)}
+    assert len(seen) == 50_000
+    assert all(len(text) == 11 for text in seen)
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_an_opt_out_without_an_address_holds_for_the_address_in_any_order(world: World, order: tuple[int, ...]) -> None:
+    events = [
+        opt_out(world, "ada"),
+        world.event("Identify", user="ada", email=ADA),
+        # The same address, under another id of the same shopper.
+        world.event("Product Added", user="ada-2", email=ADA, product=product("a")),
+    ]
+    for index in order:
+        world.tell(events[index])
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    assert world.outcomes("ada-2") == [("abandoned_cart", "suppressed")]
+
+
+def test_an_opt_out_is_not_lost_when_the_receiver_dies_right_after_its_one_trip(world: World) -> None:
+    world.tell(world.event("Identify", user="ada", email=ADA))
+    plan = world.planner.plan(opt_out(world, "ada"))
+    world.receiver.recorder._commit(plan.writes, [])
+    world.tell(world.event("Product Added", user="ada-2", email=ADA, product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+
+
+def test_an_opt_out_of_a_user_id_that_is_an_address_holds_for_the_address(world: World) -> None:
+    world.tell(opt_out(world, ADA))
+    world.tell(world.event("Product Added", user="u-1", email=ADA, product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+
+
+def test_an_opt_out_told_by_a_device_holds_for_the_user_that_it_turns_out_to_be(world: World) -> None:
+    world.tell(world.event("Unsubscribed", anon="device"))
+    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.tell(world.event("Page", user="ada", anon="device"))
+    world.tell(world.event("Product Added", user="ada-2", email=ADA, product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+
+
+def test_an_opt_out_outlives_the_person_who_told_it(world: World) -> None:
+    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.tell(opt_out(world, "ada"))
+    world.client.delete(keys.person(keys.person_id("main", "ada", None)))
+    address = keys.entity("a", keys.address_id(world.planner.pii_key, ADA))
+    assert world.client.pttl(address) == -1
+    world.tell(world.event("Product Added", user="ada", email=ADA, product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == []
