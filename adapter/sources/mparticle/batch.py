@@ -1,16 +1,18 @@
-"""mParticle's bodies → batches: the fast decoder, and piece by piece what it refuses.
+"""mParticle's bodies → batches, by the fast decoder or, where that fails, piece by piece.
 
-`source.py` reads the batches; where brackets begin and end is found by `salvage.py`.
+`source.py` reads the batches; `salvage.py` finds where the pieces of a broken body begin and end.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
 
 from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, Span, decode_leniently, elements, members
+from adapter.sources.reading.salvaged_elements import decode_each_element
 from freshgate.events import Refused
 
 
@@ -19,9 +21,10 @@ class TooManyElements(Exception):
 
 
 class Batch(msgspec.Struct, gc=False):
-    """What is decoded of one batch (docs, developers/server/json-reference); any member may have any type.
+    """The decoded members of one batch (docs, developers/server/json-reference). Each may have any type.
 
-    `events` may hold a Refused where one could not be read. The last seven are a Firehose request's.
+    `events` may hold a Refused in place of an event that could not be decoded. The last seven members belong to
+    Firehose requests.
     """
 
     events: Any = None
@@ -41,42 +44,68 @@ class Batch(msgspec.Struct, gc=False):
     submitted_time: Any = None
 
 
-_one = msgspec.json.Decoder(Batch)
-_many = msgspec.json.Decoder(list[Batch])
+_batch_decoder = msgspec.json.Decoder(Batch)
+_batches_decoder = msgspec.json.Decoder(list[Batch])
 
 
-def batches(body: bytes, most: int) -> list[Batch | Refused]:
-    """The batches of a body: one object, or an array of them.
+def decode_batches(body: bytes, max_elements: int) -> list[Batch | Refused]:
+    """Decode a body: one batch, or an array of them. A Refused stands for a batch that could not be decoded.
 
-    Raises TooMany beyond `most` elements, NotClosed for a body that is neither object nor array.
+    Raises TooManyElements, and UnbalancedJson for a body that is neither an object nor an array.
     """
-    found: list[Batch | Refused]
+    batches: list[Batch | Refused]
     try:
-        found = list(_many.decode(body)) if body.lstrip(b" \t\r\n")[:1] == b"[" else [_one.decode(body)]
+        if body.lstrip(b" \t\r\n")[:1] == b"[":
+            batches = list(_batches_decoder.decode(body))
+        else:
+            batches = [_batch_decoder.decode(body)]
     except DECODE_ERRORS:
-        found = list(_salvaged(body, most))
-    if sum(map(_size, found)) > most:
+        batches = list(_salvage_batches(body, max_elements))
+    if sum(map(_count_elements, batches)) > max_elements:
         raise TooManyElements
-    return found
+    return batches
 
 
-def _size(batch: Batch | Refused) -> int:
-    """A batch without events is an element too: it may change a profile."""
-    return max(1, len(batch.events)) if isinstance(batch, Batch) and type(batch.events) is list else 1
-
-
-def _salvaged(body: bytes, most: int) -> Iterator[Batch | Refused]:
+def _salvage_batches(body: bytes, max_elements: int) -> Iterator[Batch | Refused]:
     for count, span in enumerate(elements(body)):
-        if count == most:
+        if count == max_elements:
             raise TooManyElements
         raw = body[span.start : span.end]
         try:
-            yield _one.decode(raw)
+            yield _batch_decoder.decode(raw)
         except DECODE_ERRORS:
-            yield _pieced(raw, most) if raw[:1] == b"{" else _no_batch(raw, span)
+            yield _salvage_batch(raw, max_elements) if raw[:1] == b"{" else _refuse_non_object(raw, span)
 
 
-def _no_batch(raw: bytes, span: Span) -> Refused:
+def _salvage_batch(raw: bytes, max_elements: int) -> Batch | Refused:
+    """Decode every member of a batch alone, and every event, so that a broken one costs only itself."""
+    batch = Batch()
+    try:
+        for name, value, depth in members(raw):
+            if name == "events" and value[:1] == b"[":
+                batch.events = _salvage_events(value, max_elements)
+            elif name in Batch.__struct_fields__:
+                setattr(batch, name, _decode_member(value, depth))
+    except ValueError:  # The braces do not close (UnbalancedJson is a ValueError), or a name cannot be decoded.
+        return Refused("not_json")
+    return batch
+
+
+def _salvage_events(raw: bytes, max_elements: int) -> list[Any]:
+    events = list(islice(decode_each_element(raw), max_elements + 1))
+    if len(events) > max_elements:
+        raise TooManyElements
+    return events
+
+
+def _decode_member(raw: bytes, depth: int) -> Any:
+    try:
+        return decode_leniently(raw) if depth <= MAX_DEPTH else None
+    except ValueError:
+        return None
+
+
+def _refuse_non_object(raw: bytes, span: Span) -> Refused:
     if span.depth > MAX_DEPTH:
         return Refused("too_deep")
     try:
@@ -86,37 +115,14 @@ def _no_batch(raw: bytes, span: Span) -> Refused:
     return Refused("not_an_object")
 
 
-def _pieced(raw: bytes, most: int) -> Batch | Refused:
-    """A batch of which every member, and every event, is read alone: what is broken costs only itself."""
-    batch = Batch()
+def _count_elements(batch: Batch | Refused) -> int:
+    """Count the events; a batch without any counts as one element, since it may change a profile."""
+    return max(1, len(batch.events)) if isinstance(batch, Batch) and type(batch.events) is list else 1
+
+
+def encode_batch(batch: Batch, events: Any) -> bytes:
+    """The batch with these events only, as JSON for the quarantine; empty if it cannot be encoded."""
     try:
-        for name, value, depth in members(raw):
-            if name == "events" and value[:1] == b"[":
-                batch.events = _events(value, most)
-            elif name in Batch.__struct_fields__:
-                setattr(batch, name, _value(value, depth))
-    except ValueError:  # What does not close is one too, and a name that is no JSON.
-        return Refused("not_json")
-    return batch
-
-
-def _events(raw: bytes, most: int) -> list[Any]:
-    found: list[Any] = []
-    for span in elements(raw):
-        if len(found) == most:
-            raise TooManyElements
-        if span.depth > MAX_DEPTH:
-            found.append(Refused("too_deep"))
-            continue
-        try:
-            found.append(decode_leniently(raw[span.start : span.end]))
-        except ValueError:
-            found.append(Refused("not_json"))
-    return found
-
-
-def _value(raw: bytes, depth: int) -> Any:
-    try:
-        return decode_leniently(raw) if depth <= MAX_DEPTH else None
-    except ValueError:
-        return None
+        return msgspec.json.encode({**msgspec.structs.asdict(batch), "events": events})
+    except RecursionError:
+        return b""

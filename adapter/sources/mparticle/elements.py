@@ -1,16 +1,16 @@
-"""mParticle's events → the elements that the catalog's paths are about, with what their batch says beside them.
+"""mParticle's events → elements: the dicts that the catalog's paths read, with what the batch says beside its events.
 
-`source.py` makes canonical events of them. Beside `event_type` and `data`, which stay as they were sent, a path may
+`source.py` builds canonical events from them. `event_type` and `data` stay as mParticle sent them; a path may also
 begin with:
 
 user_identities  {"email": …, "customer_id": …}, whichever shape the batch has
-user_attributes  names in small letters and without the $ of reserved ones: `$FirstName` is `firstname`
+user_attributes  names in lower case and without the $ of reserved ones: `$FirstName` is `firstname`
 products         of a commerce event, absent where it lists none; `product` is the first
 promotion        the first of a promotion event
 list             the name of an impression's first list
 
-Some event types are ours: `impression` (a commerce event that only says what was shown), `user_profile` (what a batch
-says about its person), and the custom events `opt_out` and `consent_withdrawn` (a refusal).
+Four event types are Freshgate's own: `impression` (a commerce event that only says what was shown), `user_profile`
+(what a batch says about its person), and the custom events `opt_out` and `consent_withdrawn` (a refusal).
 """
 
 from __future__ import annotations
@@ -20,131 +20,155 @@ from typing import Any, NamedTuple
 
 from adapter.sources.reading.converters import MAX_LINES, flag
 from adapter.sources.reading.timestamps import time_ms
+from freshgate.events import Refused
 
 MAX_NAME_LENGTH = 100
-ADDRESSES = ("url", "image_url", "imageUrl")
+PRODUCT_LINKS = ("url", "image_url", "imageUrl")
 
 
-def identities(given: Any) -> dict[str, Any]:
-    """One value a kind of identity, from the webhook's array or from the raw data feed's map."""
-    if type(given) is dict:
-        return given
-    found: dict[str, Any] = {}
+def read_identities(user_identities: Any) -> dict[str, Any]:
+    """The newest value of each type of identity, from the webhook's array or from the raw data feed's map."""
+    if type(user_identities) is dict:
+        return user_identities
+    identities: dict[str, Any] = {}
     times: dict[str, int] = {}
-    for one in given if type(given) is list else ():
-        if type(one) is dict and type(one.get("identity_type")) is str and one.get("identity") not in (None, ""):
-            kind, at = one["identity_type"], time_ms(one.get("timestamp_unixtime_ms")) or 0
-            if kind not in found or at > times[kind]:
-                found[kind], times[kind] = one["identity"], at
-    return found
+    for entry in user_identities if type(user_identities) is list else ():
+        if type(entry) is not dict or type(entry.get("identity_type")) is not str:
+            continue
+        identity_type, identity = entry["identity_type"], entry.get("identity")
+        if identity in (None, ""):
+            continue
+        at = time_ms(entry.get("timestamp_unixtime_ms")) or 0
+        if identity_type not in identities or at > times[identity_type]:
+            identities[identity_type], times[identity_type] = identity, at
+    return identities
 
 
-def attributes(given: Any) -> dict[str, Any]:
+def read_attributes(user_attributes: Any) -> dict[str, Any]:
     """The attributes that have a value. A reserved one ($firstname) wins over the shop's own of the same name."""
-    found: dict[str, Any] = {}
-    for name, value in given.items() if type(given) is dict else ():
+    attributes: dict[str, Any] = {}
+    for name, value in user_attributes.items() if type(user_attributes) is dict else ():
         if value is not None and name[:1] == "$":
-            found[name[1:].lower()] = value
+            attributes[name[1:].lower()] = value
         elif value is not None:
-            found.setdefault(name.lower(), value)
-    return found
+            attributes.setdefault(name.lower(), value)
+    return attributes
 
 
-def element(event: Mapping[str, Any], who: Mapping[str, Any], what: Mapping[str, Any]) -> dict[str, Any]:
-    """The element of one event of a batch whose person has the identities `who` and the attributes `what`."""
-    kind, data = event.get("event_type"), event.get("data")
+def refuse_malformed(event: Any) -> Refused | None:
+    """The refusal of an event that is not an object with an `event_type`, or None."""
+    if isinstance(event, Refused):
+        return event
+    if type(event) is not dict:
+        return Refused("not_an_object")
+    event_type = event.get("event_type")
+    return None if type(event_type) is str and event_type else Refused("no_type")
+
+
+def build_element(
+    event: Mapping[str, Any], identities: Mapping[str, Any], attributes: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The element of one event, given its batch's `read_identities` and `read_attributes`."""
+    event_type, data = event.get("event_type"), event.get("data")
     if type(data) is not dict:
         data = {}
-    made = {"event_type": kind, "data": data, "user_identities": who, "user_attributes": what}
-    if kind == "commerce_event":
-        _commerce(made, data)
-    elif kind == "opt_out":
-        # `false` takes an earlier refusal back. Whatever else stands there is one: better no mail than a wrong one.
+    element = {"event_type": event_type, "data": data, "user_identities": identities, "user_attributes": attributes}
+    if event_type == "commerce_event":
+        _add_commerce(element, data)
+    elif event_type == "opt_out":
+        # `false` takes an earlier refusal back. Any other value is a refusal: better no mail than an unwanted one.
         if flag(data.get("is_opted_out")) is not False:
-            made |= {"event_type": "custom_event", "data": {**data, "event_name": "opt_out"}}
-    elif kind == "user_attribute_change":
-        name, new = data.get("user_attribute_name"), data.get("new")
+            element |= {"event_type": "custom_event", "data": {**data, "event_name": "opt_out"}}
+    elif event_type == "user_attribute_change":
+        name, value = data.get("user_attribute_name"), data.get("new")
         if type(name) is str:
-            # The batch has only what is true at its end.
-            made["user_attributes"] = attributes({name: new})
-    elif kind == "user_identity_change":
-        made["user_identities"] = {**who, **identities([data.get("new")])}
-    return made
+            # The batch's own attributes are those at its end, after later changes.
+            element["user_attributes"] = read_attributes({name: value})
+    elif event_type == "user_identity_change":
+        element["user_identities"] = {**identities, **read_identities([data.get("new")])}
+    return element
 
 
-def _commerce(made: dict[str, Any], data: Mapping[str, Any]) -> None:
-    # Of the three one is an object, and the others are null or empty (docs, developers/server/json-reference).
-    action, promotion, shown = (
+def _add_commerce(element: dict[str, Any], data: Mapping[str, Any]) -> None:
+    # One of the three is an object, the others are null or empty (docs, developers/server/json-reference).
+    action, promotion, impressions = (
         data.get(name) for name in ("product_action", "promotion_action", "product_impressions")
     )
     lines: Any = None
     if type(action) is dict and action.get("action"):
         lines = action.get("products")
         if action["action"] == "refund" and not action.get("total_amount"):
-            # No number is written as 0 too (docs, static/schema, its sample); nobody gives back nothing.
-            made["data"] = {**data, "product_action": {**action, "total_amount": None}}
+            # An unknown amount is sent as 0, too (docs, static/schema, its sample); nobody refunds 0.
+            element["data"] = {**data, "product_action": {**action, "total_amount": None}}
     elif type(promotion) is dict and promotion.get("action"):
         promotions = promotion.get("promotions")
-        made["promotion"] = promotions[0] if type(promotions) is list and promotions else None
-    elif type(shown) is list:
-        lists = [one for one in shown if type(one) is dict]
-        made["event_type"] = "impression"
-        made["list"] = next((name for one in lists if (name := _list_name(one))), None)
-        lines = [line for one in lists if type(one.get("products")) is list for line in one["products"]]
+        element["promotion"] = promotions[0] if type(promotions) is list and promotions else None
+    elif type(impressions) is list:
+        shown = [impression for impression in impressions if type(impression) is dict]
+        element["event_type"] = "impression"
+        element["list"] = next((name for impression in shown if (name := _list_name(impression))), None)
+        lines = [
+            line for impression in shown if type(impression.get("products")) is list for line in impression["products"]
+        ]
     if type(lines) is list:
-        # The web SDK sends [] with every checkout step: that says nothing about the cart.
+        # The web SDK sends [] with every checkout step, which says nothing about the cart.
         if lines:
-            made["products"] = [_product(line) for line in lines[:MAX_LINES]]
-            made["product"] = made["products"][0]
+            element["products"] = [_with_links(line) for line in lines[:MAX_LINES]]
+            element["product"] = element["products"][0]
     elif lines is not None:
-        made["products"] = made["product"] = lines
+        element["products"] = element["product"] = lines
 
 
-def _list_name(shown: Mapping[str, Any]) -> Any:
-    return shown.get("product_impression_list") or shown.get("impression_list_name")
+def _list_name(impression: Mapping[str, Any]) -> Any:
+    return impression.get("product_impression_list") or impression.get("impression_list_name")
 
 
-def _product(line: Any) -> Any:
+def _with_links(line: Any) -> Any:
     """The product with its links, which can only stand among its custom attributes (Firehose: attributes)."""
     if type(line) is not dict:
         return line
-    own = line.get("custom_attributes") or line.get("attributes")
-    return {**{name: own[name] for name in ADDRESSES if name in own}, **line} if type(own) is dict else line
+    custom = line.get("custom_attributes") or line.get("attributes")
+    if type(custom) is not dict:
+        return line
+    return {**{name: custom[name] for name in PRODUCT_LINKS if name in custom}, **line}
 
 
-class Withdrawal(NamedTuple):
-    """A refusal: of which purpose, and when (ms UTC, None if it is not told)."""
+class ConsentWithdrawal(NamedTuple):
+    """A refusal of consent: its purpose, and its time (ms UTC, None if the batch does not say)."""
 
     purpose: str
     at: int | None
 
 
-def withdrawal(given: Any, purposes: Collection[str]) -> Withdrawal | None:
+def find_withdrawal(consent_state: Any, purposes: Collection[str]) -> ConsentWithdrawal | None:
     """The newest refusal in a consent_state, or None.
 
-    GDPR counts for the named purposes, without any for all. CCPA's `consented: true` is consent to being left alone
-    (docs, developers/server/json-reference, "consent_state"), and always counts.
+    GDPR counts for the named purposes, or for all if none is named. CCPA always counts, and there `consented: true` is
+    the refusal: consent to opting out (docs, developers/server/json-reference, "consent_state").
     """
-    found = []
-    for regulation, refused in (("gdpr", False), ("ccpa", True)):
-        states = given.get(regulation) if type(given) is dict else None
+    withdrawals = []
+    for regulation, refusing in (("gdpr", False), ("ccpa", True)):
+        states = consent_state.get(regulation) if type(consent_state) is dict else None
         for purpose, state in states.items() if type(states) is dict else ():
-            counts = refused or not purposes or purpose.lower() in purposes
-            if counts and type(state) is dict and flag(state.get("consented")) is refused:
-                found.append(Withdrawal(purpose[:MAX_NAME_LENGTH], time_ms(state.get("timestamp_unixtime_ms"))))
-    return max(found, key=lambda one: (one.at or 0, one.purpose), default=None)
+            counts = regulation == "ccpa" or not purposes or purpose.lower() in purposes
+            if counts and type(state) is dict and flag(state.get("consented")) is refusing:
+                at = time_ms(state.get("timestamp_unixtime_ms"))
+                withdrawals.append(ConsentWithdrawal(purpose[:MAX_NAME_LENGTH], at))
+    return max(withdrawals, key=lambda withdrawal: (withdrawal.at or 0, withdrawal.purpose), default=None)
 
 
-def spelled(made: Mapping[str, Any]) -> str:
-    """What the element is called, for the list of unmapped events."""
-    kind, data = str(made["event_type"])[:MAX_NAME_LENGTH], made["data"]
-    if kind == "custom_event":
+def unmapped_name(element: Mapping[str, Any]) -> str:
+    """The element's name in the list of unmapped events: "custom_event / Lamp Lit"."""
+    event_type, data = str(element["event_type"])[:MAX_NAME_LENGTH], element["data"]
+    if event_type == "custom_event":
         name = data.get("event_name")
-    elif kind == "commerce_event":
+    elif event_type == "commerce_event":
         action = data.get("product_action") or data.get("promotion_action")
         name = action.get("action") if type(action) is dict else None
-    elif kind == "opt_out":
+    elif event_type == "opt_out":
         name = "false"
+    elif event_type == "dsr_processing_request":
+        name = data.get("type")
     else:
-        name = data.get("type") if kind == "dsr_processing_request" else None
-    return f"{kind} / {name[:MAX_NAME_LENGTH]}" if type(name) is str and name else kind
+        name = None
+    return f"{event_type} / {name[:MAX_NAME_LENGTH]}" if type(name) is str and name else event_type

@@ -1,6 +1,6 @@
 """mParticle's webhook and Firehose: a static header, and batches of one person's events read into canonical events.
 
-`batch.py` decodes a body, `elements.py` makes of each event what the catalog's paths are about.
+`batch.py` decodes a body, `elements.py` turns each event into the element that the catalog's paths read.
 """
 
 from __future__ import annotations
@@ -11,12 +11,20 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, RequestContext, failed
-from adapter.sources.mparticle import elements as spell
-from adapter.sources.mparticle.batch import Batch, TooManyElements, batches
-from adapter.sources.mparticle.firehose import Request, as_batch
-from adapter.sources.reading.converters import id_text
+from adapter.sources.mparticle.batch import Batch, TooManyElements, decode_batches, encode_batch
+from adapter.sources.mparticle.elements import (
+    build_element,
+    find_withdrawal,
+    read_attributes,
+    read_identities,
+    refuse_malformed,
+    unmapped_name,
+)
+from adapter.sources.mparticle.firehose import SubjectRequest, to_batch
 from adapter.sources.reading.dialect import Dialect, Spelling, extra_product_events, own_address, read_fields
-from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of, person_id
+from adapter.sources.reading.identity import canonical, message_id_of, person_id
+from adapter.sources.reading.message_ids import valid_message_id
+from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence, time_ms
@@ -26,13 +34,14 @@ from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
 from freshgate.settings_parsing import setting_name
 
-# Client made and kept over a retry; the server's; seen outbound only (docs, developers/server/json-reference).
+# Best first: set by the client and kept over its retries; set by the server; seen outbound only (docs,
+# developers/server/json-reference).
 MESSAGE_IDS = ("source_message_id", "event_id", "message_id")
 OWN_EMAILS = ("user_identities.email", "user_attributes.email")
 
 
-class Person(msgspec.Struct, frozen=True, gc=False):
-    """Who a batch is about: the ids that count, and all that is told. Device ids are nobody's."""
+class BatchPerson(msgspec.Struct, frozen=True, gc=False):
+    """The person a batch is about: the two ids that identify (device ids do not), all identities and attributes."""
 
     user_id: str | None
     anonymous_id: str | None
@@ -54,166 +63,163 @@ class MparticleSource:
         self._dialect = Dialect("mparticle", catalog, OWN_EMAILS)
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
-        """One verdict an event, in order, a batch that is none included; `received_at` in milliseconds UTC.
+        """One verdict an event, in order, or one for a batch that cannot be read; `received_at` in milliseconds UTC.
 
-        Behind them stands what is more than one event can say: further products of one cart event, and of each batch
-        its person's attributes and a refusal of consent. Raises TooLarge for too many elements, RequestError for a
-        body that is neither a JSON object nor an array.
+        Extra verdicts follow: the other products of an event that takes one, and for each batch its person's
+        attributes and a refusal of consent. Raises TooLarge for too many elements, RequestError for a body that is
+        neither a JSON object nor an array.
         """
         verdicts: list[Verdict] = []
-        more: list[Verdict] = []
+        extra: list[Verdict] = []
         try:
-            found = batches(body, self.settings.max_elements)
-            most = self.settings.max_elements + 2 * len(found)
-            for batch in found:
+            batches = decode_batches(body, self.settings.max_elements)
+            # A batch adds two at most, its profile and its refusal; products count like elements.
+            max_extra = self.settings.max_elements + 2 * len(batches)
+            for batch in batches:
                 if isinstance(batch, Refused):
                     verdicts.append(batch)
                 else:
-                    self._batch(as_batch(batch), received_at, verdicts, more, most)
+                    self._read_batch(to_batch(batch), received_at, verdicts, extra, max_extra)
         except TooManyElements:
-            raise self._too_many() from None
+            raise self._too_large() from None
         except UnbalancedJson:
             raise RequestError("not JSON") from None
-        return verdicts + more
+        return verdicts + extra
 
-    def _batch(self, batch: Batch, received_at: int, verdicts: list[Verdict], more: list[Verdict], most: int) -> None:
-        """Appends a verdict an event to `verdicts`, and what else the batch says to `more`: at most so much."""
-        person = self._person(batch)
+    def _read_batch(
+        self, batch: Batch, received_at: int, verdicts: list[Verdict], extra: list[Verdict], max_extra: int
+    ) -> None:
+        """Append one verdict an event to `verdicts`, and what else the batch says to `extra`.
+
+        Raises TooManyElements where `extra` grows beyond `max_extra`.
+        """
+        person = self._read_person(batch)
         events = batch.events
         if events is not None and type(events) is not list:
             verdicts.append(Refused("not_an_object"))
             events = None
-        told = False
+        has_event = False
         for event in events or ():
             try:
-                verdict, further = self._event(event, batch, person, received_at)
-            except RecursionError:  # Just shallow enough to be decoded, too deep for its hash.
-                verdict, further = Refused("too_deep"), ()
-            except Exception as error:  # One element's fault that nobody foresaw must not cost its neighbours.
-                verdict, further = failed(error, _raw(batch, [event])), ()
-            told = told or isinstance(verdict, Event)
+                verdict, product_events = self._read_event(event, batch, person, received_at)
+            except RecursionError:  # Just shallow enough to be decoded, too deep to be hashed.
+                verdict, product_events = Refused("too_deep"), ()
+            except Exception as error:  # An unforeseen fault in one element must not cost its neighbours.
+                verdict, product_events = failed(error, encode_batch(batch, [event])), ()
+            has_event = has_event or isinstance(verdict, Event)
             verdicts.append(verdict)
-            more.extend(further)
-            if len(more) > most:
+            extra.extend(product_events)
+            if len(extra) > max_extra:
                 raise TooManyElements
-        if isinstance(batch, Request):
+        if isinstance(batch, SubjectRequest):
             return
         try:
-            more.extend(self._state(batch, person, received_at, told=told))
+            extra.extend(self._read_profile(batch, person, received_at, has_event=has_event))
+            extra.extend(self._read_withdrawal(batch, person, received_at))
         except RecursionError:  # As above.
-            more.append(Refused("too_deep"))
+            extra.append(Refused("too_deep"))
         except Exception as error:  # As above.
-            more.append(failed(error, _raw(batch, None)))
+            extra.append(failed(error, encode_batch(batch, None)))
 
-    def _person(self, batch: Batch) -> Person:
-        identities = spell.identities(batch.user_identities)
-        return Person(
+    def _read_person(self, batch: Batch) -> BatchPerson:
+        identities = read_identities(batch.user_identities)
+        return BatchPerson(
             user_id=person_id(identities.get("customer_id"), self._junk),
-            # An int64, often negative: kept as text, since beyond 2^53 a float would be another person's.
+            # An int64, often negative. It stays text: beyond 2^53 a float would be another person's id.
             anonymous_id=person_id(batch.mpid, self._junk),
             identities=identities,
-            attributes=spell.attributes(batch.user_attributes),
+            attributes=read_attributes(batch.user_attributes),
         )
 
-    def _event(self, event: Any, batch: Batch, person: Person, received_at: int) -> tuple[Verdict, Sequence[Event]]:
-        """The verdict on one event, and an Event for each further product where the event type has room for one."""
-        if (broken := _broken(event)) is not None:
-            return broken, ()
-        element = spell.element(event, person.identities, person.attributes)
-        found = self._dialect.find(element)
-        if found is None:
-            return Ignored(spell.spelled(element), lambda: element), ()
-        made = self._made(found, element, batch, person, received_at)
-        return made, list(extra_product_events(made, element.get("products")))
+    def _read_event(
+        self, event: Any, batch: Batch, person: BatchPerson, received_at: int
+    ) -> tuple[Verdict, Sequence[Event]]:
+        """The verdict on one event, and an Event for each further product where the event type takes one product."""
+        if (refused := refuse_malformed(event)) is not None:
+            return refused, ()
+        element = build_element(event, person.identities, person.attributes)
+        spelling = self._dialect.find(element)
+        if spelling is None:
+            return Ignored(unmapped_name(element), lambda: element), ()
+        verdict = self._build_event(spelling, element, batch, person, received_at)
+        return verdict, list(extra_product_events(verdict, element.get("products")))
 
-    def _made(
-        self, found: Spelling, element: dict[str, Any], batch: Batch, person: Person, received_at: int
+    def _build_event(
+        self, spelling: Spelling, element: dict[str, Any], batch: Batch, person: BatchPerson, received_at: int
     ) -> Event | Refused:
-        fields, unreadable = read_fields(found, element)
-        email, garbled = own_address(found, element)
-        if garbled:
+        fields, unreadable = read_fields(spelling, element)
+        email, unreadable_email = own_address(spelling, element)
+        if unreadable_email:
             unreadable.append("email")
-        if person.user_id is None and person.anonymous_id is None and not (found.suppresses and email):
+        if person.user_id is None and person.anonymous_id is None and not (spelling.suppresses and email):
             return Refused("no_identity")
         data = element["data"]
-        stated = time_ms(data.get("timestamp_unixtime_ms")) or time_ms(data.get("event_start_unixtime_ms"))
-        occurred_at, clamped = occurrence(stated, batch.timestamp_unixtime_ms, received_at)
+        event_time = time_ms(data.get("timestamp_unixtime_ms")) or time_ms(data.get("event_start_unixtime_ms"))
+        occurred_at, clamped = occurrence(event_time, batch.timestamp_unixtime_ms, received_at)
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=found.name,
+            name=spelling.name,
             message_id=self._message_id(element, person),
             occurred_at=occurred_at,
             received_at=received_at,
             user_id=person.user_id,
             anonymous_id=person.anonymous_id,
-            # What erases a person must not write its address down once more.
-            email=email if found.effect != "delete" else None,
+            # An erasure must not record the address once more.
+            email=email if spelling.effect != "delete" else None,
             fields=fields,
             unreadable=tuple(unreadable),
             clamped=clamped,
         )
 
-    def _state(self, batch: Batch, person: Person, received_at: int, *, told: bool) -> Iterator[Verdict]:
-        """What a batch says beside its events: who the person is, and a refusal. `told`: an event has said the ids.
-
-        By default mParticle forwards neither changes of attributes nor of identities as events (docs,
-        integrations/webhook/event), but every batch has all of them.
-        """
-        stamp = {"timestamp_unixtime_ms": batch.timestamp_unixtime_ms}
-        if (person.user_id or person.anonymous_id) and (person.attributes or not told):
-            # Of one batch delivered twice the same; of two batches not, since an attribute may change to and fro.
-            context = {"batch": [batch.batch_id, batch.source_request_id], "attributes": person.attributes}
-            profile = {"event_type": "user_profile", "data": stamp | context}
-            verdict, _ = self._event(profile, batch, person, received_at)
-            if isinstance(verdict, Event) and (verdict.fields or not told) and _says_something(verdict):
-                yield verdict
-        refusal = spell.withdrawal(batch.consent_state, self._purposes)
-        if refusal and (person.user_id or person.anonymous_id or person.identities):
-            # One refusal is one event, in however many batches its state is repeated.
-            if refusal.at is not None:
-                stamp = {"timestamp_unixtime_ms": refusal.at}
-            said = {"event_name": "consent_withdrawn", "custom_attributes": {"list_name": refusal.purpose}}
-            verdict, _ = self._event({"event_type": "custom_event", "data": stamp | said}, batch, person, received_at)
-            yield verdict
-
-    def _message_id(self, element: dict[str, Any], person: Person) -> str:
+    def _message_id(self, element: dict[str, Any], person: BatchPerson) -> str:
         data = element["data"]
         for name in MESSAGE_IDS:
-            told = id_text(data.get(name))
-            if told is not None and len(told) <= MAX_MESSAGE_ID_LENGTH and told.lower() not in self._junk:
-                return told
-        # The person belongs to it: two people's "session_start" may be the same text.
-        context = [person.user_id, person.anonymous_id, person.identities, element["event_type"], data]
-        return message_id_of(self.name, canonical(context))
+            if (message_id := valid_message_id(data.get(name), self._junk)) is not None:
+                return message_id
+        # The hash includes the person: "session_start" may be the same text for two people.
+        hashed = [person.user_id, person.anonymous_id, person.identities, element["event_type"], data]
+        return message_id_of(self.name, canonical(hashed))
 
-    def _too_many(self) -> TooLarge:
+    def _read_profile(
+        self, batch: Batch, person: BatchPerson, received_at: int, *, has_event: bool
+    ) -> Iterator[Verdict]:
+        """Yield the batch's identities and attributes as one event, unless an event of the batch says as much.
+
+        By default mParticle forwards no changes of attributes or identities as events (docs,
+        integrations/webhook/event), but every batch carries the current ones. `has_event`: an event has the ids.
+        """
+        if not (person.user_id or person.anonymous_id) or (has_event and not person.attributes):
+            return
+        data = {
+            "timestamp_unixtime_ms": batch.timestamp_unixtime_ms,
+            # Both are hashed into the message id: the same for a batch delivered twice, another for the next batch,
+            # since an attribute may change and change back.
+            "batch": [batch.batch_id, batch.source_request_id],
+            "attributes": person.attributes,
+        }
+        verdict, _ = self._read_event({"event_type": "user_profile", "data": data}, batch, person, received_at)
+        if isinstance(verdict, Event) and (verdict.fields or not has_event) and has_content(verdict):
+            yield verdict
+
+    def _read_withdrawal(self, batch: Batch, person: BatchPerson, received_at: int) -> Iterator[Verdict]:
+        """Yield the newest refusal in the batch's consent state as one event, however many batches repeat it."""
+        withdrawal = find_withdrawal(batch.consent_state, self._purposes)
+        if withdrawal is None or not (person.user_id or person.anonymous_id or person.identities):
+            return
+        data = {
+            "timestamp_unixtime_ms": batch.timestamp_unixtime_ms if withdrawal.at is None else withdrawal.at,
+            "event_name": "consent_withdrawn",
+            "custom_attributes": {"list_name": withdrawal.purpose},
+        }
+        verdict, _ = self._read_event({"event_type": "custom_event", "data": data}, batch, person, received_at)
+        yield verdict
+
+    def _too_large(self) -> TooLarge:
         return TooLarge(
             f"more than {self.settings.max_elements} elements",
             f"{self.name}: post fewer batches at once, or raise {setting_name('sources', self.name, 'max_elements')}",
         )
-
-
-def _broken(event: Any) -> Refused | None:
-    if isinstance(event, Refused):
-        return event
-    if type(event) is not dict:
-        return Refused("not_an_object")
-    kind = event.get("event_type")
-    return None if type(kind) is str and kind else Refused("no_type")
-
-
-def _says_something(profile: Event) -> bool:
-    """Of a person without fields, address or link there is nothing to keep."""
-    return bool(profile.fields or profile.email or (profile.user_id and profile.anonymous_id))
-
-
-def _raw(batch: Batch, events: Any) -> bytes:
-    """One event as a batch of its own, for the quarantine; empty if that cannot be written."""
-    try:
-        return msgspec.json.encode({**msgspec.structs.asdict(batch), "events": events})
-    except RecursionError:
-        return b""
 
 
 class MparticleKind:
