@@ -1,18 +1,19 @@
-"""Tealium's bodies → elements as they were sent: JSON, forms, and bulks taken apart.
+"""Tealium's bodies → the payloads of single events and visitors: JSON, forms, and bulks taken apart.
 
-`source.py` reads the elements; where a broken body's elements begin and end is found by `salvage.py`.
+`source.py` reads the payloads; `salvage.py` finds where those of a broken body begin and end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from itertools import islice
 from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
 
-from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, UnbalancedJson, decode_leniently, elements
-from freshgate.events import Refused
+from adapter.sources.reading.salvage import DECODE_ERRORS, UnbalancedJson
+from adapter.sources.reading.salvaged_elements import decode_each_element
 
 FORM = "application/x-www-form-urlencoded"
 # More fields than any data layer has.
@@ -23,67 +24,54 @@ class TooManyElements(Exception):
     """The body has more elements than the source takes."""
 
 
-def sent_elements(body: bytes, content_type: str, most: int) -> list[Any]:
-    """The elements of a body in order; a Refused stands where one could not be decoded.
+def decode_body(body: bytes, content_type: str, max_elements: int) -> list[Any]:
+    """The payloads of a body, in order; a Refused stands for one that could not be decoded.
 
-    Raises TooMany beyond `most` elements, NotClosed for what is neither a JSON object or array nor a form.
+    Raises TooManyElements, and UnbalancedJson for a body that is neither a JSON object or array nor a form.
     """
-    # The content type is the customer's to choose, so what looks like JSON is JSON.
+    # Customers choose the content type, so whatever looks like JSON is read as JSON.
     if body.lstrip(b" \t\r\n")[:1] not in (b"{", b"[") and _is_form(body, content_type):
-        fields = _fields(body)
+        fields = _parse_form(body)
         if "data" not in fields:
             return [fields]
-        # Forms and GET have the whole JSON in one field (docs, webhook-connectors/actions-and-parameters).
+        # Forms and GET carry the whole JSON in one field (docs, webhook-connectors/actions-and-parameters).
         body = str(fields["data"]).encode("utf-8", "replace")
-    found: list[Any] = []
-    for element in _decoded(body, most):
-        found.extend(_unbundled(element))
-        if len(found) > most:
+    payloads: list[Any] = []
+    for element in _decode_json(body, max_elements):
+        payloads.extend(_split_bulk(element))
+        if len(payloads) > max_elements:
             raise TooManyElements
-    return found
+    return payloads
 
 
 def _is_form(body: bytes, content_type: str) -> bool:
     return content_type.strip().lower().startswith(FORM) or body.startswith(b"data=")
 
 
-def _fields(body: bytes) -> dict[str, Any]:
-    """A form's fields; one that is repeated, as `product_id=a&product_id=b`, is a list. Raises NotClosed."""
+def _parse_form(body: bytes) -> dict[str, Any]:
+    """The fields of a form; a repeated one, as `product_id=a&product_id=b`, is a list. Raises UnbalancedJson."""
     try:
-        told = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        fields = parse_qs(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError:
         raise UnbalancedJson from None
-    return {name.removesuffix("[]"): values if len(values) > 1 else values[0] for name, values in told.items()}
+    return {name.removesuffix("[]"): values if len(values) > 1 else values[0] for name, values in fields.items()}
 
 
-def _decoded(body: bytes, most: int) -> list[Any]:
+def _decode_json(body: bytes, max_elements: int) -> list[Any]:
     try:
         decoded = msgspec.json.decode(body)
     except DECODE_ERRORS:
-        return list(_salvaged(body, most))
+        decoded = list(islice(decode_each_element(body), max_elements + 1))
     if type(decoded) is dict:
         return [decoded]
     if type(decoded) is not list:
         raise UnbalancedJson
-    if len(decoded) > most:
+    if len(decoded) > max_elements:
         raise TooManyElements
     return decoded
 
 
-def _salvaged(body: bytes, most: int) -> Iterator[Any]:
-    for count, span in enumerate(elements(body)):
-        if count == most:
-            raise TooManyElements
-        if span.depth > MAX_DEPTH:
-            yield Refused("too_deep")
-            continue
-        try:
-            yield decode_leniently(body[span.start : span.end])
-        except ValueError:
-            yield Refused("not_json")
-
-
-def _unbundled(element: Any) -> list[Any]:
+def _split_bulk(element: Any) -> list[Any]:
     """The events of a bulk, each with what they share (docs, api/v3/http-api/endpoints); else the element alone."""
     if type(element) is not dict or type(element.get("events")) is not list or "tealium_event" in element:
         return [element]
@@ -91,3 +79,11 @@ def _unbundled(element: Any) -> list[Any]:
     if type(shared) is not dict:
         return list(element["events"])
     return [{**shared, **event} if type(event) is dict else event for event in element["events"]]
+
+
+def encode_payload(payload: Any) -> bytes:
+    """The payload as a body of its own, for the quarantine; empty if it cannot be encoded."""
+    try:
+        return json.dumps(payload).encode()
+    except (RecursionError, TypeError, ValueError):
+        return b""

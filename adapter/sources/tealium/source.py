@@ -1,18 +1,16 @@
 """Tealium's webhooks (EventStream, AudienceStream) and Collect's shapes: a static header, read into canonical events.
 
-`bodies.py` decodes a body, `elements.py` makes of each element what the catalog's paths are about.
+`bodies.py` decodes a body, `elements.py` turns each payload into the element that the catalog's paths read.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, RequestContext, failed
-from adapter.sources.reading.converters import id_text
 from adapter.sources.reading.dialect import (
     Dialect,
     Spelling,
@@ -22,12 +20,14 @@ from adapter.sources.reading.dialect import (
     steps_of,
     value_at,
 )
-from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of, person_id
+from adapter.sources.reading.identity import canonical, message_id_of, person_id
+from adapter.sources.reading.message_ids import valid_message_id
+from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence
-from adapter.sources.tealium import elements as spell
-from adapter.sources.tealium.bodies import TooManyElements, sent_elements
+from adapter.sources.tealium import elements
+from adapter.sources.tealium.bodies import TooManyElements, decode_body, encode_payload
 from freshgate.declare import EventType
 from freshgate.errors import RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict
@@ -35,18 +35,18 @@ from freshgate.settings import SourceSettings
 from freshgate.settings_parsing import setting_name
 
 MAX_NAME_LENGTH = 100
-# A visitor may list hundreds, and lists them again each time; the engine merges no more into one person.
+# A visitor may list hundreds, and repeats them each time; the engine merges no more into one person.
 MAX_REPLACED = 50
 
 
-class TealiumElement(msgspec.Struct, frozen=True, gc=False):
-    """One element: as it was sent, as the catalog reads it, who it is about, and when it happened (ms UTC)."""
+class IdentifiedElement(msgspec.Struct, frozen=True, gc=False):
+    """One element: as it was sent, as the catalog reads it, its person and message ids, and its own time (ms UTC)."""
 
-    sent: Mapping[str, Any]
+    payload: Mapping[str, Any]
     element: dict[str, Any]
     user_id: str | None
     anonymous_id: str | None
-    stated: int | None
+    event_time: int | None
     message_id: str
 
 
@@ -62,166 +62,171 @@ class TealiumSource:
         self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
         self._user_ids = tuple(steps_of(key) for key in settings.user_id_keys)
         self._dialect = Dialect("tealium", catalog, settings.email_keys)
-        self._of_cart = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
+        self._cart_events = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an element, in order; `received_at` in milliseconds UTC.
 
-        Behind them stands what is more than one event can say: further products of one cart event, and of a visitor
-        who joined or left an audience its profile and the ids that it replaces. Raises TooLarge for too many elements,
-        RequestError for a body that is neither JSON nor a form.
+        Extra verdicts follow: the other products of one cart event, and for a visitor who joined or left an audience
+        its profile and the ids that it replaces. Raises TooLarge for too many elements, RequestError for a body that
+        is neither JSON nor a form.
         """
         try:
-            found = sent_elements(body, context.content_type, self.settings.max_elements)
+            payloads = decode_body(body, context.content_type, self.settings.max_elements)
         except TooManyElements:
-            raise self._too_many() from None
+            raise self._too_large() from None
         except UnbalancedJson:
             raise RequestError("not JSON") from None
         verdicts: list[Verdict] = []
-        more: list[Verdict] = []
-        for sent in found:
+        extra: list[Verdict] = []
+        for payload in payloads:
             try:
-                verdict, *further = self._element(sent, received_at, context)
-            except RecursionError:  # Just shallow enough to be decoded, too deep for its hash.
-                verdict, further = Refused("too_deep"), []
-            except Exception as error:  # One element's fault that nobody foresaw must not cost its neighbours.
-                verdict, further = failed(error, _raw(sent)), []
+                verdict, *others = self._read_payload(payload, received_at, context)
+            except RecursionError:  # Just shallow enough to be decoded, too deep to be hashed.
+                verdict, others = Refused("too_deep"), []
+            except Exception as error:  # An unforeseen fault in one element must not cost its neighbours.
+                verdict, others = failed(error, encode_payload(payload)), []
             verdicts.append(verdict)
-            # What is too much is no new event, and is told again: refusing all of it would lose more.
-            more.extend(further[: max(0, 2 * self.settings.max_elements - len(more))])
-        return verdicts + more
+            # The surplus is dropped: Tealium repeats it with later payloads, and refusing the body would lose more.
+            extra.extend(others[: max(0, 2 * self.settings.max_elements - len(extra))])
+        return verdicts + extra
 
-    def _element(self, sent: Any, received_at: int, context: RequestContext) -> list[Verdict]:
-        """The element's own verdict, and behind it what else it says."""
-        if isinstance(sent, Refused):
-            return [sent]
-        if type(sent) is not dict:
-            return [Refused("not_an_object")]
-        if context.audience or spell.is_visitor(sent):
-            return self._visitor(sent, received_at, context)
-        made = spell.event(sent)
-        name = made.get("tealium_event")
+    def _read_payload(self, payload: Any, received_at: int, context: RequestContext) -> list[Verdict]:
+        """The payload's own verdict, then the extra ones."""
+        if type(payload) is not dict:
+            return [payload if isinstance(payload, Refused) else Refused("not_an_object")]
+        if context.audience or elements.is_visitor(payload):
+            return self._read_visitor(payload, received_at, context)
+        element = elements.build_event_element(payload)
+        name = element.get("tealium_event")
         if type(name) is not str or not name:
             return [Refused("no_type")]
-        found = self._dialect.find(made)
-        if found is None:
-            return [Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: sent)]
-        # In a flat data layer `event_id` is a variable of the shop's, and may be the same twice.
-        message_id = self._message_id(sent.get("event_id") if type(sent.get("data")) is dict else None, sent)
-        told = self._told(sent, made, spell.event_time(made), message_id)
-        event = self._event(found, told, received_at)
-        # Of a page that shows several products the first is the one that was viewed.
-        return [event, *(extra_product_events(event, made.get("products")) if found.name in self._of_cart else ())]
+        spelling = self._dialect.find(element)
+        if spelling is None:
+            return [Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: payload)]
+        # In a flat data layer `event_id` is the shop's own variable, and two events may have the same.
+        event_id = payload.get("event_id") if type(payload.get("data")) is dict else None
+        message_id = valid_message_id(event_id, self._junk) or self._hash(payload)
+        identified = self._identify(payload, element, elements.event_time(element), message_id)
+        event = self._build_event(spelling, identified, received_at)
+        if spelling.name not in self._cart_events:
+            # Of a page that shows several products, the first is the one that was viewed.
+            return [event]
+        return [event, *extra_product_events(event, element.get("products"))]
 
-    def _visitor(self, sent: Mapping[str, Any], received_at: int, context: RequestContext) -> list[Verdict]:
-        is_visitor = spell.is_visitor(sent)
-        made = spell.visitor(sent) if is_visitor else {**spell.event(sent), "tealium_event": spell.PROFILE}
-        seen = spell.visitor_time(sent) if is_visitor else spell.event_time(made)
-        told = self._told(sent, made, seen, self._message_id(None, ["profile", sent]))
-        profile = self._profile(told, received_at)
-        links = self._links(told, received_at)
+    def _read_visitor(self, payload: Mapping[str, Any], received_at: int, context: RequestContext) -> list[Verdict]:
+        """The verdicts on a visitor: its membership (at an audience's URL), its profile, the ids that it replaces."""
+        if elements.is_visitor(payload):
+            element, last_seen = elements.build_visitor_element(payload), elements.visitor_time(payload)
+        else:
+            element = {**elements.build_event_element(payload), "tealium_event": elements.PROFILE_EVENT}
+            last_seen = elements.event_time(element)
+        visitor = self._identify(payload, element, last_seen, self._hash(["profile", payload]))
+        profile = self._read_profile(visitor, received_at)
+        links = self._read_links(visitor, received_at)
         if not context.audience:
             return [profile, *links]
-        # The body does not say why it was sent; the URL does (docs, webhook-connectors: one action, one URL).
-        made = {**made, "tealium_event": None, "audience": context.audience, "turn": context.turn}
-        found = self._dialect.find(made)
-        membership: Verdict = Ignored(f"audience {context.audience[:MAX_NAME_LENGTH]} {context.turn}", lambda: sent)
-        if found is not None:
-            at = (spell.visitor_time(sent, context.audience) if context.turn == "joined" else None) or seen
-            message_id = self._message_id(None, [context.audience, context.turn, sent])
-            membership = self._event(found, self._told(sent, made, at, message_id), received_at)
+        membership = self._read_membership(visitor, received_at, context)
         return [membership, *([profile] if isinstance(profile, Event) else []), *links]
 
-    def _profile(self, told: TealiumElement, received_at: int) -> Verdict:
-        """What a visitor's profile says of the person. A visitor nobody knows anything of is left alone."""
-        found = self._dialect.find(told.element)
-        if found is None:
-            return Ignored(f"event / {spell.PROFILE}", lambda: told.sent)
-        event = self._event(found, told, received_at)
-        if isinstance(event, Event) and not (event.fields or event.email or (event.user_id and event.anonymous_id)):
-            return Ignored("visitor / nothing told", lambda: told.sent)
-        return event
+    def _read_profile(self, visitor: IdentifiedElement, received_at: int) -> Verdict:
+        """The visitor's attributes as one event. Ignored where nothing is known about the person."""
+        spelling = self._dialect.find(visitor.element)
+        if spelling is None:
+            return Ignored(f"event / {elements.PROFILE_EVENT}", lambda: visitor.payload)
+        profile = self._build_event(spelling, visitor, received_at)
+        if isinstance(profile, Event) and not has_content(profile):
+            return Ignored("visitor / nothing told", lambda: visitor.payload)
+        return profile
 
-    def _links(self, told: TealiumElement, received_at: int) -> Iterator[Verdict]:
-        """An alias for each visitor that was stitched into this one."""
-        if told.user_id is None and told.anonymous_id is None:
+    def _read_links(self, visitor: IdentifiedElement, received_at: int) -> Iterator[Verdict]:
+        """Yield an alias for each visitor that was stitched into this one."""
+        if visitor.user_id is None and visitor.anonymous_id is None:
             return
-        for replaced in spell.replaced(told.sent)[:MAX_REPLACED]:
-            previous_id = person_id(replaced, self._junk)
-            if previous_id is None or previous_id == told.anonymous_id:
+        element = {"tealium_event": elements.REPLACED_EVENT}
+        spelling = self._dialect.find(element)
+        if spelling is None:
+            return
+        for replaced_id in elements.replaced_ids(visitor.payload)[:MAX_REPLACED]:
+            previous_id = person_id(replaced_id, self._junk)
+            if previous_id is None or previous_id == visitor.anonymous_id:
                 continue
-            made = {"tealium_event": spell.REPLACED}
-            found = self._dialect.find(made)
-            if found is None:
-                return
-            # One link is one event, in however many profiles it is repeated.
-            message_id = self._message_id(None, ["replaces", told.user_id, told.anonymous_id, previous_id])
-            link = msgspec.structs.replace(told, element=made, message_id=message_id)
-            yield self._event(found, link, received_at, previous_id)
+            # A link keeps its id, however many profiles repeat it.
+            link_id = self._hash(["replaces", visitor.user_id, visitor.anonymous_id, previous_id])
+            link = msgspec.structs.replace(visitor, element=element, message_id=link_id)
+            yield self._build_event(spelling, link, received_at, previous_id)
 
-    def _told(
-        self, sent: Mapping[str, Any], made: dict[str, Any], stated: int | None, message_id: str
-    ) -> TealiumElement:
-        return TealiumElement(
-            sent=sent,
-            element=made,
-            user_id=self._first_id(value_at(made, steps) for steps in self._user_ids),
-            anonymous_id=self._first_id(spell.visitor_ids(sent, made)),
-            stated=stated,
+    def _read_membership(self, visitor: IdentifiedElement, received_at: int, context: RequestContext) -> Verdict:
+        """The visitor's joining or leaving of an audience.
+
+        The body does not say why it was sent; the URL does (docs, webhook-connectors: one action, one URL).
+        """
+        audience, turn, payload = context.audience, context.turn, visitor.payload
+        element = {**visitor.element, "tealium_event": None, "audience": audience, "turn": turn}
+        spelling = self._dialect.find(element)
+        if spelling is None:
+            return Ignored(f"audience {audience[:MAX_NAME_LENGTH]} {turn}", lambda: payload)
+        joined_at = elements.visitor_time(payload, audience) if turn == "joined" else None
+        membership = msgspec.structs.replace(
+            visitor,
+            element=element,
+            event_time=joined_at or visitor.event_time,
+            message_id=self._hash([audience, turn, payload]),
+        )
+        return self._build_event(spelling, membership, received_at)
+
+    def _identify(
+        self, payload: Mapping[str, Any], element: dict[str, Any], event_time: int | None, message_id: str
+    ) -> IdentifiedElement:
+        return IdentifiedElement(
+            payload=payload,
+            element=element,
+            user_id=self._first_id(value_at(element, steps) for steps in self._user_ids),
+            anonymous_id=self._first_id(elements.anonymous_ids(payload, element)),
+            event_time=event_time,
             message_id=message_id,
         )
 
     def _first_id(self, values: Iterator[Any]) -> str | None:
-        return next((found for value in values if (found := person_id(value, self._junk)) is not None), None)
+        return next((valid for value in values if (valid := person_id(value, self._junk)) is not None), None)
 
-    def _event(
-        self, found: Spelling, told: TealiumElement, received_at: int, previous_id: str | None = None
+    def _build_event(
+        self, spelling: Spelling, identified: IdentifiedElement, received_at: int, previous_id: str | None = None
     ) -> Event | Refused:
-        fields, unreadable = read_fields(found, told.element)
-        email, garbled = own_address(found, told.element)
-        if garbled:
+        fields, unreadable = read_fields(spelling, identified.element)
+        email, unreadable_email = own_address(spelling, identified.element)
+        if unreadable_email:
             unreadable.append("email")
-        if told.user_id is None and told.anonymous_id is None and not (found.suppresses and email):
+        if identified.user_id is None and identified.anonymous_id is None and not (spelling.suppresses and email):
             return Refused("no_identity")
-        occurred_at, clamped = occurrence(told.stated, told.sent.get("post_time"), received_at)
+        occurred_at, clamped = occurrence(identified.event_time, identified.payload.get("post_time"), received_at)
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=found.name,
-            message_id=told.message_id,
+            name=spelling.name,
+            message_id=identified.message_id,
             occurred_at=occurred_at,
             received_at=received_at,
-            user_id=told.user_id,
-            anonymous_id=told.anonymous_id,
+            user_id=identified.user_id,
+            anonymous_id=identified.anonymous_id,
             previous_id=previous_id,
-            # What erases a person must not write its address down once more.
-            email=email if found.effect != "delete" else None,
+            # An erasure must not record the address once more.
+            email=email if spelling.effect != "delete" else None,
             fields=fields,
             unreadable=tuple(unreadable),
             clamped=clamped,
         )
 
-    def _message_id(self, given: Any, context: Any) -> str:
-        """The id that Tealium gave, else a hash: a redelivery has the same bytes, and so the same id."""
-        told = id_text(given)
-        if told is not None and len(told) <= MAX_MESSAGE_ID_LENGTH and told.lower() not in self._junk:
-            return told
-        return message_id_of(self.name, canonical(context))
+    def _hash(self, value: Any) -> str:
+        """A message id for what has none: a redelivery has the same bytes, and so the same id."""
+        return message_id_of(self.name, canonical(value))
 
-    def _too_many(self) -> TooLarge:
+    def _too_large(self) -> TooLarge:
         return TooLarge(
             f"more than {self.settings.max_elements} elements",
             f"{self.name}: lower the batch size at Tealium, "
             f"or raise {setting_name('sources', self.name, 'max_elements')}",
         )
-
-
-def _raw(sent: Any) -> bytes:
-    """The element as a body of its own, for the quarantine; empty if that cannot be written."""
-    try:
-        return json.dumps(sent).encode()
-    except (RecursionError, TypeError, ValueError):
-        return b""
 
 
 class TealiumKind:
