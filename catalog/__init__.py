@@ -1,6 +1,10 @@
-"""The two visible tables of the shop: what can happen, and which mails follow from it.
+"""The catalog: what can happen in the shop, and which mails follow from it.
 
-Users edit this folder, or a copy of it that `catalog` in the settings names; the engine imports both tables.
+events/    event types: how each CDP spells them, and what they change (the cart, an order, a person's traits)
+triggers/  mails: which events start them, how long they wait, when they are withdrawn, what the template is given
+
+Edit this folder, or keep a package of your own and name it as `catalog` in the settings. The engine reads the two
+tables EVENTS and TRIGGERS, nothing else. Recipes: docs/ADDING.md.
 """
 
 from __future__ import annotations

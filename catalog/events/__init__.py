@@ -1,6 +1,8 @@
-"""Every event type there is: a new one is one file beside this one, and one line in this table.
+"""The table of event types. A new one is a file beside this one, and a line in EVENTS.
 
-The engine reads EVENTS only; which CDP spells them how stands in each file.
+Names follow the Segment Spec. Each file says what happens, what follows from it, how every CDP spells it, and on which
+page of the CDP's documentation that stands. Where no page is cited, the CDP has no such standard event: send it under
+the name that the file expects, or add yours to its `when`. The engine reads nothing but EVENTS.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Account Created: a company's account was opened.
+"""Account Created: a company opens an account.
 
-Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/b2b-saas.md. mParticle: a custom event of the same name. Tealium: `account_created`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Alias: two ids are one person.
+"""Alias: two ids turn out to be one person.
 
-Segment: docs, connections/spec/alias.md. Listed in `catalog/events/__init__.py`.
+Joins the previous id's record to the person. Refused from a source with `trust = "browser"`.
+
+Segment: docs, connections/spec/alias.md. Tealium: the `replaces` of a visitor (docs, webhook-connectors).
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ ALIAS = EventType(
     sources={
         "segment": From(when={"type": "alias"}),
         "tealium": From(
-            # Ours: an id that Tealium stitched into the visitor (adapter/sources/tealium/elements.py).
+            # Freshgate's own name for an id that Tealium stitched into a visitor: adapter/sources/tealium/elements.py.
             when={"tealium_event": "visitor_replaced"},
         ),
     },

@@ -1,6 +1,9 @@
-"""Cart Viewed: the whole cart, as the shopper saw it.
+"""Cart Viewed: a shopper looks at the whole cart.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Replaces the cart by `products`; may start `abandoned_cart`.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of the same name.
+Tealium: docs, data-layer/definitions/retail (`cart_view`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Checkout Started: the whole cart, as it went into the checkout.
+"""Checkout Started: a shopper goes to the checkout with the whole cart.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Replaces the cart by `products`; may start `abandoned_cart`.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`checkout`).
+Tealium: docs, data-layer/definitions/retail (`checkout`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

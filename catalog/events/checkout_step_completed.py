@@ -1,6 +1,9 @@
-"""Checkout Step Completed: a step of the checkout was done.
+"""Checkout Step Completed: a shopper completes a step of the checkout.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Counts as cart activity and leaves the cart as it is; may start `abandoned_cart`.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`checkout_option`).
+Tealium: `checkout_step_completed`. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Checkout Step Viewed: a step of the checkout was seen.
+"""Checkout Step Viewed: a shopper sees a step of the checkout.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Counts as cart activity and leaves the cart as it is; may start `abandoned_cart`.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of either name.
+Tealium: `checkout_step_viewed`. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

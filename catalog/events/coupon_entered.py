@@ -1,6 +1,9 @@
-"""Coupon Entered: a coupon was typed in.
+"""Coupon Entered: a shopper enters a coupon.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Counts as cart activity and leaves the cart as it is; may start `abandoned_cart`.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of the same name. Tealium: `coupon_entered`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

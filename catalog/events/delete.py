@@ -1,6 +1,11 @@
-"""Delete: a person asked to be forgotten.
+"""Delete: a person asks to be forgotten.
 
-Segment: docs, connections/spec/../destinations/catalog/webhooks/index.md. Listed in `catalog/events/__init__.py`.
+Erases the person up to that moment; what stops mail to an address stays.
+Refused from a source with `trust = "browser"`.
+
+Segment: docs, connections/destinations/catalog/webhooks/index.md.
+mParticle: Firehose's erasure request (github.com/mParticle/mparticle-firehose-java-sdk, examples/json).
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Email Bounced: an address takes no mail.
+"""Email Bounced: a mail could not be delivered.
 
-Segment: docs, connections/spec/email.md. Listed in `catalog/events/__init__.py`.
+Stops all mail to the address.
+
+Segment: docs, connections/spec/email.md. mParticle: a custom event of the same name. Tealium: `email_bounced`.
+Customer.io: https://docs.customer.io/api/webhooks. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Email Link Clicked: a link in a mail was clicked.
+"""Email Link Clicked: a person clicks a link in a mail.
 
-Segment: docs, connections/spec/email.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/email.md. mParticle: a custom event of the same name. Tealium: `email_link_clicked`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Email Marked as Spam: a person called a mail spam.
+"""Email Marked as Spam: a person reports a mail as spam.
 
-Segment: docs, connections/spec/email.md. Listed in `catalog/events/__init__.py`.
+Stops all mail to the address.
+
+Segment: docs, connections/spec/email.md. mParticle: a custom event of either name. Tealium: `email_marked_as_spam`.
+Customer.io: https://docs.customer.io/api/webhooks. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

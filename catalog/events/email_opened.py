@@ -1,6 +1,9 @@
-"""Email Opened: a mail was opened.
+"""Email Opened: a person opens a mail.
 
-Segment: docs, connections/spec/email.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/email.md. mParticle: a custom event of the same name. Tealium: `email_opened`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

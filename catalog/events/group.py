@@ -1,4 +1,6 @@
-"""Group: a person belongs to an account; the traits are the account's, its address is nobody's.
+"""Group: a person belongs to an account.
+
+Recorded on the trail; starts no mail. The traits are the account's, so an address in them is not the person's.
 
 Segment: docs, connections/spec/group.md. Listed in `catalog/events/__init__.py`.
 """

@@ -1,6 +1,10 @@
-"""Identify: who a person is: traits that the shop knows, and often the address.
+"""Identify: the shop says who a person is, often with the address.
 
-Segment: docs, connections/spec/identify.md. Listed in `catalog/events/__init__.py`.
+Keeps the traits in `profile`; may start `welcome` for a fresh account.
+
+Segment: docs, connections/spec/identify.md.
+mParticle: docs, developers/server/json-reference (changes of attributes and identities).
+Tealium: docs, data-layer/definitions/retail (`user_update`, `email_signup`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ IDENTIFY = EventType(
             },
         ),
         "tealium": From(
-            # The last is ours: a visitor's profile (adapter/sources/tealium/elements.py).
+            # The last is Freshgate's own name for a visitor's profile: adapter/sources/tealium/elements.py.
             when={"tealium_event": ("user_update", "email_signup", "visitor_profile")},
             paths={
                 "first_name": "customer_first_name",

@@ -1,6 +1,9 @@
-"""Order Cancelled: an order was called off.
+"""Order Cancelled: an order is called off.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Marks the order as cancelled, which withdraws a confirmation that has not left.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of the same name. Tealium: `order_cancelled`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

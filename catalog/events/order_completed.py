@@ -1,6 +1,10 @@
-"""Order Completed: the purchase. It empties the cart whatever else it lacks.
+"""Order Completed: a shopper buys.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Empties the cart, whatever else it lacks, and withdraws `abandoned_cart` and `browse_abandonment`.
+With an `order_id` it marks the order as completed and may start `order_confirmation`.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`purchase`).
+Tealium: docs, data-layer/definitions/retail (`purchase`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
-"""Order Refunded: money went back, all of it or for some of the products.
+"""Order Refunded: money goes back, for all of an order or for some of its products.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Marks the order as refunded. A full refund (no products, and no total or one that reaches the order's) withdraws a
+confirmation that has not left.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`refund`).
+Tealium: docs, platforms/shopify (`shopify_refund`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Order Updated: an order changed after the purchase.
+"""Order Updated: an order changes after the purchase.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of either name. Tealium: `order_updated`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Page: a page of the site was seen.
+"""Page: a visitor sees a page of the site.
 
-Segment: docs, connections/spec/page.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/page.md. Tealium: docs, data-layer/definitions/retail (`page_view`).
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
-"""Page Left: a visitor went away from a page, after so many seconds and so far down.
+"""Page Left: a visitor leaves a page, after so many seconds and having scrolled so far.
 
-Ours: adapter/routes/freshgate.js sends it. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Freshgate's own event, sent by adapter/routes/freshgate.js. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Product Added: a product was put into the cart.
+"""Product Added: a shopper puts a product into the cart.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Adds the product to the cart; may start `abandoned_cart`, and keeps `browse_abandonment` from being sent.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`add_to_cart`).
+Tealium: docs, data-layer/definitions/retail (`cart_add`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

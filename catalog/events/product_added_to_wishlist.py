@@ -1,6 +1,9 @@
-"""Product Added to Wishlist: a product was put on a wishlist.
+"""Product Added to Wishlist: a shopper puts a product on a wishlist.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`add_to_wishlist`).
+Tealium: `product_added_to_wishlist`. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

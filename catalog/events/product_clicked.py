@@ -1,6 +1,9 @@
-"""Product Clicked: a product in a list was clicked.
+"""Product Clicked: a shopper clicks a product in a list.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`click`).
+Tealium: `product_clicked`. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Product List Filtered: a list was filtered or sorted.
+"""Product List Filtered: a shopper filters or sorts a list of products.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of the same name.
+Tealium: `product_list_filtered`. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,10 @@
-"""Product List Viewed: a category or list was seen.
+"""Product List Viewed: a shopper sees a category or another list of products.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md.
+mParticle: docs, developers/server/json-reference (`product_impressions`).
+Tealium: docs, data-layer/definitions/retail (`category_view`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Product Removed: a product was taken out of the cart.
+"""Product Removed: a shopper takes a product out of the cart.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Removes the product from the cart; may start `abandoned_cart` for what is still in it.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`remove_from_cart`).
+Tealium: docs, data-layer/definitions/retail (`cart_remove`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

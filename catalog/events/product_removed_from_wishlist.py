@@ -1,6 +1,10 @@
-"""Product Removed from Wishlist: a product was taken off a wishlist.
+"""Product Removed from Wishlist: a shopper takes a product off a wishlist.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md.
+mParticle: docs, developers/server/json-reference (`remove_from_wish_list`). Tealium: `product_removed_from_wishlist`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

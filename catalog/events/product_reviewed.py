@@ -1,6 +1,9 @@
-"""Product Reviewed: a product was reviewed.
+"""Product Reviewed: a person reviews a product.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of the same name.
+Tealium: `product_reviewed`. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Product Shared: a product was shown to somebody else, whose address is not ours to use.
+"""Product Shared: a shopper shows a product to somebody else.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail. The recipient's address is not read, since it is not a customer's.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of the same name. Tealium: `product_shared`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

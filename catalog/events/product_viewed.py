@@ -1,6 +1,9 @@
-"""Product Viewed: a product's page was seen.
+"""Product Viewed: a shopper sees a product's page.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Remembers the product as the newest one viewed; may start `browse_abandonment`.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`view_detail`).
+Tealium: docs, data-layer/definitions/retail (`product_view`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Products Searched: a shopper searched.
+"""Products Searched: a shopper searches the shop.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of the same name.
+Tealium: docs, data-layer/definitions/retail (`search`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Promotion Clicked: a promotion was clicked.
+"""Promotion Clicked: a shopper clicks a promotion.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`promotion_action`).
+Tealium: `promotion_clicked`. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Promotion Viewed: a promotion was shown.
+"""Promotion Viewed: a shopper is shown a promotion.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`promotion_action`).
+Tealium: `promotion_viewed`. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

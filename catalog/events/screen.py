@@ -1,6 +1,9 @@
-"""Screen: a screen of the app was seen.
+"""Screen: a person sees a screen of the app.
 
-Segment: docs, connections/spec/screen.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/screen.md. mParticle: docs, developers/server/json-reference (`screen_view`).
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

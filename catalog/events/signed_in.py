@@ -1,6 +1,9 @@
-"""Signed In: a person signed in.
+"""Signed In: a person signs in.
 
-Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/b2b-saas.md. mParticle: a custom event of the same name. Tealium: `user_login`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Signed Out: a person signed out.
+"""Signed Out: a person signs out.
 
-Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/b2b-saas.md. mParticle: a custom event of the same name. Tealium: `user_logout`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

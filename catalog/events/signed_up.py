@@ -1,6 +1,9 @@
-"""Signed Up: a person opened an account.
+"""Signed Up: a person opens an account.
 
-Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+Keeps the traits in `profile`; may start `welcome`.
+
+Segment: docs, connections/spec/b2b-saas.md. mParticle: a custom event of the same name.
+Tealium: docs, data-layer/definitions/retail (`user_register`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

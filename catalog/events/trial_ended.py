@@ -1,6 +1,9 @@
-"""Trial Ended: a trial is over.
+"""Trial Ended: a trial ends.
 
-Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/b2b-saas.md. mParticle: a custom event of the same name. Tealium: `trial_ended`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,9 @@
-"""Trial Started: a trial began.
+"""Trial Started: a trial begins.
 
-Segment: docs, connections/spec/b2b-saas.md. Listed in `catalog/events/__init__.py`.
+Recorded on the trail; starts no mail.
+
+Segment: docs, connections/spec/b2b-saas.md. mParticle: a custom event of the same name. Tealium: `trial_started`.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

@@ -1,6 +1,11 @@
 """Unsubscribed: a person wants no more marketing mail.
 
-Segment: docs, connections/spec/email.md. Listed in `catalog/events/__init__.py`.
+Stops marketing mail to the address; transactional mail goes on.
+
+Segment: docs, connections/spec/email.md.
+mParticle: a custom event of either name, and docs, developers/server/json-reference (`opt_out`, `consent_state`).
+Tealium: `unsubscribed`, `email_unsubscribe`. Customer.io: https://docs.customer.io/api/webhooks.
+Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations
@@ -32,7 +37,7 @@ UNSUBSCRIBED = EventType(
             },
         ),
         "mparticle": From(
-            # The last two are ours: refusals that mParticle tells otherwise (adapter/sources/mparticle/elements.py).
+            # The last two are Freshgate's own, for opt_out and consent_state: adapter/sources/mparticle/elements.py.
             when={
                 "event_type": "custom_event",
                 "data.event_name": ("Unsubscribed", "Email Unsubscribed", "opt_out", "consent_withdrawn"),

@@ -1,6 +1,9 @@
-"""Wishlist Product Added to Cart: a product went from a wishlist into the cart.
+"""Wishlist Product Added to Cart: a shopper moves a product from a wishlist into the cart.
 
-Segment: docs, connections/spec/ecommerce/v2.md. Listed in `catalog/events/__init__.py`.
+Adds the product to the cart; may start `abandoned_cart`, and keeps `browse_abandonment` from being sent.
+
+Segment: docs, connections/spec/ecommerce/v2.md. mParticle: a custom event of the same name.
+Tealium: `wishlist_product_added_to_cart`. Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations

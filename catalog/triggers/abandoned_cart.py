@@ -1,4 +1,9 @@
-"""You left something: half an hour after the cart fell quiet, never after the purchase, never for an empty cart."""
+"""Abandoned cart: "you left something in your cart".
+
+Sent      30 minutes after the newest cart or checkout event, at most once in 24 hours.
+Not sent  when the shopper ordered since, the cart is empty, the newest event is older than 24 hours, or the person
+          unsubscribed. An order within `order_grace` before the newest event counts, too: see `_withdrawn`.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +19,8 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
     compared = {"activity": activity.at if activity else 0}
     if ordered is not None:
         compared["order"] = ordered.at
-        # The order emptied the cart, so what is in it now came after. A thank-you page shows the ordered products once
-        # more, and two clocks are never the same: within the grace, nothing but what was ordered is no new cart.
+        # An order empties the cart, so whatever is in it now was added later. But a thank-you page may report the
+        # ordered products once more, and two clocks differ: within the grace, a cart of nothing else is not a new one.
         in_grace = activity is None or ordered.at >= activity.at - person.order_grace
         bought = not ordered.products or all(line.product.product_id in ordered.products for line in cart)
         if in_grace and bought:
@@ -26,15 +31,16 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
 
 
 def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
-    lines = [line.product for line in person.cart]
-    told: dict[str, Any] = {
+    products = [line.product for line in person.cart]
+    template_data: dict[str, Any] = {
         "first_name": person.trait("first_name") or "",
-        "products": [template_product(line) for line in lines],
+        "products": [template_product(product) for product in products],
     }
-    # A line without a price: a total that leaves it out would be wrong.
+    # No total where a product has no price, since it would be too low.
     with suppress(InvalidOperation):
-        told["total"] = str(sum((Decimal(line.price) * line.quantity for line in lines), Decimal(0)))
-    return told
+        total = sum((Decimal(product.price) * product.quantity for product in products), Decimal(0))
+        template_data["total"] = str(total)
+    return template_data
 
 
 ABANDONED_CART = Trigger(

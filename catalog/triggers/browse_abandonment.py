@@ -1,4 +1,9 @@
-"""Still looking: an hour after the newest product view, unless the cart or an order says that the looking is over."""
+"""Browse abandonment: "still looking?", with the product viewed last.
+
+Sent      an hour after the newest Product Viewed, at most once in 24 hours.
+Not sent  when the shopper ordered or added a product to the cart since, the cart is not empty (`abandoned_cart` is for
+          that), the view is older than 24 hours, or the person unsubscribed.
+"""
 
 from __future__ import annotations
 

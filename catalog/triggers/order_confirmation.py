@@ -1,4 +1,9 @@
-"""Thank you for your order: at once, once an order, unless the order was taken back before the mail left."""
+"""Order confirmation: "thank you for your order".
+
+Sent      at once, on Order Completed with an `order_id`; once for each order.
+Not sent  when the order was cancelled or fully refunded before the mail left, or was completed more than 24 hours ago.
+          An unsubscribe does not stop it: the mail is transactional.
+"""
 
 from __future__ import annotations
 
@@ -20,15 +25,15 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
 
 
 def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
-    told = order.order if order else None
-    if told is None:
+    purchase = order.order if order else None
+    if purchase is None:
         return {}
     return {
         "first_name": person.trait("first_name") or "",
-        "order_id": told.order_id,
-        "total": told.total,
-        "currency": told.currency,
-        "products": [template_product(line) for line in told.products],
+        "order_id": purchase.order_id,
+        "total": purchase.total,
+        "currency": purchase.currency,
+        "products": [template_product(product) for product in purchase.products],
     }
 
 

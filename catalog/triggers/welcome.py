@@ -1,4 +1,8 @@
-"""Welcome: at once, once a person, when they sign up or are first told of with a fresh creation date."""
+"""Welcome: the first mail to a new account.
+
+Sent      at once, on Signed Up, or on an Identify at most 24 hours after its `created_at`; once for each person.
+Not sent  when that event is older than 24 hours. An unsubscribe does not stop it: the mail is transactional.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ MAX_AGE = DAY
 
 
 def _is_new(event: Event) -> bool:
-    """Every identify tells of a person, few of a new one: the account was created within a day before it."""
+    """Whether the account is new: CDPs identify a person again and again, so its creation date decides."""
     if event.name == "Signed Up":
         return True
     created = event.fields.get("created_at")
