@@ -1,1 +1,1 @@
-"""The shop's own code; `catalog/` is what Freshgate reads of it."""
+"""A shop's own package. Freshgate reads `catalog/` of it, nothing else."""

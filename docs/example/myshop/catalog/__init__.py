@@ -1,6 +1,6 @@
-"""The shop's catalog: all that Freshgate's own has, and the shop's.
+"""The shop's catalog: everything in Freshgate's catalog, and the shop's own events and triggers.
 
-`catalog = "myshop.catalog"` in freshgate.toml names it. The two tables are all that is read.
+`catalog = "myshop.catalog"` in freshgate.toml names this package. The engine reads the two tables, nothing else.
 """
 
 from __future__ import annotations

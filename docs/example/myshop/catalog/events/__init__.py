@@ -1,4 +1,4 @@
-"""Freshgate's event types, and the shop's own: a new one is one file beside this one, and one line in this table."""
+"""Freshgate's event types, and the shop's own. A new one is a file beside this one, and a line in EVENTS."""
 
 from __future__ import annotations
 

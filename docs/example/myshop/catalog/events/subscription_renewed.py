@@ -1,4 +1,7 @@
-"""Subscription Renewed: a subscription was paid for once more. Listed in `catalog/events/__init__.py`."""
+"""Subscription Renewed: a person pays for another period of a subscription.
+
+Keeps the plan as a trait; may start `renewal_thanks`. Listed in `catalog/events/__init__.py`.
+"""
 
 from __future__ import annotations
 

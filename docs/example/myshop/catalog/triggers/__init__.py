@@ -1,4 +1,4 @@
-"""Freshgate's triggers with one of them changed, and the shop's own: a new one is one file here and one line below."""
+"""Freshgate's triggers, one of them changed, and the shop's own. A new one is a file here, and a line in TRIGGERS."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from freshgate import HOUR
 
 from .renewal_thanks import RENEWAL_THANKS
 
-# A shop of sofas: nobody decides within half an hour. Times alone could stand in the settings, too.
-OURS = tuple(
+# Nobody decides on a sofa within half an hour. (A delay can be set in freshgate.toml as well.)
+FRESHGATE_TRIGGERS = tuple(
     replace(trigger, delay=3 * HOUR) if trigger.name == "abandoned_cart" else trigger for trigger in catalog.TRIGGERS
 )
 
 TRIGGERS = (
-    *OURS,
+    *FRESHGATE_TRIGGERS,
     RENEWAL_THANKS,
 )

@@ -1,4 +1,10 @@
-"""Thank you for staying: at once, one mail a renewal. Listed in `catalog/triggers/__init__.py`."""
+"""Renewal thanks: "thank you for staying".
+
+Sent      at once, on Subscription Renewed; once for each renewal.
+Not sent  when the renewal is older than 24 hours. An unsubscribe does not stop it: the mail is transactional.
+
+Listed in `catalog/triggers/__init__.py`.
+"""
 
 from __future__ import annotations
 
