@@ -1,6 +1,6 @@
-"""mParticle's webhook: who is let in, and what becomes of every event of a batch.
+"""mParticle's webhook: which requests are let in, and what becomes of every event of a batch.
 
-The shared promises are in `contract.py`; single events as fixtures are in `test_payloads.py`.
+`contract.py` has the promises that all sources share, `test_payloads.py` single events as fixtures.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ SIGNED_IN = {
     "event_type": "custom_event",
     "data": {"event_name": "Signed In", "source_message_id": "m-1", "timestamp_unixtime_ms": AT},
 }
-WHO = {"mpid": MPID, "user_identities": [{"identity_type": "customer_id", "identity": "u-1"}]}
+PERSON = {"mpid": MPID, "user_identities": [{"identity_type": "customer_id", "identity": "u-1"}]}
 
 
-def source(**more: Any) -> MparticleSource:
-    return MPARTICLE.configure("shop", SourceSettings(kind="mparticle", **{"secrets": (HEADER,), **more}), EVENTS)
+def source(**settings: Any) -> MparticleSource:
+    return MPARTICLE.configure("shop", SourceSettings(kind="mparticle", **{"secrets": (HEADER,), **settings}), EVENTS)
 
 
-def read(body: Any, **more: Any) -> list[Any]:
-    return list(source(**more).read(body if type(body) is bytes else json.dumps(body).encode(), RECEIVED_AT))
+def read(body: Any, **settings: Any) -> list[Any]:
+    return list(source(**settings).read(body if type(body) is bytes else json.dumps(body).encode(), RECEIVED_AT))
 
 
-def batch(*events: Any, **more: Any) -> dict[str, Any]:
-    return {**WHO, "batch_id": 5, "timestamp_unixtime_ms": AT, **more, "events": list(events)}
+def batch(*events: Any, **members: Any) -> dict[str, Any]:
+    return {**PERSON, "batch_id": 5, "timestamp_unixtime_ms": AT, **members, "events": list(events)}
 
 
-def add(*products: Any, action: str = "add_to_cart", **data: Any) -> dict[str, Any]:
-    told = {"product_action": {"action": action, "products": list(products)}, "timestamp_unixtime_ms": AT, **data}
-    return {"event_type": "commerce_event", "data": told}
+def product_action(*products: Any, action: str = "add_to_cart") -> dict[str, Any]:
+    data = {"product_action": {"action": action, "products": list(products)}, "timestamp_unixtime_ms": AT}
+    return {"event_type": "commerce_event", "data": data}
 
 
 def consent(consented: Any, at: Any = AT) -> dict[str, Any]:
@@ -74,19 +74,19 @@ class TestMparticle(SourceContract):
 
 
 @pytest.mark.parametrize(
-    "sent", [None, "", HEADER[:-1], HEADER + " ", " " + HEADER, HEADER.lower(), HEADER.split()[1], "é", "☃", "\ud83d"]
+    "header", [None, "", HEADER[:-1], HEADER + " ", " " + HEADER, HEADER.lower(), HEADER.split()[1], "é", "☃", "\ud83d"]
 )
-def test_any_other_authorization_is_refused_and_names_the_setting(sent: str | None) -> None:
+def test_any_other_authorization_is_refused_and_names_the_setting(header: str | None) -> None:
     with pytest.raises(NotAuthentic) as caught:
-        source().verify(b"{}", {} if sent is None else {"Authorization": sent})
+        source().verify(b"{}", {} if header is None else {"Authorization": header})
     assert caught.value.status == 401
     assert "FRESHGATE_SOURCES__SHOP__SECRETS" in caught.value.hint
     assert HEADER not in caught.value.hint + caught.value.reason
 
 
 def test_old_and_new_headers_are_valid_at_once() -> None:
-    for sent in (HEADER, "Bearer new"):
-        source(secrets=(HEADER, "Bearer new")).verify(b"{}", {"Authorization": sent})
+    for header in (HEADER, "Bearer new"):
+        source(secrets=(HEADER, "Bearer new")).verify(b"{}", {"Authorization": header})
 
 
 def test_a_token_is_asked_for_beside_the_header_where_one_is_set() -> None:
@@ -105,14 +105,16 @@ def test_one_verdict_an_event_in_order() -> None:
     assert names(verdicts) == ["Signed In", "Ignored", "Refused", "Refused"]
 
 
-def test_further_products_stand_behind_so_that_a_refusals_index_is_its_events() -> None:
-    verdicts = read(batch(add({"id": "a"}, {"id": "b"}), {}))
+def test_extra_products_follow_so_that_a_refusals_index_is_its_events() -> None:
+    verdicts = read(batch(product_action({"id": "a"}, {"id": "b"}), {}))
     assert names(verdicts) == ["Product Added", "Refused", "Product Added"]
     assert verdicts[0].message_id + "#1" == verdicts[2].message_id
 
 
 def test_every_product_that_is_taken_out_leaves_the_cart() -> None:
-    verdicts = read(batch(add({"id": "a"}, {"id": "b", "variant": "red"}, {"id": "c"}, action="remove_from_cart")))
+    verdicts = read(
+        batch(product_action({"id": "a"}, {"id": "b", "variant": "red"}, {"id": "c"}, action="remove_from_cart"))
+    )
     assert [verdict.fields["product"].line for verdict in verdicts] == ["a", "b/red", "c"]
     assert len({verdict.message_id for verdict in verdicts}) == 3
 
@@ -139,7 +141,7 @@ def test_a_body_that_is_no_json_object_or_array_is_refused_as_a_whole(body: byte
         (b"[" * 10_000 + b"]" * 10_000, "too_deep"),
     ],
 )
-def test_an_event_that_cannot_be_decoded_costs_no_neighbour(broken: bytes, reason: str) -> None:
+def test_an_event_that_cannot_be_decoded_does_not_cost_its_neighbours(broken: bytes, reason: str) -> None:
     good = json.dumps(SIGNED_IN).encode()
     body = b'{"mpid":-5,"events":[%s, %s ,%s],"batch_id":1}' % (good, broken, good)
     first, second, third = read(body)
@@ -177,10 +179,10 @@ def test_an_event_that_is_just_shallow_enough_to_be_decoded_never_fails_the_body
         assert names(verdicts)[0] == "Screen" or verdicts[0].reason == "too_deep"
 
 
-def test_events_batches_and_further_products_all_count_as_elements() -> None:
+def test_events_batches_and_extra_products_all_count_as_elements() -> None:
     read(batch(SIGNED_IN, SIGNED_IN), max_elements=2)
     bodies: list[Any] = [[batch(SIGNED_IN)] * 3, [{}] * 3, [batch(SIGNED_IN, SIGNED_IN), {}]]
-    for body in (*bodies, batch(add(*[{"id": "a"}] * 9))):
+    for body in (*bodies, batch(product_action(*[{"id": "a"}] * 9))):
         with pytest.raises(TooLarge) as caught:
             read(body, max_elements=2)
         assert "FRESHGATE_SOURCES__SHOP__MAX_ELEMENTS" in caught.value.hint
@@ -197,8 +199,8 @@ def test_wrong_types_in_any_member_of_a_batch_never_fail_the_other_batches(data:
     hostile = {name: data.draw(JSON | st.just(value)) for name, value in {**whole, **firehose}.items()}
     request = {**hostile, **data.draw(st.sampled_from([firehose, requests, {}]))}
     verdicts = read([batch(SIGNED_IN), hostile, request, batch(SIGNED_IN)])
-    told = [verdict for verdict in verdicts if isinstance(verdict, Event) and verdict.user_id == "u-1"]
-    assert len([verdict for verdict in told if verdict.message_id == "m-1"]) >= 2
+    events = [verdict for verdict in verdicts if isinstance(verdict, Event) and verdict.user_id == "u-1"]
+    assert len([event for event in events if event.message_id == "m-1"]) >= 2
     for verdict in verdicts:
         assert isinstance(verdict, Event | Ignored | Refused)
         if isinstance(verdict, Refused):
@@ -208,11 +210,11 @@ def test_wrong_types_in_any_member_of_a_batch_never_fail_the_other_batches(data:
 @FUZZ
 @given(data=JSON, lists=JSON, new=JSON, kind=st.sampled_from(["commerce_event", "opt_out", "impression"]))
 def test_wrong_types_in_any_event_are_never_our_fault(data: Any, lists: Any, new: Any, kind: str) -> None:
-    told = {"product_action": new, "promotion_action": data, "product_impressions": lists, "is_opted_out": data}
+    mixed = {"product_action": new, "promotion_action": data, "product_impressions": lists, "is_opted_out": data}
     shown = {"product_impressions": [{"products": lists, "product_impression_list": data}, new]}
     bought = {"product_action": {"action": "purchase", "products": lists, "total_amount": data, "transaction_id": new}}
     changed = {"user_attribute_name": "email", "new": data}
-    events = [{"event_type": kind, "data": part} for part in (told, shown, bought, changed, data)]
+    events = [{"event_type": kind, "data": part} for part in (mixed, shown, bought, changed, data)]
     events += [{"event_type": f"user_{part}_change", "data": changed} for part in ("attribute", "identity")]
     for verdict in read(
         batch(*events, {"event_type": "user_identity_change", "data": {"new": {"identity_type": new}}})
@@ -223,9 +225,9 @@ def test_wrong_types_in_any_event_are_never_our_fault(data: Any, lists: Any, new
 # ---- ids
 
 
-def test_an_id_without_any_comes_from_the_person_and_the_event() -> None:
-    def message_id(event: Any, **who: Any) -> str:
-        return str(read({**batch(event), **who})[0].message_id)
+def test_a_missing_message_id_is_replaced_by_a_hash_of_the_person_and_the_event() -> None:
+    def message_id(event: Any, **members: Any) -> str:
+        return str(read({**batch(event), **members})[0].message_id)
 
     bare = {"event_type": "custom_event", "data": {"event_name": "Signed In"}}
     assert message_id(bare) == message_id({"data": {"event_name": "Signed In"}, "event_type": "custom_event"})
@@ -235,7 +237,7 @@ def test_an_id_without_any_comes_from_the_person_and_the_event() -> None:
 
 
 @pytest.mark.parametrize("junk", ["", None, 0, "0", "null", "undefined", {}, [], 1.5, "x" * 300])
-def test_a_junk_message_id_is_none(junk: Any) -> None:
+def test_a_junk_message_id_is_passed_over(junk: Any) -> None:
     event = {
         "event_type": "custom_event",
         "data": {"event_name": "Signed In", "source_message_id": junk, "event_id": 7},
@@ -244,7 +246,7 @@ def test_a_junk_message_id_is_none(junk: Any) -> None:
 
 
 @pytest.mark.parametrize("mpid", [None, 0, "0", "", 1.8e19, "null", {}, []])
-def test_a_junk_mpid_is_nobody(mpid: Any) -> None:
+def test_a_junk_mpid_identifies_nobody(mpid: Any) -> None:
     assert read(batch(SIGNED_IN, mpid=mpid))[0].anonymous_id is None
     assert names(read(batch(SIGNED_IN, mpid=mpid, user_identities=None))) == ["Refused"]
 
@@ -256,12 +258,12 @@ def test_a_shops_own_junk_ids_identify_nobody() -> None:
 # ---- what a batch says beside its events
 
 
-def test_a_profile_is_told_once_a_batch_and_the_same_when_delivered_again() -> None:
-    told = batch(SIGNED_IN, SIGNED_IN, user_attributes={"$FirstName": "Ada"})
-    verdicts = read(told)
+def test_a_batch_has_one_profile_which_is_the_same_event_when_redelivered() -> None:
+    delivered = batch(SIGNED_IN, SIGNED_IN, user_attributes={"$FirstName": "Ada"})
+    verdicts = read(delivered)
     assert names(verdicts) == ["Signed In", "Signed In", "Identify"]
-    assert verdicts == read(told)
-    changed_back = read({**told, "batch_id": 6})
+    assert verdicts == read(delivered)
+    changed_back = read({**delivered, "batch_id": 6})
     assert verdicts[2].fields == changed_back[2].fields and verdicts[2].message_id != changed_back[2].message_id
 
 
@@ -270,7 +272,7 @@ def test_a_batch_of_an_anonymous_visitor_without_events_or_attributes_says_nothi
     assert read({"mpid": 5, "events": []}) == []
 
 
-def test_the_link_of_two_ids_is_told_even_by_a_batch_without_events() -> None:
+def test_a_batch_without_events_still_links_its_two_ids() -> None:
     (verdict,) = read(batch())
     assert (verdict.name, verdict.user_id, verdict.anonymous_id) == ("Identify", "u-1", str(MPID))
 
@@ -298,31 +300,31 @@ def test_a_refusal_of_consent_unsubscribes(state: Any, purposes: tuple[str, ...]
     assert names(verdicts) == ["Signed In", *["Unsubscribed"] * refused]
 
 
-def test_one_refusal_is_one_event_in_however_many_batches_it_stands() -> None:
-    def refusal(state: Any, **more: Any) -> Event:
-        (verdict,) = read(batch(SIGNED_IN, consent_state=state, **more))[1:]
+def test_one_refusal_is_one_event_however_many_batches_repeat_it() -> None:
+    def refusal(state: Any, **members: Any) -> Event:
+        (verdict,) = read(batch(SIGNED_IN, consent_state=state, **members))[1:]
         assert isinstance(verdict, Event)
         return verdict
 
     state = {"gdpr": {"newsletter": consent(False, AT - 5000)}}
     assert refusal(state) == refusal(state, batch_id=6, timestamp_unixtime_ms=AT + 9)
     assert refusal(state).occurred_at == AT - 5000
-    again = refusal({"gdpr": {"newsletter": consent(False, AT)}})
-    # The address that is known since is suppressed too.
-    known = refusal(state, user_identities={"customer_id": "u-1", "email": "ada@example.com"})
-    assert len({refusal(state).message_id, again.message_id, known.message_id}) == 3
-    assert known.email == "ada@example.com"
+    newer = refusal({"gdpr": {"newsletter": consent(False, AT)}})
+    # An address that became known since then is suppressed too.
+    with_address = refusal(state, user_identities={"customer_id": "u-1", "email": "ada@example.com"})
+    assert len({refusal(state).message_id, newer.message_id, with_address.message_id}) == 3
+    assert with_address.email == "ada@example.com"
 
 
 def test_a_refusal_with_an_address_alone_suppresses_it() -> None:
-    who = {"mpid": None, "user_identities": {"email": "ada@example.com"}}
-    (verdict,) = read(batch(**who, consent_state={"ccpa": {"data_sale_opt_out": consent(True)}}))
+    person = {"mpid": None, "user_identities": {"email": "ada@example.com"}}
+    (verdict,) = read(batch(**person, consent_state={"ccpa": {"data_sale_opt_out": consent(True)}}))
     assert (verdict.name, verdict.email, verdict.user_id) == ("Unsubscribed", "ada@example.com", None)
 
 
-@pytest.mark.parametrize(("said", "name"), [(True, "Unsubscribed"), (None, "Unsubscribed"), (False, "Ignored")])
-def test_only_a_plain_no_takes_an_opt_out_back(said: Any, name: str) -> None:
-    event = {"event_type": "opt_out", "data": {"is_opted_out": said, "timestamp_unixtime_ms": AT}}
+@pytest.mark.parametrize(("opted_out", "name"), [(True, "Unsubscribed"), (None, "Unsubscribed"), (False, "Ignored")])
+def test_only_a_plain_no_takes_an_opt_out_back(opted_out: Any, name: str) -> None:
+    event = {"event_type": "opt_out", "data": {"is_opted_out": opted_out, "timestamp_unixtime_ms": AT}}
     assert names(read(batch(event)))[0] == name
 
 
@@ -341,7 +343,7 @@ ERASURE = {
 }
 
 
-def test_an_erasure_is_taken_from_a_server_only_and_writes_no_address_down() -> None:
+def test_an_erasure_is_taken_from_a_server_only_and_records_no_address() -> None:
     (verdict,) = read(ERASURE)
     assert (verdict.name, verdict.user_id, verdict.email) == ("Delete", "u-1", None)
     assert from_page(read(ERASURE, trust="browser")) == [Refused("not_trusted")]
@@ -355,22 +357,24 @@ def test_an_erasure_of_a_hashed_id_erases_nobody_else() -> None:
 # ---- the catalog
 
 
-def spelled(spelling: From) -> MparticleSource:
+def lamp_source(spelling: From) -> MparticleSource:
     lamp = EventType(name="Lamp Lit", fields={"lit": "number"}, sources={"mparticle": spelling})
     return MPARTICLE.configure("shop", SourceSettings(kind="mparticle", secrets=(HEADER,)), (lamp,))
 
 
 def test_a_function_reads_what_no_path_can_say_and_its_fault_is_kept_for_the_quarantine() -> None:
     lit = {"event_type": "lamp", "data": {"lamps": [1, 2]}}
-    counting = spelled(From(when={"event_type": "lamp"}, read=lambda element: {"lit": len(element["data"]["lamps"])}))
+    counting = lamp_source(
+        From(when={"event_type": "lamp"}, read=lambda element: {"lit": len(element["data"]["lamps"])})
+    )
     body = json.dumps(batch(lit, {"event_type": "lamp"}, lit)).encode()
     first, failed, last = counting.read(body, RECEIVED_AT)
     assert isinstance(first, Event) and first == last and first.fields == {"lit": 2}
     assert isinstance(failed, Refused) and failed.reason == "internal"
     assert "KeyError" in failed.fault
-    mended = spelled(From(when={"event_type": "lamp"}))
-    (again,) = mended.read(failed.raw, RECEIVED_AT)
-    assert isinstance(again, Event) and (again.user_id, again.occurred_at) == ("u-1", AT)
+    mended = lamp_source(From(when={"event_type": "lamp"}))
+    (recovered,) = mended.read(failed.raw, RECEIVED_AT)
+    assert isinstance(recovered, Event) and (recovered.user_id, recovered.occurred_at) == ("u-1", AT)
 
 
 @pytest.mark.parametrize(
@@ -383,4 +387,4 @@ def test_a_function_reads_what_no_path_can_say_and_its_fault_is_kept_for_the_qua
 )
 def test_a_catalog_that_cannot_be_compiled_stops_the_start_and_names_the_event(wrong: From) -> None:
     with pytest.raises(CatalogError, match="Lamp Lit"):
-        spelled(wrong)
+        lamp_source(wrong)

@@ -1,6 +1,6 @@
-"""A shopper told by mParticle's batches alone: which mails leave, and which must not.
+"""A shopper known through mParticle's batches alone: which mails leave, and which must not.
 
-`test_mparticle.py` says how a batch is read; the engine on a real Redis is `tests/engine/world.py`.
+`test_mparticle.py` tests how a batch is read; `tests/engine/world.py` is the engine on a real Redis.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ KNOWN = {
 
 def deliver(world: World, *events: Any, **batch: Any) -> None:
     """One batch, as it arrives now."""
-    told = {**KNOWN, "batch_id": world.now, "timestamp_unixtime_ms": world.now, **batch, "events": list(events)}
-    verdicts = SOURCE.read(json.dumps(told).encode(), world.now)
+    body = {**KNOWN, "batch_id": world.now, "timestamp_unixtime_ms": world.now, **batch, "events": list(events)}
+    verdicts = SOURCE.read(json.dumps(body).encode(), world.now)
     assert all(isinstance(verdict, Event | Ignored) for verdict in verdicts)
     world.tell(*[verdict for verdict in verdicts if isinstance(verdict, Event)])
 
 
-def acted(world: World, action: str, *products: str, **more: Any) -> dict[str, Any]:
-    lines = [{"id": one, "name": f"Product {one}", "price": 10, "quantity": 1} for one in products]
-    told = {"product_action": {"action": action, "products": lines, **more}, "timestamp_unixtime_ms": world.now}
-    return {"event_type": "commerce_event", "data": told}
+def product_action(world: World, action: str, *products: str, **members: Any) -> dict[str, Any]:
+    lines = [{"id": product, "name": f"Product {product}", "price": 10, "quantity": 1} for product in products]
+    data = {"product_action": {"action": action, "products": lines, **members}, "timestamp_unixtime_ms": world.now}
+    return {"event_type": "commerce_event", "data": data}
 
 
 def test_what_is_left_of_a_cart_is_written_about_with_the_persons_name(redis: Redis) -> None:
     world = World(redis)
-    deliver(world, acted(world, "add_to_cart", "a", "b", "c", "d"))
+    deliver(world, product_action(world, "add_to_cart", "a", "b", "c", "d"))
     world.now += MINUTE
-    deliver(world, acted(world, "remove_from_cart", "a", "c"), acted(world, "checkout"))
+    deliver(world, product_action(world, "remove_from_cart", "a", "c"), product_action(world, "checkout"))
     world.run(world.now + 2 * HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
     data = world.esp.mails[0].data
@@ -56,16 +56,16 @@ def test_what_is_left_of_a_cart_is_written_about_with_the_persons_name(redis: Re
 
 def test_a_cart_emptied_by_one_event_is_not_written_about(redis: Redis) -> None:
     world = World(redis)
-    deliver(world, acted(world, "add_to_cart", "a", "b"))
+    deliver(world, product_action(world, "add_to_cart", "a", "b"))
     world.now += MINUTE
-    deliver(world, acted(world, "remove_from_cart", "b", "a"))
+    deliver(world, product_action(world, "remove_from_cart", "b", "a"))
     world.run(world.now + 2 * HOUR)
     assert world.mails() == []
 
 
 def test_an_anonymous_cart_is_written_about_once_a_batch_without_events_names_the_person(redis: Redis) -> None:
     world = World(redis)
-    deliver(world, acted(world, "add_to_cart", "a"), user_identities=[], user_attributes={})
+    deliver(world, product_action(world, "add_to_cart", "a"), user_identities=[], user_attributes={})
     world.now += MINUTE
     deliver(world)
     world.run(world.now + 2 * HOUR)
@@ -74,9 +74,9 @@ def test_an_anonymous_cart_is_written_about_once_a_batch_without_events_names_th
 
 def test_a_purchase_is_confirmed_once_however_often_its_batch_arrives(redis: Redis) -> None:
     world = World(redis)
-    deliver(world, acted(world, "add_to_cart", "a"))
+    deliver(world, product_action(world, "add_to_cart", "a"))
     world.now += MINUTE
-    bought, sent_at = acted(world, "purchase", "a", transaction_id="1001", total_amount=10), world.now
+    bought, sent_at = product_action(world, "purchase", "a", transaction_id="1001", total_amount=10), world.now
     for _ in range(3):
         deliver(world, bought, batch_id=7, timestamp_unixtime_ms=sent_at)
         world.run(world.now + MINUTE)
@@ -84,22 +84,24 @@ def test_a_purchase_is_confirmed_once_however_often_its_batch_arrives(redis: Red
     assert world.mails() == [("order_confirmation", ADA)]
 
 
-def test_a_refund_of_an_untold_amount_is_full_and_withholds_the_confirmation(redis: Redis) -> None:
+def test_a_refund_of_an_unknown_amount_is_full_and_withholds_the_confirmation(redis: Redis) -> None:
     world = World(redis)
-    bought = acted(world, "purchase", "a", transaction_id="1001", total_amount=10)
+    bought = product_action(world, "purchase", "a", transaction_id="1001", total_amount=10)
     world.now += MINUTE
-    deliver(world, bought, acted(world, "refund", transaction_id="1001", total_amount=0))
+    deliver(world, bought, product_action(world, "refund", transaction_id="1001", total_amount=0))
     world.run(world.now + HOUR)
     assert world.mails() == []
 
 
-def test_who_refuses_gets_the_confirmation_but_no_marketing(redis: Redis) -> None:
+def test_a_person_who_refuses_gets_the_confirmation_but_no_marketing(redis: Redis) -> None:
     world = World(redis)
     refused = {"gdpr": {"newsletter": {"consented": False, "timestamp_unixtime_ms": world.now - HOUR}}}
-    deliver(world, acted(world, "purchase", "z", transaction_id="1001", total_amount=10), consent_state=refused)
+    deliver(
+        world, product_action(world, "purchase", "z", transaction_id="1001", total_amount=10), consent_state=refused
+    )
     world.run()
     world.now += 10 * MINUTE
-    deliver(world, acted(world, "add_to_cart", "a"), consent_state=refused)
+    deliver(world, product_action(world, "add_to_cart", "a"), consent_state=refused)
     world.run(world.now + 2 * HOUR)
     assert world.mails() == [("order_confirmation", ADA)]
     assert ("abandoned_cart", "suppressed") in world.outcomes("ada")
@@ -107,10 +109,10 @@ def test_who_refuses_gets_the_confirmation_but_no_marketing(redis: Redis) -> Non
 
 def test_an_erased_person_gets_no_mail(redis: Redis) -> None:
     world = World(redis)
-    deliver(world, acted(world, "add_to_cart", "a"))
+    deliver(world, product_action(world, "add_to_cart", "a"))
     world.now += MINUTE
-    who = {"controller_customer_id": {"encoding": "raw", "value": "ada"}}
-    erasure = {"subject_request_type": "erasure", "subject_identities": who, "timestamp_ms": world.now}
+    identities = {"controller_customer_id": {"encoding": "raw", "value": "ada"}}
+    erasure = {"subject_request_type": "erasure", "subject_identities": identities, "timestamp_ms": world.now}
     request = {"type": "dsr_processing_request", "subject_request_id": "dsr-1", **erasure}
     (verdict,) = SOURCE.read(json.dumps(request).encode(), world.now)
     assert isinstance(verdict, Event)

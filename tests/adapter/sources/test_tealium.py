@@ -1,6 +1,7 @@
-"""Tealium's webhooks: who is let in, every shape of a body, visitors, audiences, and the routes over HTTP.
+"""Tealium's webhooks: which requests are let in, every shape of a body, visitors and audiences.
 
-The shared promises are in `contract.py`; single elements as fixtures are in `test_payloads.py`.
+`contract.py` has the promises that all sources share, `test_payloads.py` single elements as fixtures, and
+`test_tealium_http.py` tests the routes.
 """
 
 from __future__ import annotations
@@ -58,12 +59,13 @@ LOVERS = EventType(
 PAYLOADS = Path(__file__).parents[2] / "payloads" / "tealium"
 
 
-def source(catalog: tuple[EventType, ...] = EVENTS, **more: Any) -> TealiumSource:
-    return TEALIUM.configure("shop", SourceSettings(kind="tealium", **{"secrets": (HEADER,), **more}), catalog)
+def source(catalog: tuple[EventType, ...] = EVENTS, **settings: Any) -> TealiumSource:
+    return TEALIUM.configure("shop", SourceSettings(kind="tealium", **{"secrets": (HEADER,), **settings}), catalog)
 
 
-def read(body: Any, context: RequestContext = NO_CONTEXT, **more: Any) -> list[Any]:
-    return list(source(**more).read(body if type(body) is bytes else json.dumps(body).encode(), RECEIVED_AT, context))
+def read(body: Any, context: RequestContext = NO_CONTEXT, **options: Any) -> list[Any]:
+    raw = body if type(body) is bytes else json.dumps(body).encode()
+    return list(source(**options).read(raw, RECEIVED_AT, context))
 
 
 def names(verdicts: list[Any]) -> list[str]:
@@ -73,7 +75,7 @@ def names(verdicts: list[Any]) -> list[str]:
 class TestTealium(SourceContract):
     kind = SOURCES["tealium"]
     settings = SourceSettings(kind="tealium", secrets=(HEADER,), tokens=(TOKEN,))
-    # Nothing that lists products: several of them are several events.
+    # An event without products, since each further product of a cart event is an event of its own.
     good = {"tealium_event": "user_login", "tealium_visitor_id": "v-1", "customer_id": "u-1", "dom.url": "/", "cp": {}}
 
     def headers(self, body: bytes) -> dict[str, str]:
@@ -87,17 +89,17 @@ class TestTealiumEventStream(TestTealium):
 # ---- the header
 
 
-@pytest.mark.parametrize("sent", [None, "", HEADER[:-1], HEADER + " ", HEADER.lower(), HEADER.split()[1], "é", "☃"])
-def test_any_other_authorization_is_refused_and_names_the_setting(sent: str | None) -> None:
+@pytest.mark.parametrize("header", [None, "", HEADER[:-1], HEADER + " ", HEADER.lower(), HEADER.split()[1], "é", "☃"])
+def test_any_other_authorization_is_refused_and_names_the_setting(header: str | None) -> None:
     with pytest.raises(NotAuthentic) as caught:
-        source().verify(b"{}", {} if sent is None else {"Authorization": sent})
+        source().verify(b"{}", {} if header is None else {"Authorization": header})
     assert "FRESHGATE_SOURCES__SHOP__SECRETS" in caught.value.hint
     assert HEADER not in caught.value.hint + caught.value.reason
 
 
 def test_basic_and_bearer_are_valid_at_once_while_they_are_changed() -> None:
-    for sent in (HEADER, "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x"):
-        source(secrets=(HEADER, "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x")).verify(b"{}", {"Authorization": sent})
+    for header in (HEADER, "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x"):
+        source(secrets=(HEADER, "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x")).verify(b"{}", {"Authorization": header})
 
 
 def test_the_token_alone_decides_where_there_is_no_secret() -> None:
@@ -110,20 +112,20 @@ def test_the_token_alone_decides_where_there_is_no_secret() -> None:
 # ---- bodies
 
 
-def forms() -> list[Any]:
-    told = json.dumps(EVENT_STREAM)
+def event_bodies() -> list[Any]:
+    event = json.dumps(EVENT_STREAM)
     return [
-        pytest.param(told, "text/plain", id="json whatever it is called"),
-        pytest.param(told, FORM, id="json called a form"),
-        pytest.param(f"\n [{told}] ", FORM, id="array"),
-        pytest.param(urlencode({"data": told}), FORM, id="form"),
-        pytest.param(urlencode({"data": told}), f" {FORM.upper()}; charset=UTF-8", id="form in capitals"),
-        pytest.param(urlencode({"key": "x", "data": told, "z": ""}), FORM, id="form with other fields"),
-        pytest.param("data=" + quote(told), "", id="form without its content type"),
+        pytest.param(event, "text/plain", id="json whatever it is called"),
+        pytest.param(event, FORM, id="json called a form"),
+        pytest.param(f"\n [{event}] ", FORM, id="array"),
+        pytest.param(urlencode({"data": event}), FORM, id="form"),
+        pytest.param(urlencode({"data": event}), f" {FORM.upper()}; charset=UTF-8", id="form in capitals"),
+        pytest.param(urlencode({"key": "x", "data": event, "z": ""}), FORM, id="form with other fields"),
+        pytest.param("data=" + quote(event), "", id="form without its content type"),
     ]
 
 
-@pytest.mark.parametrize(("body", "content_type"), forms())
+@pytest.mark.parametrize(("body", "content_type"), event_bodies())
 def test_one_event_is_the_same_in_every_kind_of_body(body: str, content_type: str) -> None:
     assert read(body.encode(), RequestContext(content_type)) == read(EVENT_STREAM)
 
@@ -158,7 +160,7 @@ def test_a_form_of_too_many_fields_is_refused_as_a_whole() -> None:
         (b"[" * 10_000 + b"]" * 10_000, "too_deep"),
     ],
 )
-def test_an_element_that_cannot_be_decoded_costs_no_neighbour(broken: bytes, reason: str) -> None:
+def test_an_element_that_cannot_be_decoded_does_not_cost_its_neighbours(broken: bytes, reason: str) -> None:
     good = json.dumps(ADDED).encode()
     first, second, third = read(b"[%s, %s ,%s]" % (good, broken, good))
     assert first == third and first.user_id == "u-1"
@@ -178,7 +180,7 @@ def test_the_events_of_bulks_count_towards_the_limit() -> None:
         read([bulk, {}], max_elements=2)
 
 
-def test_what_no_one_event_can_say_stands_behind_so_that_a_refusals_index_is_its_element() -> None:
+def test_extra_verdicts_follow_so_that_a_refusals_index_is_its_element() -> None:
     verdicts = read([{**ADDED, "product_id": ["L-1", "L-2"]}, {}, VISITOR])
     assert names(verdicts) == ["Product Added", "Refused", "Identify", "Product Added"]
 
@@ -186,19 +188,20 @@ def test_what_no_one_event_can_say_stands_behind_so_that_a_refusals_index_is_its
 # ---- ids and times
 
 
-def test_two_events_alike_in_all_but_one_value_are_two() -> None:
+def test_events_that_differ_in_one_value_have_two_message_ids() -> None:
     first, second, third = read([ADDED, {**ADDED, "product_id": ["L-2"]}, dict(reversed(ADDED.items()))])
     assert first.message_id != second.message_id
     assert first.message_id == third.message_id and first.message_id.startswith("h-")
 
 
 def test_an_event_id_of_a_flat_data_layer_is_the_shops_and_no_message_id() -> None:
-    assert [one.message_id[:2] for one in read([{**ADDED, "event_id": "12"}, EVENT_STREAM])] == ["h-", "e-"]
+    events = read([{**ADDED, "event_id": "12"}, EVENT_STREAM])
+    assert [event.message_id[:2] for event in events] == ["h-", "e-"]
 
 
-@pytest.mark.parametrize("given", ["null", "", "x" * 201, 1.5, None, ["e-1"]])
-def test_an_event_id_that_is_none_is_replaced_by_a_hash(given: Any) -> None:
-    assert read({**EVENT_STREAM, "event_id": given})[0].message_id.startswith("h-")
+@pytest.mark.parametrize("event_id", ["null", "", "x" * 201, 1.5, None, ["e-1"]])
+def test_an_event_id_that_identifies_nothing_is_replaced_by_a_hash(event_id: Any) -> None:
+    assert read({**EVENT_STREAM, "event_id": event_id})[0].message_id.startswith("h-")
 
 
 def test_the_same_bytes_later_are_the_same_event_but_for_the_arrival() -> None:
@@ -219,13 +222,13 @@ def test_the_first_variable_that_names_somebody_wins() -> None:
     assert verdict.user_id == "9007199254740993"
 
 
-def test_a_friends_address_is_nobodys_here() -> None:
+def test_a_friends_address_is_not_taken_for_the_persons() -> None:
     (verdict,) = read({**ADDED, "recipient_email": "friend@example.com", "invitee_email": "friend@example.com"})
     assert verdict.email is None
 
 
 @pytest.mark.parametrize(
-    ("sent", "expected"),
+    ("payload", "expected"),
     [
         ({"visitor_id": "a", "tealium_visitor_id": "b"}, "a"),
         ({"cp.TAPID": "c", "tealium_visitor_id": "b"}, "c"),
@@ -235,13 +238,13 @@ def test_a_friends_address_is_nobodys_here() -> None:
         ({"data": {"udo": {"tealium_event": "link"}, "firstparty_tealium_cookies": {"utag_main_v_id": "e"}}}, "e"),
     ],
 )
-def test_the_visitor_id_is_the_one_that_tealium_prefers(sent: Mapping[str, Any], expected: str) -> None:
-    wanted = EventType(name="Linked", sources={"tealium": From(when={"tealium_event": "link"})})
-    (verdict,) = read({"tealium_event": "link", **sent}, catalog=(wanted,))
+def test_the_visitor_id_is_the_one_that_tealium_prefers(payload: Mapping[str, Any], expected: str) -> None:
+    linked = EventType(name="Linked", sources={"tealium": From(when={"tealium_event": "link"})})
+    (verdict,) = read({"tealium_event": "link", **payload}, catalog=(linked,))
     assert verdict.anonymous_id == expected
 
 
-def test_reading_changes_nothing_of_what_was_sent() -> None:
+def test_reading_leaves_the_payload_as_it_is() -> None:
     layer = {"dom": {"title": "Lamps"}, **ADDED}
     (unknown,) = read({**layer, "tealium_event": "custom_click"})
     assert unknown.element() == {**layer, "tealium_event": "custom_click"}
@@ -250,7 +253,7 @@ def test_reading_changes_nothing_of_what_was_sent() -> None:
 # ---- visitors and audiences
 
 
-def test_a_membership_that_no_event_type_wants_is_ignored_by_name_and_the_profile_is_read() -> None:
+def test_an_unmapped_membership_is_ignored_by_name_and_the_profile_is_read() -> None:
     membership, profile = read(VISITOR, JOINED)
     assert membership == Ignored("audience Lamp lovers joined")
     assert (profile.name, profile.user_id, profile.anonymous_id) == ("Identify", "u-1", "v-1")
@@ -268,20 +271,20 @@ def test_a_membership_becomes_the_event_type_that_names_it() -> None:
 
 
 @pytest.mark.parametrize("context", [RequestContext("", "Lamp lovers", "left"), RequestContext("", "Others", "joined")])
-def test_another_audience_or_turn_is_another_matter(context: RequestContext) -> None:
+def test_another_audience_or_turn_is_not_the_mapped_event(context: RequestContext) -> None:
     assert names(read(VISITOR, context, catalog=(*EVENTS, LOVERS))) == ["Ignored", "Identify"]
 
 
-def test_one_profile_told_by_two_audiences_is_one_and_the_memberships_are_two() -> None:
-    both = EventType(name="Moved", sources={"tealium": From(when={"turn": ("joined", "left")})})
-    catalog = (*EVENTS, both)
-    joined = read(VISITOR, JOINED, catalog=catalog)
-    left = read(VISITOR, RequestContext("", "Lamp lovers", "left"), catalog=catalog)
-    assert joined[0].message_id != left[0].message_id
-    assert joined[1].message_id == left[1].message_id
+def test_one_profile_from_two_audiences_is_one_event_and_the_memberships_are_two() -> None:
+    moved = EventType(name="Moved", sources={"tealium": From(when={"turn": ("joined", "left")})})
+    catalog = (*EVENTS, moved)
+    joining = read(VISITOR, JOINED, catalog=catalog)
+    leaving = read(VISITOR, RequestContext("", "Lamp lovers", "left"), catalog=catalog)
+    assert joining[0].message_id != leaving[0].message_id
+    assert joining[1].message_id == leaving[1].message_id
 
 
-def test_an_event_at_an_audiences_url_is_no_event_once_more() -> None:
+def test_an_event_at_an_audiences_url_is_not_read_as_an_event() -> None:
     assert names(read({"tealium_event": "purchase", "order_id": "1", "customer_id": "u-1"}, JOINED)) == ["Ignored"]
 
 
@@ -295,7 +298,7 @@ def test_a_visitor_seen_long_ago_is_not_made_new_by_a_first_sync() -> None:
     assert read(old)[0].occurred_at == AT - 90 * 86_400_000
 
 
-def test_ids_that_were_stitched_together_are_linked_once_however_often_they_are_told() -> None:
+def test_ids_that_were_stitched_together_are_linked_once_however_often_they_arrive() -> None:
     visitor = {**VISITOR, "replaces": ["v-0", "v-1", "v-0b"]}
     profile, *links = read(visitor)
     assert [(link.name, link.previous_id, link.user_id) for link in links] == [
@@ -323,7 +326,7 @@ def test_hundreds_of_stitched_ids_are_cut_and_refuse_nothing() -> None:
 @FUZZ
 @given(udo=JSON, dom=JSON, ids=JSON, cart=JSON)
 def test_no_event_of_any_shape_fails_our_code(udo: Any, dom: Any, ids: Any, cart: Any) -> None:
-    sent = [
+    payloads = [
         {**EVENT_STREAM, "data": {"udo": udo, "dom": dom, "firstparty_tealium_cookies": dom}},
         {**ADDED, "product_id": ids, "product_price": cart, "cart_product_id": cart, "cart_total_items": udo},
         {**ADDED, "dom": dom, "dom.url": udo, "cp.TAPID": ids, "cp": cart, "a......b": 1},
@@ -332,7 +335,7 @@ def test_no_event_of_any_shape_fails_our_code(udo: Any, dom: Any, ids: Any, cart
         {"_id": 1, "properties": udo, "current_visit": {"dates": dom, "last_event": ids}, "secondary_ids": cart},
     ]
     for context in (NO_CONTEXT, JOINED):
-        for verdict in read(sent, context):
+        for verdict in read(payloads, context):
             assert isinstance(verdict, Event | Ignored | Refused)
             assert not isinstance(verdict, Refused) or verdict.reason in REFUSED_ELEMENTS[:-1]
 
@@ -347,5 +350,5 @@ def test_every_payload_is_read_alike_as_a_form() -> None:
     for path in sorted(PAYLOADS.glob("*[a-z].json")):
         if not path.name.endswith(".expected.json"):
             body = path.read_bytes()
-            told = json.dumps(json.loads(body))
-            assert read(urlencode({"data": told}).encode(), RequestContext(FORM)) == read(body), path.name
+            text = json.dumps(json.loads(body))
+            assert read(urlencode({"data": text}).encode(), RequestContext(FORM)) == read(body), path.name

@@ -1,6 +1,6 @@
-"""Tealium's URLs over HTTP: which methods and which audiences, and that no query string is ever logged.
+"""Tealium's URLs over HTTP: which methods and audiences they take, and that no query string is ever logged.
 
-The app is Flask's own client on a real Valkey; bodies are `test_tealium.py`'s subject.
+The app runs in Flask's test client on a real Valkey; `test_tealium.py` tests bodies.
 """
 
 from __future__ import annotations
@@ -40,35 +40,38 @@ SETTINGS = Settings(
 
 @pytest.fixture
 def client(redis: Redis) -> Iterator[FlaskClient]:
-    # The exporter's own series are of the process: one app's must go before the next one's come.
-    before = set(REGISTRY._collector_to_names)
+    # The exporter registers its series once a process: one app's must go before the next app starts.
+    registered = set(REGISTRY._collector_to_names)
     yield create_app(SETTINGS, redis).test_client()
-    for collector in set(REGISTRY._collector_to_names) - before:
+    for collector in set(REGISTRY._collector_to_names) - registered:
         REGISTRY.unregister(collector)
 
 
-def told(answer: Any) -> tuple[int, dict[str, Any]]:
-    return answer.status_code, {name: count for name, count in answer.get_json().items() if count}
+def status_and_counts(response: Any) -> tuple[int, dict[str, Any]]:
+    return response.status_code, {name: count for name, count in response.get_json().items() if count}
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
 def test_events_are_taken_by_post_put_and_patch(client: FlaskClient, method: str) -> None:
-    answer = client.open("/webhooks/tealium", method=method, json=EVENT_STREAM, headers=AUTHENTIC)
-    assert told(answer) == (200, {"accepted": 1})
+    response = client.open("/webhooks/tealium", method=method, json=EVENT_STREAM, headers=AUTHENTIC)
+    assert status_and_counts(response) == (200, {"accepted": 1})
 
 
 def test_a_form_and_the_redelivery_as_json_are_one_event(client: FlaskClient) -> None:
     form = urlencode({"data": json.dumps(EVENT_STREAM)})
-    assert told(client.post("/webhooks/tealium", data=form, content_type=FORM, headers=AUTHENTIC)) == (
+    assert status_and_counts(client.post("/webhooks/tealium", data=form, content_type=FORM, headers=AUTHENTIC)) == (
         200,
         {"accepted": 1},
     )
-    assert told(client.post("/webhooks/tealium", json=EVENT_STREAM, headers=AUTHENTIC)) == (200, {"duplicate": 1})
+    assert status_and_counts(client.post("/webhooks/tealium", json=EVENT_STREAM, headers=AUTHENTIC)) == (
+        200,
+        {"duplicate": 1},
+    )
 
 
 def test_a_membership_is_ignored_and_the_profile_accepted(client: FlaskClient) -> None:
-    answer = client.post(AUDIENCE, json=VISITOR, headers=AUTHENTIC)
-    assert told(answer) == (200, {"accepted": 1, "ignored": 1})
+    response = client.post(AUDIENCE, json=VISITOR, headers=AUTHENTIC)
+    assert status_and_counts(response) == (200, {"accepted": 1, "ignored": 1})
 
 
 @pytest.mark.parametrize("turn", ["joined", "left"])
@@ -92,47 +95,56 @@ def test_any_other_url_is_404(client: FlaskClient, url: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["/webhooks/tealium", AUDIENCE])
-def test_nobody_without_the_header_is_let_in(client: FlaskClient, url: str) -> None:
-    answer = client.post(url, json=VISITOR)
-    assert (answer.status_code, answer.get_json()) == (401, {"error": "signature rejected"})
+def test_a_request_without_the_header_is_kept_out(client: FlaskClient, url: str) -> None:
+    response = client.post(url, json=VISITOR)
+    assert (response.status_code, response.get_json()) == (401, {"error": "signature rejected"})
 
 
 @pytest.mark.parametrize("url", ["/webhooks/by_get", "/webhooks/by_get/Lamp%20lovers/joined"])
 def test_get_is_read_where_the_source_allows_it(client: FlaskClient, url: str) -> None:
-    answer = client.get(url, query_string={"data": json.dumps(VISITOR)}, headers=AUTHENTIC)
-    assert answer.status_code == 200 and answer.get_json()["accepted"] == 1
-    assert answer.get_json()["ignored"] == (1 if "lovers" in url else 0)
+    response = client.get(url, query_string={"data": json.dumps(VISITOR)}, headers=AUTHENTIC)
+    assert response.status_code == 200 and response.get_json()["accepted"] == 1
+    assert response.get_json()["ignored"] == (1 if "lovers" in url else 0)
 
 
 def test_get_is_the_same_event_as_post(client: FlaskClient) -> None:
     query = {"data": json.dumps(EVENT_STREAM)}
-    assert told(client.get("/webhooks/by_get", query_string=query, headers=AUTHENTIC)) == (200, {"accepted": 1})
-    assert told(client.post("/webhooks/by_get", json=EVENT_STREAM, headers=AUTHENTIC)) == (200, {"duplicate": 1})
+    assert status_and_counts(client.get("/webhooks/by_get", query_string=query, headers=AUTHENTIC)) == (
+        200,
+        {"accepted": 1},
+    )
+    assert status_and_counts(client.post("/webhooks/by_get", json=EVENT_STREAM, headers=AUTHENTIC)) == (
+        200,
+        {"duplicate": 1},
+    )
 
 
 @pytest.mark.parametrize("url", ["/webhooks/tealium", "/webhooks/segment", AUDIENCE])
-def test_get_is_405_where_nobody_allowed_it(client: FlaskClient, url: str) -> None:
-    answer = client.get(url, query_string={"data": json.dumps(VISITOR)}, headers=AUTHENTIC)
-    assert (answer.status_code, answer.headers["Allow"]) == (405, "POST, PUT, PATCH")
+def test_get_is_405_unless_the_settings_allow_it(client: FlaskClient, url: str) -> None:
+    response = client.get(url, query_string={"data": json.dumps(VISITOR)}, headers=AUTHENTIC)
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST, PUT, PATCH")
 
 
-def test_head_tells_of_nothing(client: FlaskClient, redis: Redis) -> None:
-    answer = client.head("/webhooks/by_get", query_string={"data": json.dumps(EVENT_STREAM)}, headers=AUTHENTIC)
-    assert answer.status_code == 405
-    assert told(client.post("/webhooks/by_get", json=EVENT_STREAM, headers=AUTHENTIC)) == (200, {"accepted": 1})
+def test_head_records_nothing(client: FlaskClient, redis: Redis) -> None:
+    response = client.head("/webhooks/by_get", query_string={"data": json.dumps(EVENT_STREAM)}, headers=AUTHENTIC)
+    assert response.status_code == 405
+    assert status_and_counts(client.post("/webhooks/by_get", json=EVENT_STREAM, headers=AUTHENTIC)) == (
+        200,
+        {"accepted": 1},
+    )
 
 
 def test_get_without_the_header_is_kept_out_and_without_data_is_no_event(client: FlaskClient) -> None:
     query = {"data": json.dumps(VISITOR)}
     assert client.get("/webhooks/by_get", query_string=query).status_code == 401
-    assert told(client.get("/webhooks/by_get", headers=AUTHENTIC))[1]["refused"] == 1
+    assert status_and_counts(client.get("/webhooks/by_get", headers=AUTHENTIC))[1]["refused"] == 1
     assert client.get("/webhooks/by_get?data=%7B", headers=AUTHENTIC).status_code == 400
 
 
-def test_a_redelivery_asked_for_under_the_token_is_for_kinds_with_one(client: FlaskClient) -> None:
+def test_a_replay_header_is_ignored_where_the_source_has_no_token(client: FlaskClient) -> None:
     replay = {**AUTHENTIC, "X-Freshgate-Replay": "1", "X-Freshgate-Token": "made up"}
     for expected in ({"accepted": 1}, {"duplicate": 1}):
-        assert told(client.post("/webhooks/tealium", json=EVENT_STREAM, headers=replay)) == (200, expected)
+        assert status_and_counts(client.post("/webhooks/tealium", json=EVENT_STREAM, headers=replay)) == (200, expected)
 
 
 def test_no_query_string_reaches_a_log(
@@ -144,8 +156,8 @@ def test_no_query_string_reaches_a_log(
         client.get(url, query_string=query)
         client.get(url, query_string=query, headers=AUTHENTIC)
         client.get(url, query_string={"data": "ada@example.com{"}, headers=AUTHENTIC)
-    written = capsys.readouterr()
-    logged = caplog.text + written.out + written.err
+    output = capsys.readouterr()
+    logged = caplog.text + output.out + output.err
     assert "not_authentic" in logged and "body_refused" in logged
     assert "ada@" not in logged and "example.com" not in logged
 
@@ -171,23 +183,23 @@ def test_gunicorn_does_not_quote_a_request_that_it_cannot_parse(
     config.write_text(CONFIG.format(redis=redis_server, var=tmp_path / "var", port=port))
     command = [sys.executable, "-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()"]
     log = tmp_path / "log"
-    with log.open("wb") as written:
+    with log.open("wb") as log_file:
         environ = {**os.environ, "FRESHGATE_CONFIG": str(config)}
-        process = subprocess.Popen(command, stdout=written, stderr=written, env=environ)
+        process = subprocess.Popen(command, stdout=log_file, stderr=log_file, env=environ)
         try:
-            assert b"200 OK" in answer_to(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", port)
-            assert b"400 Bad Request" in answer_to(QUERY, port)
-            assert b"400 Bad Request" in answer_to(HEADER_LINE, port)
+            assert b"200 OK" in fetch_raw(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", port)
+            assert b"400 Bad Request" in fetch_raw(QUERY, port)
+            assert b"400 Bad Request" in fetch_raw(HEADER_LINE, port)
         finally:
             process.terminate()
             process.wait(20)
-    told = log.read_text()
-    assert told.count("Invalid request from ip=127.0.0.1") == 2
-    assert "ada@" not in told and "customer_email" not in told
+    logged = log.read_text()
+    assert logged.count("Invalid request from ip=127.0.0.1") == 2
+    assert "ada@" not in logged and "customer_email" not in logged
 
 
-def answer_to(request: bytes, port: int) -> bytes:
-    """What the server says to these bytes; waits until one listens."""
+def fetch_raw(request: bytes, port: int) -> bytes:
+    """The server's response to these bytes, once it listens."""
     deadline = time.monotonic() + 30
     while True:
         try:
