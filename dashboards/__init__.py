@@ -1,1 +1,1 @@
-"""What an operator sees: Grafana boards, Prometheus rules and alerts; `python -m dashboards.generate` writes them."""
+"""Grafana boards, Prometheus rules and alerts, and the same for DataDog. `python -m dashboards.generate` writes all."""

@@ -1,6 +1,6 @@
-"""`python -m dashboards.generate`: writes the boards, rules and alerts that are committed beside it.
+"""`python -m dashboards.generate`: writes the boards, rules and alerts that are committed in this folder.
 
-`make dashboards` calls it; a test compares what is committed with what it would write.
+`make dashboards` calls it; a test compares the committed files with what it would write.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dashboards import alerts, objective
 from dashboards.boards import BOARDS
 from dashboards.datadog import alerting, conf, widgets
 
-HERE = Path(__file__).parent
-WRITTEN = "# Written by `make dashboards`; change dashboards/*.py, not this file.\n"
+DASHBOARDS = Path(__file__).parent
+GENERATED_NOTE = "# Written by `make dashboards`; change the Python in dashboards/, not this file.\n"
 
 
 def files() -> Mapping[str, str]:
-    """Path below dashboards/ → what stands in it."""
+    """Path below dashboards/ → the file's text."""
     boards = {f"grafana/{board.uid}.json": board.to_json() for board in BOARDS}
     return {
         **boards,
@@ -32,9 +32,9 @@ def files() -> Mapping[str, str]:
 
 
 def _datadog() -> Mapping[str, str]:
-    boards = {f"datadog/boards/{uid}.json": _json(one) for uid, one in widgets.dashboards().items()}
-    conditions = {f"datadog/monitors/{name}.json": _json(made) for name, made in alerting.monitors().items()}
-    return {**boards, **conditions, "datadog/conf.d/openmetrics.d/conf.yaml": _yaml(conf.configuration())}
+    boards = {f"datadog/boards/{uid}.json": _json(board) for uid, board in widgets.build_dashboards().items()}
+    monitors = {f"datadog/monitors/{name}.json": _json(parts) for name, parts in alerting.build_all_monitors().items()}
+    return {**boards, **monitors, "datadog/conf.d/openmetrics.d/conf.yaml": _yaml(conf.build_configuration())}
 
 
 def _json(document: Any) -> str:
@@ -42,12 +42,12 @@ def _json(document: Any) -> str:
 
 
 def _yaml(document: Any) -> str:
-    return "---\n" + WRITTEN + yaml.safe_dump(document, sort_keys=False, width=10_000, allow_unicode=True)
+    return "---\n" + GENERATED_NOTE + yaml.safe_dump(document, sort_keys=False, width=10_000, allow_unicode=True)
 
 
 def main() -> None:
     for path, text in files().items():
-        (HERE / path).write_text(text, encoding="utf-8")
+        (DASHBOARDS / path).write_text(text, encoding="utf-8")
         print(f"dashboards/{path}")
 
 

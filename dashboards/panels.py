@@ -1,6 +1,6 @@
-"""Kinds of panels, each with what all of them must have: title, unit, thresholds, the question it answers.
+"""Builders of our panels. Each sets what every panel must have: title, unit, thresholds, the question it answers.
 
-boards/ says what they show; the builders come from grafana-foundation-sdk.
+`boards/` chooses what they show; the builders beneath come from grafana-foundation-sdk.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ Query = tuple[str, str]
 """An expression, and the legend of its series."""
 
 
-def text(question: str, when_red: str) -> str:
+def describe(question: str, when_red: str) -> str:
+    """The description of a panel. when_red: what to do; it begins with "never." if the panel has no limit."""
     return f"{question}\n\n**When it is red:** {when_red}"
 
 
-def rising(red: float, yellow: float | None = None) -> dashboard.ThresholdsConfig:
-    """Green, and from these values on not."""
+def red_above(red: float, yellow: float | None = None) -> dashboard.ThresholdsConfig:
+    """Green below these values."""
     return _steps((GREEN, None), *([(YELLOW, yellow)] if yellow is not None else []), (RED, red))
 
 
-def falling(green: float, yellow: float | None = None) -> dashboard.ThresholdsConfig:
-    """Red, and from these values on better."""
+def green_above(green: float, yellow: float | None = None) -> dashboard.ThresholdsConfig:
+    """Red below these values."""
     return _steps((RED, None), *([(YELLOW, yellow)] if yellow is not None else []), (GREEN, green))
 
 
-def plain() -> dashboard.ThresholdsConfig:
+def no_limits() -> dashboard.ThresholdsConfig:
     return _steps((GREEN, None))
 
 
@@ -49,7 +50,7 @@ def lines(
     exemplars: bool = False,
     width: int = 12,
 ) -> timeseries.Panel:
-    """Lines over time; with limits, a dashed line stands where it turns red. Exemplars are dots that open a trace."""
+    """Lines over time. Limits are drawn as dashed lines. Exemplars are dots that open a trace."""
     panel = (
         timeseries.Panel()
         .title(title)
@@ -62,7 +63,7 @@ def lines(
         .fill_opacity(40 if stacked else 8)
         .line_width(1 if stacked else 2)
         .show_points(common_model.VisibilityMode.NEVER)
-        .thresholds(limits or plain())
+        .thresholds(limits or no_limits())
         .tooltip(common.VizTooltipOptions().mode(common_model.TooltipDisplayMode.MULTI))
         .legend(
             common.VizLegendOptions()
@@ -70,13 +71,13 @@ def lines(
             .display_mode(common_model.LegendDisplayMode.TABLE)
             .placement(common_model.LegendPlacement.BOTTOM)
             .calcs(["lastNotNull", "max"])
-            # What is at 0, as most reasons are, comes last. Grafana calls the first column so.
+            # Series at 0, as most reasons are, come last. "Last *" is Grafana's name of the first column.
             .sort_by("Last *")
             .sort_desc(True)
         )
     )
     if limits:
-        # The SDK spells it so.
+        # The SDK spells "Tresholds" so.
         dashed = common_model.GraphTresholdsStyleMode.DASHED
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(dashed))
     if stacked:
@@ -96,7 +97,7 @@ def number(
     limits: dashboard.ThresholdsConfig | None = None,
     width: int = 4,
 ) -> stat.Panel:
-    """One large number, of the time that is shown or of now."""
+    """One large number, for the selected time range or for now."""
     return numbers(title, description, unit, [(expr, "")], limits=limits, width=width)
 
 
@@ -109,7 +110,7 @@ def numbers(
     limits: dashboard.ThresholdsConfig | None = None,
     width: int = 12,
 ) -> stat.Panel:
-    """Large numbers side by side, one a series."""
+    """Large numbers side by side, one for each series."""
     panel = (
         stat.Panel()
         .title(title)
@@ -121,11 +122,11 @@ def numbers(
         .graph_mode(common_model.BigValueGraphMode.NONE)
         .color_mode(common_model.BigValueColorMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
-        .thresholds(limits or plain())
+        .thresholds(limits or no_limits())
         .no_value("none yet")
     )
     if unit == "short":
-        # What is counted; `increase` makes fractions of it.
+        # Counts are whole; `increase` makes fractions of them.
         panel.decimals(0)
     for position, (expr, legend) in enumerate(queries):
         panel.with_target(_query(position, expr).instant().legend_format(legend))
@@ -133,7 +134,7 @@ def numbers(
 
 
 def heat(title: str, description: str, expr: str, *, width: int = 12) -> heatmap.Panel:
-    """A histogram over time: the buckets as Prometheus has them."""
+    """A heatmap over time, with the buckets as Prometheus has them."""
     query = _query(0, expr).range().legend_format("{{le}}").format(prometheus_model.PromQueryFormat.HEATMAP)
     return (
         heatmap.Panel()
@@ -153,7 +154,7 @@ def heat(title: str, description: str, expr: str, *, width: int = 12) -> heatmap
             .steps(64)
             .exponent(0.5)
         )
-        .thresholds(plain())
+        .thresholds(no_limits())
         .with_target(query)
     )
 

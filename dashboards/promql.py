@@ -1,6 +1,6 @@
-"""Expressions of PromQL, from the metrics' own objects: a name or a label that does not exist cannot be written.
+"""Builders of PromQL expressions from the metrics' own objects, so that every name and label exists.
 
-boards and alerts are made with it; `tests/dashboards/` parses what comes out.
+Boards and alerts use them; `tests/dashboards/` parses the result.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from freshgate.telemetry.metrics import PolledMetric
 
-# Grafana puts in a window that holds at least four scrapes.
+# Grafana replaces it by a window of at least four scrapes.
 WINDOW = "$__rate_interval"
-# The objective of 5 s, as the histograms write it. "5" would match nothing.
+# The objective of 5 s, as the histograms write the label `le`. "5" would match nothing.
 OBJECTIVE_LE = "5.0"
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """A series that is not ours: of the Flask exporter, of Prometheus itself, or of a recording rule."""
+    """A series of the Flask exporter, of Prometheus itself, or of a recording rule."""
 
     name: str
     labels: tuple[str, ...] = ()
 
 
-# Flask's exporter names them by its prefix, which adapter/app.py sets.
+# adapter/app.py sets the prefix of these two.
 REQUESTS = Foreign("freshgate_receiver_http_request_total", ("method", "status"))
 REQUEST_TIME = Foreign("freshgate_receiver_http_request_duration_seconds", ("method", "status", "url_rule"))
 UP = Foreign("up", ("job", "instance"))
@@ -38,7 +38,7 @@ Metric = Counter | Gauge | Histogram | PolledMetric | Foreign
 
 
 def name_of(metric: Metric) -> str:
-    """As it is exported, without `_bucket`, `_sum` and `_count`."""
+    """The exported name, without `_bucket`, `_sum` and `_count`."""
     if isinstance(metric, Foreign):
         return metric.name
     (family,) = metric.describe()
@@ -49,10 +49,10 @@ def labels_of(metric: Metric) -> tuple[str, ...]:
     return metric.labels if isinstance(metric, Foreign) else tuple(metric._labelnames)
 
 
-def pick(metric: Metric, part: str = "", **labels: str) -> str:
-    """The series with these labels; a value that begins with `~` is a pattern.
+def selector(metric: Metric, part: str = "", **labels: str) -> str:
+    """Selects the series with these labels; a value that begins with `~` is a pattern.
 
-    part  of a histogram: bucket, sum or count. Raises ValueError for a label that the metric does not have.
+    part: bucket, sum or count of a histogram. Raises ValueError for a label that the metric does not have.
     """
     known = (*labels_of(metric), *(["le"] if part == "bucket" else []))
     unknown = set(labels) - set(known)
@@ -66,28 +66,28 @@ def pick(metric: Metric, part: str = "", **labels: str) -> str:
     return full + (f"{{{','.join(matchers)}}}" if matchers else "")
 
 
-def total(metric: Metric, by: Sequence[str] = (), part: str = "", window: str = WINDOW, **labels: str) -> str:
-    """A counter's rate (per second), summed over all processes."""
-    return f"sum{_by(by)} (rate({pick(metric, part, **labels)}[{window}]))"
+def rate(metric: Metric, by: Sequence[str] = (), part: str = "", window: str = WINDOW, **labels: str) -> str:
+    """A counter's rate per second, summed over all processes."""
+    return f"sum{_by(by)} (rate({selector(metric, part, **labels)}[{window}]))"
 
 
 def increase(metric: Metric, by: Sequence[str] = (), part: str = "", window: str = "$__range", **labels: str) -> str:
-    """By how much a counter grew, summed over all processes."""
-    return f"sum{_by(by)} (increase({pick(metric, part, **labels)}[{window}]))"
+    """The growth of a counter in the window, summed over all processes."""
+    return f"sum{_by(by)} (increase({selector(metric, part, **labels)}[{window}]))"
 
 
-def highest(reading: Metric, by: Sequence[str] = (), **labels: str) -> str:
-    """A reading: all timers processes say the same, so never a sum over them."""
-    return f"max{_by(by)} ({pick(reading, **labels)})"
+def highest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
+    """A gauge that every timers process serves with the same value, so that a sum would be wrong."""
+    return f"max{_by(by)} ({selector(gauge, **labels)})"
 
 
 def quantile(q: float, histogram: Metric, by: Sequence[str] = (), **labels: str) -> str:
-    """That so many observations are below, in seconds."""
-    return f"histogram_quantile({q}, {total(histogram, ('le', *by), 'bucket', **labels)})"
+    """The q-quantile of a histogram (0.95: p95), in seconds."""
+    return f"histogram_quantile({q}, {rate(histogram, ('le', *by), 'bucket', **labels)})"
 
 
 def ratio(part: str, whole: str) -> str:
-    """0 while nothing happens, and not nothing."""
+    """part / whole, and 0 while nothing happens."""
     return f"{part} / clamp_min({whole}, 1e-9)"
 
 

@@ -1,4 +1,4 @@
-"""The boards: one file each. `BOARDS` lists them, in the order of their links."""
+"""The boards, one file each. `BOARDS` lists them in the order of their links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all boards share: variables, links to each other, the marks of new releases; and how one becomes JSON.
+"""What all boards share: variables, links to each other, marks of new releases, and the JSON form.
 
 A board file holds only its rows of panels.
 """
@@ -16,30 +16,31 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards.panels import DATA
-from dashboards.promql import Metric, name_of, pick
+from dashboards.promql import Metric, name_of, selector
 from freshgate.telemetry import metrics
 
 TAG = "freshgate"
-# Variable → the metric whose label of that name holds its values.
+# Variable → the metric whose label of that name supplies its values.
 VARIABLES: Mapping[str, Metric] = {
     "source": metrics.EVENTS,
     "trigger": metrics.SENDS,
     "esp": metrics.SENDS,
     "queue": metrics.QUEUE_JOBS,
 }
-# As matchers: what is chosen in the board's head.
+# Matchers for what the reader chose at the top of the board.
 SOURCE = {"source": "~$source"}
 MAIL = {"trigger": "~$trigger", "esp": "~$esp"}
 TRIGGER = {"trigger": "~$trigger"}
 ESP = {"esp": "~$esp"}
 QUEUE = {"queue": "~$queue"}
+QUANTILES = (0.5, 0.95, 0.99)
 
 Panel = Builder[model.Panel]
 
 
 @dataclass(frozen=True)
 class Board:
-    """uid names its file and its URL. variables: those of VARIABLES that its expressions use. rows: title → panels."""
+    """uid: names the file and the URL. variables: those of VARIABLES that the expressions use. rows: title → panels."""
 
     uid: str
     title: str
@@ -48,7 +49,7 @@ class Board:
     rows: Callable[[], Mapping[str, Sequence[Panel]]]
 
     def to_json(self) -> str:
-        """As it is committed: keys sorted, so that a difference is one of content."""
+        """The committed form: keys are sorted, so that a difference is one of content."""
         encoded = json.loads(JSONEncoder().encode(_build(self)))
         return json.dumps(encoded, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
@@ -78,7 +79,7 @@ def _build(board: Board) -> model.Dashboard:
 
 
 def _variable(name: str, metric: Metric) -> dashboard.QueryVariable:
-    everything = model.VariableOption(text="All", value="$__all")
+    all_values = model.VariableOption(text="All", value="$__all")
     return (
         dashboard.QueryVariable(name)
         .label(name.capitalize() if name != "esp" else "ESP")
@@ -88,9 +89,9 @@ def _variable(name: str, metric: Metric) -> dashboard.QueryVariable:
         .sort(model.VariableSort.ALPHABETICAL_ASC)
         .multi(True)
         .include_all(True)
-        # Without it, hundreds of names would be put into each expression.
+        # Without it, Grafana puts hundreds of names into each expression.
         .all_value(".*")
-        .current(everything)
+        .current(all_values)
     )
 
 
@@ -106,7 +107,7 @@ def _links() -> dashboard.DashboardLink:
 
 
 def _releases() -> dashboard.AnnotationQuery:
-    now, before = (f"count by (process, version) ({pick(metrics.BUILD)}{offset})" for offset in ("", " offset 5m"))
+    now, before = (f"count by (process, version) ({selector(metrics.BUILD)}{offset})" for offset in ("", " offset 5m"))
     return (
         dashboard.AnnotationQuery()
         .name("Releases")
@@ -118,6 +119,6 @@ def _releases() -> dashboard.AnnotationQuery:
 
 
 def as_dict(board: Board) -> dict[str, Any]:
-    """What Grafana would load."""
+    """The board as Grafana loads it."""
     loaded: dict[str, Any] = json.loads(board.to_json())
     return loaded

@@ -1,20 +1,19 @@
 """Board 1, the objective: are mails on time, and if not, where does the time go?
 
-The objective itself stands in objective.py.
+`dashboards/objective.py` defines the objective.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dashboards.boards.base import MAIL, SOURCE, Board, Panel
+from dashboards.boards.base import MAIL, QUANTILES, SOURCE, Board, Panel
 from dashboards.objective import BUDGET, DAYS, LATE, TARGET, all_mails, on_time, path_on_time
-from dashboards.panels import falling, heat, lines, number, numbers, plain, rising, text
-from dashboards.promql import ALERTS, WINDOW, increase, pick, quantile, ratio, total
+from dashboards.panels import describe, green_above, heat, lines, no_limits, number, numbers, red_above
+from dashboards.promql import ALERTS, WINDOW, increase, quantile, rate, ratio, selector
 from freshgate.telemetry import metrics
 
-QUANTILES = (0.5, 0.95, 0.99)
-# Why a mail did not leave, of those reasons that say something of the path's speed.
+# Outcomes of the gate that say something about the path's speed or the catalog.
 WITHHELD = ("stale", "superseded", "cancelled", "duplicate", "suppressed", "capped", "no_address")
 
 
@@ -23,115 +22,124 @@ def _objective() -> Sequence[Panel]:
     return [
         number(
             "Mails on time",
-            text(
-                f"Which share of the mails was with the ESP within 5 s of being received and due? The objective is "
-                f"{TARGET:.0%}. What the gate withheld does not count; what is dead or unknown counts as late.",
-                "look at *Where the time goes* below for the stage that grew; the runbook is MailsLate.",
+            describe(
+                f"Which share of the mails did the ESP accept within 5 s of being received and due? The objective is "
+                f"{TARGET:.0%}. Mails that the gate withheld do not count; dead and unknown mails count as late.",
+                "find the slow stage in *Latency by stage* below; follow the runbook MailsLate.",
             ),
             "percentunit",
             on_time(range_, **MAIL),
-            limits=falling(TARGET, TARGET - BUDGET),
+            limits=green_above(TARGET, yellow=TARGET - BUDGET),
         ),
         number(
             "Error budget left",
-            text(
-                f"How much of the {DAYS} days' budget of late mails is left, were all of them as the time shown? "
-                f"Choose the last {DAYS} days for the real figure.",
-                "no risky change until it has recovered; find what ate it by the burn rate.",
+            describe(
+                f"How much of the budget of late mails would be left after {DAYS} days like the selected time range? "
+                f"Select the last {DAYS} days for the real figure.",
+                "make no risky change until it has recovered; the burn rate shows when the budget was spent.",
             ),
             "percentunit",
             f"clamp_min(1 - (1 - {on_time(range_, **MAIL)}) / {BUDGET:.2f}, 0)",
-            limits=falling(0.5, 0.1),
+            limits=green_above(0.5, yellow=0.1),
         ),
         number(
-            "Whole path on time",
-            text(
-                "Which share was with the ESP within 5 s of its occurrence and declared delay, the CDP's own delay "
-                "included?",
-                "compare with *Mails on time*: if that one is green, the CDP is late, and nothing here can mend it.",
+            "On time, with CDP delay",
+            describe(
+                "Which share of the mails did the ESP accept within 5 s of the event and its declared delay? This "
+                "includes the CDP's own delay.",
+                "compare with *Mails on time*: if that is green, the CDP is late, and nothing here can fix it.",
             ),
             "percentunit",
             path_on_time(range_, **MAIL),
-            limits=falling(0.9, 0.75),
+            limits=green_above(0.9, yellow=0.75),
         ),
         number(
-            "Mails that left or were lost",
-            text("How many mails is all this about?", "it never is; with few mails one late mail moves every share."),
+            "Mails sent or lost",
+            describe(
+                "How many mails do these figures count?", "never. With few mails, one late mail moves every share."
+            ),
             "short",
             all_mails(range_, **MAIL),
         ),
         number(
-            "Wrong after all",
-            text(
-                "How many mails left although something that had occurred before forbade them, and arrived too late?",
+            "Mails proved wrong later",
+            describe(
+                "How many mails left before an older event arrived that would have stopped them?",
                 "the CDP delivers out of order by more than `settle`; raise it for that trigger.",
             ),
             "short",
             increase(metrics.CONTRADICTED, trigger=MAIL["trigger"]),
-            limits=rising(1),
+            limits=red_above(1),
         ),
         number(
-            "Dead or unknown",
-            text(
-                "How many mails were given up, or may or may not have left?",
+            "Mails dead or unknown",
+            describe(
+                "How many mails did Freshgate give up (dead), or cannot tell whether they left (unknown)?",
                 "`python -m workers dead list` and `python -m workers unknown list` show them.",
             ),
             "short",
             increase(metrics.SENDS, outcome="~dead|unknown", **MAIL),
-            limits=rising(1),
+            limits=red_above(1),
         ),
         lines(
-            "Burn rate",
-            text(
-                "How many times faster than allowed is the budget being used up? 1 uses it up in exactly "
-                f"{DAYS} days. All triggers together.",
-                "at 14 over 1 h (or 6 over 6 h) somebody is paged: runbook MailsLate.",
+            "Error budget burn rate",
+            describe(
+                "How many times faster than allowed is the error budget being spent? A rate of 1 spends it in exactly "
+                f"{DAYS} days. This counts all triggers together.",
+                "above 14.4 over 1 h, or 6 over 6 h, somebody is paged: runbook MailsLate.",
             ),
             "short",
-            [(f"{pick(LATE[window])} / {BUDGET:.2f}", window) for window in ("5m", "1h", "6h", "3d")],
-            limits=rising(14.4, 6),
+            [(f"{selector(LATE[window])} / {BUDGET:.2f}", window) for window in ("5m", "1h", "6h", "3d")],
+            limits=red_above(14.4, yellow=6),
         ),
         lines(
-            "Alerts that fire",
-            text(
+            "Firing alerts",
+            describe(
                 "What is wrong right now? Watchdog always fires: it shows that alerts work.",
-                "open the runbook of that name in dashboards/runbooks/.",
+                "never. Open the runbook of each alert shown: dashboards/runbooks/ has one for every name.",
             ),
             "short",
-            [(f"count by (alertname, severity) ({pick(ALERTS, alertstate='firing')})", "{{alertname}} {{severity}}")],
+            [
+                (
+                    f"count by (alertname, severity) ({selector(ALERTS, alertstate='firing')})",
+                    "{{alertname}} {{severity}}",
+                )
+            ],
             stacked=True,
         ),
     ]
 
 
 def _latency() -> Sequence[Panel]:
-    ours = metrics.RECEIVED_TO_ACCEPTED
+    received_to_accepted = metrics.RECEIVED_TO_ACCEPTED
     return [
         lines(
-            "Received and due → with the ESP",
-            text(
-                "How long do we take, from when a mail was both received and due?",
-                "the 5 s of the objective are passed: see *Where the time goes*. A dot is a mail, and its trace.",
+            "Latency: received and due → accepted by the ESP",
+            describe(
+                "How long does Freshgate take once a mail is both received and due?",
+                "mails take longer than the 5 s of the objective: see *Latency by stage*. A dot is one mail; it opens "
+                "its trace.",
             ),
             "s",
-            [(quantile(q, ours, **MAIL), f"p{q * 100:.0f}") for q in QUANTILES],
-            limits=rising(5, 2.5),
+            [(quantile(q, received_to_accepted, **MAIL), f"p{q * 100:.0f}") for q in QUANTILES],
+            limits=red_above(5, yellow=2.5),
             exemplars=True,
         ),
         heat(
-            "Received and due → with the ESP, all mails",
-            text(
-                "Are a few mails late, or all a little? Each row is a time, each colour a number of mails.",
-                "a second band above the first is retries or a backlog; a slow rise is the ESP or Redis.",
+            "Latency of all mails: received and due → accepted by the ESP",
+            describe(
+                "Are a few mails late, or all of them a little? Each row is a latency, each colour a number of mails.",
+                "never. A second band above the first means retries or a backlog; a slow rise means a slow ESP or "
+                "Redis.",
             ),
-            f"sum by (le) (increase({pick(ours, 'bucket', **MAIL)}[{WINDOW}]))",
+            f"sum by (le) (increase({selector(received_to_accepted, 'bucket', **MAIL)}[{WINDOW}]))",
         ),
         lines(
-            "Where the time goes (p95)",
-            text(
-                "Which stage is slow? Verify, read and record are the receiver's; queue wait is for a free worker; "
-                "the gate is the decision with its trips to Redis; the ESP call is the ESP's.",
-                "queue wait: more workers. Gate or record: Redis. ESP call: the ESP's status page.",
+            "Latency by stage (p95)",
+            describe(
+                "Which stage is slow? The receiver verifies, reads and records; a job then waits in the queue for a "
+                "free worker; the gate decides, which includes its trips to Redis; the ESP call is the ESP's own time.",
+                "queue wait: start more workers. Gate or record: check Redis. ESP call: check the ESP's status page.",
             ),
             "s",
             [
@@ -141,87 +149,91 @@ def _latency() -> Sequence[Panel]:
                 (quantile(0.95, metrics.TIMER_LATENESS), "timer lateness"),
                 (quantile(0.95, metrics.QUEUE_WAIT), "queue wait"),
                 (quantile(0.95, metrics.GATE, trigger=MAIL["trigger"]), "gate"),
-                (quantile(0.95, metrics.GATE_TO_CALL), "last look → call"),
+                (quantile(0.95, metrics.GATE_TO_CALL), "decision → ESP call"),
                 (quantile(0.95, metrics.ESP_CALL, esp=MAIL["esp"]), "ESP call"),
             ],
-            limits=rising(5, 2.5),
+            limits=red_above(5, yellow=2.5),
         ),
         lines(
-            "The CDP's delay beside ours (p95)",
-            text(
-                "Who is late: the CDP (occurrence → received), or we (received and due → with the ESP)?",
-                "if the CDP's line is the high one, tell the CDP; late mails die as `stale`, they do not go out wrong.",
+            "CDP delay and Freshgate latency (p95)",
+            describe(
+                "Who is late: the CDP (occurred → received), or Freshgate (received and due → accepted by the ESP)?",
+                "if the CDP's line is the high one, report it to the CDP. Late events end as `stale`: no wrong mail "
+                "leaves.",
             ),
             "s",
             [
-                (quantile(0.95, metrics.SOURCE_DELAY, **SOURCE), "CDP: occurrence → received"),
-                (quantile(0.95, ours, **MAIL), "ours: received and due → ESP"),
-                (quantile(0.95, metrics.OCCURRED_TO_ACCEPTED, **MAIL), "both, less the declared delay"),
+                (quantile(0.95, metrics.SOURCE_DELAY, **SOURCE), "CDP: occurred → received"),
+                (quantile(0.95, received_to_accepted, **MAIL), "Freshgate: received and due → ESP"),
+                (quantile(0.95, metrics.OCCURRED_TO_ACCEPTED, **MAIL), "both, without the declared delay"),
             ],
-            limits=rising(300, 60),
+            limits=red_above(300, yellow=60),
         ),
     ]
 
 
 def _flow() -> Sequence[Panel]:
-    sends = total(metrics.SENDS, **MAIL)
+    sends = rate(metrics.SENDS, **MAIL)
     return [
         lines(
-            "In and out",
-            text(
-                "Does what comes in go out? Events are many, mails are few: do the lines keep their distance?",
-                "events without decisions: is a worker alive (board Queues and workers)?",
+            "Events in, mails out",
+            describe(
+                "Do mails leave while events come in? There are many events and few mails: the distance between the "
+                "lines should stay the same.",
+                "never. Events without decisions: check that a worker is alive (board Queues and workers).",
             ),
             "ops",
             [
-                (total(metrics.EVENTS, verdict="accepted", **SOURCE), "events accepted"),
+                (rate(metrics.EVENTS, verdict="accepted", **SOURCE), "events accepted"),
                 (sends, "sends decided"),
-                (total(metrics.SENDS, outcome="sent", **MAIL), "mails sent"),
+                (rate(metrics.SENDS, outcome="sent", **MAIL), "mails sent"),
             ],
         ),
         lines(
-            "Outcomes",
-            text(
-                "What became of the sends?",
-                "`dead`, `unknown` and `rejected` are losses; all others are decisions of the gate.",
+            "Sends by outcome",
+            describe(
+                "How did the sends end?",
+                "never. `dead`, `unknown` and `rejected` are lost mails; all other outcomes but `sent` are decisions "
+                "of the gate.",
             ),
             "ops",
-            [(total(metrics.SENDS, ["outcome"], **MAIL), "{{outcome}}")],
+            [(rate(metrics.SENDS, ["outcome"], **MAIL), "{{outcome}}")],
             stacked=True,
         ),
         lines(
-            "Withheld, as a share of all sends",
-            text(
-                "How often does the gate say no, and why? A rise is news about the CDP or the catalog, not a fault.",
+            "Share of sends withheld, by outcome",
+            describe(
+                "How often does the gate withhold a mail, and why? A rise comes from the CDP or the catalog; it is not "
+                "a fault.",
                 "`stale` above 5 %: events or retries are late (runbook StaleMails).",
             ),
             "percentunit",
-            [(ratio(total(metrics.SENDS, outcome=outcome, **MAIL), sends), outcome) for outcome in WITHHELD],
-            limits=rising(0.5),
+            [(ratio(rate(metrics.SENDS, outcome=outcome, **MAIL), sends), outcome) for outcome in WITHHELD],
+            limits=red_above(0.5),
             width=24,
         ),
         numbers(
-            "Since the last event of each source",
-            text(
-                "Is a CDP silent? Silence looks like health everywhere else.",
-                "the runbook SourceSilent; a source without its first event since the start is not shown.",
+            "Time since the last event, by source",
+            describe(
+                "Has a CDP stopped sending? On all other panels, silence looks like health.",
+                "follow the runbook SourceSilent. A source appears here with its first event since the start.",
             ),
             "s",
-            [(f"time() - max by (source) ({pick(metrics.LAST_EVENT, **SOURCE)})", "{{source}}")],
-            limits=rising(3600, 600),
+            [(f"time() - max by (source) ({selector(metrics.LAST_EVENT, **SOURCE)})", "{{source}}")],
+            limits=red_above(3600, yellow=600),
         ),
         numbers(
-            "What runs",
-            text("Which release does each process run, and how many of each are there?", "it never is."),
+            "Running processes, by release",
+            describe("Which release does each process run, and how many of each are there?", "never."),
             "short",
-            [(f"count by (process, version) ({pick(metrics.BUILD)})", "{{process}} {{version}}")],
-            limits=plain(),
+            [(f"count by (process, version) ({selector(metrics.BUILD)})", "{{process}} {{version}}")],
+            limits=no_limits(),
         ),
     ]
 
 
 def _rows() -> Mapping[str, Sequence[Panel]]:
-    return {"The objective": _objective(), "Latency": _latency(), "Flow": _flow()}
+    return {"Objective": _objective(), "Latency": _latency(), "Flow of events and mails": _flow()}
 
 
 BOARD = Board(

@@ -1,110 +1,116 @@
 """Board 2, the machinery: do the workers keep up, do timers fire, is Redis well?
 
-Most of it is read from Redis by the timers process.
+The timers process reads most of these figures from Redis. `redis_panels.py` holds the last row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dashboards.boards.base import QUEUE, TRIGGER, Board, Panel
-from dashboards.panels import falling, lines, numbers, rising, text
-from dashboards.promql import SCRAPE_TIME, UP, WINDOW, highest, pick, quantile, ratio, total
+from dashboards.boards.base import QUANTILES, QUEUE, TRIGGER, Board, Panel
+from dashboards.boards.redis_panels import redis_panels
+from dashboards.panels import describe, lines, numbers, red_above
+from dashboards.promql import WINDOW, highest, quantile, rate, ratio, selector
 from freshgate.telemetry import metrics
-
-QUANTILES = (0.5, 0.95, 0.99)
 
 
 def _queues() -> Sequence[Panel]:
     jobs = highest(metrics.QUEUE_JOBS, ["queue"], **QUEUE)
-    # A worker counts what it takes, and nobody what is put in: that is what was taken, and by how much the queue grew.
-    taken = total(metrics.QUEUE_WAIT, (), "count")
-    growth = f"sum(max by (queue) (deriv({pick(metrics.QUEUE_JOBS, **QUEUE)}[{WINDOW}])))"
-    falls = f"-max by (queue) (deriv({pick(metrics.QUEUE_JOBS, **QUEUE)}[{WINDOW}]))"
-    workers = highest(metrics.WORKERS, ["queue", "state"], **QUEUE)
-    busy = f"sum(max by (queue) (avg_over_time({pick(metrics.WORKERS, state='busy', **QUEUE)}[{WINDOW}])))"
-    alive = f"sum({highest(metrics.WORKERS, ['queue', 'state'], state='~idle|busy', **QUEUE)})"
+    # Workers count the jobs that they take; nobody counts arrivals, so they are computed: jobs taken + queue growth.
+    taken = rate(metrics.QUEUE_WAIT, (), "count")
+    growth = f"sum(max by (queue) (deriv({selector(metrics.QUEUE_JOBS, **QUEUE)}[{WINDOW}])))"
+    decline = f"-max by (queue) (deriv({selector(metrics.QUEUE_JOBS, **QUEUE)}[{WINDOW}]))"
     return [
         lines(
             "Age of the oldest job",
-            text(
-                "Do the workers keep up? Age is what a shopper feels; depth is only how it looks.",
-                "is a worker alive, and busy with what? Else start more of them: runbook QueueOld.",
+            describe(
+                "Do the workers keep up? The age of a job is the delay that a shopper notices; queue depth is not.",
+                "check that a worker is alive, and what keeps it busy; otherwise start more: runbook QueueOld.",
             ),
             "s",
             [(highest(metrics.QUEUE_AGE, ["queue"], **QUEUE), "{{queue}}")],
-            limits=rising(2.5, 1),
+            limits=red_above(2.5, yellow=1),
         ),
         lines(
-            "Jobs that wait",
-            text(
-                "How deep is each queue? The timers stop at 20, so that more than that comes from webhooks.",
-                "compare with the arrivals beside it: a burst drains, a rise that does not end is a lack of workers.",
+            "Jobs waiting",
+            describe(
+                "How many jobs wait in each queue? Timers add none above 20, so more than that comes from webhooks.",
+                "compare with *Jobs arriving and jobs taken*: a burst drains by itself; a rise that does not end needs "
+                "more workers.",
             ),
             "short",
             [(jobs, "{{queue}}")],
-            limits=rising(1000, 100),
+            limits=red_above(1000, yellow=100),
         ),
         lines(
-            "Arrival and completion",
-            text(
-                "Is more coming in than is worked on? Arrivals are what was taken plus the growth of the queue.",
-                "arrivals above completions for minutes: more workers.",
+            "Jobs arriving and jobs taken",
+            describe(
+                "Do more jobs arrive than the workers take? Arrivals are computed: jobs taken plus the queue's growth.",
+                "never. Arrivals above jobs taken for minutes: start more workers.",
             ),
             "ops",
             [(f"clamp_min({taken} + {growth}, 0)", "arriving"), (taken, "taken by a worker")],
         ),
         lines(
             "Time until the queue is empty",
-            text(
-                "At the present rate, when is the backlog worked off? It is cut off at 100 s a job where none falls.",
-                "it grows while nothing arrives: the workers are stuck.",
+            describe(
+                "When is the backlog done at the present rate? While a queue does not shrink, 100 s a job are assumed.",
+                "if it grows while no job arrives, the workers are stuck: runbook WorkersStuck.",
             ),
             "s",
-            [(f"{jobs} / clamp_min({falls}, 0.01)", "{{queue}}")],
-            limits=rising(600, 60),
+            [(f"{jobs} / clamp_min({decline}, 0.01)", "{{queue}}")],
+            limits=red_above(600, yellow=60),
         ),
         lines(
-            "Wait for a worker",
-            text("How long did jobs wait, as the workers saw it?", "more workers, or a stuck one: runbook QueueOld."),
+            "Time jobs waited for a worker",
+            describe(
+                "How long had a job waited when a worker took it?",
+                "start more workers, or find the stuck one: runbook QueueOld.",
+            ),
             "s",
             [(quantile(q, metrics.QUEUE_WAIT), f"p{q * 100:.0f}") for q in QUANTILES],
-            limits=rising(2.5, 1),
+            limits=red_above(2.5, yellow=1),
         ),
         lines(
-            "Jobs that failed within the last hour",
-            text(
-                "Did jobs raise? What they carried comes back from the timers after 30 s.",
-                "the worker's log says `redis_unavailable` or a traceback.",
+            "Failed jobs in the last hour",
+            describe(
+                "Did jobs raise an error? The timers bring their sends back after 30 s.",
+                "look in the worker's log for `redis_unavailable` or a traceback.",
             ),
             "short",
             [(highest(metrics.QUEUE_FAILED, ["queue"], **QUEUE), "{{queue}}")],
-            limits=rising(1),
+            limits=red_above(1),
         ),
+        *_workers(),
+    ]
+
+
+def _workers() -> Sequence[Panel]:
+    by_state = highest(metrics.WORKERS, ["queue", "state"], **QUEUE)
+    busy = f"sum(max by (queue) (avg_over_time({selector(metrics.WORKERS, state='busy', **QUEUE)}[{WINDOW}])))"
+    alive = f"sum({highest(metrics.WORKERS, ['queue', 'state'], state='~idle|busy', **QUEUE)})"
+    return [
         lines(
             "Workers by state",
-            text(
-                "How many are there, and what do they do? One is silent when it has not been heard of for a minute.",
-                "runbook NoWorker; a silent one that stays was killed and is forgotten by itself.",
+            describe(
+                "How many workers are there, and are they busy? A worker is silent when its last heartbeat is older "
+                "than a minute.",
+                "never. No idle or busy worker: runbook NoWorker. A silent worker was killed; its entry expires by "
+                "itself.",
             ),
             "short",
-            [(workers, "{{queue}} {{state}}")],
+            [(by_state, "{{queue}} {{state}}")],
             stacked=True,
         ),
         lines(
-            "Busy share of the workers",
-            text(
-                "Is there room for a burst?",
-                "above 80 % for long there is none: more workers. A slow ESP keeps workers busy, too.",
+            "Share of workers that are busy",
+            describe(
+                "Do the workers have room for a burst?",
+                "above 80 % for long they do not: start more workers. A slow ESP keeps workers busy, too.",
             ),
             "percentunit",
-            [
-                (
-                    ratio(busy, alive),
-                    "busy",
-                )
-            ],
-            limits=rising(0.8, 0.6),
+            [(ratio(busy, alive), "busy")],
+            limits=red_above(0.8, yellow=0.6),
         ),
     ]
 
@@ -112,49 +118,54 @@ def _queues() -> Sequence[Panel]:
 def _timers() -> Sequence[Panel]:
     return [
         lines(
-            "Lateness of timers",
-            text(
+            "Timer lateness",
+            describe(
                 "Do timers fire when they are due, by Redis' clock?",
-                "a full queue holds them back on purpose; else runbook TimersLate.",
+                "a full queue holds timers back on purpose; otherwise follow the runbook TimersLate.",
             ),
             "s",
             [(quantile(q, metrics.TIMER_LATENESS), f"p{q * 100:.0f}") for q in QUANTILES],
-            limits=rising(2.5, 0.5),
+            limits=red_above(2.5, yellow=0.5),
         ),
         lines(
             "Overdue timers",
-            text("Are timers due that nobody has claimed?", "is a timers process alive? Runbook TimersLate."),
+            describe(
+                "Are timers due that no process has claimed?",
+                "check that a timers process is alive: runbook TimersLate.",
+            ),
             "short",
             [
                 (highest(metrics.TIMERS_OVERDUE), "overdue by more than 1 s"),
                 (highest(metrics.TIMERS_OLDEST_OVERDUE), "lateness of the oldest, s"),
             ],
-            limits=rising(100, 10),
+            limits=red_above(100, yellow=10),
         ),
         lines(
-            "Timers that are set, and leases",
-            text(
-                "How many mails wait for their moment, and how many are under way?",
-                "leases that rise without end: workers die at work. See the worker's log.",
+            "Sends waiting for their time, and in progress",
+            describe(
+                "How many sends wait for their timer, and how many does a worker process now?",
+                "never. If sends in progress rise without end, workers die at work: see the worker's log.",
             ),
             "short",
-            [(highest(metrics.TIMERS_WAITING), "waiting"), (highest(metrics.LEASES), "under way")],
+            [(highest(metrics.TIMERS_WAITING), "waiting"), (highest(metrics.LEASES), "in progress")],
         ),
         lines(
-            "Put off, by reason",
-            text(
-                "Why are sends put off? `moved` and `parked` are the daily business.",
-                "`retry`: the ESP. `contended`, `internal`: the worker's log. `held`: `python -m workers release`.",
+            "Sends deferred, by reason",
+            describe(
+                "Why are sends deferred? `moved` and `parked` are normal.",
+                "never. `retry`: the ESP. `contended`, `internal`: see the worker's log. `held`: an operator holds "
+                "mails; `python -m workers release` ends that.",
             ),
             "ops",
-            [(total(metrics.RETIMED, ["reason"], **TRIGGER), "{{reason}}")],
+            [(rate(metrics.RETIMED, ["reason"], **TRIGGER), "{{reason}}")],
             stacked=True,
         ),
         numbers(
-            "For the operator",
-            text(
-                "What waits for a decision: sends of unknown fate, dead ones, elements in quarantine, holds?",
-                "`python -m workers unknown list`, `python -m workers dead list`, `python -m workers release`.",
+            "Waiting for an operator",
+            describe(
+                "What waits for an operator's decision: unknown sends, dead sends, elements in quarantine, holds?",
+                "`python -m workers unknown list`, `python -m workers dead list` and `python -m adapter quarantine "
+                "list` show them; `python -m workers release` ends a hold.",
             ),
             "short",
             [
@@ -162,105 +173,26 @@ def _timers() -> Sequence[Panel]:
                 (highest(metrics.QUARANTINED), "in quarantine"),
                 (highest(metrics.HOLDS), "holds"),
             ],
-            limits=rising(1),
+            limits=red_above(1),
         ),
         numbers(
-            "Timers that came due",
-            text("How many timers are claimed a second?", "none for long, while some are overdue: runbook TimersLate."),
-            "ops",
-            [(total(metrics.TIMERS_CLAIMED), "claimed")],
-        ),
-    ]
-
-
-def _redis() -> Sequence[Panel]:
-    used = highest(metrics.REDIS_MEMORY)
-    return [
-        numbers(
-            "Redis is fit for state",
-            text(
-                "Does it answer, write its append-only file, and never throw keys away? Each must be 1.",
-                "0 under any of them loses what shoppers did: runbooks RedisDown, RedisNotPersisting, RedisEvicting.",
-            ),
-            "short",
-            [
-                (f"min({pick(metrics.REDIS_UP)})", "answers"),
-                (f"min({pick(metrics.REDIS_AOF)})", "append-only file"),
-                (f"min({pick(metrics.REDIS_AOF_OK)})", "could be written"),
-                (f"min({pick(metrics.REDIS_NOEVICTION)})", "no eviction"),
-            ],
-            limits=falling(1),
-        ),
-        numbers(
-            "Processes that answer",
-            text("Which of our processes can be scraped?", "runbook ScrapeDown."),
-            "short",
-            [(f"sum by (job) ({pick(UP, job='~freshgate.*')})", "{{job}}")],
-            limits=falling(1),
-        ),
-        lines(
-            "Redis: memory",
-            text(
-                "How full is it? Above 85 % of its limit the receiver answers 503, so that workers still can settle.",
-                "runbook RedisFull.",
-            ),
-            "bytes",
-            [(used, "used"), (f"{highest(metrics.REDIS_MAX_MEMORY)} > 0", "limit")],
-        ),
-        lines(
-            "Redis: speed",
-            text(
-                "How long do some 400 small commands take together?",
-                "a slow disk, a swapping host, or somebody who runs KEYS on it.",
-            ),
-            "s",
-            [(highest(metrics.REDIS_LOOK), "one look")],
-            limits=rising(0.5, 0.1),
-        ),
-        lines(
-            "Redis: trouble",
-            text(
-                "Were keys thrown away, or did writes wait for the disk?",
-                "evictions lose state: runbook RedisEvicting. Delayed syncs: a faster disk.",
+            "Timers claimed",
+            describe(
+                "How many timers are claimed per second?",
+                "never. None for long while some are overdue: runbook TimersLate.",
             ),
             "ops",
-            [
-                (f"max(rate({pick(metrics.REDIS_EVICTED)}[{WINDOW}]))", "keys evicted"),
-                (f"max(rate({pick(metrics.REDIS_DELAYED_FSYNCS)}[{WINDOW}]))", "delayed syncs"),
-            ],
-            limits=rising(0.1),
-        ),
-        lines(
-            "Redis: connections",
-            text("How many are connected?", "a rise without end is a leak: which process restarts?"),
-            "short",
-            [(highest(metrics.REDIS_CLIENTS), "connections")],
-        ),
-        lines(
-            "Scrapes",
-            text(
-                "How long does reading the metrics take? It must not grow with what was ever processed.",
-                "the receiver's folder of metric files holds those of many dead processes: restart it.",
-            ),
-            "s",
-            [(f"max by (job) ({pick(SCRAPE_TIME, job='~freshgate.*')})", "{{job}}")],
-            limits=rising(1, 0.25),
-        ),
-        lines(
-            "Spans lost",
-            text(
-                "Do traces reach their collector? Mails leave whether they do or not.",
-                "the collector is down or too slow: docs/TRACING.md. Sample less, by `trace_ratio`.",
-            ),
-            "ops",
-            [(total(metrics.SPANS_LOST, ["job"]), "{{job}}")],
-            limits=rising(1, 0.001),
+            [(rate(metrics.TIMERS_CLAIMED), "claimed")],
         ),
     ]
 
 
 def _rows() -> Mapping[str, Sequence[Panel]]:
-    return {"Queues and workers": _queues(), "Timers and the desk": _timers(), "Redis": _redis()}
+    return {
+        "Queues and workers": _queues(),
+        "Timers, and sends to review": _timers(),
+        "Redis and metrics": redis_panels(),
+    }
 
 
 BOARD = Board(

@@ -1,6 +1,6 @@
-"""Board 4, for the marketer beside the operator: what does each trigger send, and whom did it lose, and why?
+"""Board 4, for the marketer beside the operator: what does each trigger send, whom did it lose, and why?
 
-Whether that was on time stands on the board of the objective.
+The board "event to email" shows whether mails are on time.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dashboards.boards.base import MAIL, TRIGGER, Board, Panel
-from dashboards.panels import lines, numbers, rising, text
-from dashboards.promql import increase, quantile, ratio, total
+from dashboards.panels import describe, lines, numbers, red_above
+from dashboards.promql import increase, quantile, rate, ratio
 from freshgate.telemetry import metrics
 
-# Decisions that end a send without a mail.
+# Outcomes that the gate decides: they end a send without a mail.
 WITHHELD = "~" + "|".join(
     outcome for outcome in metrics.OUTCOMES if outcome not in ("sent", "fallback_sent", "rejected", "unknown", "dead")
 )
@@ -22,57 +22,58 @@ LOST = "~rejected|unknown|dead"
 def _funnel() -> Sequence[Panel]:
     return [
         numbers(
-            "1 · Looked at by the gate",
-            text(
-                "How often did the gate look at a send? One that is moved or retried is looked at again, so this is "
-                "more than the number of shoppers.",
-                "it never is. Nothing at all: does the event arrive (board Sources and ESPs)?",
+            "1 · Decisions of the gate",
+            describe(
+                "How often did the gate decide on a send? A deferred send is decided again, so this is more than the "
+                "number of shoppers.",
+                "never. None at all: check that the event arrives (board Sources and ESPs).",
             ),
             "short",
             [(increase(metrics.GATE, ["trigger"], "count", **TRIGGER), "{{trigger}}")],
         ),
         numbers(
-            "2 · Put off",
-            text(
-                "How often did a send go back to wait: something newer happened, or there is no address yet?",
-                "it never is.",
+            "2 · Deferred",
+            describe(
+                "How often did a send go back to wait: something newer happened, there is no address yet, or the ESP "
+                "asked for a retry?",
+                "never.",
             ),
             "short",
             [(increase(metrics.RETIMED, ["trigger"], **TRIGGER), "{{trigger}}")],
         ),
         numbers(
             "3 · Withheld",
-            text(
-                "How many sends ended without a mail, since it would have been wrong, late or unwanted?",
-                "it never is: these are the mails that did no harm. The reasons stand below.",
+            describe(
+                "How many sends ended without a mail, because it would have been wrong, late or unwanted?",
+                "never. *Sends withheld, by the gate's reason* shows why.",
             ),
             "short",
             [(increase(metrics.SENDS, ["trigger"], outcome=WITHHELD, **MAIL), "{{trigger}}")],
         ),
         numbers(
             "4 · Sent",
-            text(
+            describe(
                 "How many mails left?",
-                "it never is. None, though the gate looked: the reasons below, or the ESP.",
+                "never. None, although the gate decided: see the reasons below, or the ESP.",
             ),
             "short",
             [(increase(metrics.SENDS, ["trigger"], outcome="sent", **MAIL), "{{trigger}}")],
         ),
         numbers(
-            "5 · Lost",
-            text(
-                "How many mails should have left and did not: rejected, dead, unknown?",
-                "`python -m workers dead list`, `python -m workers unknown list`; board Sources and ESPs.",
+            "5 · Lost (rejected, dead, unknown)",
+            describe(
+                "How many mails should have left and did not, or may not have?",
+                "see `python -m workers dead list`, `python -m workers unknown list`, and board Sources and ESPs.",
             ),
             "short",
             [(increase(metrics.SENDS, ["trigger"], outcome=LOST, **MAIL), "{{trigger}}")],
-            limits=rising(10, 1),
+            limits=red_above(10, yellow=1),
         ),
         numbers(
-            "Share that was sent",
-            text(
-                "Of the sends that came to an end, which share became a mail?",
-                "it never is: a cart mail that is cancelled by an order is a good one.",
+            "Share of finished sends that became a mail",
+            describe(
+                "Of the sends that ended, which share became a mail?",
+                "never. A cart mail that an order cancels is the right decision.",
             ),
             "percentunit",
             [
@@ -92,73 +93,76 @@ def _over_time() -> Sequence[Panel]:
     return [
         lines(
             "Mails sent",
-            text("When does each trigger send?", "it never is; a trigger that stopped: runbook TriggerSilent."),
+            describe("When does each trigger send?", "never. A trigger that stopped: runbook TriggerSilent."),
             "ops",
-            [(total(metrics.SENDS, ["trigger"], outcome="sent", **MAIL), "{{trigger}}")],
+            [(rate(metrics.SENDS, ["trigger"], outcome="sent", **MAIL), "{{trigger}}")],
             stacked=True,
         ),
         lines(
-            "Withheld, by outcome",
-            text(
+            "Sends withheld, by outcome",
+            describe(
                 "Why do mails not leave?",
-                "`stale`: late events. `no_address`: no address came in time. `capped`: enough for one shopper.",
+                "never. `stale`: the event is too old. `no_address`: no address came in time. `capped`: the limit of "
+                "mails for one shopper.",
             ),
             "ops",
-            [(total(metrics.SENDS, ["trigger", "outcome"], outcome=WITHHELD, **MAIL), "{{trigger}} {{outcome}}")],
+            [(rate(metrics.SENDS, ["trigger", "outcome"], outcome=WITHHELD, **MAIL), "{{trigger}} {{outcome}}")],
             stacked=True,
         ),
         lines(
-            "Withheld, by the gate's reason",
-            text(
-                "Which rule said no? `ordered`: the cart mail was overtaken by its order. `unsubscribed`: the shopper.",
-                "docs/METRICS.md lists the reasons; `python -m adapter why ID` shows them for one shopper.",
+            "Sends withheld, by the gate's reason",
+            describe(
+                "Which rule withheld the mail? `ordered`: the shopper bought the cart. `unsubscribed`: the shopper "
+                "opted out.",
+                "never. docs/METRICS.md lists the reasons; `python -m adapter why ID` shows them for one shopper.",
             ),
             "ops",
             [
                 (
-                    total(metrics.GATED, ["trigger", "outcome", "reason"], **TRIGGER),
+                    rate(metrics.GATED, ["trigger", "outcome", "reason"], **TRIGGER),
                     "{{trigger}} {{outcome}}: {{reason}}",
                 )
             ],
         ),
         lines(
-            "Put off, by reason",
-            text(
+            "Sends deferred, by reason",
+            describe(
                 "Why do sends wait longer?",
-                "`parked` that never ends in a mail: the address comes too late. `held`: `python -m workers release`.",
+                "never. `parked` without a mail later: the address comes too late. `held`: an operator holds mails; "
+                "`python -m workers release` ends that.",
             ),
             "ops",
-            [(total(metrics.RETIMED, ["trigger", "reason"], **TRIGGER), "{{trigger}} {{reason}}")],
+            [(rate(metrics.RETIMED, ["trigger", "reason"], **TRIGGER), "{{trigger}} {{reason}}")],
         ),
         lines(
-            "Received and due → with the ESP, by trigger (p95)",
-            text("Is one trigger slower than the others?", "its share of late mails pages: runbook MailsLate."),
+            "Latency by trigger (p95): received and due → accepted by the ESP",
+            describe("Is one trigger slower than the others?", "its late mails count in the alert: runbook MailsLate."),
             "s",
             [(quantile(0.95, metrics.RECEIVED_TO_ACCEPTED, ["trigger"], **MAIL), "{{trigger}}")],
-            limits=rising(5, 2.5),
+            limits=red_above(5, yellow=2.5),
             exemplars=True,
         ),
         lines(
-            "Wrong after all",
-            text(
-                "Which mails should not have left, as it turned out when older events arrived after them?",
-                "raise `settle` for that trigger; the CDP delivers out of order by more than it.",
+            "Mails proved wrong later",
+            describe(
+                "Which mails left before an older event arrived that would have stopped them?",
+                "the CDP delivers out of order by more than `settle`; raise `settle`: runbook WrongAfterAll.",
             ),
             "ops",
-            [(total(metrics.CONTRADICTED, ["trigger", "reason"], **TRIGGER), "{{trigger}}: {{reason}}")],
-            limits=rising(0.01),
+            [(rate(metrics.CONTRADICTED, ["trigger", "reason"], **TRIGGER), "{{trigger}}: {{reason}}")],
+            limits=red_above(0.01),
         ),
     ]
 
 
 def _rows() -> Mapping[str, Sequence[Panel]]:
-    return {"From event to mail, in the time shown": _funnel(), "Over time": _over_time()}
+    return {"From decision to mail, in the selected time range": _funnel(), "Over time": _over_time()}
 
 
 BOARD = Board(
     "freshgate-triggers",
     "Freshgate: triggers",
-    "What does each trigger send, and whom did it lose, and why?",
+    "What does each trigger send, whom did it lose, and why?",
     ("trigger", "esp"),
     _rows,
 )

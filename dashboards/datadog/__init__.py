@@ -1,1 +1,1 @@
-"""The same boards and alerts for DataDog: translated, so that no name of a metric is written a second time."""
+"""The same boards and alerts for DataDog, translated from ours, so that no metric's name is written twice."""

@@ -1,6 +1,6 @@
-"""Our alerts → DataDog's monitors: the same conditions, windows, words and severities.
+"""Our alerts → DataDog's monitors, with the same conditions, windows, texts and severities.
 
-A condition of several parts is a composite monitor over one monitor each; `install.py` puts in their numbers.
+An alert of several conditions becomes a composite monitor over one monitor each; `install.py` fills in their ids.
 """
 
 from __future__ import annotations
@@ -11,120 +11,124 @@ from typing import Any
 
 import promql_parser as parser
 
-from dashboards.alert_builders import Alert
 from dashboards.alerts import ALERTS
-from dashboards.datadog.translate import NotTranslatable, Translated, parse, translate
+from dashboards.alerts.base import Alert
+from dashboards.datadog.translate import NotTranslatable, Translation, parse, translate
 from dashboards.datadog.widgets import HEALTH_CHECK
 
 # Alert → why DataDog needs no monitor for it.
 OMITTED = {"Watchdog": "it shows that Prometheus and Alertmanager work; DataDog watches over itself"}
 PRIORITIES = {"page": 1, "ticket": 4}
-# A gauge must be so for as long as the alert waits, and at least for one reading of the Agent.
-SHORTEST = "1m"
-SAME = {">": ">", "<": "<", "==": "<="}
+# A gauge is watched over the alert's pending time, and at least over one interval of the Agent.
+MIN_WINDOW = "1m"
+# PromQL's comparisons → DataDog's, which has no equality; our gauges of health are never below 0.
+COMPARISONS = {">": ">", "<": "<", "==": "<="}
 
 
 @dataclass(frozen=True)
-class Part:
-    """One monitor of one condition. asked: the text without `>` and its number."""
+class Condition:
+    """One comparison of an alert. value: the query on the left of the comparison. by: the tags it is grouped by."""
 
-    asked: str
-    op: str
+    value: str
+    comparison: str
     limit: float
     by: tuple[str, ...]
 
     @property
     def query(self) -> str:
-        return f"{self.asked} {self.op} {self.limit:g}"
+        return f"{self.value} {self.comparison} {self.limit:g}"
 
 
-def monitors() -> dict[str, list[dict[str, Any]]]:
-    """Alert → its monitors as DataDog's API takes them, the parts first. `{{id:NAME}}` is the number of another."""
-    told: dict[str, list[dict[str, Any]]] = {}
-    for alerts in ALERTS.values():
-        for alert in alerts:
+def build_all_monitors() -> dict[str, list[dict[str, Any]]]:
+    """Alert → its monitors as DataDog's API takes them, the parts first. `{{id:NAME}}` stands for a monitor's id."""
+    monitors: dict[str, list[dict[str, Any]]] = {}
+    for group in ALERTS.values():
+        for alert in group:
             if alert.name not in OMITTED:
-                of_name = told.setdefault(alert.name, [])
-                of_name += of_alert(
-                    alert, sum(one["name"].startswith(f"Freshgate: {alert.name} part") for one in of_name)
+                same_name = monitors.setdefault(alert.name, [])
+                part_prefix = f"Freshgate: {alert.name} part"
+                same_name += build_monitors(
+                    alert, sum(monitor["name"].startswith(part_prefix) for monitor in same_name)
                 )
-    return told
+    return monitors
 
 
-def of_alert(alert: Alert, before: int = 0) -> list[dict[str, Any]]:
-    """before: how many parts of that name there are. Raises NotTranslatable."""
+def build_monitors(alert: Alert, parts_before: int = 0) -> list[dict[str, Any]]:
+    """The monitors of one alert. parts_before: how many parts its name has already. Raises NotTranslatable."""
     node = parse(alert.expr)
     if isinstance(node, parser.Call) and node.func.name == "absent":
-        selector = node.args[0].prettify()
-        asked = translate(parse(f"max({selector})")).inline()
-        # Never below 0: it is the missing data that tells.
-        query = f"min(last_5m):{asked} < 0"
+        value = translate(parse(f"max({node.args[0].prettify()})")).inline()
+        # The value is never below 0: missing data is what notifies.
+        query = f"min(last_5m):{value} < 0"
         return [_monitor(alert, query, thresholds={"critical": 0}, on_missing_data="show_and_notify_no_data")]
     if isinstance(node, parser.BinaryExpr) and getattr(node.lhs, "name", "") == "up":
         query = f'"{HEALTH_CHECK}".over("*").by("host","process").last(4).count_by_status()'
-        return [_monitor(alert, query, kind="service check", thresholds={"critical": 3, "ok": 1})]
-    parts: list[Part] = []
-    joined = _joined(node, alert.lasts, parts)
-    if len(parts) == 1:
-        return [_monitor(alert, parts[0].query, thresholds={"critical": parts[0].limit})]
-    names = [f"{alert.name} part {number}" for number in range(before + 1, before + len(parts) + 1)]
-    made = [_part(name, alert, part) for name, part in zip(names, parts, strict=True)]
-    query = re.sub(r"#(\d+)", lambda match: f"{{{{id:{names[int(match[1])]}}}}}", joined)
-    return [*made, _monitor(alert, query, kind="composite")]
+        return [_monitor(alert, query, monitor_type="service check", thresholds={"critical": 3, "ok": 1})]
+    conditions: list[Condition] = []
+    formula = _collect_conditions(node, alert.pending, conditions)
+    if len(conditions) == 1:
+        return [_monitor(alert, conditions[0].query, thresholds={"critical": conditions[0].limit})]
+    first = parts_before + 1
+    names = [f"{alert.name} part {number}" for number in range(first, first + len(conditions))]
+    parts = [_part(name, alert, condition) for name, condition in zip(names, conditions, strict=True)]
+    query = re.sub(r"#(\d+)", lambda match: f"{{{{id:{names[int(match[1])]}}}}}", formula)
+    return [*parts, _monitor(alert, query, monitor_type="composite")]
 
 
-def _joined(node: Any, lasts: str, parts: list[Part]) -> str:
-    """The parts of a condition, as `#0 && !#1`."""
+def _collect_conditions(node: Any, pending: str, conditions: list[Condition]) -> str:
+    """Appends the conditions of the expression, and returns how they are joined, such as `#0 && !#1`."""
     if isinstance(node, parser.ParenExpr):
-        return _joined(node.expr, lasts, parts)
+        return _collect_conditions(node.expr, pending, conditions)
     op = str(node.op) if isinstance(node, parser.BinaryExpr) else ""
     joins = {"and": "{} && {}", "or": "{} || {}", "unless": "{} && !{}"}
     if op in joins:
-        return joins[op].format(_joined(node.lhs, lasts, parts), _joined(node.rhs, lasts, parts))
-    if op not in SAME:
-        raise NotTranslatable(f"no condition: {node.prettify()}")
-    numbers = [len(parts)]
-    parts.append(_condition(node, lasts))
-    for guard in _guards(node):
-        numbers.append(len(parts))
-        parts.append(_condition(guard, lasts))
+        sides = (_collect_conditions(side, pending, conditions) for side in (node.lhs, node.rhs))
+        return joins[op].format(*sides)
+    if op not in COMPARISONS:
+        raise NotTranslatable(f"not a condition: {node.prettify()}")
+    numbers = []
+    for comparison in (node, *_guards(node)):
+        numbers.append(len(conditions))
+        conditions.append(_condition(comparison, pending))
     return " && ".join(f"#{number}" for number in numbers)
 
 
-def _condition(node: Any, lasts: str) -> Part:
+def _condition(node: Any, pending: str) -> Condition:
     op = str(node.op)
     if not isinstance(node.rhs, parser.NumberLiteral):
-        # now < 0.1 * (then > 20): the difference is below 0.
-        now, then = translate(node.lhs, guarded=True), translate(node.rhs, guarded=True)
-        told = Translated("", [*now.queries, *then.queries], now.by, True, now.window_s)
-        return _part_of(f"{now.inline()} - ({then.inline()})", told, op, 0, lasts)
-    told = translate(node.lhs, guarded=True)
-    return _part_of(told.inline(), told, op, node.rhs.val, lasts)
+        # now < 0.1 * (week_ago > 20) becomes: the difference is below 0.
+        now, week_ago = translate(node.lhs, guarded=True), translate(node.rhs, guarded=True)
+        both = Translation("", [*now.queries, *week_ago.queries], now.by, True, now.window_s)
+        return _over_window(f"{now.inline()} - ({week_ago.inline()})", both, op, 0, pending)
+    translation = translate(node.lhs, guarded=True)
+    return _over_window(translation.inline(), translation, op, node.rhs.val, pending)
 
 
-def _part_of(asked: str, told: Translated, op: str, limit: float, lasts: str) -> Part:
-    if told.counts:
-        return Part(f"sum(last_{_window(told.window_s)}):{asked}", SAME[op], limit, told.by)
-    whole_time = "min" if op == ">" else "max"
-    return Part(f"{whole_time}(last_{lasts if lasts != '0s' else SHORTEST}):{asked}", SAME[op], limit, told.by)
+def _over_window(value: str, translation: Translation, op: str, limit: float, pending: str) -> Condition:
+    """A counter is summed over its own window; a gauge must hold during the whole pending time."""
+    if translation.counts:
+        window = f"sum(last_{_window(translation.window_s)})"
+    else:
+        window = f"{'min' if op == '>' else 'max'}(last_{pending if pending != '0s' else MIN_WINDOW})"
+    return Condition(f"{window}:{value}", COMPARISONS[op], limit, translation.by)
 
 
 def _guards(node: Any) -> list[Any]:
-    """Conditions inside of a formula: `a / (b > 20)` asks for more than 20 of b, too."""
-    found: list[Any] = []
+    """Conditions inside a formula: `a / (b > 20)` also asks for more than 20 of b."""
+    guards: list[Any] = []
 
-    def look(inner: Any) -> None:
+    def visit(inner: Any) -> None:
         if isinstance(inner, parser.BinaryExpr):
             limit = inner.rhs.val if isinstance(inner.rhs, parser.NumberLiteral) else 0
             if str(inner.op) == ">" and inner is not node and limit > 0:
-                found.append(inner)
-            look(inner.lhs)
-            look(inner.rhs)
+                guards.append(inner)
+            visit(inner.lhs)
+            visit(inner.rhs)
         elif isinstance(inner, parser.ParenExpr):
-            look(inner.expr)
+            visit(inner.expr)
 
-    look(node)
-    return found
+    visit(node)
+    return guards
 
 
 def _window(seconds: int) -> str:
@@ -134,15 +138,15 @@ def _window(seconds: int) -> str:
     raise NotTranslatable(f"a window of {seconds} s")
 
 
-def _part(name: str, alert: Alert, part: Part) -> dict[str, Any]:
-    """Without a severity, so that nobody is told of a part."""
+def _part(name: str, alert: Alert, condition: Condition) -> dict[str, Any]:
+    """The monitor of one condition. It has no severity, so that it notifies nobody."""
     return {
         "name": f"Freshgate: {name}",
         "type": "query alert",
-        "query": part.query,
-        "message": f"A part of {alert.name}; tells nobody.",
+        "query": condition.query,
+        "message": f"One condition of {alert.name}. It notifies nobody.",
         "tags": ["service:freshgate", f"part_of:{alert.name}"],
-        "options": _options({"critical": part.limit}),
+        "options": _options({"critical": condition.limit}),
     }
 
 
@@ -150,7 +154,7 @@ def _monitor(
     alert: Alert,
     query: str,
     *,
-    kind: str = "query alert",
+    monitor_type: str = "query alert",
     thresholds: dict[str, float] | None = None,
     on_missing_data: str = "",
 ) -> dict[str, Any]:
@@ -158,9 +162,9 @@ def _monitor(
     window = f" {alert.labels['window']}" if "window" in alert.labels else ""
     return {
         "name": f"Freshgate: {alert.name}{window}",
-        "type": kind,
+        "type": monitor_type,
         "query": query,
-        "message": f"{_summary(alert.summary, kind)}\n\nWhat to do: dashboards/runbooks/{alert.name}.md",
+        "message": f"{_summary(alert.summary, monitor_type)}\n\nWhat to do: dashboards/runbooks/{alert.name}.md",
         "tags": ["service:freshgate", f"severity:{alert.severity}", f"alert:{alert.name}"],
         "priority": PRIORITIES[alert.severity],
         "options": _options(thresholds, **missing),
@@ -168,14 +172,14 @@ def _monitor(
 
 
 def _options(thresholds: dict[str, float] | None, **more: Any) -> dict[str, Any]:
-    told: dict[str, Any] = {"include_tags": True, "notify_audit": False, "renotify_interval": 0, **more}
-    # A window that began before the first value is evaluated all the same: silence is no health.
-    return {**told, "require_full_window": False, **({"thresholds": thresholds} if thresholds else {})}
+    options: dict[str, Any] = {"include_tags": True, "notify_audit": False, "renotify_interval": 0, **more}
+    # A window is evaluated even if it began before the first value: silence does not prove health.
+    return {**options, "require_full_window": False, **({"thresholds": thresholds} if thresholds else {})}
 
 
-def _summary(text: str, kind: str) -> str:
-    """`{{ $labels.trigger }}` → `{{trigger.name}}`; `{{ $value | … }}` → `{{value}}`, of a composite the first's."""
+def _summary(text: str, monitor_type: str) -> str:
+    """`{{ $labels.trigger }}` → `{{trigger.name}}`; `{{ $value | … }}` → `{{value}}` (composite: its first part's)."""
     text = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"{{\1.name}}", text)
-    value = "{{a.value}}" if kind == "composite" else "{{value}}"
+    value = "{{a.value}}" if monitor_type == "composite" else "{{value}}"
     text = text.replace("{{job.name}} at {{instance.name}}", "{{process.name}} on {{host.name}}")
     return re.sub(r"\{\{ \$value[^}]*\}\}", value, text)

@@ -1,6 +1,6 @@
-"""How DataDog's Agent reads our metrics, and what it calls them: the configuration of its OpenMetrics check.
+"""The configuration of DataDog's OpenMetrics check: what the Agent reads, and under which names.
 
-`translate.py` asks here for the names; the check itself is run against our processes in tests/dashboards.
+`translate.py` takes the names from here; the tests run the check itself against our processes.
 """
 
 from __future__ import annotations
@@ -16,31 +16,33 @@ from freshgate.telemetry.metrics import PolledMetric
 
 NAMESPACE = "freshgate"
 PREFIX = "freshgate_"
-# Of these the share within the objective is asked, for which a bucket is exact and a distribution is not.
-BOUNDED = (metrics.RECEIVED_TO_ACCEPTED, metrics.OCCURRED_TO_ACCEPTED)
-BOUND = ".by_bound"
-OURS: list[Any] = [one for one in vars(metrics).values() if isinstance(one, Counter | Gauge | Histogram | PolledMetric)]
-EXPORTED = [*OURS, REQUESTS, REQUEST_TIME]
-# Tags that DataDog keeps for itself, and what stands in their place.
+# The share within the objective is asked of these: a bucket gives it exactly, a distribution only estimates it.
+OBJECTIVE_HISTOGRAMS = (metrics.RECEIVED_TO_ACCEPTED, metrics.OCCURRED_TO_ACCEPTED)
+BUCKET_SUFFIX = ".by_bound"
+FRESHGATE_METRICS: list[Any] = [
+    metric for metric in vars(metrics).values() if isinstance(metric, Counter | Gauge | Histogram | PolledMetric)
+]
+EXPORTED = [*FRESHGATE_METRICS, REQUESTS, REQUEST_TIME]
+# Label → tag, where DataDog keeps the label's name for itself.
 RENAMED = {"version": "freshgate_version"}
-# Each process serves the metrics that it uses; a name that it does not serve costs nothing.
+# Process → the setting of its metrics port. Each is asked for all names: a name that it lacks costs nothing.
 PROCESSES = {"receiver": "metrics_port", "worker": "worker_metrics_port", "timers": "timers_metrics_port"}
 
 
 def raw_name(series: str) -> str:
-    """As the check knows it: a counter goes by its family, without `_total`."""
+    """The name in the check's configuration: a counter goes by its family, without `_total`."""
     return series.removesuffix("_total")
 
 
-def new_name(series: str) -> str:
-    """Below the namespace; the check adds `.count`, `.sum` and `.bucket`."""
+def datadog_name(series: str) -> str:
+    """The name below the namespace, to which the check adds `.count`, `.sum` and `.bucket`."""
     return raw_name(series).removeprefix(PREFIX)
 
 
-def configuration() -> dict[str, Any]:
+def build_configuration() -> dict[str, Any]:
     """conf.d/openmetrics.d/conf.yaml (docs.datadoghq.com/integrations/openmetrics; Agent 7.32 or newer)."""
     instances = [_process(process, port) for process, port in PROCESSES.items()]
-    return {"init_config": {"service": "freshgate"}, "instances": [*instances, _bounded()]}
+    return {"init_config": {"service": "freshgate"}, "instances": [*instances, _objective_buckets()]}
 
 
 def _process(process: str, port: str) -> dict[str, Any]:
@@ -48,24 +50,25 @@ def _process(process: str, port: str) -> dict[str, Any]:
     return {
         "openmetrics_endpoint": _endpoint(port),
         "namespace": NAMESPACE,
-        # Percentiles, which are to be switched on for each of them; and their counts as counters.
+        # Histograms become distributions, whose percentiles DataDog's user switches on, and counters of their counts.
         "histogram_buckets_as_distributions": True,
         "collect_counters_with_distributions": True,
-        "metrics": [{raw_name(name): new_name(name)} for name in names],
+        "metrics": [{raw_name(name): datadog_name(name)} for name in names],
         "rename_labels": dict(RENAMED),
         "tags": [f"process:{process}"],
     }
 
 
-def _bounded() -> dict[str, Any]:
-    """A second look at the worker, for the buckets of the objective as counters; the other buckets are left out."""
+def _objective_buckets() -> dict[str, Any]:
+    """A second instance for the worker: the objective's bucket as a counter, all other buckets left out."""
+    names = [name_of(metric) for metric in OBJECTIVE_HISTOGRAMS]
     return {
         "openmetrics_endpoint": _endpoint("worker_metrics_port"),
         "namespace": NAMESPACE,
-        "metrics": [{name_of(one): new_name(name_of(one)) + BOUND} for one in BOUNDED],
-        # `le`, as the check calls it.
+        "metrics": [{name: datadog_name(name) + BUCKET_SUFFIX} for name in names],
+        # The check calls the label `le` so.
         "exclude_metrics_by_labels": {"upper_bound": [f"^(?!{OBJECTIVE_LE.replace('.', '[.]')}$)"]},
-        # Two of the same name would be one for DataDog: the first says whether the worker answers.
+        # The first instance already reports whether the worker answers; DataDog could not tell the two apart.
         "enable_health_service_check": False,
         "tags": ["process:worker"],
     }

@@ -1,6 +1,6 @@
-"""`python -m dashboards.datadog.install`: puts the dashboards and monitors into DataDog, or brings them up to date.
+"""`python -m dashboards.datadog.install`: creates or updates the committed dashboards and monitors in DataDog.
 
-What is there already is known by its title or name, and changed; nothing is removed. It sends what is committed.
+It recognises existing ones by their title or name, and removes nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-HERE = Path(__file__).resolve().parent
+FOLDER = Path(__file__).resolve().parent
 TIMEOUT_S = 30.0
 EPILOG = """examples:
   DD_API_KEY=… DD_APP_KEY=… python -m dashboards.datadog.install
@@ -25,18 +25,18 @@ EPILOG = """examples:
 The application key needs the scopes dashboards_write, dashboards_read, monitors_write and monitors_read."""
 
 
-class Refused(Exception):
-    """DataDog did not take it; the text says what it said."""
+class RequestRefused(Exception):
+    """DataDog refused a request; the text has its status and reply."""
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dashboards.datadog.install",
-        description="put our dashboards and monitors into DataDog, or bring them up to date",
+        description="create or update our dashboards and monitors in DataDog",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", choices=("boards", "monitors"), default="", help="one of both")
+    parser.add_argument("--only", choices=("boards", "monitors"), default="", help="install only these (default: both)")
     options = parser.parse_args(arguments)
     keys = {name: os.environ.get(name, "") for name in ("DD_API_KEY", "DD_APP_KEY")}
     if not all(keys.values()):
@@ -46,10 +46,10 @@ def main(arguments: list[str] | None = None) -> int:
     account = Account(f"https://api.{site}" if "://" not in site else site, *keys.values())
     try:
         if options.only != "monitors":
-            boards(account)
+            install_boards(account)
         if options.only != "boards":
-            monitors(account)
-    except (Refused, OSError, http.client.HTTPException) as error:
+            install_monitors(account)
+    except (RequestRefused, OSError, http.client.HTTPException) as error:
         print(f"datadog: {error}", file=sys.stderr)
         return 1
     return 0
@@ -62,51 +62,52 @@ class Account:
         self._url = urlsplit(url)
         self._headers = {"dd-api-key": api_key, "dd-application-key": app_key, "content-type": "application/json"}
 
-    def ask(self, method: str, path: str, document: Any = None) -> Any:
-        """The answer. Raises Refused, OSError."""
-        kind = http.client.HTTPSConnection if self._url.scheme == "https" else http.client.HTTPConnection
-        connection = kind(self._url.netloc, timeout=TIMEOUT_S)
+    def request(self, method: str, path: str, document: Any = None) -> Any:
+        """The reply's JSON. Raises RequestRefused, OSError."""
+        is_tls = self._url.scheme == "https"
+        connection_type = http.client.HTTPSConnection if is_tls else http.client.HTTPConnection
+        connection = connection_type(self._url.netloc, timeout=TIMEOUT_S)
         try:
             body = None if document is None else json.dumps(document).encode()
             connection.request(method, f"/api/v1/{path}", body, self._headers)
-            answer = connection.getresponse()
-            text = answer.read()
+            response = connection.getresponse()
+            text = response.read()
         finally:
             connection.close()
-        if answer.status != http.client.OK:
-            raise Refused(f"{method} {path}: {answer.status} {text[:500].decode(errors='replace')}")
+        if response.status != http.client.OK:
+            raise RequestRefused(f"{method} {path}: {response.status} {text[:500].decode(errors='replace')}")
         return json.loads(text)
 
 
-def boards(account: Account) -> None:
-    known = {one["title"]: one["id"] for one in account.ask("GET", "dashboard")["dashboards"]}
-    for _, board in _documents("boards"):
-        there = known.get(board["title"])
-        account.ask("PUT" if there else "POST", f"dashboard/{there}" if there else "dashboard", board)
-        print(f"{'changed' if there else 'made'} dashboard {board['title']}")
+def install_boards(account: Account) -> None:
+    ids = {board["title"]: board["id"] for board in account.request("GET", "dashboard")["dashboards"]}
+    for _, board in _read_documents("boards"):
+        board_id = ids.get(board["title"])
+        account.request("PUT" if board_id else "POST", f"dashboard/{board_id}" if board_id else "dashboard", board)
+        print(f"{'updated' if board_id else 'created'} dashboard {board['title']}")
 
 
-def monitors(account: Account) -> None:
-    """The parts of a composite come before it, so that their numbers are known."""
-    found = account.ask("GET", "monitor?monitor_tags=service:freshgate")
-    numbers = {one["name"]: int(one["id"]) for one in found}
-    for name, made in _documents("monitors"):
-        for monitor in made:
-            query = numbered(monitor["query"], numbers)
-            there = numbers.get(monitor["name"])
-            where = f"monitor/{there}" if there else "monitor"
-            answer = account.ask("PUT" if there else "POST", where, {**monitor, "query": query})
-            numbers[monitor["name"]] = int(answer["id"])
+def install_monitors(account: Account) -> None:
+    """The parts of a composite come before it, so that their ids are known."""
+    installed = account.request("GET", "monitor?monitor_tags=service:freshgate")
+    ids = {monitor["name"]: int(monitor["id"]) for monitor in installed}
+    for name, monitors in _read_documents("monitors"):
+        for monitor in monitors:
+            query = with_ids(monitor["query"], ids)
+            monitor_id = ids.get(monitor["name"])
+            path = f"monitor/{monitor_id}" if monitor_id else "monitor"
+            reply = account.request("PUT" if monitor_id else "POST", path, {**monitor, "query": query})
+            ids[monitor["name"]] = int(reply["id"])
         print(f"monitor {name}")
 
 
-def numbered(query: str, numbers: dict[str, int]) -> str:
+def with_ids(query: str, ids: dict[str, int]) -> str:
     """`{{id:MailsLate part 1}} && …` → `123 && …`."""
-    return re.sub(r"\{\{id:([^}]*)\}\}", lambda match: str(numbers[f"Freshgate: {match[1]}"]), query)
+    return re.sub(r"\{\{id:([^}]*)\}\}", lambda match: str(ids[f"Freshgate: {match[1]}"]), query)
 
 
-def _documents(folder: str) -> Iterator[tuple[str, Any]]:
-    for file in sorted((HERE / folder).glob("*.json")):
+def _read_documents(folder: str) -> Iterator[tuple[str, Any]]:
+    for file in sorted((FOLDER / folder).glob("*.json")):
         yield file.stem, json.loads(file.read_text(encoding="utf-8"))
 
 

@@ -1,6 +1,6 @@
-"""PromQL of our boards and alerts → DataDog's queries. What has no counterpart there is refused, never guessed.
+"""PromQL of our boards and alerts → DataDog's queries. An expression without a counterpart there is refused.
 
-It reads the parsed expression, and knows the few shapes that `dashboards/promql.py` writes.
+It knows only the few forms that `dashboards/promql.py` writes, and works on the parsed expression.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from typing import Any
 import promql_parser as parser
 
 from dashboards import objective
-from dashboards.datadog.conf import BOUND, EXPORTED, NAMESPACE, RENAMED, new_name
+from dashboards.datadog.conf import BUCKET_SUFFIX, EXPORTED, NAMESPACE, RENAMED, datadog_name
 from dashboards.promql import name_of
 
-# Grafana's windows, so that the parser reads them: DataDog chooses its own.
-FREE = {"$__rate_interval": "7s", "$__range": "9s"}
-FREE_S = {7: "rate", 9: "count"}
-RECORDED = {one["record"]: one["expr"] for group in objective.recording_rules()["groups"] for one in group["rules"]}
-# Prometheus names a process by its job; `conf.py` tags it so.
+# Grafana's window → a window that the parser can read and no expression uses. DataDog chooses windows itself.
+PLACEHOLDERS = {"$__rate_interval": "7s", "$__range": "9s"}
+PLACEHOLDER_S = {7: "rate", 9: "count"}
+RECORDED = {rule["record"]: rule["expr"] for group in objective.recording_rules()["groups"] for rule in group["rules"]}
+# Label → tag. Prometheus names a process by its job, `conf.py` by this tag.
 TAGS = {"job": "process", **RENAMED}
 SERIES = {name_of(metric) for metric in EXPORTED}
 
@@ -29,8 +29,8 @@ class NotTranslatable(ValueError):
 
 
 @dataclass
-class Translated:
-    """formula over query1, query2 …; by: the tags that its results are grouped by; window_s: 0 if none was said."""
+class Translation:
+    """formula: over query1, query2 …; by: the tags of its results; window_s: 0 if the expression names none."""
 
     formula: str = ""
     queries: list[str] = field(default_factory=list)
@@ -39,31 +39,33 @@ class Translated:
     window_s: int = 0
 
     def inline(self) -> str:
-        """The formula with its queries in place, as monitors want it."""
+        """The formula with its queries filled in, as monitors need it."""
         return re.sub(r"query(\d+)", lambda match: self.queries[int(match[1]) - 1], self.formula)
 
 
 def parse(text: str) -> Any:
     """The parsed expression. Raises ValueError."""
-    for variable, window in FREE.items():
+    for variable, window in PLACEHOLDERS.items():
         text = text.replace(variable, window)
     return parser.parse(text)
 
 
-def translate(node: Any, *, windows: bool = False, guarded: bool = False) -> Translated:
-    """Of a whole expression. Raises NotTranslatable.
+def translate(node: Any, *, windows: bool = False, guarded: bool = False) -> Translation:
+    """Translates a whole expression. Raises NotTranslatable.
 
-    windows  keep those that are written out, as moving sums
-    guarded  the caller sees to the conditions inside, as in `a / (b > 20)`; otherwise only `> 0` may be left out
+    windows  keep explicit windows, as moving sums
+    guarded  the caller handles the conditions inside, as in `a / (b > 20)`; otherwise only `> 0` may be dropped
     """
-    told = Translated()
-    told.formula = _Walk(told, windows, guarded).formula(node)
-    return told
+    translation = Translation()
+    translation.formula = _Translator(translation, windows, guarded).formula(node)
+    return translation
 
 
-class _Walk:
-    def __init__(self, told: Translated, windows: bool, guarded: bool) -> None:
-        self.told, self.windows, self.guarded = told, windows, guarded
+class _Translator:
+    """Walks an expression, and adds its queries to the translation."""
+
+    def __init__(self, translation: Translation, windows: bool, guarded: bool) -> None:
+        self.translation, self.windows, self.guarded = translation, windows, guarded
 
     def formula(self, node: Any) -> str:  # noqa: PLR0911  # one line a kind of node
         if isinstance(node, parser.ParenExpr):
@@ -86,10 +88,10 @@ class _Walk:
     def _binary(self, node: Any) -> str:
         op = str(node.op)
         if op == ">" and isinstance(node.rhs, parser.NumberLiteral) and (self.guarded or node.rhs.val == 0):
-            # DataDog shows nothing where it would divide by 0.
+            # The guard can go: DataDog shows nothing where it would divide by 0.
             return self.formula(node.lhs)
         if op not in ("+", "-", "*", "/") or node.modifier:
-            raise NotTranslatable(f"no {op} inside of a formula: {node.prettify()}")
+            raise NotTranslatable(f"{op} inside a formula: {node.prettify()}")
         return f"{self.formula(node.lhs)} {op} {self.formula(node.rhs)}"
 
     def _quantile(self, node: Any) -> str:
@@ -97,7 +99,7 @@ class _Walk:
         call = summed.expr
         selector = call.args[0].vector_selector
         by = tuple(label for label in _by(summed) if label != "le")
-        name = f"{NAMESPACE}.{new_name(_known(selector.name.removesuffix('_bucket')))}"
+        name = f"{NAMESPACE}.{datadog_name(_check_exported(selector.name.removesuffix('_bucket')))}"
         return self._query(f"p{share.val * 100:g}", name, selector, by)
 
     def _aggregate(self, node: Any) -> str:
@@ -108,22 +110,22 @@ class _Walk:
         if op == "count" and isinstance(inner, parser.VectorSelector) and str(inner.name).endswith("_info"):
             op = "sum"  # its value is 1
         if op not in ("sum", "max", "min"):
-            raise NotTranslatable(f"no {op} of series: {node.prettify()}")
+            raise NotTranslatable(f"{op} of series: {node.prettify()}")
         if isinstance(inner, parser.VectorSelector):
-            return self._query(op, f"{NAMESPACE}.{new_name(_known(inner.name))}", inner, by)
+            return self._query(op, f"{NAMESPACE}.{datadog_name(_check_exported(inner.name))}", inner, by)
         if isinstance(inner, parser.Call) and inner.func.name in ("rate", "increase"):
             return self._counter(op, inner, by)
         raise NotTranslatable(node.prettify())
 
     def _sum_of(self, inner: Any, by: tuple[str, ...]) -> str:
-        """sum by (a) (max by (a, b) (x{b=~"c|d"})) → the one with b:c plus the one with b:d."""
+        """sum by (a) (max by (a, b) (x{b=~"c|d"})) → the query with b:c plus the query with b:d."""
         selector = inner.expr
         extra = set(_by(inner)) - set(by)
         if isinstance(selector, parser.VectorSelector) and len(extra) == 1 and by:
             (label,) = extra
             for matcher in selector.matchers.matchers:
                 if matcher.name == label and str(matcher.op) == "MatchOp.Re":
-                    name = f"{NAMESPACE}.{new_name(_known(selector.name))}"
+                    name = f"{NAMESPACE}.{datadog_name(_check_exported(selector.name))}"
                     values = matcher.value.split("|")
                     return " + ".join(
                         self._query(str(inner.op), name, selector, by, {label: value}) for value in values
@@ -134,24 +136,24 @@ class _Walk:
         selector, window_s = call.args[0].vector_selector, int(call.args[0].range.total_seconds())
         series = str(selector.name)
         if not series.endswith(("_total", "_count", "_bucket")):
-            raise NotTranslatable(f"{series} is no counter")
+            raise NotTranslatable(f"{series} is not a counter")
         if "le" in by:
             raise NotTranslatable("buckets side by side: a heatmap asks for the distribution")
         if series.endswith("_bucket"):
-            name = f"{NAMESPACE}.{new_name(_known(series.removesuffix('_bucket')))}{BOUND}.bucket"
+            name = f"{NAMESPACE}.{datadog_name(_check_exported(series.removesuffix('_bucket')))}{BUCKET_SUFFIX}.bucket"
         else:
-            base = _known(series if series.endswith("_total") else series.removesuffix("_count"))
-            name = f"{NAMESPACE}.{new_name(base)}.count"
-        self.told.counts = True
-        if window_s not in FREE_S:
-            self.told.window_s = max(self.told.window_s, window_s)
-        rate = FREE_S.get(window_s) == "rate"
-        asked = self._query(op, name, selector, by, suffix=".as_rate()" if rate else ".as_count()")
+            base = _check_exported(series if series.endswith("_total") else series.removesuffix("_count"))
+            name = f"{NAMESPACE}.{datadog_name(base)}.count"
+        self.translation.counts = True
+        if window_s not in PLACEHOLDER_S:
+            self.translation.window_s = max(self.translation.window_s, window_s)
+        rate = PLACEHOLDER_S.get(window_s) == "rate"
+        query = self._query(op, name, selector, by, suffix=".as_rate()" if rate else ".as_count()")
         if selector.offset:
             if selector.offset.days != 7:
                 raise NotTranslatable(f"an offset of {selector.offset}")
-            asked = f"week_before({asked})"
-        return f"moving_rollup({asked}, {window_s}, 'sum')" if self.windows and window_s not in FREE_S else asked
+            query = f"week_before({query})"
+        return f"moving_rollup({query}, {window_s}, 'sum')" if self.windows and window_s not in PLACEHOLDER_S else query
 
     def _query(
         self,
@@ -162,17 +164,20 @@ class _Walk:
         fixed: dict[str, str] | None = None,
         suffix: str = "",
     ) -> str:
-        scope = " AND ".join(_tag(one, (fixed or {}).get(one.name)) for one in selector.matchers.matchers) or "*"
+        scope = (
+            " AND ".join(_to_tag(matcher, (fixed or {}).get(matcher.name)) for matcher in selector.matchers.matchers)
+            or "*"
+        )
         by = tuple(TAGS.get(label, label) for label in by)
         grouped = f" by {{{','.join(by)}}}" if by else ""
-        self.told.by = tuple(dict.fromkeys((*self.told.by, *by)))
-        self.told.queries.append(f"{op}:{name}{{{scope}}}{grouped}{suffix}")
-        return f"query{len(self.told.queries)}"
+        self.translation.by = tuple(dict.fromkeys((*self.translation.by, *by)))
+        self.translation.queries.append(f"{op}:{name}{{{scope}}}{grouped}{suffix}")
+        return f"query{len(self.translation.queries)}"
 
 
-def _known(series: str | None) -> str:
+def _check_exported(series: str | None) -> str:
     if series is None or series not in SERIES:
-        raise NotTranslatable(f"{series} is Prometheus' own")
+        raise NotTranslatable(f"{series} is a series of Prometheus itself")
     return series
 
 
@@ -182,8 +187,8 @@ def _by(node: Any) -> tuple[str, ...]:
     return tuple(node.modifier.labels) if node.modifier else ()
 
 
-def _tag(matcher: Any, value: str | None = None) -> str:
-    """`trigger=~"$trigger"` → `$trigger`, which stands for tag and value there; `a|b` → `IN (a,b)`; `5..` → `5*`."""
+def _to_tag(matcher: Any, value: str | None = None) -> str:
+    """`trigger=~"$trigger"` → `$trigger`, which is tag and value in DataDog; `a|b` → `IN (a,b)`; `5..` → `5*`."""
     name, pattern = {"le": "upper_bound", **TAGS}.get(matcher.name, matcher.name), value or matcher.value
     if pattern == f"${name}":
         return str(pattern)

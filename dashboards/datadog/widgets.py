@@ -1,6 +1,6 @@
-"""Our Grafana boards → DataDog's dashboards: the same rows, panels, words, limits and variables.
+"""Our Grafana boards → DataDog's dashboards, with the same rows, panels, texts, limits and variables.
 
-`translate.py` does the queries. What DataDog has no query for stands in OMITTED, with the reason.
+`translate.py` translates the queries. OMITTED lists the panels that DataDog has no query for.
 """
 
 from __future__ import annotations
@@ -11,15 +11,16 @@ from typing import Any
 from dashboards.boards import BOARDS
 from dashboards.boards.base import Board, as_dict
 from dashboards.datadog.conf import NAMESPACE
-from dashboards.datadog.translate import Translated, parse, translate
+from dashboards.datadog.translate import Translation, parse, translate
 
-# Panel → what DataDog has instead.
+# Panel → why it is left out, and where to look instead.
 OMITTED = {
-    "Arrival and completion": "no growth of a sum of maxima: compare *Wait for a worker* with *Jobs that wait*",
+    "Jobs arriving and jobs taken": "no growth of a sum of maxima: compare *Time jobs waited for a worker* with "
+    "*Jobs waiting*",
     "Time until the queue is empty": "no growth of a queue as a rate",
-    "Busy share of the workers": "no sum of maxima: see *Workers by state*",
-    "Since the last event of each source": "no clock in a formula: the monitor SourceSilent watches it",
-    "Scrapes": "the Agent's own `datadog.agent` metrics and `agent status` tell it",
+    "Share of workers that are busy": "no sum of maxima: see *Workers by state*",
+    "Time since the last event, by source": "no clock in a formula: the monitor SourceSilent watches it",
+    "Scrape duration": "the Agent's own `datadog.agent` metrics and `agent status` show it",
 }
 MARKS = {"green": "ok", "yellow": "warning", "red": "error"}
 PALETTES = {"green": "white_on_green", "yellow": "white_on_yellow", "red": "white_on_red"}
@@ -34,19 +35,19 @@ UNITS: dict[str, dict[str, str]] = {
 HEALTH_CHECK = f"{NAMESPACE}.openmetrics.health"
 
 
-def dashboards() -> dict[str, dict[str, Any]]:
+def build_dashboards() -> dict[str, dict[str, Any]]:
     """uid → a dashboard as DataDog's API takes it."""
-    return {board.uid: dashboard(board) for board in BOARDS}
+    return {board.uid: build_dashboard(board) for board in BOARDS}
 
 
-def dashboard(board: Board) -> dict[str, Any]:
-    told = as_dict(board)
+def build_dashboard(board: Board) -> dict[str, Any]:
+    grafana = as_dict(board)
     groups: list[dict[str, Any]] = []
-    for panel in told["panels"]:
+    for panel in grafana["panels"]:
         if panel["type"] == "row":
             groups.append({"title": panel["title"], "type": "group", "layout_type": "ordered", "widgets": []})
         elif panel["title"] not in OMITTED:
-            groups[-1]["widgets"].append({"definition": widget(panel)})
+            groups[-1]["widgets"].append({"definition": build_widget(panel)})
     return {
         "title": board.title,
         "description": board.question,
@@ -57,12 +58,12 @@ def dashboard(board: Board) -> dict[str, Any]:
     }
 
 
-def widget(panel: Any) -> dict[str, Any]:
-    """One panel's definition. Raises NotTranslatable."""
+def build_widget(panel: Any) -> dict[str, Any]:
+    """The widget's definition for one panel. Raises NotTranslatable."""
     title = {"title": panel["title"], "description": panel["description"]}
-    if panel["title"] == "Alerts that fire":
+    if panel["title"] == "Firing alerts":
         return {**title, "type": "manage_status", "query": "service:freshgate", "display_format": "countsAndList"}
-    if panel["title"] == "Processes that answer":
+    if panel["title"] == "Processes up":
         check = {"check": HEALTH_CHECK, "grouping": "cluster", "group_by": ["process"], "tags": []}
         return {**title, "type": "check_status", **check}
     if panel["type"] == "heatmap":
@@ -70,27 +71,27 @@ def widget(panel: Any) -> dict[str, Any]:
     if panel["type"] == "stat":
         return {**title, **_numbers(panel)}
     stacked = panel["fieldConfig"]["defaults"]["custom"].get("stacking", {}).get("mode") == "normal"
-    request = {**_asked(panel), "response_format": "timeseries", "display_type": "area" if stacked else "line"}
+    request = {**_request(panel), "response_format": "timeseries", "display_type": "area" if stacked else "line"}
     marks = [{"value": f"y = {at:g}", "display_type": f"{MARKS[color]} dashed"} for color, at in _limits(panel)]
     return {**title, "type": "timeseries", "requests": [request], "markers": marks, "show_legend": True}
 
 
 def _numbers(panel: Any) -> dict[str, Any]:
     """One large number, or a table where there are several."""
-    asked = _asked(panel)
+    request = _request(panel)
     steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
-    # There the last step that is reached wins; here the first rule that holds.
+    # In Grafana the last step that is reached wins, in DataDog the first rule that holds.
     formats = [
         {**_rule(step.get("value"), steps), "palette": PALETTES[step["color"]]} for step in reversed(steps) if steps[1:]
     ]
-    for formula in asked["formulas"]:
+    for formula in request["formulas"]:
         formula["conditional_formats"] = formats
-    for query in asked["queries"]:
+    for query in request["queries"]:
         counted = query["query"].endswith("as_count()")
         query["aggregator"] = "sum" if counted else "avg" if query["query"].endswith("as_rate()") else "last"
-    grouped = any(" by {" in query["query"] for query in asked["queries"])
-    kind = "query_table" if grouped or len(asked["formulas"]) > 1 else "query_value"
-    return {"type": kind, "requests": [{**asked, "response_format": "scalar"}]}
+    grouped = any(" by {" in query["query"] for query in request["queries"])
+    widget_type = "query_table" if grouped or len(request["formulas"]) > 1 else "query_value"
+    return {"type": widget_type, "requests": [{**request, "response_format": "scalar"}]}
 
 
 def _rule(at: float | None, steps: Any) -> dict[str, Any]:
@@ -100,22 +101,22 @@ def _rule(at: float | None, steps: Any) -> dict[str, Any]:
 
 
 def _heat(panel: Any) -> dict[str, Any]:
-    """A heatmap asks for the distribution itself."""
+    """The request of a heatmap, which shows the distribution itself."""
     (target,) = panel["targets"]
     median = translate(parse(f"histogram_quantile(0.5, {target['expr']})"))
     query = median.queries[0].replace("p50:", "histogram:")
     return {"request_type": "histogram", "query": {"data_source": "metrics", "name": "query1", "query": query}}
 
 
-def _asked(panel: Any) -> dict[str, Any]:
-    """Queries and formulas of all targets; the queries of the later ones are numbered on."""
+def _request(panel: Any) -> dict[str, Any]:
+    """Queries and formulas of all targets; the numbering of queries continues from target to target."""
     queries: list[str] = []
     formulas = []
     number_format = _unit(panel["fieldConfig"]["defaults"]["unit"])
     for target in panel["targets"]:
-        told = translate(parse(target["expr"]), windows=True)
-        formula = _renumbered(told, len(queries))
-        queries += told.queries
+        translation = translate(parse(target["expr"]), windows=True)
+        formula = _renumbered(translation, len(queries))
+        queries += translation.queries
         legend = target.get("legendFormat") or ""
         alias = {} if "{{" in legend or not legend else {"alias": legend}
         formulas.append({"formula": formula, **alias, **number_format})
@@ -123,9 +124,9 @@ def _asked(panel: Any) -> dict[str, Any]:
     return {"queries": named, "formulas": formulas}
 
 
-def _renumbered(told: Translated, before: int) -> str:
-    formula = told.formula
-    for number in range(len(told.queries), 0, -1):
+def _renumbered(translation: Translation, before: int) -> str:
+    formula = translation.formula
+    for number in range(len(translation.queries), 0, -1):
         formula = formula.replace(f"query{number}", f"query#{number + before}")
     return formula.replace("#", "")
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import promql_parser as parser
 import yaml
 
-from dashboards.generate import HERE
+from dashboards.generate import DASHBOARDS
 
 # What Grafana puts in: everything chosen, a scrape every few seconds.
 FILLED = {"$__rate_interval": "1m", "$__range": "1h", "$source": ".*", "$trigger": ".*", "$esp": ".*", "$queue": ".*"}
@@ -37,7 +37,8 @@ def fill(text: str) -> str:
 
 def boards() -> dict[str, Any]:
     return {
-        file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((HERE / "grafana").glob("*.json"))
+        file.stem: json.loads(file.read_text(encoding="utf-8"))
+        for file in sorted((DASHBOARDS / "grafana").glob("*.json"))
     }
 
 
@@ -50,7 +51,7 @@ def panels(board: Any) -> Iterator[Any]:
             yield panel
 
 
-def rules(folder: Path = HERE / "prometheus") -> Iterator[Any]:
+def rules(folder: Path = DASHBOARDS / "prometheus") -> Iterator[Any]:
     for file in sorted(folder.glob("*.yml")):
         for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]:
             yield from group["rules"]

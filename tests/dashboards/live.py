@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from adapter.sources.segment.signature import sign
-from dashboards.generate import HERE
+from dashboards.generate import DASHBOARDS
 from tests.dashboards.tools import ROOT, tool
 from tests.harness.ports import free_ports
 from tests.harness.system import System
@@ -38,7 +38,7 @@ class Prometheus:
         ]
         config = {
             "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
-            "rule_files": [str(HERE / "prometheus" / "*.yml")],
+            "rule_files": [str(DASHBOARDS / "prometheus" / "*.yml")],
             "scrape_configs": scraped,
         }
         rules = folder / "prometheus.yml"

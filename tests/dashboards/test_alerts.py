@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from adapter.__main__ import _parser as adapter_parser
-from dashboards.generate import HERE
+from dashboards.generate import DASHBOARDS
 from freshgate.settings import Settings
 from tests.dashboards import expressions
 from tests.dashboards.test_boards import known
@@ -23,7 +23,7 @@ from workers import commands as worker_commands
 
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
 LOGS = {f"var/log/{name}.log" for name in ("receiver", "worker", "timers", "redis", "sandbox")}
-RUNBOOKS = {file.stem: file.read_text(encoding="utf-8") for file in (HERE / "runbooks").glob("*.md")}
+RUNBOOKS = {file.stem: file.read_text(encoding="utf-8") for file in (DASHBOARDS / "runbooks").glob("*.md")}
 
 
 def alerts() -> list[Any]:
@@ -75,7 +75,7 @@ def _workers_parser() -> argparse.ArgumentParser:
 def without_runbook(rules: Sequence[Any], runbooks: Collection[str]) -> set[str]:
     """Alerts without a runbook, runbooks without an alert, and alerts that name another file."""
     named = {rule["alert"] for rule in rules}
-    files = {rule["alert"] for rule in rules if (HERE.parent / rule["annotations"]["runbook"]).is_file()}
+    files = {rule["alert"] for rule in rules if (DASHBOARDS.parent / rule["annotations"]["runbook"]).is_file()}
     return (named ^ set(runbooks)) | (named - files)
 
 
@@ -189,7 +189,7 @@ def routing_faults(told: Any) -> set[str]:
 
 
 def test_every_receiver_of_a_route_exists_and_inhibitions_name_alerts() -> None:
-    told = yaml.safe_load((HERE / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+    told = yaml.safe_load((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
     assert routing_faults(told) == set()
     assert routing_faults({**told, "receivers": [{"name": "page"}, {"name": "spare"}]}) == {
         "ticket",

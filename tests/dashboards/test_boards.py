@@ -16,7 +16,7 @@ import pytest
 from dashboards import objective, promql
 from dashboards.boards import BOARDS
 from dashboards.boards.base import TAG, VARIABLES
-from dashboards.generate import HERE, files
+from dashboards.generate import DASHBOARDS, files
 from freshgate.telemetry import metrics
 from tests.dashboards import expressions
 from tests.dashboards.expressions import Expression
@@ -94,7 +94,7 @@ def outdated(folder: Path) -> set[str]:
 
 
 def test_what_is_committed_is_what_the_code_writes() -> None:
-    assert outdated(HERE) == set()
+    assert outdated(DASHBOARDS) == set()
 
 
 def test_a_board_that_was_edited_left_over_or_forgotten_is_noticed(tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_a_bare_counter_is_noticed() -> None:
 
 def test_a_label_that_a_metric_does_not_have_cannot_be_written() -> None:
     with pytest.raises(ValueError, match="colour"):
-        promql.pick(metrics.SENDS, colour="red")
+        promql.selector(metrics.SENDS, colour="red")
 
 
 def is_bound(le: str, histogram: Any) -> bool:

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards.alert_builders import Alert
 from dashboards.alerts import ALERTS
+from dashboards.alerts.base import Alert
 from dashboards.boards import BOARDS
 from dashboards.boards.base import as_dict
 from dashboards.datadog import alerting
-from dashboards.datadog import widgets as made_widgets
 from dashboards.datadog.translate import NotTranslatable, parse, translate
-from dashboards.generate import HERE
+from dashboards.datadog.widgets import OMITTED, build_widget
+from dashboards.generate import DASHBOARDS
 from tests.dashboards import expressions
 
-FOLDER = HERE / "datadog"
+FOLDER = DASHBOARDS / "datadog"
 METRIC = re.compile(r"\b(?:avg|sum|max|min|histogram|p[0-9.]+):(freshgate\.[a-z_.]+)\{")
 SENDS = 'freshgate_sends_total{outcome=~"dead|unknown",trigger=~"$trigger"}'
 
@@ -141,18 +141,18 @@ def test_every_panel_is_there_or_is_said_to_be_missing() -> None:
     for uid, board in documents("boards").items():
         titles = set(widgets(board))
         ours = {panel["title"] for panel in expressions.panels(expressions.boards()[uid])}
-        assert ours - titles == ours & set(made_widgets.OMITTED)
+        assert ours - titles == ours & set(OMITTED)
         assert titles <= ours
     every = {panel["title"] for board in expressions.boards().values() for panel in expressions.panels(board)}
-    assert set(made_widgets.OMITTED) <= every
+    assert set(OMITTED) <= every
 
 
 def test_what_is_said_to_be_missing_cannot_be_said() -> None:
-    panels = [panel for board in BOARDS for panel in as_dict(board)["panels"] if panel["title"] in made_widgets.OMITTED]
-    assert len(panels) == len(made_widgets.OMITTED)
+    panels = [panel for board in BOARDS for panel in as_dict(board)["panels"] if panel["title"] in OMITTED]
+    assert len(panels) == len(OMITTED)
     for panel in panels:
         with pytest.raises(NotTranslatable):
-            made_widgets.widget(panel)
+            build_widget(panel)
 
 
 def test_limits_and_units_are_the_boards() -> None:
@@ -163,8 +163,13 @@ def test_limits_and_units_are_the_boards() -> None:
         {"value": "y = 2.5", "display_type": "error dashed"},
     ]
     assert age["requests"][0]["formulas"][0]["number_format"]["unit"]["unit_name"] == "second"
-    fit = shown["Redis is fit for state"]["requests"][0]["formulas"]
-    assert [formula["alias"] for formula in fit] == ["answers", "append-only file", "could be written", "no eviction"]
+    fit = shown["Redis is safe for state (each must be 1)"]["requests"][0]["formulas"]
+    assert [formula["alias"] for formula in fit] == [
+        "answers",
+        "append-only file on",
+        "last write succeeded",
+        "no eviction",
+    ]
     assert [rule["palette"] for rule in fit[0]["conditional_formats"]] == ["white_on_green", "white_on_red"]
 
 
@@ -188,8 +193,8 @@ def test_the_parts_of_a_composite_come_before_it() -> None:
             known.add(monitor["name"].removeprefix("Freshgate: "))
 
 
-def queries(expr: str, lasts: str = "0s") -> list[str]:
-    return [one["query"] for one in alerting.of_alert(Alert("A", "page", expr, "It is so.", lasts=lasts))]
+def queries(expr: str, pending: str = "0s") -> list[str]:
+    return [one["query"] for one in alerting.build_monitors(Alert("A", "page", expr, "It is so.", pending=pending))]
 
 
 def test_conditions_keep_their_windows_guards_and_joins() -> None:

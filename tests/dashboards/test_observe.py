@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from dashboards import observe
-from dashboards.generate import HERE
+from dashboards.generate import DASHBOARDS
 from dashboards.preview import local
 from dashboards.preview.tools import FIXED, RELATIVE, ToolMissing, relative
 from freshgate.errors import FreshgateError, SettingsError
@@ -90,7 +90,7 @@ class TestObserve:
         assert (watchdog["status"]["state"], watchdog["receivers"]) == ("active", [{"name": "watchdog"}])
 
     def test_every_inhibition_holds(self, observing: Observing) -> None:
-        told = yaml.safe_load((HERE / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+        told = yaml.safe_load((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
         checked = 0
         for number, rule in enumerate(told["inhibit_rules"]):
             causes, effects = (named(rule[side]) for side in ("source_matchers", "target_matchers"))
@@ -148,7 +148,7 @@ def test_prometheus_gets_the_composed_ones_configuration_on_this_machine() -> No
         "prometheus": ["127.0.0.1:1"],
         "alertmanager": ["127.0.0.1:2"],
     }
-    assert sorted(told["rule_files"]) == sorted(str(file) for file in (HERE / "prometheus").glob("*.yml"))
+    assert sorted(told["rule_files"]) == sorted(str(file) for file in (DASHBOARDS / "prometheus").glob("*.yml"))
     assert told["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:2"]}]}]
     assert told["global"] == COMPOSED["global"]
 

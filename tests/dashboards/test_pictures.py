@@ -39,10 +39,10 @@ def test_one_that_has_nothing_says_so(tmp_path: Path) -> None:
 
 
 def test_every_board_has_its_picture_in_the_readme() -> None:
-    readme = (generate.HERE / "README.md").read_text(encoding="utf-8")
-    for file in (generate.HERE / "grafana").glob("*.json"):
+    readme = (generate.DASHBOARDS / "README.md").read_text(encoding="utf-8")
+    for file in (generate.DASHBOARDS / "grafana").glob("*.json"):
         assert f"(pictures/{file.stem}.png)" in readme
-        assert (generate.HERE / "pictures" / f"{file.stem}.png").stat().st_size > 10_000
+        assert (generate.DASHBOARDS / "pictures" / f"{file.stem}.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from dashboards import alerts
-from dashboards.generate import HERE
+from dashboards.generate import DASHBOARDS
 from tests.dashboards import expressions
 from tests.dashboards.cases import CASES, HEALTH, WEEK_LONG, Case
 from tests.dashboards.tools import run
@@ -21,7 +21,7 @@ from tests.dashboards.tools import run
 STEPS = 300
 # Of half an hour: a week, the turn, and five hours of it.
 WEEK_STEPS, WEEK_AT = 380, 353
-RULES = sorted(str(file) for file in (HERE / "prometheus").glob("*.yml"))
+RULES = sorted(str(file) for file in (DASHBOARDS / "prometheus").glob("*.yml"))
 
 
 def as_values(text: str, steps: int) -> str:
@@ -107,14 +107,14 @@ def test_an_alert_that_does_what_it_should_not_is_noticed(tmp_path: Path, one: C
     ],
 )
 def test_alerts_reach_whom_they_are_meant_for(labels: tuple[str, ...], receiver: str) -> None:
-    config = f"--config.file={HERE / 'alertmanager' / 'alertmanager.yml'}"
+    config = f"--config.file={DASHBOARDS / 'alertmanager' / 'alertmanager.yml'}"
     done = run("amtool", "config", "routes", "test", config, f"--verify.receivers={receiver}", *labels)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.tools
 def test_a_wrong_route_is_noticed() -> None:
-    config = f"--config.file={HERE / 'alertmanager' / 'alertmanager.yml'}"
+    config = f"--config.file={DASHBOARDS / 'alertmanager' / 'alertmanager.yml'}"
     done = run("amtool", "config", "routes", "test", config, "--verify.receivers=page", "severity=ticket")
     assert done.returncode != 0
 
@@ -122,7 +122,7 @@ def test_a_wrong_route_is_noticed() -> None:
 @pytest.mark.tools
 def test_the_rules_and_the_routes_are_accepted(tmp_path: Path) -> None:
     assert run("promtool", "check", "rules", "--lint=all", *RULES).returncode == 0
-    assert run("amtool", "check-config", str(HERE / "alertmanager" / "alertmanager.yml")).returncode == 0
+    assert run("amtool", "check-config", str(DASHBOARDS / "alertmanager" / "alertmanager.yml")).returncode == 0
     broken = tmp_path / "broken.yml"
     broken.write_text("groups: [{name: one, rules: [{alert: A, expr: 'sum by ('}]}]", encoding="utf-8")
     assert run("promtool", "check", "rules", str(broken)).returncode != 0

@@ -1,0 +1,53 @@
+"""Alerts on the mails themselves: late, too old, wrong, or missing.
+
+`dashboards/objective.py` records the series of the objective.
+"""
+
+from __future__ import annotations
+
+from dashboards.alerts.base import MIN_MAILS, Alert, burn_rate_alert, dropped_since_last_week
+from dashboards.objective import MAILS, PATH_LATE
+from dashboards.promql import increase, selector
+from freshgate.telemetry import metrics
+
+
+def mail_alerts() -> list[Alert]:
+    path_late = [f"{selector(PATH_LATE[window])} > 0.25" for window in ("6h", "1h")]
+    return [
+        burn_rate_alert("MailsLate", "page", 14.4, "1h", "5m", "1h"),
+        burn_rate_alert("MailsLate", "page", 6, "6h", "30m", "6h"),
+        burn_rate_alert("MailsLateSlowly", "ticket", 3, "1d", "2h", "1d"),
+        burn_rate_alert("MailsLateSlowly", "ticket", 1, "3d", "6h", "1d"),
+        Alert(
+            "WholePathLate",
+            "ticket",
+            " and ".join([*path_late, f"{selector(MAILS['6h'])} > {MIN_MAILS}"]),
+            "More than a quarter of the mails are more than 5 s late, the CDP's own delay included.",
+            "freshgate-event-to-email",
+            labels={"slo": "path"},
+        ),
+        Alert(
+            "StaleMails",
+            "ticket",
+            f"{increase(metrics.SENDS, ['trigger'], '', '1h', outcome='stale')}"
+            f" / ({increase(metrics.SENDS, ['trigger'], '', '1h')} > 20) > 0.05",
+            "More than 5 % of the sends of {{ $labels.trigger }} are withheld because their event is too old.",
+            "freshgate-triggers",
+            "10m",
+        ),
+        Alert(
+            "WrongAfterAll",
+            "ticket",
+            f"{increase(metrics.CONTRADICTED, ['trigger'], '', '1h')} > 0",
+            "{{ $labels.trigger }} sent wrong mails: older events, which would have stopped them, arrived later.",
+            "freshgate-triggers",
+        ),
+        Alert(
+            "TriggerSilent",
+            "ticket",
+            dropped_since_last_week(selector(metrics.SENDS, outcome="sent"), "trigger", min_count=20),
+            "{{ $labels.trigger }} sends less than a tenth of what it sent a week ago.",
+            "freshgate-triggers",
+            "30m",
+        ),
+    ]

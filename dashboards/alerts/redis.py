@@ -1,0 +1,41 @@
+"""Alerts on Redis, which holds all state."""
+
+from __future__ import annotations
+
+from dashboards.alerts.base import Alert
+from dashboards.promql import highest, name_of, selector
+from freshgate.telemetry import metrics
+
+
+def redis_alerts() -> list[Alert]:
+    memory = f"{highest(metrics.REDIS_MEMORY)} / ({highest(metrics.REDIS_MAX_MEMORY)} > 0)"
+    evicted = f"max(increase({name_of(metrics.REDIS_EVICTED)}[10m])) > 0"
+    return [
+        Alert(
+            "RedisDown",
+            "page",
+            f"min({selector(metrics.REDIS_UP)}) == 0",
+            "Redis does not answer: webhooks get 503, and no mail is sent.",
+            pending="1m",
+        ),
+        Alert(
+            "RedisEvicting",
+            "page",
+            f"{evicted} or min({selector(metrics.REDIS_NOEVICTION)}) == 0",
+            "Redis evicts keys, or is allowed to: what shoppers did is being forgotten.",
+        ),
+        Alert(
+            "RedisNotPersisting",
+            "page",
+            f"min({selector(metrics.REDIS_AOF)}) == 0 or min({selector(metrics.REDIS_AOF_OK)}) == 0",
+            "Redis does not write its append-only file: a restart would forget what was sent.",
+            pending="1m",
+        ),
+        Alert(
+            "RedisFull",
+            "page",
+            f"{memory} > 0.8",
+            "Redis is {{ $value | humanizePercentage }} full; from 85 % on webhooks get 503.",
+            pending="5m",
+        ),
+    ]

@@ -1,0 +1,91 @@
+"""The row of the board "sources" about calls to the ESP."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dashboards.boards.base import ESP, MAIL, QUANTILES, Panel
+from dashboards.panels import describe, lines, number, red_above
+from dashboards.promql import increase, quantile, rate, ratio
+from freshgate.telemetry import metrics
+
+
+def esp_panels() -> Sequence[Panel]:
+    calls = rate(metrics.ESP_CALL, (), "count", **ESP)
+    return [
+        number(
+            "Share of ESP calls that failed",
+            describe(
+                "Which share of the calls did the ESP not take?",
+                "see *ESP errors by class*: runbooks EspFailing and EspBlocked.",
+            ),
+            "percentunit",
+            ratio(
+                increase(metrics.ESP_CALL, (), "count", result="error", **ESP),
+                increase(metrics.ESP_CALL, (), "count", **ESP),
+            ),
+            limits=red_above(0.05, yellow=0.01),
+            width=8,
+        ),
+        number(
+            "Calls refused: account blocked",
+            describe(
+                "How often did the ESP answer that the account may not send (401, 403, no credits)?",
+                "no mail leaves until the key or the account is right: runbook EspBlocked.",
+            ),
+            "short",
+            increase(metrics.ESP_ERRORS, error="blocked", **ESP),
+            limits=red_above(1),
+            width=8,
+        ),
+        number(
+            "Mails rejected permanently",
+            describe(
+                "How many mails did the ESP reject permanently?",
+                "a wrong template id or sender rejects all of them: `python -m adapter why ID` shows the ESP's reply.",
+            ),
+            "short",
+            increase(metrics.SENDS, outcome="rejected", **MAIL),
+            limits=red_above(10, yellow=1),
+            width=8,
+        ),
+        lines(
+            "ESP calls by result",
+            describe(
+                "How many calls do we make, and how many does the ESP accept?",
+                "never. Errors above 5 %: runbook EspRetries; above 50 %: runbook EspFailing.",
+            ),
+            "reqps",
+            [(rate(metrics.ESP_CALL, ["esp", "result"], "count", **ESP), "{{esp}} {{result}}"), (calls, "all")],
+        ),
+        lines(
+            "ESP response time",
+            describe(
+                "How fast does the ESP answer?",
+                "each worker waits that long for each mail: a slow ESP needs more workers.",
+            ),
+            "s",
+            [(quantile(q, metrics.ESP_CALL, ["esp"], **ESP), "{{esp}} " + f"p{q * 100:.0f}") for q in QUANTILES],
+            limits=red_above(2.5, yellow=1),
+        ),
+        lines(
+            "ESP errors by class",
+            describe(
+                "Which errors does the ESP answer with? `retry`: 429 and 5xx. `blocked`: the account may not send. "
+                "`ambiguous`: no answer came. `permanent`: this one mail is rejected.",
+                "`retry`: check the ESP's status page and rate limit. `ambiguous`: `python -m workers unknown list`.",
+            ),
+            "ops",
+            [(rate(metrics.ESP_ERRORS, ["esp", "error"], **ESP), "{{esp}} {{error}}")],
+            limits=red_above(0.5),
+        ),
+        lines(
+            "Sends deferred for a retry",
+            describe(
+                "How many sends wait because the ESP asked for it or failed?",
+                "never. They leave by themselves until their `max_age`; after that they are dead.",
+            ),
+            "ops",
+            [(rate(metrics.RETIMED, ["trigger"], reason="retry", trigger=MAIL["trigger"]), "{{trigger}}")],
+        ),
+    ]

@@ -1,0 +1,98 @@
+"""The row of the board "queues" about Redis, and about the metrics and traces themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dashboards.boards.base import Panel
+from dashboards.panels import describe, green_above, lines, numbers, red_above
+from dashboards.promql import SCRAPE_TIME, UP, WINDOW, highest, rate, selector
+from freshgate.telemetry import metrics
+
+
+def redis_panels() -> Sequence[Panel]:
+    return [
+        numbers(
+            "Redis is safe for state (each must be 1)",
+            describe(
+                "Does Redis answer, write its append-only file, and never evict keys?",
+                "a 0 means that what shoppers did may be lost: runbooks RedisDown, RedisNotPersisting, RedisEvicting.",
+            ),
+            "short",
+            [
+                (f"min({selector(metrics.REDIS_UP)})", "answers"),
+                (f"min({selector(metrics.REDIS_AOF)})", "append-only file on"),
+                (f"min({selector(metrics.REDIS_AOF_OK)})", "last write succeeded"),
+                (f"min({selector(metrics.REDIS_NOEVICTION)})", "no eviction"),
+            ],
+            limits=green_above(1),
+        ),
+        numbers(
+            "Processes up",
+            describe("Which of our processes can Prometheus scrape?", "follow the runbook ScrapeDown."),
+            "short",
+            [(f"sum by (job) ({selector(UP, job='~freshgate.*')})", "{{job}}")],
+            limits=green_above(1),
+        ),
+        lines(
+            "Redis: memory",
+            describe(
+                "How full is Redis? From 85 % of its limit on the receiver answers 503, so that workers can finish.",
+                "never. Above 80 % follow the runbook RedisFull.",
+            ),
+            "bytes",
+            [(highest(metrics.REDIS_MEMORY), "used"), (f"{highest(metrics.REDIS_MAX_MEMORY)} > 0", "limit")],
+        ),
+        lines(
+            "Redis: time for about 400 commands",
+            describe(
+                "How long does Redis take for about 400 small commands, the poll of the timers process?",
+                "look for a slow disk, a host that swaps, or somebody who runs KEYS on it.",
+            ),
+            "s",
+            [(highest(metrics.REDIS_LOOK), "one poll")],
+            limits=red_above(0.5, yellow=0.1),
+        ),
+        lines(
+            "Redis: evicted keys and delayed disk writes",
+            describe(
+                "Did Redis evict keys, or did writes wait for the disk?",
+                "evicted keys are lost state: runbook RedisEvicting. Delayed writes need a faster disk.",
+            ),
+            "ops",
+            [
+                (f"max(rate({selector(metrics.REDIS_EVICTED)}[{WINDOW}]))", "keys evicted"),
+                (f"max(rate({selector(metrics.REDIS_DELAYED_FSYNCS)}[{WINDOW}]))", "delayed syncs"),
+            ],
+            limits=red_above(0.1),
+        ),
+        lines(
+            "Redis: connections",
+            describe(
+                "How many clients are connected?",
+                "never. A rise without end is a leak: check which process restarts.",
+            ),
+            "short",
+            [(highest(metrics.REDIS_CLIENTS), "connections")],
+        ),
+        lines(
+            "Scrape duration",
+            describe(
+                "How long does Prometheus take to read the metrics? It must not grow with the number of events.",
+                "the receiver's metrics folder holds the files of many dead processes: restart the receiver.",
+            ),
+            "s",
+            [(f"max by (job) ({selector(SCRAPE_TIME, job='~freshgate.*')})", "{{job}}")],
+            limits=red_above(1, yellow=0.25),
+        ),
+        lines(
+            "Lost trace spans",
+            describe(
+                "Do traces reach their collector? Mails leave even if they do not.",
+                "the collector is down or too slow: docs/TRACING.md. A lower `trace_ratio` sends fewer traces.",
+            ),
+            "ops",
+            [(rate(metrics.SPANS_LOST, ["job"]), "{{job}}")],
+            limits=red_above(1, yellow=0.001),
+        ),
+    ]
