@@ -1,6 +1,6 @@
-"""`make observe`: what `docker compose up` starts, without Docker: the system, shoppers, Prometheus, Alertmanager.
+"""`make observe`: starts the system, made-up shoppers, Prometheus and Alertmanager, without Docker.
 
-The system is `python -m adapter run`; `preview/tools.py` finds the other two, which load our rules, alerts and routes.
+The system is `python -m adapter run`; `preview/tools.py` finds Prometheus and Alertmanager, which load our rules.
 """
 
 from __future__ import annotations
@@ -20,8 +20,16 @@ import yaml
 from adapter.commands.post.traffic import first_source, refuse_live
 from adapter.local.launcher import say
 from adapter.local.processes import Child, die_with
-from dashboards.preview.local import DASHBOARDS, USUAL_PORTS, check_free, folder_at, here, is_ok, port_of
-from dashboards.preview.tools import FOLDER, ROOT, alertmanager_command, program, prometheus_command
+from dashboards.preview.local import (
+    DASHBOARDS,
+    DEFAULT_PORTS,
+    check_free,
+    is_ok,
+    make_folder,
+    read_port,
+    to_local_config,
+)
+from dashboards.preview.tools import FOLDER, ROOT, alertmanager_command, find_program, prometheus_command
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.local_settings import is_sandbox, load_local_settings
 from freshgate.settings import load
@@ -40,14 +48,14 @@ POLL_INTERVAL_S = 0.1
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dashboards.observe",
-        description="the system, demo traffic, Prometheus and Alertmanager on this machine; Ctrl-C ends all",
+        description="run the system, demo traffic, Prometheus and Alertmanager on this machine; Ctrl-C stops all",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--rate", type=float, default=4.0, metavar="N", help="new made-up shoppers a second (4)")
     options = parser.parse_args(arguments)
     try:
-        return Observed(dict(os.environ), options.rate).run()
+        return ObserveLauncher(dict(os.environ), options.rate).run()
     except SettingsError as error:
         print(f"freshgate: {error}", file=sys.stderr)
         return 2
@@ -56,14 +64,14 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
 
 
-class Observed:
-    """The processes, and the wish to stop. rate: of made-up shoppers a second, 0 for none."""
+class ObserveLauncher:
+    """Starts, watches and stops the processes. rate: new made-up shoppers a second, 0 for none."""
 
     def __init__(self, environ: dict[str, str], rate: float) -> None:
         self.environ, self.rate = environ, rate
         self.settings = load(environ)
-        self.ports = {name: port_of(environ, f"{name.upper()}_PORT", at) for name, at in USUAL_PORTS.items()}
-        # Beside the folders of `make run`, whose launcher looks after its own.
+        self.ports = {name: read_port(environ, f"{name.upper()}_PORT", at) for name, at in DEFAULT_PORTS.items()}
+        # The folders of `make run` belong to its own launcher.
         self.var = Path(self.settings.var).resolve() / "observe"
         self.children: list[Child] = []
         self.system: subprocess.Popen[bytes] | None = None
@@ -71,14 +79,14 @@ class Observed:
         self._unfinished = b""
 
     def run(self) -> int:
-        """Starts all, watches until SIGINT or SIGTERM, ends all. The exit code; FreshgateError when it cannot start."""
+        """Starts all, watches until SIGINT or SIGTERM, stops all. Returns the exit code. Raises FreshgateError."""
         if self.rate:
             refuse_live(self.settings)
         for name, port in self.ports.items():
             check_free(name, port)
         prometheus, alertmanager = prometheus_command(say), alertmanager_command(say)
         for folder in (self.var.parent, self.var / "log", self.var / "pids"):
-            folder_at(folder)
+            make_folder(folder)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._stop)
         try:
@@ -99,8 +107,8 @@ class Observed:
         self.stopping = True
 
     def _start_system(self) -> None:
-        """`python -m adapter run`, whose lines are shown; it watches over its own processes."""
-        ours = os.getpid()
+        """Starts `python -m adapter run`, shows its output until it is up. It watches over its own processes."""
+        own_pid = os.getpid()
         self.system = subprocess.Popen(
             [sys.executable, "-m", "adapter", "run"],
             env=self.environ,
@@ -108,32 +116,33 @@ class Observed:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: die_with(ours),  # noqa: PLW1509  # this process has one thread
+            preexec_fn=lambda: die_with(own_pid),  # noqa: PLW1509  # this process has one thread
         )
-        told = b""
-        while not self.stopping and b"Freshgate is up" not in told:
-            told += self._show(POLL_INTERVAL_S)
-            self._is_running()
+        output = b""
+        while not self.stopping and b"Freshgate is up" not in output:
+            output += self._show(POLL_INTERVAL_S)
+            self._check_running()
 
     def _show(self, wait_s: float) -> bytes:
-        """What the system has said within that time; whole lines of it are printed."""
+        """Waits for the system's output, prints its whole lines, and returns it."""
         assert self.system and self.system.stdout
         with selectors.DefaultSelector() as selector:
             selector.register(self.system.stdout, selectors.EVENT_READ)
-            told = os.read(self.system.stdout.fileno(), 65_536) if selector.select(wait_s) else b""
-        *lines, self._unfinished = (self._unfinished + told).split(b"\n")
+            output = os.read(self.system.stdout.fileno(), 65_536) if selector.select(wait_s) else b""
+        *lines, self._unfinished = (self._unfinished + output).split(b"\n")
         for line in lines:
             say(line.decode(errors="replace"))
-        return told
+        return output
 
-    def _is_running(self) -> None:
+    def _check_running(self) -> None:
+        """Raises FreshgateError if the system has ended by itself."""
         if self.system and self.system.poll() is not None and not self.stopping:
             while self._show(0):
                 pass
             raise FreshgateError("the system has ended; see above")
 
     def _start(self, name: str, command: tuple[str, ...], page: str = "") -> None:
-        """page: what answers 200 when it is ready."""
+        """page: a path that answers 200 when the process is ready."""
         if self.stopping:
             return
         child = Child(name, command, self.environ, self.var)
@@ -151,38 +160,40 @@ class Observed:
     def _start_traffic(self) -> None:
         settings = load_local_settings()
         first_source(settings)
-        sandbox = [base for one in settings.esps.values() if is_sandbox(base := one.base_url, settings)]
-        spoilt = ("--sandbox", f"http://127.0.0.1:{settings.sandbox_port}") if sandbox else ()
-        self._start("traffic", (sys.executable, "-m", "adapter", "traffic", "--rate", f"{self.rate:g}", *spoilt))
+        sandbox = [base for esp in settings.esps.values() if is_sandbox(base := esp.base_url, settings)]
+        sandbox_options = ("--sandbox", f"http://127.0.0.1:{settings.sandbox_port}") if sandbox else ()
+        command = (sys.executable, "-m", "adapter", "traffic", "--rate", f"{self.rate:g}")
+        self._start("traffic", (*command, *sandbox_options))
 
     def _alertmanager_options(self) -> tuple[str, ...]:
         return (
             f"--config.file={DASHBOARDS / 'alertmanager' / 'alertmanager.yml'}",
-            f"--storage.path={folder_at(self.var / 'alertmanager')}",
+            f"--storage.path={make_folder(self.var / 'alertmanager')}",
             f"--web.listen-address=127.0.0.1:{self.ports['alertmanager']}",
             "--cluster.listen-address=",
         )
 
     def _prometheus_options(self) -> tuple[str, ...]:
         composed = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+        config = to_local_config(composed, self.settings, self.ports)
         file = self.var / "prometheus.yml"
-        file.write_text(yaml.safe_dump(here(composed, self.settings, self.ports), sort_keys=False), encoding="utf-8")
+        file.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
         return (
             f"--config.file={file}",
-            f"--storage.tsdb.path={folder_at(self.var / 'prometheus')}",
+            f"--storage.tsdb.path={make_folder(self.var / 'prometheus')}",
             f"--web.listen-address=127.0.0.1:{self.ports['prometheus']}",
             "--enable-feature=exemplar-storage",
         )
 
     def _welcome(self) -> str:
         prometheus, alertmanager = (f"http://127.0.0.1:{self.ports[name]}" for name in ("prometheus", "alertmanager"))
-        # Debian's program has the older pages only.
-        pages = f"{prometheus}/classic" if FOLDER in program("prometheus").parents else prometheus
+        # Debian's program has only the older pages.
+        pages = f"{prometheus}/classic" if FOLDER in find_program("prometheus").parents else prometheus
         return "\n".join(
             [
                 "",
                 f"Prometheus:   {prometheus}/  alerts: {pages}/alerts",
-                f"Alertmanager: {alertmanager}/  what it knows: {alertmanager}/api/v2/alerts",
+                f"Alertmanager: {alertmanager}/  its alerts: {alertmanager}/api/v2/alerts",
                 "Grafana is in no registry of packages: import dashboards/grafana/*.json into yours and name this",
                 "Prometheus as its data source, or use docker compose. The same holds for a store of traces.",
                 "",
@@ -192,14 +203,14 @@ class Observed:
 
     def _watch(self) -> None:
         self._show(POLL_INTERVAL_S)
-        self._is_running()
+        self._check_running()
         for child in self.children:
             child.watch(say)
-        # A pipe that is closed is always readable.
+        # A closed pipe is always readable, so the wait above would return at once.
         time.sleep(POLL_INTERVAL_S / 5)
 
     def _stop_all(self) -> None:
-        """Who asks first, then who is asked; Prometheus last, so that it sees the end."""
+        """Stops the callers first; Prometheus last, so that it sees the end."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         traffic = [child for child in self.children if child.name == "traffic"]

@@ -1,1 +1,1 @@
-"""Pictures of the boards and Prometheus on this machine: what draws, apart from what generates."""
+"""Prometheus on this machine, and pictures of the boards. Nothing here is needed to generate the boards."""

@@ -1,4 +1,4 @@
-"""Prometheus on this machine in the place of the composed one: its configuration, and the ports.
+"""The configuration and the ports of a Prometheus on this machine, in place of the one in docker-compose.yml.
 
 `observe.py` starts it.
 """
@@ -16,13 +16,13 @@ from freshgate.errors import FreshgateError, SettingsError
 from freshgate.settings import Settings
 
 DASHBOARDS = Path(__file__).resolve().parents[1]
-USUAL_PORTS = {"prometheus": 9090, "alertmanager": 9093}
-# Scraped by the composed Prometheus, and not started here.
+DEFAULT_PORTS = {"prometheus": 9090, "alertmanager": 9093}
+# Jobs of the composed Prometheus that `make observe` does not start.
 COMPOSED_ONLY = ("grafana", "otel-collector", "tempo")
 
 
-def here(composed: Any, settings: Settings, ports: Mapping[str, int]) -> dict[str, Any]:
-    """The composed Prometheus' configuration, said of this machine: every target on loopback."""
+def to_local_config(composed: Any, settings: Settings, ports: Mapping[str, int]) -> dict[str, Any]:
+    """The composed Prometheus' configuration with every target on loopback."""
     targets = {
         "freshgate-receiver": settings.metrics_port,
         "freshgate-worker": settings.worker_metrics_port,
@@ -43,18 +43,18 @@ def here(composed: Any, settings: Settings, ports: Mapping[str, int]) -> dict[st
     }
 
 
-def folder_at(path: Path) -> Path:
-    """The folder, which is there afterwards, for its owner only."""
+def make_folder(path: Path) -> Path:
+    """Creates the folder, for its owner only, unless it exists."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
 
 
-def port_of(environ: Mapping[str, str], variable: str, usual: int) -> int:
-    """The variables are those of docker-compose.yml. Raises SettingsError."""
-    told = environ.get(variable, "")
-    if told and not (told.isdecimal() and 0 < int(told) < 65_536):
-        raise SettingsError(f"{variable}: write a port, from 1 to 65535")
-    return int(told or usual)
+def read_port(environ: Mapping[str, str], variable: str, default: int) -> int:
+    """The port from a variable of docker-compose.yml. Raises SettingsError."""
+    value = environ.get(variable, "")
+    if value and not (value.isdecimal() and 0 < int(value) < 65_536):
+        raise SettingsError(f"{variable}: write a port from 1 to 65535")
+    return int(value or default)
 
 
 def check_free(name: str, port: int) -> None:
@@ -64,14 +64,14 @@ def check_free(name: str, port: int) -> None:
         try:
             listener.bind(("127.0.0.1", port))
         except OSError:
-            advice = f"stop what listens there, or set {name.upper()}_PORT to another port"
+            advice = f"stop the program that listens on it, or set {name.upper()}_PORT to another port"
             raise FreshgateError(f"port {port} for {name} is taken; {advice}") from None
 
 
 def is_ok(url: str) -> bool:
-    """Whether it answers 200."""
+    """Whether the URL answers 200."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310  # our own, on loopback
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310  # our own, on loopback
+            return bool(response.status == 200)
     except (OSError, urllib.error.URLError):
         return False

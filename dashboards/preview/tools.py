@@ -1,6 +1,6 @@
-"""Prometheus and Alertmanager without Docker: as found on the PATH, or Debian's packages unpacked into var/tools.
+"""Prometheus and Alertmanager without Docker: from the PATH, or from Debian's packages unpacked into var/tools.
 
-No root is needed. `observe.py` runs them; the tests marked `tools` use promtool and amtool from here, too.
+No root is needed. `observe.py` runs them; the tests marked `tools` also use promtool and amtool from here.
 """
 
 from __future__ import annotations
@@ -17,87 +17,88 @@ from freshgate.errors import FreshgateError
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "var" / "tools"
-# Program → package. The first name is Debian's, the others are upstream's.
+# Program → Debian's package. The programs have Debian's names.
 PACKAGES = {
     "prometheus": "prometheus",
     "promtool": "prometheus",
     "amtool": "prometheus-alertmanager",
     "prometheus-alertmanager": "prometheus-alertmanager",
 }
-UPSTREAM = {"prometheus-alertmanager": "alertmanager"}
-# Debian's Alertmanager reads its templates from this folder and no other. The path of the same length in its place is
-# relative, to the folder in which `alertmanager_command` starts it.
-FIXED = b"/usr/share/prometheus/alertmanager"
-RELATIVE = b"usr/share/prometheus/alertmanager/"
-NOT_FIXED = (b"/ui", b"/no")
+UPSTREAM_NAMES = {"prometheus-alertmanager": "alertmanager"}
+# Debian's Alertmanager reads its templates from this absolute folder only. The relative path in its place has the same
+# length, and starts at the folder in which `alertmanager_command` starts the program.
+ABSOLUTE_TEMPLATES = b"/usr/share/prometheus/alertmanager"
+RELATIVE_TEMPLATES = b"usr/share/prometheus/alertmanager/"
+# Paths that go on like this name other folders.
+OTHER_FOLDERS = (b"/ui", b"/no")
 
 
 class ToolMissing(FreshgateError):
-    """A program is neither here nor to be had."""
+    """A program is not installed and cannot be fetched."""
 
 
-def program(name: str, say: Callable[[str], None] = lambda _text: None) -> Path:
-    """The path of a program, whose package is fetched when it is not here yet. Raises ToolMissing."""
-    for known in (name, UPSTREAM.get(name, name)):
-        if found := shutil.which(known):
-            return Path(found)
-    here = FOLDER / "usr" / "bin" / name
-    if not here.exists():
+def find_program(name: str, say: Callable[[str], None] = lambda _text: None) -> Path:
+    """The path of a program. Fetches its package if needed. Raises ToolMissing."""
+    for installed in (name, UPSTREAM_NAMES.get(name, name)):
+        if path := shutil.which(installed):
+            return Path(path)
+    unpacked = FOLDER / "usr" / "bin" / name
+    if not unpacked.exists():
         say(f"fetching Debian's package {PACKAGES[name]} into {FOLDER}")
         try:
             _fetch(PACKAGES[name])
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            said = getattr(error, "stderr", b"") or str(error).encode()
-            last = said.decode(errors="replace").strip().splitlines()[-1:]
+            output = getattr(error, "stderr", b"") or str(error).encode()
+            last = output.decode(errors="replace").strip().splitlines()[-1:]
             raise ToolMissing(
                 f"{name} is not on the PATH and cannot be fetched from Debian ({platform.platform(terse=True)}): "
                 f"{' '.join(last)}; install Prometheus and Alertmanager, or use docker compose"
             ) from None
-    return here
+    return unpacked
 
 
 def prometheus_command(say: Callable[[str], None]) -> tuple[str, ...]:
-    """Raises ToolMissing."""
-    found = program("prometheus", say)
-    # Debian has taken the pages out of the program: they stand beside it.
+    """How Prometheus is started. Raises ToolMissing."""
+    path = find_program("prometheus", say)
+    # Debian's package has the web pages beside the program instead of inside.
     pages = FOLDER / "usr" / "share" / "prometheus" / "web"
-    return (str(found), *([f"--web.local-assets={pages}/"] if FOLDER in found.parents else []))
+    return (str(path), *([f"--web.local-assets={pages}/"] if FOLDER in path.parents else []))
 
 
 def alertmanager_command(say: Callable[[str], None]) -> tuple[str, ...]:
-    """Raises ToolMissing."""
-    found = program("prometheus-alertmanager", say)
-    if FOLDER not in found.parents:
-        return (str(found),)
-    moved = found.with_name("alertmanager-relative")
-    if not moved.exists():
-        written = moved.with_suffix(".new")
-        written.write_bytes(relative(found.read_bytes()))
+    """How Alertmanager is started. Raises ToolMissing."""
+    path = find_program("prometheus-alertmanager", say)
+    if FOLDER not in path.parents:
+        return (str(path),)
+    patched = path.with_name("alertmanager-relative")
+    if not patched.exists():
+        written = patched.with_suffix(".new")
+        written.write_bytes(with_relative_templates(path.read_bytes()))
         written.chmod(0o755)
-        written.replace(moved)
-    # Debian leaves out its pages: of two folders of them, this one holds a page that says so.
+        written.replace(patched)
+    # Debian leaves out the web pages; this folder holds one page that says so.
     pages = FOLDER / "usr" / "share" / "prometheus" / "alertmanager" / "no-ui"
-    return ("env", f"--chdir={FOLDER}", str(moved), f"--web.ui-path={pages}")
+    return ("env", f"--chdir={FOLDER}", str(patched), f"--web.ui-path={pages}")
 
 
-def relative(code: bytes) -> bytes:
-    """Debian's Alertmanager, which looks for its templates below the folder that it is started in."""
+def with_relative_templates(code: bytes) -> bytes:
+    """Debian's program, changed to look for its templates below the folder in which it is started."""
     at, places = -1, []
-    while (at := code.find(FIXED, at + 1)) >= 0:
-        if not code.startswith(NOT_FIXED, at + len(FIXED)):
+    while (at := code.find(ABSOLUTE_TEMPLATES, at + 1)) >= 0:
+        if not code.startswith(OTHER_FOLDERS, at + len(ABSOLUTE_TEMPLATES)):
             places.append(at)
     if len(places) != 1:
         raise ToolMissing(
             "this build of prometheus-alertmanager runs only where it is installed; install the package as root, "
             "or use docker compose"
         )
-    return code[: places[0]] + RELATIVE + code[places[0] + len(FIXED) :]
+    return code[: places[0]] + RELATIVE_TEMPLATES + code[places[0] + len(ABSOLUTE_TEMPLATES) :]
 
 
 def _fetch(package: str) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
-        # apt's own user may not write there otherwise, which it complains of.
+        # apt drops to a user of its own, and warns if that user cannot write here.
         with suppress(OSError):
             Path(folder).chmod(0o755)
         subprocess.run(["apt-get", "download", "-q", package], cwd=folder, check=True, capture_output=True, timeout=300)

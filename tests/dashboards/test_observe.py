@@ -1,6 +1,6 @@
-"""`make observe` as its user runs it: all comes up and knows of each other, alerts arrive, Ctrl-C ends all of it.
+"""`make observe` as its user runs it: everything starts, alerts arrive at Alertmanager, Ctrl-C stops everything.
 
-The alert is a real one, provoked at the sandbox; whom it silences is then asked of the real Alertmanager.
+The sandbox provokes a real alert; the real Alertmanager then shows which alerts it silences.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import yaml
 from dashboards import observe
 from dashboards.generate import DASHBOARDS
 from dashboards.preview import local
-from dashboards.preview.tools import FIXED, RELATIVE, ToolMissing, relative
+from dashboards.preview.tools import ABSOLUTE_TEMPLATES, RELATIVE_TEMPLATES, ToolMissing, with_relative_templates
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.settings import Settings, load
 from tests.dashboards import expressions
@@ -39,14 +39,14 @@ def labels_of(name: str, **more: str) -> dict[str, str]:
 
 def processes(var: Path) -> list[str]:
     """Command lines of all that was started with this folder; zombies have none."""
-    found = []
+    command_lines = []
     for folder in Path("/proc").iterdir():
         try:
             if folder.name.isdecimal() and f"FRESHGATE_VAR={var}\0".encode() in (folder / "environ").read_bytes():
-                found.append((folder / "cmdline").read_text(encoding="utf-8").replace("\0", " "))
+                command_lines.append((folder / "cmdline").read_text(encoding="utf-8").replace("\0", " "))
         except OSError:  # it has ended, or is not ours
             continue
-    return [line for line in found if line]
+    return [line for line in command_lines if line]
 
 
 class TestObserve:
@@ -55,7 +55,7 @@ class TestObserve:
     def test_every_target_is_up(self, observing: Observing) -> None:
         def up() -> dict[str, str]:
             targets = asked(observing.prometheus, "/api/v1/targets")["data"]["activeTargets"]
-            return {one["labels"]["job"]: one["health"] for one in targets}
+            return {target["labels"]["job"]: target["health"] for target in targets}
 
         jobs = ("freshgate-receiver", "freshgate-worker", "freshgate-timers", "prometheus", "alertmanager")
         assert observing.wait_for(lambda: up() == dict.fromkeys(jobs, "up"))
@@ -66,7 +66,7 @@ class TestObserve:
             return [rule for group in groups for rule in group["rules"]]
 
         observing.wait_for(lambda: all(rule["health"] == "ok" for rule in loaded()), 60)
-        assert sorted(rule["name"] for rule in loaded()) == sorted(one.where for one in expressions.of_rules())
+        assert sorted(rule["name"] for rule in loaded()) == sorted(rule.where for rule in expressions.of_rules())
 
     def test_the_shoppers_events_flow_and_mails_leave(self, observing: Observing) -> None:
         observing.wait_for(lambda: observing.query('sum(freshgate_events_total{verdict="accepted"}) > 0'))
@@ -80,7 +80,7 @@ class TestObserve:
             event = {"type": "track", "event": "Order Completed", "userId": f"observed-{number}", "properties": order}
             assert observing.post(event).status == 200
         dead = observing.wait_for(lambda: observing.alerts().get("DeadMails"), 90)
-        assert [one["name"] for one in dead["receivers"]] == ["ticket"]
+        assert [receiver["name"] for receiver in dead["receivers"]] == ["ticket"]
         assert dead["status"]["state"] in ("active", "unprocessed")
         assert (ROOT / dead["annotations"]["runbook"]).is_file()
         observing.tell(labels_of("RedisDown"))
@@ -90,20 +90,20 @@ class TestObserve:
         assert (watchdog["status"]["state"], watchdog["receivers"]) == ("active", [{"name": "watchdog"}])
 
     def test_every_inhibition_holds(self, observing: Observing) -> None:
-        told = yaml.safe_load((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+        config = yaml.safe_load((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
         checked = 0
-        for number, rule in enumerate(told["inhibit_rules"]):
+        for number, rule in enumerate(config["inhibit_rules"]):
             causes, effects = (named(rule[side]) for side in ("source_matchers", "target_matchers"))
             if not causes:
                 causes, effects = ["MailsLate"], ["MailsLateSlowly"]
             for effect in effects or ["QueueOld"]:
                 # Labels of its own, lest another rule's cause, or another effect, silences it.
-                here, there = ({key: f"{number}-{effect}-{at}" for key in KEYS} for at in ("here", "there"))
-                observing.tell(*(labels_of(name) | here for name in (*causes, effect)), labels_of(effect) | there)
-                observing.wait_for(lambda effect=effect, here=here: is_suppressed(observing, effect, here))  # type: ignore[misc]  # a lambda's defaults have no types
-                assert not is_suppressed(observing, effect, there), (rule, effect)
+                same, other = ({key: f"{number}-{effect}-{at}" for key in KEYS} for at in ("here", "there"))
+                observing.tell(*(labels_of(name) | same for name in (*causes, effect)), labels_of(effect) | other)
+                observing.wait_for(lambda effect=effect, same=same: is_suppressed(observing, effect, same))  # type: ignore[misc]  # a lambda's defaults have no types
+                assert not is_suppressed(observing, effect, other), (rule, effect)
                 checked += 1
-        assert checked >= len(told["inhibit_rules"])
+        assert checked >= len(config["inhibit_rules"])
 
     def test_ctrl_c_leaves_no_process(self, observing: Observing) -> None:
         """This one and the next come last: they end what all of them use."""
@@ -124,14 +124,16 @@ class TestObserve:
 
 def named(matchers: list[str]) -> list[str]:
     """Names of alerts in matchers that are not negated."""
-    return [name for one in matchers if "!" not in one for name in re.findall(r"\b[A-Z]\w+", one)]
+    return [name for matcher in matchers if "!" not in matcher for name in re.findall(r"\b[A-Z]\w+", matcher)]
 
 
 def is_suppressed(observing: Observing, name: str, labels: dict[str, str]) -> bool:
-    """Whether it is silenced now, of the alerts of that name the one with these labels."""
-    found = asked(observing.alertmanager, "/api/v2/alerts")
-    (one,) = (one for one in found if one["labels"]["alertname"] == name and labels.items() <= one["labels"].items())
-    return bool(one["status"]["state"] == "suppressed")
+    """Whether the alert with that name and these labels is silenced now."""
+    alerts = asked(observing.alertmanager, "/api/v2/alerts")
+    (alert,) = (
+        alert for alert in alerts if alert["labels"]["alertname"] == name and labels.items() <= alert["labels"].items()
+    )
+    return bool(alert["status"]["state"] == "suppressed")
 
 
 COMPOSED = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
@@ -139,8 +141,10 @@ PORTS = {"prometheus": 1, "alertmanager": 2}
 
 
 def test_prometheus_gets_the_composed_ones_configuration_on_this_machine() -> None:
-    told = local.here(COMPOSED, Settings(metrics_port=3, worker_metrics_port=4, timers_metrics_port=5), PORTS)
-    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in told["scrape_configs"]}
+    config = local.to_local_config(
+        COMPOSED, Settings(metrics_port=3, worker_metrics_port=4, timers_metrics_port=5), PORTS
+    )
+    targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in config["scrape_configs"]}
     assert targets == {
         "freshgate-receiver": ["127.0.0.1:3"],
         "freshgate-worker": ["127.0.0.1:4"],
@@ -148,21 +152,23 @@ def test_prometheus_gets_the_composed_ones_configuration_on_this_machine() -> No
         "prometheus": ["127.0.0.1:1"],
         "alertmanager": ["127.0.0.1:2"],
     }
-    assert sorted(told["rule_files"]) == sorted(str(file) for file in (DASHBOARDS / "prometheus").glob("*.yml"))
-    assert told["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:2"]}]}]
-    assert told["global"] == COMPOSED["global"]
+    assert sorted(config["rule_files"]) == sorted(str(file) for file in (DASHBOARDS / "prometheus").glob("*.yml"))
+    assert config["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:2"]}]}]
+    assert config["global"] == COMPOSED["global"]
 
 
 def test_a_process_that_serves_no_metrics_is_not_scraped() -> None:
-    told = local.here(COMPOSED, Settings(metrics_port=3, worker_metrics_port=0, timers_metrics_port=5), PORTS)
-    assert "freshgate-worker" not in {job["job_name"] for job in told["scrape_configs"]}
+    config = local.to_local_config(
+        COMPOSED, Settings(metrics_port=3, worker_metrics_port=0, timers_metrics_port=5), PORTS
+    )
+    assert "freshgate-worker" not in {job["job_name"] for job in config["scrape_configs"]}
 
 
 def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
     settings = load({})
     assert settings.metrics_port
     with pytest.raises(SettingsError, match="PROMETHEUS_PORT"):
-        observe.Observed({"PROMETHEUS_PORT": "many", "FRESHGATE_VAR": str(tmp_path)}, 1)
+        observe.ObserveLauncher({"PROMETHEUS_PORT": "many", "FRESHGATE_VAR": str(tmp_path)}, 1)
     live = {
         "FRESHGATE_ESPS__SENDGRID__LIVE": "true",
         "FRESHGATE_ESPS__SENDGRID__BASE_URL": "https://api.sendgrid.com",
@@ -171,19 +177,21 @@ def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path) -> None:
         "FRESHGATE_VAR": str(tmp_path),
     }
     with pytest.raises(SettingsError, match="made-up shoppers are for the sandbox only"):
-        observe.Observed(live, 1).run()
+        observe.ObserveLauncher(live, 1).run()
     (port,) = free_ports(1)
 
     with socket.create_server(("127.0.0.1", port)):
-        taken = observe.Observed({"ALERTMANAGER_PORT": str(port), "FRESHGATE_VAR": str(tmp_path)}, 1)
+        taken = observe.ObserveLauncher({"ALERTMANAGER_PORT": str(port), "FRESHGATE_VAR": str(tmp_path)}, 1)
         with pytest.raises(FreshgateError, match="ALERTMANAGER_PORT"):
             taken.run()
 
 
 def test_debians_alertmanager_finds_its_templates_where_it_is_unpacked() -> None:
-    code = b"memory" + FIXED + b"355" + FIXED + b"/ui/1110" + FIXED + b"/no-ui138"
-    assert relative(code) == b"memory" + RELATIVE + b"355" + FIXED + b"/ui/1110" + FIXED + b"/no-ui138"
-    assert len(relative(code)) == len(code)
-    for other in (b"no path at all", FIXED + b"1" + FIXED + b"2"):
+    absolute, relative = ABSOLUTE_TEMPLATES, RELATIVE_TEMPLATES
+    code = b"memory" + absolute + b"355" + absolute + b"/ui/1110" + absolute + b"/no-ui138"
+    patched = with_relative_templates(code)
+    assert patched == b"memory" + relative + b"355" + absolute + b"/ui/1110" + absolute + b"/no-ui138"
+    assert len(patched) == len(code)
+    for other in (b"no path at all", absolute + b"1" + absolute + b"2"):
         with pytest.raises(ToolMissing, match="as root"):
-            relative(other)
+            with_relative_templates(other)

@@ -1,4 +1,4 @@
-"""The pictures of the boards, drawn of the running system: nothing in them is missing that a board should show."""
+"""The pictures of the boards, drawn from the running system: every panel has data."""
 
 from __future__ import annotations
 
@@ -6,43 +6,44 @@ from pathlib import Path
 
 import pytest
 
-from dashboards import generate
+from dashboards.generate import DASHBOARDS
+from dashboards.preview.units import format_value
 from tests.dashboards.live import Prometheus
 from tests.dashboards.tools import module
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]
 
 
-def test_every_panel_is_drawn_with_what_prometheus_knows(prometheus: Prometheus, tmp_path: Path) -> None:
+def test_every_panel_is_drawn_with_the_figures_of_prometheus(prometheus: Prometheus, tmp_path: Path) -> None:
     pictures = module("dashboards.preview.pictures")
     asked = pictures.Prometheus(f"http://127.0.0.1:{prometheus.port}", 5)
     empty = set()
-    for board in pictures.boards():
+    for board in pictures.load_boards():
         file = tmp_path / f"{board['uid']}.png"
-        empty |= set(pictures.draw(board, asked, file))
+        empty |= set(pictures.draw_board(board, asked, file))
         width, height = pictures.Image.open(file).size
         assert width > 1500
         assert height > 1000
     assert empty == set()
 
 
-def test_one_that_has_nothing_says_so(tmp_path: Path) -> None:
+def test_a_panel_without_data_is_reported(tmp_path: Path) -> None:
     pictures = module("dashboards.preview.pictures")
-    board = next(iter(pictures.boards()))
+    board = next(iter(pictures.load_boards()))
 
     class Silent(pictures.Prometheus):  # type: ignore[name-defined,misc]  # the module is loaded by name
         def _ask(self, *_: object, **__: object) -> list[object]:
             return []
 
     titles = {panel["title"] for panel in board["panels"] if panel["type"] != "row"}
-    assert set(pictures.draw(board, Silent("", 5), tmp_path / "x.png")) == titles
+    assert set(pictures.draw_board(board, Silent("", 5), tmp_path / "x.png")) == titles
 
 
 def test_every_board_has_its_picture_in_the_readme() -> None:
-    readme = (generate.DASHBOARDS / "README.md").read_text(encoding="utf-8")
-    for file in (generate.DASHBOARDS / "grafana").glob("*.json"):
+    readme = (DASHBOARDS / "README.md").read_text(encoding="utf-8")
+    for file in (DASHBOARDS / "grafana").glob("*.json"):
         assert f"(pictures/{file.stem}.png)" in readme
-        assert (generate.DASHBOARDS / "pictures" / f"{file.stem}.png").stat().st_size > 10_000
+        assert (DASHBOARDS / "pictures" / f"{file.stem}.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(
@@ -57,5 +58,5 @@ def test_every_board_has_its_picture_in_the_readme() -> None:
         (2.5, "reqps", "2.5 req/s"),
     ],
 )
-def test_a_figure_is_written_with_its_unit(value: float, unit: str, text: str) -> None:
-    assert module("dashboards.preview.pictures").spoken(value, unit) == text
+def test_a_value_is_written_with_its_unit(value: float, unit: str, text: str) -> None:
+    assert format_value(value, unit) == text

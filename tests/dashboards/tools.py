@@ -1,6 +1,6 @@
 """The programs of `dashboards/preview/tools.py` for the tests marked `tools`.
 
-Where they cannot be fetched those tests are skipped; in CI they fail.
+If a program cannot be fetched, its tests are skipped; in CI they fail.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROOT = tools.ROOT
 def tool(name: str) -> str:
     """The path of a program."""
     try:
-        return str(tools.program(name))
+        return str(tools.find_program(name))
     except tools.ToolMissing as error:
         if os.environ.get("CI"):
             raise
@@ -35,6 +35,6 @@ def module(name: str) -> Any:
 
 
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The tool's exit code and what it said."""
+    """Runs the tool, and returns its exit code and output."""
     command = [tool(name), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
