@@ -38,7 +38,7 @@ def live() -> Iterator[tuple[System, Prometheus]]:
             shop(system)
             # The workers are done, and it has all been scraped and recorded.
             busy = "sum(freshgate_timers_overdue) + sum(freshgate_leases_open) + sum(freshgate_queue_jobs)"
-            system.wait_for(lambda: [one["value"][1] for one in server.query(busy)] == ["0"], 60)
+            system.wait_for(lambda: [sample["value"][1] for sample in server.query(busy)] == ["0"], 60)
             system.wait_for(lambda: server.query("freshgate:mails_late:ratio_3d"), 30)
             time.sleep(3)
             yield system, server

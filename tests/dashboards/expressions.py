@@ -1,4 +1,4 @@
-"""Every expression of every panel, variable, annotation, rule and alert, as it is committed; and what a parser says.
+"""Every committed expression of panels, annotations, rules and alerts, and what a parser finds in it.
 
 The pure tests and those against a real Prometheus share it.
 """
@@ -14,10 +14,19 @@ from typing import Any, NamedTuple
 import promql_parser as parser
 import yaml
 
+from dashboards import objective, promql
 from dashboards.generate import DASHBOARDS
+from freshgate.telemetry import metrics
 
-# What Grafana puts in: everything chosen, a scrape every few seconds.
-FILLED = {"$__rate_interval": "1m", "$__range": "1h", "$source": ".*", "$trigger": ".*", "$esp": ".*", "$queue": ".*"}
+# What Grafana fills in when "All" is chosen and a scrape happens every few seconds.
+VARIABLES = {
+    "$__rate_interval": "1m",
+    "$__range": "1h",
+    "$source": ".*",
+    "$trigger": ".*",
+    "$esp": ".*",
+    "$queue": ".*",
+}
 
 
 class Expression(NamedTuple):
@@ -30,7 +39,7 @@ class Expression(NamedTuple):
 
 
 def fill(text: str) -> str:
-    for variable, value in FILLED.items():
+    for variable, value in VARIABLES.items():
         text = text.replace(variable, value)
     return text
 
@@ -43,7 +52,7 @@ def boards() -> dict[str, Any]:
 
 
 def panels(board: Any) -> Iterator[Any]:
-    """All but the rows."""
+    """All panels but the rows."""
     for panel in board["panels"]:
         if panel["type"] == "row":
             yield from panel.get("panels") or ()
@@ -58,54 +67,86 @@ def rules(folder: Path = DASHBOARDS / "prometheus") -> Iterator[Any]:
 
 
 def of_panels() -> list[Expression]:
-    found = []
+    result = []
     for uid, board in boards().items():
         for panel in panels(board):
-            found += [Expression(f"{uid}: {panel['title']}", target["expr"]) for target in panel["targets"]]
-        for one in board["annotations"]["list"]:
-            if "expr" in one:
-                found.append(Expression(f"{uid}: annotation {one['name']}", one["expr"]))
-    return found
+            result += [Expression(f"{uid}: {panel['title']}", target["expr"]) for target in panel["targets"]]
+        for annotation in board["annotations"]["list"]:
+            if "expr" in annotation:
+                result.append(Expression(f"{uid}: annotation {annotation['name']}", annotation["expr"]))
+    return result
 
 
 def of_rules() -> list[Expression]:
     return [Expression(rule.get("alert") or rule["record"], rule["expr"]) for rule in rules()]
 
 
-def everything() -> list[Expression]:
+def all_expressions() -> list[Expression]:
     return [*of_panels(), *of_rules()]
 
 
 def selectors(text: str) -> list[tuple[str, set[str]]]:
-    """Each series that an expression reads: its name, and the labels it is matched by. ValueError: no PromQL."""
-    found = []
+    """The series that an expression reads: name, and labels of its matchers. Raises ValueError if it is not PromQL."""
+    series = []
     for node in _walk(parser.parse(fill(text))):
         if isinstance(node, parser.VectorSelector):
-            found.append((str(node.name), {matcher.name for matcher in node.matchers.matchers}))
-    return found
+            series.append((str(node.name), {matcher.name for matcher in node.matchers.matchers}))
+    return series
 
 
 def grouped_by(text: str) -> set[str]:
-    """The labels of all its `by (…)`."""
-    found: set[str] = set()
+    """The labels of all `by (…)` of an expression."""
+    labels: set[str] = set()
     for group in re.findall(r"\bby \(([^)]*)\)", text):
-        found |= {label.strip() for label in group.split(",")}
-    return found
+        labels |= {label.strip() for label in group.split(",")}
+    return labels
+
+
+def known_series() -> dict[str, set[str]]:
+    """Series → labels, of all metrics that we export, record, or get from elsewhere."""
+    series: dict[str, set[str]] = {}
+    for metric in [*exported_metrics(), *promql.FOREIGN, *objective.RECORDED]:
+        name, labels = promql.name_of(metric), set(promql.labels_of(metric))
+        series[name] = labels
+        if name.endswith("_seconds"):
+            series |= {name + "_bucket": labels | {"le"}, name + "_sum": labels, name + "_count": labels}
+    return series
+
+
+def unknown_names(text: str) -> list[str]:
+    """Series that nobody exports, and labels that they do not have."""
+    series = known_series()
+    result = []
+    selected = selectors(text)
+    for name, labels in selected:
+        if name not in series:
+            result.append(name)
+        else:
+            result += sorted(labels - series[name] - {"job", "instance"})
+    grouped = grouped_by(text)
+    if not result and selected:
+        result += sorted(grouped - set().union(*(series[name] for name, _ in selected)) - {"job", "instance"})
+    return result
+
+
+def exported_metrics() -> list[Any]:
+    """The metrics of freshgate/telemetry/metrics.py."""
+    return [metric for metric in vars(metrics).values() if hasattr(metric, "describe") and not isinstance(metric, type)]
 
 
 def bare_counters(text: str, counters: set[str]) -> list[str]:
-    """Counters that are not under rate, increase or the like: their value says only how long a process runs."""
-    found = []
+    """Counters outside rate, increase or the like: their value only shows how long a process has run."""
+    bare = []
 
-    def look(node: Any, is_under: bool) -> None:
+    def visit(node: Any, is_under: bool) -> None:
         if isinstance(node, parser.VectorSelector) and node.name in counters and not is_under:
-            found.append(node.name)
+            bare.append(node.name)
         called = isinstance(node, parser.Call) and node.func.name in ("rate", "increase", "resets", "changes")
         for child in _children(node):
-            look(child, is_under or called)
+            visit(child, is_under or called)
 
-    look(parser.parse(fill(text)), False)
-    return found
+    visit(parser.parse(fill(text)), False)
+    return bare
 
 
 def _walk(node: Any) -> Iterator[Any]:
@@ -122,18 +163,18 @@ def _children(node: Any) -> list[Any]:
 
 
 def operands(text: str) -> list[str]:
-    """What an alert compares: its parts without comparisons and set operations, since in health those yield nothing."""
-    found: list[str] = []
+    """The parts that an alert compares. The comparisons themselves have no result while all is well."""
+    parts: list[str] = []
 
-    def look(node: Any) -> None:
+    def visit(node: Any) -> None:
         if isinstance(node, parser.ParenExpr):
-            look(node.expr)
+            visit(node.expr)
         elif isinstance(node, parser.BinaryExpr):
             if str(node.op) in (">", "<", "==", "!=", ">=", "<=", "and", "or", "unless", "/", "*", "-"):
-                look(node.lhs)
-                look(node.rhs)
+                visit(node.lhs)
+                visit(node.rhs)
         elif not isinstance(node, parser.NumberLiteral):
-            found.append(node.prettify())
+            parts.append(node.prettify())
 
-    look(parser.parse(fill(text)))
-    return found
+    visit(parser.parse(fill(text)))
+    return parts

@@ -62,13 +62,15 @@ class Prometheus:
         """The labels of every exemplar of the last hour that belongs to the expression."""
         now = time.time()
         series = self._ask("query_exemplars", query=expr, start=now - 3600, end=now)
-        return [one["labels"] for part in series for one in part["exemplars"]]
+        return [exemplar["labels"] for part in series for exemplar in part["exemplars"]]
 
-    def _ask(self, what: str, **told: Any) -> Any:
-        body = urllib.parse.urlencode(told).encode()
+    def _ask(self, endpoint: str, **parameters: Any) -> Any:
+        body = urllib.parse.urlencode(parameters).encode()
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/{what}", body, timeout=20) as answer:
-                return json.load(answer)["data"]
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.port}/api/v1/{endpoint}", body, timeout=20
+            ) as response:
+                return json.load(response)["data"]
         except urllib.error.HTTPError as error:
             raise ValueError(json.load(error).get("error", "")) from None
 

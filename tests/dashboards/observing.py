@@ -41,12 +41,12 @@ class Observing(System):
         assert launcher.poll() is None, self.console()
 
     def query(self, expr: str) -> list[Any]:
-        found: list[Any] = asked(self.prometheus, f"/api/v1/query?query={urllib.parse.quote(expr)}")["data"]["result"]
-        return found
+        result: list[Any] = asked(self.prometheus, f"/api/v1/query?query={urllib.parse.quote(expr)}")["data"]["result"]
+        return result
 
     def alerts(self) -> dict[str, Any]:
         """What Alertmanager knows, by name."""
-        return {one["labels"]["alertname"]: one for one in asked(self.alertmanager, "/api/v2/alerts")}
+        return {alert["labels"]["alertname"]: alert for alert in asked(self.alertmanager, "/api/v2/alerts")}
 
     def tell(self, *alerts: dict[str, str]) -> None:
         """Tell Alertmanager that they fire, as Prometheus does."""

@@ -1,6 +1,6 @@
-"""The alerts as they are committed: each has its runbook, whose commands exist; and they are routed as meant.
+"""The committed alerts: each has a runbook whose commands exist, and is routed to its receiver.
 
-`test_rules.py` makes each of them fire and stay quiet.
+`test_rules.py` makes each alert fire and stay quiet.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from adapter.__main__ import _parser as adapter_parser
 from dashboards.generate import DASHBOARDS
 from freshgate.settings import Settings
 from tests.dashboards import expressions
-from tests.dashboards.test_boards import known
 from workers import commands as worker_commands
 
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
@@ -31,14 +30,14 @@ def alerts() -> list[Any]:
 
 
 def commands(text: str) -> list[str]:
-    """Lines of ```sh blocks, and what is quoted in a sentence and starts with python."""
+    """The lines of ```sh blocks, and commands in a sentence that start with python."""
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     sentences = re.sub("```.*?```", "", text, flags=re.DOTALL)
     return [*"\n".join(blocks).splitlines(), *re.findall(r"`(python -m [^`]*)`", sentences)]
 
 
-def wrong(command: str) -> str:
-    """Why it could not run; or nothing."""
+def command_fault(command: str) -> str:
+    """Why the command could not run, or an empty text."""
     first, *rest = [shlex.split(part) for part in command.split(" | ")]
     name = first[0] if first else ""
     if first[:3] in (["python", "-m", "workers"], ["python", "-m", "adapter"]):
@@ -58,7 +57,9 @@ def wrong(command: str) -> str:
     elif name != "df":
         return "not a command of these"
     for piped in rest:
-        if piped[0] == "grep" and not any(name.startswith(piped[1]) or piped[1] in name for name in known()):
+        if piped[0] == "grep" and not any(
+            name.startswith(piped[1]) or piped[1] in name for name in expressions.known_series()
+        ):
             return "no such metric"
     return ""
 
@@ -80,14 +81,14 @@ def without_runbook(rules: Sequence[Any], runbooks: Collection[str]) -> set[str]
 
 
 def runbook_faults(name: str, text: str) -> list[str]:
-    told = []
+    faults = []
     if not text.startswith(f"# {name}\n") or re.findall(r"^## (.*)$", text, re.MULTILINE) != SECTIONS:
-        told.append("another title or other sections")
+        faults.append("another title or other sections")
     if not re.search(r"## Diagnosis\n\n```sh\n\S", text):
-        told.append("no command to paste")
+        faults.append("no command to paste")
     if re.search(r"^## \w+\n+(?=## |\Z)", text, re.MULTILINE):
-        told.append("an empty section")
-    return told + [f"{command}: {wrong(command)}" for command in commands(text) if wrong(command)]
+        faults.append("an empty section")
+    return faults + [f"{command}: {command_fault(command)}" for command in commands(text) if command_fault(command)]
 
 
 def test_every_alert_has_its_runbook_and_none_is_left_over() -> None:
@@ -108,7 +109,7 @@ def test_a_runbook_has_its_sections_and_commands_that_exist(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("found", "instead"),
+    ("old", "new"),
     [
         ("# DeadMails", "# MailsDead"),
         ("## Impact\n", ""),
@@ -116,10 +117,10 @@ def test_a_runbook_has_its_sections_and_commands_that_exist(name: str) -> None:
         ("python -m workers dead list", "python -m workers dead lost"),
     ],
 )
-def test_a_runbook_that_lacks_something_is_noticed(found: str, instead: str) -> None:
+def test_a_runbook_that_lacks_something_is_noticed(old: str, new: str) -> None:
     text = RUNBOOKS["DeadMails"]
-    assert found in text
-    assert runbook_faults("DeadMails", text.replace(found, instead))
+    assert old in text
+    assert runbook_faults("DeadMails", text.replace(old, new))
 
 
 def test_an_empty_section_of_a_runbook_is_noticed() -> None:
@@ -140,19 +141,19 @@ def test_an_empty_section_of_a_runbook_is_noticed() -> None:
     ],
 )
 def test_a_command_that_does_not_exist_is_noticed(command: str) -> None:
-    assert wrong(command)
+    assert command_fault(command)
 
 
 def alert_faults(rule: Any) -> list[str]:
-    """What an alert does not say."""
-    told = []
+    """The keys that an alert lacks."""
+    faults = []
     if rule["labels"].get("severity") not in ("page", "ticket") and rule["alert"] != "Watchdog":
-        told.append("severity")
+        faults.append("severity")
     if not rule["annotations"].get("summary", "").endswith("."):
-        told.append("summary")
+        faults.append("summary")
     if rule["annotations"].get("dashboard", "").removeprefix("/d/") not in expressions.boards():
-        told.append("dashboard")
-    return told
+        faults.append("dashboard")
+    return faults
 
 
 def test_every_alert_says_how_bad_it_is_and_where_to_look() -> None:
@@ -167,9 +168,9 @@ def test_an_alert_that_does_not_say_it_is_noticed() -> None:
 
 
 def named_runbooks(texts: Iterable[str]) -> set[str]:
-    """Those that the descriptions of panels tell to open."""
+    """The runbooks that the descriptions of panels name."""
     lists = re.findall(r"[Rr]unbooks? (?:is )?((?:[A-Z]\w+(?:, | and )?)+)", "\n".join(texts))
-    return {name for told in lists for name in re.findall(r"[A-Z]\w+", told)}
+    return {name for names in lists for name in re.findall(r"[A-Z]\w+", names)}
 
 
 def test_runbooks_that_panels_name_exist() -> None:
@@ -179,22 +180,22 @@ def test_runbooks_that_panels_name_exist() -> None:
     assert named_runbooks(["see runbooks MadeUp and RedisDown"]) - set(RUNBOOKS) == {"MadeUp"}
 
 
-def routing_faults(told: Any) -> set[str]:
+def routing_faults(config: Any) -> set[str]:
     """Receivers that no route uses or that a route invents, and inhibitions of alerts that do not exist."""
-    receivers = {one["name"] for one in told["receivers"]}
-    used = {told["route"]["receiver"], *(route["receiver"] for route in told["route"]["routes"])}
+    receivers = {receiver["name"] for receiver in config["receivers"]}
+    used = {config["route"]["receiver"], *(route["receiver"] for route in config["route"]["routes"])}
     keys = ("source_matchers", "target_matchers")
-    text = " ".join(matcher for rule in told["inhibit_rules"] for key in keys for matcher in rule[key])
+    text = " ".join(matcher for rule in config["inhibit_rules"] for key in keys for matcher in rule[key])
     return (receivers ^ used) | (set(re.findall(r"\b[A-Z]\w+", text)) - {rule["alert"] for rule in alerts()})
 
 
 def test_every_receiver_of_a_route_exists_and_inhibitions_name_alerts() -> None:
-    told = yaml.safe_load((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
-    assert routing_faults(told) == set()
-    assert routing_faults({**told, "receivers": [{"name": "page"}, {"name": "spare"}]}) == {
+    config = yaml.safe_load((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+    assert routing_faults(config) == set()
+    assert routing_faults({**config, "receivers": [{"name": "page"}, {"name": "spare"}]}) == {
         "ticket",
         "watchdog",
         "spare",
     }
     renamed = {"source_matchers": ["alertname = RedisGone"], "target_matchers": []}
-    assert routing_faults({**told, "inhibit_rules": [renamed]}) == {"RedisGone"}
+    assert routing_faults({**config, "inhibit_rules": [renamed]}) == {"RedisGone"}

@@ -33,26 +33,28 @@ def documents(folder: str) -> dict[str, Any]:
     }
 
 
-def asked(document: Any) -> set[str]:
+def metrics_of(document: Any) -> set[str]:
     """The metrics of a dashboard or monitors."""
     return set(METRIC.findall(json.dumps(document)))
 
 
 def configured() -> dict[str, set[str]]:
     """Metric that the check may send, without `.count` and the like → the processes that it asks for it."""
-    told = yaml.safe_load((FOLDER / "conf.d" / "openmetrics.d" / "conf.yaml").read_text(encoding="utf-8"))
-    found: dict[str, set[str]] = {}
-    for instance in told["instances"]:
+    config = yaml.safe_load((FOLDER / "conf.d" / "openmetrics.d" / "conf.yaml").read_text(encoding="utf-8"))
+    processes: dict[str, set[str]] = {}
+    for instance in config["instances"]:
         for metric in instance["metrics"]:
             for name in metric.values():
-                found.setdefault(f"{instance['namespace']}.{name}", set()).add(instance["tags"][0])
-    return found
+                processes.setdefault(f"{instance['namespace']}.{name}", set()).add(instance["tags"][0])
+    return processes
 
 
 def widgets(board: Any) -> dict[str, Any]:
     """By title."""
-    told = [one["definition"] for group in board["widgets"] for one in group["definition"]["widgets"]]
-    return {one["title"]: one for one in told}
+    definitions = [
+        definition["definition"] for group in board["widgets"] for definition in group["definition"]["widgets"]
+    ]
+    return {definition["title"]: definition for definition in definitions}
 
 
 @pytest.mark.parametrize(
@@ -101,8 +103,8 @@ def widgets(board: Any) -> dict[str, Any]:
     ],
 )
 def test_an_expression_means_the_same_there(expr: str, formula: str, queries: list[str]) -> None:
-    told = translate(parse(expr), windows=True)
-    assert (told.formula, told.queries) == (formula, queries)
+    translation = translate(parse(expr), windows=True)
+    assert (translation.formula, translation.queries) == (formula, queries)
 
 
 @pytest.mark.parametrize(
@@ -140,11 +142,11 @@ def test_no_query_asks_for_a_tag_that_prometheus_alone_has(folder: str) -> None:
 def test_every_panel_is_there_or_is_said_to_be_missing() -> None:
     for uid, board in documents("boards").items():
         titles = set(widgets(board))
-        ours = {panel["title"] for panel in expressions.panels(expressions.boards()[uid])}
-        assert ours - titles == ours & set(OMITTED)
-        assert titles <= ours
-    every = {panel["title"] for board in expressions.boards().values() for panel in expressions.panels(board)}
-    assert set(OMITTED) <= every
+        panels = {panel["title"] for panel in expressions.panels(expressions.boards()[uid])}
+        assert panels - titles == panels & set(OMITTED)
+        assert titles <= panels
+    all_titles = {panel["title"] for board in expressions.boards().values() for panel in expressions.panels(board)}
+    assert set(OMITTED) <= all_titles
 
 
 def test_what_is_said_to_be_missing_cannot_be_said() -> None:
@@ -177,24 +179,26 @@ def test_every_alert_is_a_monitor_or_is_said_to_be_missing() -> None:
     names = {alert.name for alerts in ALERTS.values() for alert in alerts}
     assert set(documents("monitors")) | set(alerting.OMITTED) == names
     assert not set(documents("monitors")) & set(alerting.OMITTED)
-    told = [monitor for made in documents("monitors").values() for monitor in made]
-    assert len({monitor["name"] for monitor in told}) == len(told)
-    for monitor in told:
+    monitors = [monitor for group in documents("monitors").values() for monitor in group]
+    assert len({monitor["name"] for monitor in monitors}) == len(monitors)
+    for monitor in monitors:
         severities = [tag for tag in monitor["tags"] if tag.startswith("severity:")]
         assert bool(severities) != any(tag.startswith("part_of:") for tag in monitor["tags"])
         assert "$" not in monitor["query"] + monitor["message"]
 
 
 def test_the_parts_of_a_composite_come_before_it() -> None:
-    for made in documents("monitors").values():
+    for monitors in documents("monitors").values():
         known: set[str] = set()
-        for monitor in made:
+        for monitor in monitors:
             assert set(re.findall(r"\{\{id:([^}]*)\}\}", monitor["query"])) <= known
             known.add(monitor["name"].removeprefix("Freshgate: "))
 
 
 def queries(expr: str, pending: str = "0s") -> list[str]:
-    return [one["query"] for one in alerting.build_monitors(Alert("A", "page", expr, "It is so.", pending=pending))]
+    return [
+        monitor["query"] for monitor in alerting.build_monitors(Alert("A", "page", expr, "It is so.", pending=pending))
+    ]
 
 
 def test_conditions_keep_their_windows_guards_and_joins() -> None:
@@ -222,6 +226,6 @@ def test_every_metric_that_is_asked_for_is_configured() -> None:
     known = set(configured())
     for folder in ("boards", "monitors"):
         for name, document in documents(folder).items():
-            bare = {re.sub(r"\.(count|bucket)$", "", metric) for metric in asked(document)}
+            bare = {re.sub(r"\.(count|bucket)$", "", metric) for metric in metrics_of(document)}
             assert bare - known == set(), name
-    assert asked({"q": "max:freshgate.made_up{*}"}) - known == {"freshgate.made_up"}
+    assert metrics_of({"q": "max:freshgate.made_up{*}"}) - known == {"freshgate.made_up"}

@@ -19,23 +19,23 @@ from tests.dashboards.test_datadog import documents
 
 
 class Fake(BaseHTTPRequestHandler):
-    """DataDog's API as far as the installer uses it."""
+    """The part of DataDog's API that the installer uses."""
 
     def _take(self) -> None:
         server: Any = self.server
         length = int(self.headers.get("content-length", 0))
         document = json.loads(self.rfile.read(length) or b"{}")
-        kind, _, number = self.path.removeprefix("/api/v1/").partition("?")[0].partition("/")
-        server.asked.append((self.command, kind))
+        resource, _, number = self.path.removeprefix("/api/v1/").partition("?")[0].partition("/")
+        server.requests.append((self.command, resource))
         if self.headers["dd-api-key"] != "right":
             self._answer(403, {"errors": ["Forbidden"]})
         elif self.command == "GET":
-            kept = [{**one, "id": at} for at, one in server.kept[kind].items()]
-            self._answer(200, {"dashboards": kept} if kind == "dashboard" else kept)
+            documents = [{**document, "id": number} for number, document in server.stored[resource].items()]
+            self._answer(200, {"dashboards": documents} if resource == "dashboard" else documents)
         else:
-            at = number or str(1000 + len(server.kept[kind]))
-            server.kept[kind][at] = document
-            self._answer(200, {**document, "id": at})
+            number = number or str(1000 + len(server.stored[resource]))
+            server.stored[resource][number] = document
+            self._answer(200, {**document, "id": number})
 
     do_GET = do_POST = do_PUT = _take
 
@@ -53,7 +53,7 @@ class Fake(BaseHTTPRequestHandler):
 @pytest.fixture
 def datadog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server: Any = HTTPServer(("127.0.0.1", 0), Fake)
-    server.kept, server.asked = {"dashboard": {}, "monitor": {}}, []
+    server.stored, server.requests = {"dashboard": {}, "monitor": {}}, []
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     for name, value in {"SITE": f"http://127.0.0.1:{server.server_port}", "API_KEY": "right", "APP_KEY": "app"}.items():
         monkeypatch.setenv(f"DD_{name}", value)
@@ -64,19 +64,23 @@ def datadog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_the_installer_puts_all_of_it_there_and_a_second_time_changes_nothing_else(datadog: Any) -> None:
     assert install.main([]) == 0
-    made = [len(documents("boards")), sum(len(one) for one in documents("monitors").values())]
-    assert [len(datadog.kept[kind]) for kind in ("dashboard", "monitor")] == made
-    composites = {at: one for at, one in datadog.kept["monitor"].items() if one["type"] == "composite"}
+    expected = [len(documents("boards")), sum(len(monitors) for monitors in documents("monitors").values())]
+    assert [len(datadog.stored[resource]) for resource in ("dashboard", "monitor")] == expected
+    composites = {
+        number: monitor for number, monitor in datadog.stored["monitor"].items() if monitor["type"] == "composite"
+    }
     assert composites
-    for one in composites.values():
-        numbers = re.findall(r"\d+", one["query"])
-        assert re.fullmatch(r"!?\d+( (&&|\|\|) !?\d+)+", one["query"])
-        assert {f"part_of:{one['tags'][2].removeprefix('alert:')}"} <= set(datadog.kept["monitor"][numbers[0]]["tags"])
-    before = json.dumps(datadog.kept)
-    datadog.asked.clear()
+    for monitor in composites.values():
+        numbers = re.findall(r"\d+", monitor["query"])
+        assert re.fullmatch(r"!?\d+( (&&|\|\|) !?\d+)+", monitor["query"])
+        assert {f"part_of:{monitor['tags'][2].removeprefix('alert:')}"} <= set(
+            datadog.stored["monitor"][numbers[0]]["tags"]
+        )
+    before = json.dumps(datadog.stored)
+    datadog.requests.clear()
     assert install.main([]) == 0
-    assert json.dumps(datadog.kept) == before
-    assert not [method for method, _ in datadog.asked if method == "POST"]
+    assert json.dumps(datadog.stored) == before
+    assert not [method for method, _ in datadog.requests if method == "POST"]
 
 
 def test_the_installer_says_what_is_wrong(

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from dashboards.datadog.widgets import HEALTH_CHECK
-from tests.dashboards.test_datadog import FOLDER, asked, documents
+from tests.dashboards.test_datadog import FOLDER, documents, metrics_of
 from tests.dashboards.tools import module
 from tests.harness.system import System
 
@@ -27,22 +27,22 @@ def emitted(live: tuple[System, Any]) -> dict[str, set[str]]:
     base = module("datadog_checks.base.checks.openmetrics.v2.base")
     aggregator = module("datadog_checks.base.stubs").aggregator
     aggregator.reset()
-    told = yaml.safe_load((FOLDER / "conf.d" / "openmetrics.d" / "conf.yaml").read_text(encoding="utf-8"))
-    for instance in told["instances"]:
+    config = yaml.safe_load((FOLDER / "conf.d" / "openmetrics.d" / "conf.yaml").read_text(encoding="utf-8"))
+    for instance in config["instances"]:
         inner = re.findall(r":(\d+)/", instance["openmetrics_endpoint"])[0]
-        here = instance["openmetrics_endpoint"].replace(inner, str(live[0].ports[PORTS[inner]]))
+        endpoint = instance["openmetrics_endpoint"].replace(inner, str(live[0].ports[PORTS[inner]]))
         check = base.OpenMetricsBaseCheckV2(
-            "openmetrics", told["init_config"], [{**instance, "openmetrics_endpoint": here}]
+            "openmetrics", config["init_config"], [{**instance, "openmetrics_endpoint": endpoint}]
         )
         for _ in range(2):
             assert check.run() == ""
-    found: dict[str, set[str]] = {}
+    tags: dict[str, set[str]] = {}
     for name in aggregator.metric_names:
         for metric in aggregator.metrics(name):
-            found.setdefault(name, set()).update(metric.tags)
+            tags.setdefault(name, set()).update(metric.tags)
     for name in aggregator._histogram_buckets:
         for bucket in aggregator.histogram_bucket(name):
-            found.setdefault(name, set()).update(bucket.tags)
+            tags.setdefault(name, set()).update(bucket.tags)
     health = aggregator.service_checks(HEALTH_CHECK)
     assert {check.status for check in health} == {0}
     assert {tag for check in health for tag in check.tags if tag.startswith("process:")} == {
@@ -50,13 +50,13 @@ def emitted(live: tuple[System, Any]) -> dict[str, set[str]]:
         "process:worker",
         "process:timers",
     }
-    return found
+    return tags
 
 
 @pytest.mark.parametrize("folder", ["boards", "monitors"])
 def test_every_metric_of_the_dashboards_and_monitors_is_emitted(emitted: dict[str, set[str]], folder: str) -> None:
-    missing = {name: asked(document) - set(emitted) for name, document in documents(folder).items()}
-    assert {name: one for name, one in missing.items() if one} == {}
+    missing = {name: metrics_of(document) - set(emitted) for name, document in documents(folder).items()}
+    assert {name: names for name, names in missing.items() if names} == {}
 
 
 def test_every_tag_of_the_queries_is_emitted(emitted: dict[str, set[str]]) -> None:
@@ -80,47 +80,47 @@ def test_the_objectives_bucket_is_emitted_and_no_other(emitted: dict[str, set[st
 
 
 def test_a_metric_that_is_not_emitted_is_noticed(emitted: dict[str, set[str]]) -> None:
-    assert asked({"q": "max:freshgate.made_up{*}"}) - set(emitted) == {"freshgate.made_up"}
+    assert metrics_of({"q": "max:freshgate.made_up{*}"}) - set(emitted) == {"freshgate.made_up"}
 
 
-def faults(document: Any, kind: str) -> list[str]:
+def faults(document: Any, model_name: str) -> list[str]:
     """Where DataDog's own model of a Dashboard or Monitor does not understand the document."""
     client = module("datadog_api_client")
     convert = module("datadog_api_client.model_utils").validate_and_convert_types
     models = module("datadog_api_client.v1.models")
     try:
-        made = convert(document, (getattr(models, kind),), ["it"], True, True, client.Configuration())
+        model = convert(document, (getattr(models, model_name),), ["it"], True, True, client.Configuration())
     except (TypeError, ValueError) as error:
         return [str(error)]
-    return _unknown(made, document, "it")
+    return _unknown(model, document, "it")
 
 
 def _unknown(model: Any, document: Any, where: str) -> list[str]:
-    found = []
+    faults = []
     if isinstance(model, list):
-        for at, (one, told) in enumerate(zip(model, document, strict=True)):
-            found += _unknown(one, told, f"{where}[{at}]")
-        return found
+        for at, (inner, part) in enumerate(zip(model, document, strict=True)):
+            faults += _unknown(inner, part, f"{where}[{at}]")
+        return faults
     if getattr(model, "_unparsed", False):
         return [f"{where}: not understood"]
     instances = getattr(model, "_composed_instances", None)
     if instances:
-        return found + [fault for one in instances for fault in _unknown(one, document, where)]
+        return faults + [fault for inner in instances for fault in _unknown(inner, document, where)]
     if hasattr(model, "_data_store") and isinstance(document, dict):
         # Keys that a model does not know are kept by it, and ignored by DataDog.
         types = {model.attribute_map.get(key, key) for key in model.openapi_types}
-        found += [f"{where}.{key}: no such key" for key in document if types and key not in types]
+        faults += [f"{where}.{key}: no such key" for key in document if types and key not in types]
         for key, value in model._data_store.items():
-            found += _unknown(value, document.get(model.attribute_map.get(key, key)), f"{where}.{key}")
-    return found
+            faults += _unknown(value, document.get(model.attribute_map.get(key, key)), f"{where}.{key}")
+    return faults
 
 
 def test_datadogs_models_understand_the_dashboards_and_monitors() -> None:
     assert {uid: faults(board, "Dashboard") for uid, board in documents("boards").items()} == dict.fromkeys(
         documents("boards"), []
     )
-    for made in documents("monitors").values():
-        for monitor in made:
+    for monitors in documents("monitors").values():
+        for monitor in monitors:
             assert faults(monitor, "Monitor") == [], monitor["name"]
 
 

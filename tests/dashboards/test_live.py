@@ -23,30 +23,30 @@ RIGHTLY_EMPTY = {
 
 def empty(prometheus: Prometheus, parts: list[tuple[str, str]]) -> list[str]:
     """Where and what, of those without a result and without a reason for it."""
-    found = []
+    without_result = []
     for where, expr in parts:
         if not prometheus.query(expr) and not any(part in expr for part in RIGHTLY_EMPTY):
-            found.append(f"{where}: {expr}")
-    return found
+            without_result.append(f"{where}: {expr}")
+    return without_result
 
 
 def test_no_panel_is_empty(prometheus: Prometheus) -> None:
-    parts = [(one.where, one.filled) for one in expressions.of_panels()]
+    parts = [(expression.where, expression.filled) for expression in expressions.of_panels()]
     assert empty(prometheus, parts) == []
 
 
 def without_a_number(prometheus: Prometheus, parts: list[tuple[str, str]]) -> list[str]:
     """Those of which every value is NaN, which is as bad as nothing."""
-    found = []
+    only_nan = []
     for where, expr in parts:
         values = {sample["value"][1] for sample in prometheus.query(expr)}
         if values and values <= {"NaN"}:
-            found.append(f"{where}: {expr}")
-    return found
+            only_nan.append(f"{where}: {expr}")
+    return only_nan
 
 
 def test_no_panel_is_without_a_number(prometheus: Prometheus) -> None:
-    parts = [(one.where, one.filled) for one in expressions.of_panels()]
+    parts = [(expression.where, expression.filled) for expression in expressions.of_panels()]
     assert without_a_number(prometheus, parts) == []
     assert without_a_number(prometheus, [("here", "vector(0) / vector(0)")]) == ["here: vector(0) / vector(0)"]
 
@@ -62,9 +62,13 @@ def test_the_dots_of_the_end_to_end_panels_open_traces(prometheus: Prometheus) -
 
 
 def test_no_rule_is_an_error_and_no_part_of_an_alert_is_empty(prometheus: Prometheus) -> None:
-    for one in expressions.of_rules():
-        prometheus.query(one.filled)
-    parts = [(one.where, part) for one in expressions.of_rules() for part in expressions.operands(one.text)]
+    for expression in expressions.of_rules():
+        prometheus.query(expression.filled)
+    parts = [
+        (expression.where, part)
+        for expression in expressions.of_rules()
+        for part in expressions.operands(expression.text)
+    ]
     assert empty(prometheus, parts) == []
 
 
@@ -75,7 +79,9 @@ def test_an_expression_that_is_wrong_or_empty_is_noticed(prometheus: Prometheus)
 
 
 def test_every_process_is_scraped_and_no_series_is_for_nobody(prometheus: Prometheus) -> None:
-    names = {one["metric"]["__name__"] for one in prometheus.query('count by (__name__) ({__name__=~"freshgate_.*"})')}
+    names = {
+        series["metric"]["__name__"] for series in prometheus.query('count by (__name__) ({__name__=~"freshgate_.*"})')
+    }
     assert {"freshgate_redis_up", "freshgate_sends_total", "freshgate_events_total"} <= names
     assert not [name for name in names if name.endswith("_created")]
 
@@ -92,5 +98,5 @@ def test_the_provoked_faults_are_seen(prometheus: Prometheus) -> None:
 
 
 def test_the_clock_of_the_last_event_is_right(prometheus: Prometheus) -> None:
-    (one,) = prometheus.query('time() - freshgate_last_event_timestamp_seconds{source="segment"}')
-    assert 0 <= float(one["value"][1]) < 240
+    (sample,) = prometheus.query('time() - freshgate_last_event_timestamp_seconds{source="segment"}')
+    assert 0 <= float(sample["value"][1]) < 240

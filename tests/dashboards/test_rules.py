@@ -71,28 +71,30 @@ def test_every_alert_has_a_case_in_which_it_fires() -> None:
 
 @pytest.mark.tools
 def test_each_alert_fires_and_stays_quiet(tmp_path: Path) -> None:
-    tests = [as_test({**HEALTH, **one.series}, STEPS, 100, 1, {one.alert: one.fires}) for one in CASES]
+    tests = [as_test({**HEALTH, **case.series}, STEPS, 100, 1, {case.alert: case.fires}) for case in CASES]
     assert promtool(tmp_path, tests, 1) == (0, "Unit Testing:  " + str(tmp_path / "tests.yml") + "\n  SUCCESS\n\n")
 
 
 @pytest.mark.tools
 def test_in_health_nothing_fires_but_the_watchdog(tmp_path: Path) -> None:
     expected = {name: name == "Watchdog" for name in names()}
-    code, told = promtool(tmp_path, [as_test(HEALTH, STEPS, 250, 1, expected)], 1)
-    assert code == 0, told
+    code, output = promtool(tmp_path, [as_test(HEALTH, STEPS, 250, 1, expected)], 1)
+    assert code == 0, output
 
 
 @pytest.mark.tools
 def test_silence_and_slow_losses_are_seen_over_a_week(tmp_path: Path) -> None:
-    tests = [as_test({**HEALTH, **one.series}, WEEK_STEPS, WEEK_AT, 30, {one.alert: one.fires}) for one in WEEK_LONG]
-    code, told = promtool(tmp_path, tests, 30)
-    assert code == 0, told
+    tests = [
+        as_test({**HEALTH, **case.series}, WEEK_STEPS, WEEK_AT, 30, {case.alert: case.fires}) for case in WEEK_LONG
+    ]
+    code, output = promtool(tmp_path, tests, 30)
+    assert code == 0, output
 
 
 @pytest.mark.tools
-@pytest.mark.parametrize("one", [Case("RedisDown", True, {}), Case("RedisDown", False, {"freshgate_redis_up": "0+0"})])
-def test_an_alert_that_does_what_it_should_not_is_noticed(tmp_path: Path, one: Case) -> None:
-    test = as_test({**HEALTH, **one.series}, STEPS, 100, 1, {one.alert: one.fires})
+@pytest.mark.parametrize("case", [Case("RedisDown", True, {}), Case("RedisDown", False, {"freshgate_redis_up": "0+0"})])
+def test_an_alert_that_does_what_it_should_not_is_noticed(tmp_path: Path, case: Case) -> None:
+    test = as_test({**HEALTH, **case.series}, STEPS, 100, 1, {case.alert: case.fires})
     assert promtool(tmp_path, [test], 1)[0] != 0
 
 

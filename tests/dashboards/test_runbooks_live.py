@@ -35,7 +35,7 @@ USUAL = {"PORT": 8080, "METRICS_PORT": 9108, "WORKER_METRICS_PORT": 9109, "TIMER
 STAY = ("python -m workers deliver", "python -m workers timers")
 # Why the answer is not 0 here: nothing is there to decide on.
 NOTHING_THERE = {"python -m workers unknown resend --send SEND", "python -m workers unknown close --send SEND"}
-EVERY = sorted({command for text in RUNBOOKS.values() for command in commands(text)} - set(STAY))
+COMMANDS = sorted({command for text in RUNBOOKS.values() for command in commands(text)} - set(STAY))
 
 
 class Desk:
@@ -53,7 +53,7 @@ class Desk:
         client.close()
 
     def filled(self, command: str) -> str:
-        here = {
+        values = {
             "SHOPPER": "runbook-reader",
             "TRIGGER": "welcome",
             "SEND": "0123456789abcdef01234567",
@@ -67,8 +67,8 @@ class Desk:
             ":9093/": f":{self.system.alertmanager}/",
             **{f":{usual}/": f":{self.system.ports[name]}/" for name, usual in USUAL.items()},
         }
-        for said, meant in here.items():
-            command = command.replace(said, meant)
+        for placeholder, value in values.items():
+            command = command.replace(placeholder, value)
         return command
 
     def paste(self, command: str) -> subprocess.CompletedProcess[str]:
@@ -91,15 +91,15 @@ def desk(observing: Observing) -> Desk:
     return Desk(observing)
 
 
-@pytest.mark.parametrize("command", EVERY)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_a_runbooks_command_works_when_it_is_pasted(desk: Desk, command: str) -> None:
     if "quarantine" in command:
         desk = Desk(desk.system)
     done = desk.paste(command)
-    told: Any = (command, done.stdout[-500:], done.stderr[-500:])
-    assert done.returncode == (1 if command in NOTHING_THERE else 0), told
-    assert done.stdout.strip() or done.stderr.strip() or "tail" in command, told
-    assert "Traceback" not in done.stdout + done.stderr, told
+    output: Any = (command, done.stdout[-500:], done.stderr[-500:])
+    assert done.returncode == (1 if command in NOTHING_THERE else 0), output
+    assert done.stdout.strip() or done.stderr.strip() or "tail" in command, output
+    assert "Traceback" not in done.stdout + done.stderr, output
     if "hold" in command:
         assert desk.paste("python -m workers release").returncode == 0
         assert desk.paste("python -m workers release TRIGGER").returncode in (0, 1)
@@ -113,5 +113,5 @@ def test_a_command_that_does_not_work_is_noticed(desk: Desk) -> None:
 
 def test_what_an_operator_fills_in_is_known(desk: Desk) -> None:
     """A word in capitals that nobody fills in would be taken literally."""
-    for command in EVERY:
+    for command in COMMANDS:
         assert not re.search(r"\b[A-Z]{4,}\b", desk.filled(command).replace(str(desk.system.var), "")), command

@@ -24,9 +24,9 @@ JSDOM = "24.1.3"
 
 def grafana() -> str:
     """The release that docker-compose.yml pins."""
-    found = re.search(r":v?(\d+\.\d+\.\d+)", stack.compose()["services"]["grafana"]["image"])
-    assert found
-    return found[1]
+    match = re.search(r":v?(\d+\.\d+\.\d+)", stack.compose()["services"]["grafana"]["image"])
+    assert match
+    return match[1]
 
 
 @pytest.fixture(scope="module")
