@@ -1,6 +1,6 @@
-"""docker-compose.yml and what stands around it, read as data, and what can be wrong with it.
+"""Reads docker-compose.yml and the files around it as data, and checks them.
 
-The checks are pure and give the faults that they found; tests hold them against the real files and against broken ones.
+The checks are pure and return faults; tests run them on the real files and on broken ones.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-# One binary and no shell: nothing could run a check in there. Prometheus scrapes both.
+# These images hold one binary and no shell, so no health check can run in them. Prometheus scrapes both.
 WITHOUT_SHELL = ("otel-collector", "tempo")
 METRICS_PORTS = {"9108", "9109", "9110"}
-OURS = ("receiver", "worker", "timers", "sandbox", "traffic")
+FRESHGATE_SERVICES = ("receiver", "worker", "timers", "sandbox", "traffic")
 PINNED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 INTERPOLATED = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
-# A scheme, or the quotes or brackets around a scrape target; then a name that is not an address; then a port.
+# A scheme, or the quotes or brackets around a scrape target; then a host name; then a port.
 CALLED = re.compile(r"(?:https?://|[\"'\[\s])([a-z][a-z0-9-]*):(\d{2,5})\b")
 
 
 def compose() -> dict[str, Any]:
-    told: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
-    return told
+    document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
+    return document
 
 
 def active(env: str) -> dict[str, str]:
@@ -48,7 +48,7 @@ def image_environment(dockerfile: str) -> dict[str, str]:
 
 
 def environment(service: Mapping[str, Any], env: Mapping[str, str]) -> dict[str, str]:
-    """What a service of ours is started with: the image's, then .env, then its own, which win in that order."""
+    """The environment of one of our services: the image's, overridden by .env, overridden by its own."""
     image = image_environment((ROOT / "Dockerfile").read_text(encoding="utf-8"))
     own = {name: str(value) for name, value in service.get("environment", {}).items()}
     return {**image, **{name: value for name, value in env.items() if name.startswith("FRESHGATE_")}, **own}
@@ -57,82 +57,84 @@ def environment(service: Mapping[str, Any], env: Mapping[str, str]) -> dict[str,
 # ---- what can be wrong
 
 
-def unpinned(told: Mapping[str, Any], dockerfile: str) -> list[str]:
-    """Images that could be another one tomorrow. Our own is built here, and must not be pulled at all."""
-    found = [name for name, one in told["services"].items() if not PINNED.fullmatch(one["image"])]
-    found += [
+def unpinned(document: Mapping[str, Any], dockerfile: str) -> list[str]:
+    """Images without an exact version. Our own is built locally and must never be pulled."""
+    faults = [name for name, service in document["services"].items() if not PINNED.fullmatch(service["image"])]
+    faults += [
         name
-        for name, one in told["services"].items()
-        if "build" in one and one.get("pull_policy") not in ("build", "never")
+        for name, service in document["services"].items()
+        if "build" in service and service.get("pull_policy") not in ("build", "never")
     ]
     bases = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
-    return found + [base for base in bases if not PINNED.fullmatch(base)]
+    return faults + [base for base in bases if not PINNED.fullmatch(base)]
 
 
-def unguarded(told: Mapping[str, Any]) -> list[str]:
-    """Services that may do more than they need, as "service: what is missing"."""
-    return [f"{name}: {lack}" for name, one in told["services"].items() for lack in _lacks(name, one)]
+def unguarded(document: Mapping[str, Any]) -> list[str]:
+    """Services that may do more than they need, as "service: the missing guard"."""
+    return [f"{name}: {lack}" for name, service in document["services"].items() for lack in _lacks(name, service)]
 
 
-def _lacks(name: str, one: Mapping[str, Any]) -> Iterator[str]:
-    if one.get("read_only") is not True:
+def _lacks(name: str, service: Mapping[str, Any]) -> Iterator[str]:
+    if service.get("read_only") is not True:
         yield "read_only"
-    if one.get("cap_drop") != ["ALL"]:
+    if service.get("cap_drop") != ["ALL"]:
         yield "cap_drop"
-    if "no-new-privileges:true" not in one.get("security_opt", []):
+    if "no-new-privileges:true" not in service.get("security_opt", []):
         yield "no-new-privileges"
-    if str(one.get("user", "0")).partition(":")[0] in ("0", "root", ""):
+    if str(service.get("user", "0")).partition(":")[0] in ("0", "root", ""):
         yield "user"
-    limits = one.get("deploy", {}).get("resources", {}).get("limits", {})
+    limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
     if not {"cpus", "memory", "pids"} <= set(limits):
         yield "limits"
-    if one.get("restart") != "unless-stopped":
+    if service.get("restart") != "unless-stopped":
         yield "restart"
-    if "healthcheck" not in one and name not in WITHOUT_SHELL:
+    if "healthcheck" not in service and name not in WITHOUT_SHELL:
         yield "healthcheck"
-    if one.get("privileged") or one.get("network_mode") == "host" or "/var/run/docker.sock" in str(one):
+    if service.get("privileged") or service.get("network_mode") == "host" or "/var/run/docker.sock" in str(service):
         yield "isolation"
 
 
-def exposed(told: Mapping[str, Any]) -> list[str]:
-    """Ports that are open to others than this machine by default, and metrics that are published at all."""
-    found = []
-    for name, one in told["services"].items():
-        for port in one.get("ports", []):
+def exposed(document: Mapping[str, Any]) -> list[str]:
+    """Ports that are open beyond this machine by default, and any metrics port that is published."""
+    faults = []
+    for name, service in document["services"].items():
+        for port in service.get("ports", []):
             host, _, inner = INTERPOLATED.sub(lambda match: match[2] or "", port).partition(":")
             if host != "127.0.0.1" or inner.rpartition(":")[2] in METRICS_PORTS:
-                found.append(f"{name}: {port}")
-    return found
+                faults.append(f"{name}: {port}")
+    return faults
 
 
-def missing_paths(told: Mapping[str, Any], root: Path, made: Iterable[str]) -> list[str]:
-    """What is mounted and does not exist. `made`: the names of the secrets that deploy/prepare.py makes."""
-    found = []
-    for one in told["services"].values():
-        sources = [volume.split(":")[0] for volume in one.get("volumes", [])]
-        found += [source for source in sources if source.startswith(".") and not (root / source).exists()]
-        found += [source for source in sources if not source.startswith(".") and source not in told["volumes"]]
-        found += [secret for secret in one.get("secrets", []) if secret not in told["secrets"]]
-        found += [network for network in one.get("networks", []) if network not in told["networks"]]
-        found += [other for other in one.get("depends_on", {}) if other not in told["services"]]
-    files = {f"./deploy/secrets/{name}" for name in made}
-    return found + [one["file"] for one in told["secrets"].values() if one["file"] not in files]
+def missing_paths(document: Mapping[str, Any], root: Path, secret_names: Iterable[str]) -> list[str]:
+    """Mounts, networks and services that do not exist. secret_names: the secrets that deploy/prepare.py creates."""
+    missing = []
+    for service in document["services"].values():
+        sources = [volume.split(":")[0] for volume in service.get("volumes", [])]
+        missing += [source for source in sources if source.startswith(".") and not (root / source).exists()]
+        missing += [source for source in sources if not source.startswith(".") and source not in document["volumes"]]
+        missing += [secret for secret in service.get("secrets", []) if secret not in document["secrets"]]
+        missing += [network for network in service.get("networks", []) if network not in document["networks"]]
+        missing += [other for other in service.get("depends_on", {}) if other not in document["services"]]
+    files = {f"./deploy/secrets/{name}" for name in secret_names}
+    return missing + [service["file"] for service in document["secrets"].values() if service["file"] not in files]
 
 
-def unmounted_secrets(told: Mapping[str, Any]) -> list[str]:
-    """Files below /run/secrets that a service reads and was not given."""
-    found = []
-    for name, one in told["services"].items():
-        read = set(re.findall(r"/run/secrets/(\w+)", f"{one.get('environment', {})} {one.get('healthcheck', {})}"))
-        found += [f"{name}: {secret}" for secret in sorted(read - set(one.get("secrets", [])))]
-    return found
+def unmounted_secrets(document: Mapping[str, Any]) -> list[str]:
+    """Files below /run/secrets that a service reads but does not mount."""
+    missing = []
+    for name, service in document["services"].items():
+        read = set(
+            re.findall(r"/run/secrets/(\w+)", f"{service.get('environment', {})} {service.get('healthcheck', {})}")
+        )
+        missing += [f"{name}: {secret}" for secret in sorted(read - set(service.get("secrets", [])))]
+    return missing
 
 
-def unreachable(told: Mapping[str, Any], caller: str, text: str) -> list[str]:
-    """The hosts in the caller's configuration that are no service, or on no network of the caller's."""
-    services = told["services"]
-    found = []
+def unreachable(document: Mapping[str, Any], caller: str, text: str) -> list[str]:
+    """The hosts in the caller's configuration that are not a service, or share no network with the caller."""
+    services = document["services"]
+    hosts = []
     for host in sorted({match[1] for match in CALLED.finditer(text)} - {"localhost", caller}):
         if host not in services or not set(services[host]["networks"]) & set(services[caller]["networks"]):
-            found.append(host)
-    return found
+            hosts.append(host)
+    return hosts

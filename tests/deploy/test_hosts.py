@@ -1,4 +1,4 @@
-"""Where metrics and the sandbox listen: on loopback, unless the settings say otherwise, and never without a password.
+"""Metrics and the sandbox listen on loopback unless the settings name another host; the sandbox then needs a password.
 
 Linux gives every address of 127.0.0.0/8 to this machine, so the tests need no other network.
 """

@@ -1,4 +1,4 @@
-"""deploy/prepare.py and deploy/probe.py: what runs before Compose, and what Compose asks.
+"""deploy/prepare.py, which runs before Compose, and deploy/probe.py, the health check that Compose runs.
 
 Both use the standard library only.
 """
@@ -34,7 +34,7 @@ def files(root: Path) -> dict[str, str]:
 def test_it_makes_every_secret_that_compose_mounts(root: Path) -> None:
     assert prepare.main(root) == 0
     assert {f"./deploy/secrets/{name}" for name in files(root)} == {
-        one["file"] for one in stack.compose()["secrets"].values()
+        secret["file"] for secret in stack.compose()["secrets"].values()
     }
     assert (root / ".env").read_text(encoding="utf-8") == "COMPOSE_PROFILES=demo\n"
 
@@ -62,9 +62,9 @@ def test_a_second_run_changes_nothing_and_no_two_secrets_are_alike(root: Path) -
 
 def test_the_store_and_its_clients_know_one_password(root: Path) -> None:
     prepare.main(root)
-    made = files(root)
-    password = made["redis_url"].removeprefix("redis://:").partition("@")[0]
-    assert made["redis_acl"] == f"user default on >{password} ~* &* +@all\n"
+    secrets = files(root)
+    password = secrets["redis_url"].removeprefix("redis://:").partition("@")[0]
+    assert secrets["redis_acl"] == f"user default on >{password} ~* &* +@all\n"
 
 
 def test_half_of_a_password_stops_it(root: Path) -> None:
@@ -82,11 +82,11 @@ def test_the_stores_health_check_finds_the_password(root: Path) -> None:
     client.chmod(0o755)
     kind, command = stack.compose()["services"]["redis"]["healthcheck"]["test"]
     assert kind == "CMD-SHELL"
-    here = command.replace("$$", "$").replace("/run/secrets", str(root / "deploy" / "secrets"))
+    local_command = command.replace("$$", "$").replace("/run/secrets", str(root / "deploy" / "secrets"))
     environment = {"PATH": f"{root}:{os.environ['PATH']}"}
-    assert subprocess.run(["sh", "-c", here], env=environment, check=False).returncode == 0
+    assert subprocess.run(["sh", "-c", local_command], env=environment, check=False).returncode == 0
     client.write_text("#!/bin/sh\necho NOAUTH\n", encoding="utf-8")
-    assert subprocess.run(["sh", "-c", here], env=environment, check=False).returncode == 1
+    assert subprocess.run(["sh", "-c", local_command], env=environment, check=False).returncode == 1
 
 
 # ---- the probe
@@ -94,7 +94,7 @@ def test_the_stores_health_check_finds_the_password(root: Path) -> None:
 
 @pytest.fixture
 def answering() -> Iterator[Callable[[int], str]]:
-    """A function: the URL of a server that answers with that status."""
+    """A function that starts a server which answers with a status, and returns its URL."""
     servers = []
 
     def start(status: int) -> str:

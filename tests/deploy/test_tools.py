@@ -1,6 +1,6 @@
-"""The real Compose and hadolint on our files. `make test-tools` installs both, which are large, and runs this.
+"""The real Compose and hadolint check our files. `make test-tools` installs both, which are large, and runs this.
 
-What needs a Docker engine (building the image, starting it) is not tried here.
+Nothing here needs a Docker engine: the image is neither built nor started.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ BIN = Path(sys.executable).parent
 
 
 def config(file: Path, *options: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """`docker compose config`, with no variables but the given ones and no .env of whoever runs the test."""
+    """`docker compose config`, with these variables only, and without the .env of whoever runs the test."""
     command = [str(BIN / "docker-compose"), "--file", str(file), "--project-directory", str(ROOT)]
     command += ["--env-file", "/dev/null", "--profile", "demo", "config", *options]
     path = {"PATH": os.environ["PATH"], "HOME": str(file.parent)}
@@ -31,11 +31,11 @@ def config(file: Path, *options: str, **environ: str) -> subprocess.CompletedPro
 
 
 def broken(folder: Path, change: dict[str, Any]) -> Path:
-    """A copy of the file whose worker is different."""
-    told = stack.compose()
-    told["services"]["worker"].update(change)
+    """A copy of docker-compose.yml with a changed worker."""
+    document = stack.compose()
+    document["services"]["worker"].update(change)
     file = folder / "docker-compose.yml"
-    file.write_text(yaml.safe_dump(told), encoding="utf-8")
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
     return file
 
 
@@ -46,18 +46,18 @@ def test_compose_accepts_the_file_without_a_warning() -> None:
 
 def test_compose_understands_it_as_our_checks_do() -> None:
     done = config(ROOT / "docker-compose.yml", "--format", "json", RECEIVER_PORT="9999", PUBLISH_ADDRESS="192.0.2.1")
-    told = json.loads(done.stdout)["services"]
-    ours = stack.compose()["services"]
-    assert set(told) == set(ours)
-    for name, one in ours.items():
-        assert told[name]["image"] == one["image"]
-        assert told[name]["read_only"] is True
-        assert told[name]["command"] == one.get("command")
-        # FRESHGATE_ variables of a .env file are added by env_file, which is read for real.
-        assert {key: str(value) for key, value in one.get("environment", {}).items()}.items() <= (
-            told[name].get("environment") or {}
+    services = json.loads(done.stdout)["services"]
+    expected = stack.compose()["services"]
+    assert set(services) == set(expected)
+    for name, service in expected.items():
+        assert services[name]["image"] == service["image"]
+        assert services[name]["read_only"] is True
+        assert services[name]["command"] == service.get("command")
+        # env_file adds the FRESHGATE_ variables of a .env file if there is one, so this compares a subset.
+        assert {key: str(value) for key, value in service.get("environment", {}).items()}.items() <= (
+            services[name].get("environment") or {}
         ).items()
-    (port,) = told["receiver"]["ports"]
+    (port,) = services["receiver"]["ports"]
     assert (port["host_ip"], port["published"], port["target"]) == ("192.0.2.1", "9999", 8080)
 
 
