@@ -1,11 +1,11 @@
 # One image, three commands: the receiver (the default), `python -m workers deliver` and `python -m workers timers`.
-# Runs as a user without rights, on a read-only root; what it writes goes to FRESHGATE_VAR and /dev/shm.
+# Runs as an unprivileged user, on a read-only root; it writes to FRESHGATE_VAR and /dev/shm only.
 
 FROM python:3.11.14-slim-bookworm AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.txt /tmp/requirements.txt
-# Wheels only: nothing is compiled, so no stage needs a compiler.
+# Wheels only, so that no stage needs a compiler.
 RUN pip --python /opt/venv/bin/python install --only-binary=:all: -r /tmp/requirements.txt
 WORKDIR /app
 COPY freshgate freshgate
@@ -13,7 +13,7 @@ COPY adapter adapter
 COPY workers workers
 COPY catalog catalog
 COPY deploy/probe.py deploy/probe.py
-# The root is read-only at run time, so the byte code is written now.
+# The root is read-only at run time, so the byte code must be written now.
 RUN python -m compileall -q /opt/venv/lib freshgate adapter workers catalog
 
 
@@ -34,7 +34,7 @@ COPY --from=build /app /app
 WORKDIR /app
 USER 10001:10001
 EXPOSE 8080
-# Of the default command. The other two answer on their metrics ports: docker-compose.yml says so.
+# For the default command. docker-compose.yml checks the other two on their metrics ports.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s --retries=3 \
   CMD ["python", "-IS", "deploy/probe.py", "http://127.0.0.1:8080/readyz"]
 CMD ["gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()"]
