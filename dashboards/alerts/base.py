@@ -20,9 +20,9 @@ Severity = Literal["page", "ticket", "none"]
 
 @dataclass(frozen=True)
 class Alert:
-    """`page` wakes somebody: mails are late or data is being lost, now. `ticket` waits for the morning.
+    """An alert. `page` wakes somebody, since mails are late or data is being lost now. `ticket` waits for the morning.
 
-    summary and board (its uid) become annotations. pending: how long the condition must hold before the alert fires
+    summary and board (a uid) become annotations. pending: how long the condition must hold before the alert fires
     (Prometheus' `for`). labels: added to severity and service.
     """
 

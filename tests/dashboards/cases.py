@@ -1,4 +1,4 @@
-"""What makes each alert fire, and what must leave it quiet: series as promtool writes them, one value a minute.
+"""Cases in which an alert must fire or stay quiet: series in promtool's notation, with one value a minute.
 
 `test_rules.py` runs them through promtool; `0+10` grows by ten a minute.
 """
@@ -56,7 +56,7 @@ def error(kind: str) -> str:
     return f'freshgate_esp_errors_total{{esp="sendgrid",error="{kind}"}}'
 
 
-# Series → value at first and growth a minute, of a system that is well.
+# A healthy system: series → first value and growth a minute.
 HEALTH: Mapping[str, str] = {
     **dict.fromkeys((RECEIVED, RECEIVED_5S, OCCURRED, OCCURRED_5S, sends("sent"), WAITED, CALLED), "0+10"),
     **dict.fromkeys((VERIFIED, ACCEPTED, answered(200)), "0+60"),
@@ -72,7 +72,7 @@ HEALTH: Mapping[str, str] = {
 
 
 class Case(NamedTuple):
-    """A system that is well but for these series: does the alert fire?"""
+    """Whether the alert fires in a system that is healthy except for these series."""
 
     alert: str
     fires: bool
@@ -82,7 +82,7 @@ class Case(NamedTuple):
 CASES = [
     Case("MailsLate", True, {RECEIVED_5S: "0+7"}),
     Case("MailsLate", True, {sends("dead"): "0+5"}),
-    # One late mail of few is no fire, and what the gate withheld is no failure.
+    # One late mail of few must not fire, and a mail that the gate withheld is not a failure.
     Case("MailsLate", False, {RECEIVED: "0+1", RECEIVED_5S: "0+0"}),
     Case("MailsLate", False, {sends("cancelled"): "0+1000", sends("stale"): "0+1000"}),
     Case("MailsLate", False, {RECEIVED: "0+100", RECEIVED_5S: "0+97"}),
@@ -128,7 +128,7 @@ CASES = [
     Case("EspRejects", True, {sends("rejected"): "0+1"}),
     Case("Watchdog", True, {}),
 ]
-# Over a week, one value in half an hour: then silence, or a slow loss.
+# A week with one value every 30 minutes, and then silence or a slow loss.
 WEEK_LONG = [
     Case("SourceSilent", True, {ACCEPTED: "0+600x343 205800x100"}),
     Case("SourceSilent", False, {ACCEPTED: "0+600"}),

@@ -1,6 +1,6 @@
-"""The system and the Prometheus of `live.py`, started once for the tests of this folder that ask for them.
+"""Starts the system and the Prometheus of `live.py` once for all tests of this folder that use them.
 
-Nothing of it is started when those are not chosen.
+Without such tests nothing is started.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def live() -> Iterator[tuple[System, Prometheus]]:
         try:
             system.wait_for(server.is_ready, 30)
             shop(system)
-            # The workers are done, and it has all been scraped and recorded.
+            # Wait until the workers are done, and everything has been scraped and recorded.
             busy = "sum(freshgate_timers_overdue) + sum(freshgate_leases_open) + sum(freshgate_queue_jobs)"
             system.wait_for(lambda: [sample["value"][1] for sample in server.query(busy)] == ["0"], 60)
             system.wait_for(lambda: server.query("freshgate:mails_late:ratio_3d"), 30)

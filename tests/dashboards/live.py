@@ -1,4 +1,4 @@
-"""One system under made-up traffic and faults, and a real Prometheus that scrapes it: what several tests look at.
+"""A system under made-up traffic and faults, and a real Prometheus that scrapes it, for several tests.
 
 `conftest.py` starts them once for all tests of this folder that are marked `tools`.
 """
@@ -28,7 +28,7 @@ JOBS = {"receiver": "METRICS_PORT", "worker": "WORKER_METRICS_PORT", "timers": "
 
 
 class Prometheus:
-    """One that scrapes a System every second, with our rules."""
+    """A Prometheus that scrapes a System every second, with our rules."""
 
     def __init__(self, folder: Path, system: System) -> None:
         (self.port,) = free_ports(1)
@@ -54,12 +54,12 @@ class Prometheus:
         )
 
     def query(self, expr: str) -> list[Any]:
-        """The result of an instant query; ValueError with Prometheus' words when it is refused."""
+        """The result of an instant query. Raises ValueError with Prometheus' message if it is refused."""
         result: list[Any] = self._ask("query", query=expr)["result"]
         return result
 
     def exemplars(self, expr: str) -> list[dict[str, str]]:
-        """The labels of every exemplar of the last hour that belongs to the expression."""
+        """The labels of the expression's exemplars in the last hour."""
         now = time.time()
         series = self._ask("query_exemplars", query=expr, start=now - 3600, end=now)
         return [exemplar["labels"] for part in series for exemplar in part["exemplars"]]
@@ -87,7 +87,7 @@ class Prometheus:
 
 
 def shop(system: System) -> None:
-    """Traffic as in life, and then everything that goes wrong."""
+    """Sends normal traffic, then provokes every fault that the boards show."""
     sandbox = f"http://127.0.0.1:{system.ports['SANDBOX_PORT']}"
     traffic = [sys.executable, "-m", "adapter", "traffic", "--rate", "8", "--for", str(TRAFFIC_S), "--sandbox", sandbox]
     done = subprocess.run(

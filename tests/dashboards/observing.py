@@ -1,4 +1,4 @@
-"""`make observe` for the tests: on free ports, in a folder of its own; and how Prometheus and Alertmanager are asked.
+"""`make observe` for the tests, on free ports and in a folder of its own, and requests to Prometheus and Alertmanager.
 
 `conftest.py` starts one for each module that asks for it.
 """
@@ -19,10 +19,10 @@ from tests.harness.system import System
 
 
 class Observing(System):
-    """`python -m dashboards.observe` in the place of `python -m adapter run`."""
+    """A System that runs `python -m dashboards.observe` instead of `python -m adapter run`."""
 
     def __init__(self, folder: Path) -> None:
-        # A mail that the ESP puts off once is given up: that makes an alert within seconds.
+        # A mail that the ESP defers once is dead at once, so that an alert fires within seconds.
         super().__init__({"FRESHGATE_TRIGGERS__ORDER_CONFIRMATION__MAX_AGE": "1s"}, var=folder)
         self.prometheus, self.alertmanager = free_ports(2)
         ports = {"PROMETHEUS_PORT": str(self.prometheus), "ALERTMANAGER_PORT": str(self.alertmanager)}
@@ -45,11 +45,11 @@ class Observing(System):
         return result
 
     def alerts(self) -> dict[str, Any]:
-        """What Alertmanager knows, by name."""
+        """Alertmanager's alerts, by name."""
         return {alert["labels"]["alertname"]: alert for alert in asked(self.alertmanager, "/api/v2/alerts")}
 
     def tell(self, *alerts: dict[str, str]) -> None:
-        """Tell Alertmanager that they fire, as Prometheus does."""
+        """Sends firing alerts to Alertmanager, as Prometheus does."""
         body = json.dumps([{"labels": labels} for labels in alerts]).encode()
         asked(self.alertmanager, "/api/v2/alerts", body)
 

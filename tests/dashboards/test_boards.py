@@ -17,14 +17,14 @@ from dashboards.boards.base import TAG, VARIABLES
 from dashboards.generate import DASHBOARDS, files
 from tests.dashboards import expressions
 
-# Of Grafana's own units, those that the boards use (`test_units.py` asks Grafana's registry); `sec` would be shown as a
-# mere number, and `percent` means 0 to 100.
+# Grafana's units that the boards use (`test_units.py` checks them with Grafana's registry). Grafana would show `sec`
+# as a plain number, and `percent` means 0 to 100.
 UNITS = {"s", "short", "percentunit", "reqps", "ops", "bytes"}
 GENERATED = ("grafana", "prometheus", "datadog")
 
 
 def panel_faults(panel: Any) -> list[str]:
-    """What a panel lacks."""
+    """Faults of a single panel."""
     lacks = []
     defaults = panel.get("fieldConfig", {}).get("defaults", {})
     if not panel.get("title"):
@@ -50,7 +50,7 @@ def panel_faults(panel: Any) -> list[str]:
 
 
 def outdated(folder: Path) -> set[str]:
-    """Below dashboards/: files that are not as the code writes them, or that it does not write."""
+    """Files below dashboards/ that differ from what the code writes, or that it does not write."""
     written = files()
     generated = {
         str(file.relative_to(folder)) for name in GENERATED for file in (folder / name).rglob("*") if file.is_file()
@@ -98,7 +98,7 @@ def test_a_panel_that_lacks_something_is_noticed() -> None:
 
 
 def board_faults(uid: str, board: Any) -> list[str]:
-    """What a board lacks as a whole."""
+    """Faults of a board as a whole."""
     faults = []
     titles = [panel["title"] for panel in expressions.panels(board)]
     faults += [f"two panels {title}" for title in {title for title in titles if titles.count(title) > 1}]
@@ -113,7 +113,7 @@ def board_faults(uid: str, board: Any) -> list[str]:
 
 
 def variable_faults(board: Any) -> list[str]:
-    """dashboard-linter's rules on templates: the data source is one, and each asks anew when the time changes.
+    """dashboard-linter's rules on variables: one data source; values are read again when the time range changes.
 
     Its rules that ask for `job` and `instance` are left out: dashboards/README.md says why.
     """

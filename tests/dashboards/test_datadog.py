@@ -1,4 +1,4 @@
-"""What DataDog gets: translated from our boards and alerts, complete, and asking only for what its check would read.
+"""The documents for DataDog: they cover all boards and alerts, and query only metrics that DataDog's check reads.
 
 `test_datadog_live.py` runs the check itself, and DataDog's own models over the JSON.
 """
@@ -34,12 +34,12 @@ def documents(folder: str) -> dict[str, Any]:
 
 
 def metrics_of(document: Any) -> set[str]:
-    """The metrics of a dashboard or monitors."""
+    """The metrics that a dashboard or monitor queries."""
     return set(METRIC.findall(json.dumps(document)))
 
 
 def configured() -> dict[str, set[str]]:
-    """Metric that the check may send, without `.count` and the like → the processes that it asks for it."""
+    """Metric of the check's configuration, without `.count` and the like → the processes it is read from."""
     config = yaml.safe_load((FOLDER / "conf.d" / "openmetrics.d" / "conf.yaml").read_text(encoding="utf-8"))
     processes: dict[str, set[str]] = {}
     for instance in config["instances"]:
@@ -50,7 +50,7 @@ def configured() -> dict[str, set[str]]:
 
 
 def widgets(board: Any) -> dict[str, Any]:
-    """By title."""
+    """Title → definition of the widget."""
     definitions = [
         definition["definition"] for group in board["widgets"] for definition in group["definition"]["widgets"]
     ]

@@ -1,6 +1,6 @@
-"""The installer against a stand-in of DataDog's API: it makes what is missing, and changes what is there.
+"""The installer against a fake of DataDog's API: it creates missing documents and updates existing ones.
 
-What it sends is held against DataDog's models in `test_datadog_live.py`.
+`test_datadog_live.py` checks the documents with DataDog's models.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Fake(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Not on the tests' console."""
+        """Keeps requests off the tests' console."""
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""DataDog's real OpenMetrics check against our real processes, and DataDog's own models over what we would install.
+"""DataDog's real OpenMetrics check reads our real processes, and DataDog's own models check our documents.
 
 Marked `tools`: both are large packages.
 """
@@ -23,7 +23,7 @@ PORTS = {"9108": "METRICS_PORT", "9109": "WORKER_METRICS_PORT", "9110": "TIMERS_
 
 @pytest.fixture(scope="module")
 def emitted(live: tuple[System, Any]) -> dict[str, set[str]]:
-    """Metric as DataDog would store it → the tags that came with it, of all instances of the shipped conf.yaml."""
+    """Metric as DataDog would store it → its tags, from all instances of the shipped conf.yaml."""
     base = module("datadog_checks.base.checks.openmetrics.v2.base")
     aggregator = module("datadog_checks.base.stubs").aggregator
     aggregator.reset()
@@ -60,7 +60,7 @@ def test_every_metric_of_the_dashboards_and_monitors_is_emitted(emitted: dict[st
 
 
 def test_every_tag_of_the_queries_is_emitted(emitted: dict[str, set[str]]) -> None:
-    """Grouped by, or filtered by: a tag that is never sent would be an empty graph."""
+    """Grouping or filtering by a tag that is never sent would give an empty graph."""
     checked = 0
     for document in (*documents("boards").values(), *documents("monitors").values()):
         for query in re.findall(r"\w+:(freshgate\.[a-z_.]+)\{([^}]*)\}(?: by \{([^}]*)\})?", json.dumps(document)):
@@ -84,7 +84,7 @@ def test_a_metric_that_is_not_emitted_is_noticed(emitted: dict[str, set[str]]) -
 
 
 def faults(document: Any, model_name: str) -> list[str]:
-    """Where DataDog's own model of a Dashboard or Monitor does not understand the document."""
+    """The parts of the document that DataDog's model of a Dashboard or Monitor does not understand."""
     client = module("datadog_api_client")
     convert = module("datadog_api_client.model_utils").validate_and_convert_types
     models = module("datadog_api_client.v1.models")
@@ -107,7 +107,7 @@ def _unknown(model: Any, document: Any, where: str) -> list[str]:
     if instances:
         return faults + [fault for inner in instances for fault in _unknown(inner, document, where)]
     if hasattr(model, "_data_store") and isinstance(document, dict):
-        # Keys that a model does not know are kept by it, and ignored by DataDog.
+        # A model stores keys that it does not know, and DataDog ignores them.
         types = {model.attribute_map.get(key, key) for key in model.openapi_types}
         faults += [f"{where}.{key}: no such key" for key in document if types and key not in types]
         for key, value in model._data_store.items():

@@ -62,7 +62,7 @@ def test_the_objective_is_a_bound_of_its_histograms() -> None:
 
 
 def not_shown(texts: Iterable[str]) -> list[str]:
-    """Metrics of which no expression speaks."""
+    """Metrics that no expression reads."""
     read = {name for text in texts for name, _ in expressions.selectors(text)}
     bare = {re.sub("_(bucket|sum|count)$", "", name) for name in read}
     return sorted({promql.name_of(metric) for metric in expressions.exported_metrics()} - bare)

@@ -1,6 +1,6 @@
-"""Every expression against a real Prometheus that scrapes the real system under traffic and provoked faults.
+"""Runs every expression on a real Prometheus that scrapes the real system under traffic and provoked faults.
 
-No expression is an error, and none is empty, but for those listed here with their reason.
+No expression is an error. None is empty, except for those listed here with their reason.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ RIGHTLY_EMPTY = {
 
 
 def empty(prometheus: Prometheus, parts: list[tuple[str, str]]) -> list[str]:
-    """Where and what, of those without a result and without a reason for it."""
+    """The expressions without a result that are not listed as rightly empty."""
     without_result = []
     for where, expr in parts:
         if not prometheus.query(expr) and not any(part in expr for part in RIGHTLY_EMPTY):
@@ -36,7 +36,7 @@ def test_no_panel_is_empty(prometheus: Prometheus) -> None:
 
 
 def without_a_number(prometheus: Prometheus, parts: list[tuple[str, str]]) -> list[str]:
-    """Those of which every value is NaN, which is as bad as nothing."""
+    """The expressions whose values are all NaN, which is as bad as no value."""
     only_nan = []
     for where, expr in parts:
         values = {sample["value"][1] for sample in prometheus.query(expr)}

@@ -26,19 +26,19 @@ from tests.dashboards.observing import Observing, asked
 from tests.dashboards.tools import ROOT
 from tests.harness.ports import free_ports
 
-# What inhibitions ask to be equal.
+# Labels that inhibitions require to be equal.
 KEYS = ("service", "source", "slo")
 LIVE = [pytest.mark.tools, pytest.mark.timeout(240)]
 
 
 def labels_of(name: str, **more: str) -> dict[str, str]:
-    """The labels with which our rules send an alert; those of its series are added."""
+    """The labels that our rule gives the alert, and those of its series."""
     rule = next(rule for rule in expressions.rules() if rule.get("alert") == name)
     return {"alertname": name, **rule["labels"], **more}
 
 
 def processes(var: Path) -> list[str]:
-    """Command lines of all that was started with this folder; zombies have none."""
+    """Command lines of all processes that were started with this folder; zombies have none."""
     command_lines = []
     for folder in Path("/proc").iterdir():
         try:
@@ -85,7 +85,7 @@ class TestObserve:
         assert (ROOT / dead["annotations"]["runbook"]).is_file()
         observing.tell(labels_of("RedisDown"))
         observing.wait_for(lambda: observing.alerts()["DeadMails"]["status"]["state"] == "suppressed")
-        # Sent again after a minute: the first time, Prometheus may not have found Alertmanager yet.
+        # It is sent again after a minute: at first, Prometheus may not have reached Alertmanager.
         watchdog = observing.wait_for(lambda: observing.alerts().get("Watchdog"), 90)
         assert (watchdog["status"]["state"], watchdog["receivers"]) == ("active", [{"name": "watchdog"}])
 
@@ -97,7 +97,7 @@ class TestObserve:
             if not causes:
                 causes, effects = ["MailsLate"], ["MailsLateSlowly"]
             for effect in effects or ["QueueOld"]:
-                # Labels of its own, lest another rule's cause, or another effect, silences it.
+                # Each has labels of its own, so that no other rule's cause or effect silences it.
                 same, other = ({key: f"{number}-{effect}-{at}" for key in KEYS} for at in ("here", "there"))
                 observing.tell(*(labels_of(name) | same for name in (*causes, effect)), labels_of(effect) | other)
                 observing.wait_for(lambda effect=effect, same=same: is_suppressed(observing, effect, same))  # type: ignore[misc]  # a lambda's defaults have no types
@@ -106,7 +106,7 @@ class TestObserve:
         assert checked >= len(config["inhibit_rules"])
 
     def test_ctrl_c_leaves_no_process(self, observing: Observing) -> None:
-        """This one and the next come last: they end what all of them use."""
+        """This test and the next come last: they end the processes that all of them use."""
         assert len(processes(observing.var)) >= 9
         assert observing.launcher
         os.kill(observing.launcher.pid, signal.SIGINT)

@@ -1,6 +1,6 @@
-"""promtool and amtool: each alert fires and stays quiet as cases.py says, and is routed to whom it is meant for.
+"""promtool and amtool check that each alert fires and stays quiet as in cases.py, and reaches its receiver.
 
-Their tests are written for promtool into a file; what is committed are the rules.
+The tests write promtool's test file for the committed rules.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from tests.dashboards.cases import CASES, HEALTH, WEEK_LONG, Case
 from tests.dashboards.tools import run
 
 STEPS = 300
-# Of half an hour: a week, the turn, and five hours of it.
+# In steps of 30 minutes: a week, the change, and five hours after it.
 WEEK_STEPS, WEEK_AT = 380, 353
 RULES = sorted(str(file) for file in (DASHBOARDS / "prometheus").glob("*.yml"))
 
 
 def as_values(text: str, steps: int) -> str:
-    """`0+10` → `0+10x300`; what says its own length stays."""
+    """`0+10` → `0+10x300`; a text with its own length stays."""
     return text if "x" in text else f"{text}x{steps}"
 
 
 def as_test(
     series: Mapping[str, str], steps: int, at: int, minutes: int, expected: Mapping[str, bool]
 ) -> dict[str, Any]:
-    """One test of promtool: at that step these alerts fire, or do not."""
+    """One test of promtool: whether these alerts fire at that step."""
     return {
         "interval": f"{minutes}m",
         "input_series": [{"series": name, "values": as_values(text, steps)} for name, text in series.items()],
@@ -52,7 +52,7 @@ def promtool(folder: Path, tests: Sequence[dict[str, Any]], minutes: int) -> tup
     document = {
         "rule_files": RULES,
         "evaluation_interval": f"{minutes}m",
-        # What is recorded comes first: an older value may be too old to be seen.
+        # Recording rules come first: an older value may be too old to be used.
         "group_eval_order": ["freshgate-recorded", *alerts.ALERTS],
         "tests": list(tests),
     }

@@ -1,6 +1,6 @@
-"""The commands of every runbook, pasted as they stand, beside a running system: each does what it is there for.
+"""Runs the commands of every runbook beside a running system: each succeeds.
 
-Only what an operator fills in is filled in; ports and folders are the test's. `test_alerts.py` looks at the words.
+Only the placeholders for the operator, ports and folders are replaced. `test_alerts.py` checks the text.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ ORDER = {
     "properties": {"order_id": "runbook-1", "email": "runbook@example.com", "total": 1, "currency": "EUR"},
 }
 USUAL = {"PORT": 8080, "METRICS_PORT": 9108, "WORKER_METRICS_PORT": 9109, "TIMERS_METRICS_PORT": 9110}
-# Those start a process that stays: the system runs one of each already.
+# These start a process that does not end; the system runs one of each already.
 STAY = ("python -m workers deliver", "python -m workers timers")
-# Why the answer is not 0 here: nothing is there to decide on.
+# These exit with 1 in the test, because there is no such send.
 NOTHING_THERE = {"python -m workers unknown resend --send SEND", "python -m workers unknown close --send SEND"}
 COMMANDS = sorted({command for text in RUNBOOKS.values() for command in commands(text)} - set(STAY))
 
 
 class Desk:
-    """An operator's terminal beside the running system. They are named here: one shopper, one element, one send."""
+    """An operator's terminal beside the running system, with one shopper, one element and one send to name."""
 
     def __init__(self, system: Observing) -> None:
         self.system = system
@@ -112,6 +112,6 @@ def test_a_command_that_does_not_work_is_noticed(desk: Desk) -> None:
 
 
 def test_what_an_operator_fills_in_is_known(desk: Desk) -> None:
-    """A word in capitals that nobody fills in would be taken literally."""
+    """A placeholder in capitals that is not replaced would be taken literally."""
     for command in COMMANDS:
         assert not re.search(r"\b[A-Z]{4,}\b", desk.filled(command).replace(str(desk.system.var), "")), command

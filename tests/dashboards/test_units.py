@@ -1,4 +1,4 @@
-"""The units of the panels against Grafana's own registry: npm's @grafana/data, of the release that Compose starts.
+"""Checks the panels' units with Grafana's own registry: npm's @grafana/data, of the release that Compose starts.
 
 Marked `tools`: 180 MB, fetched once.
 """
@@ -31,7 +31,7 @@ def grafana() -> str:
 
 @pytest.fixture(scope="module")
 def registry() -> set[str]:
-    """Every id of a unit that this Grafana knows."""
+    """The ids of all units that this Grafana knows."""
     for package in (f"@grafana/data@{grafana()}", f"jsdom@{JSDOM}"):
         modules = installed(package)
     script = Path(__file__).with_name("units.mjs")

@@ -28,7 +28,7 @@ def tool(name: str) -> str:
 
 
 def module(name: str) -> Any:
-    """A package of requirements-tools.txt."""
+    """Imports a module of requirements-tools.txt."""
     if os.environ.get("CI"):
         return importlib.import_module(name)
     return pytest.importorskip(name)

@@ -1,4 +1,4 @@
-// Prints the ids of Grafana's own units, of @grafana/data, as JSON. The package expects a browser's window.
+// Prints the ids of the units in @grafana/data as JSON. The package needs a browser's window.
 import { createRequire } from "node:module";
 
 const require = createRequire(`${process.argv[2]}/`);
