@@ -1,6 +1,6 @@
-"""The decision right before each send: a pure function of what was read and of the time, with a reason for each answer.
+"""The gate decides on each send right before the call to the ESP: a pure function of the state and the time.
 
-`courier.py` reads the records and carries the decision out.
+`lookup.py` reads the records, `courier.py` carries the decision out. The README's table lists the outcomes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from freshgate.state.views import OVER, WENT_OUT, AddressView, Claim, Mark, Orde
 
 # Settling may defer a mail, but an endless stream of arrivals may not postpone it for ever.
 MAX_SETTLES = 10
-SUPPRESSES: Mapping[str, tuple[str, ...]] = {
+# kind of mail → the suppressions that withhold it
+SUPPRESSED_BY: Mapping[str, tuple[str, ...]] = {
     "marketing": ("unsubscribed", "bounced", "spam"),
     "transactional": ("bounced", "spam"),
 }
 
 
 class Records(msgspec.Struct):
-    """Everything that one decision reads. `address` is None until the person's address is known and looked up."""
+    """Everything that one decision reads. `address` is None while the person's address is not known."""
 
     person: PersonView
     order: OrderView | None = None
@@ -32,13 +33,21 @@ class Records(msgspec.Struct):
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do with a send.
+    """What to do with a send, and why. All times are milliseconds UTC.
 
-    do        send; withhold (for good); retime (to `due`); park (until an address comes, at most to `due`);
-              orphan (a worker died between claim and settle: `claim` is what it left)
-    outcome   for withhold: one of the closed set; reason says which rule
-    limit     how old the mail may be (ms): the trigger's max_age, or what a replay raised it to
-    compared  the stamps (ms) that the decision looked at
+    do           send
+                 withhold  for good, with an outcome
+                 retime    decide again at `due`
+                 park      wait for an address, at most until `due`
+                 orphan    a worker died between claim and settle: `claim` is what it left
+    outcome      of `withhold`: one of the closed set
+    reason       the rule that decided
+    version      which state of the subject the mail is about; "" where the trigger sends once for ever
+    occurred_at  when the newest event that the mail is about occurred
+    attempts     how often this version was tried
+    limit        how old the mail may be: the trigger's max_age, or what a replay raised it to
+    to           the recipient's address
+    compared     the times that the rule compared, by name, for the trail
     """
 
     do: Literal["send", "withhold", "retime", "park", "orphan"]
@@ -55,175 +64,190 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def decide(trigger: Trigger, member: str, records: Records, now: int, own_token: str = "") -> Decision:
-    """First rule that applies: duplicate, suppressed, withdrawn (superseded, cancelled), stale, capped, no_address."""
-    person, order = records.person, records.order
-    subject = order if trigger.subject == "order" else person
-    about = subject.register(f"m:{trigger.about}") if subject else None
+    """The first rule that applies decides; without one, the mail is sent.
+
+    member     the send's timer, as `keys.member` writes it
+    now        milliseconds UTC
+    own_token  the token of the claim that the caller holds, which is not held against it
+    """
+    person, subject = records.person, _subject(trigger, records)
+    mark = _newest_mark(trigger, records)
     if not trigger.enabled:
         return Decision(do="withhold", outcome="cancelled", reason="disabled")
-    if about is None or person.deleted_at >= about.at:
-        erased = person.deleted_at > 0
-        return Decision(
-            do="withhold",
-            outcome="suppressed" if erased else "cancelled",
-            reason="deleted" if erased else "nothing_known",
-        )
+    if mark is None or person.deleted_at >= mark.at:
+        outcome, reason = ("suppressed", "deleted") if person.deleted_at > 0 else ("cancelled", "nothing_known")
+        return Decision(do="withhold", outcome=outcome, reason=reason)
     if trigger.subject == "person" and person.unproven:
-        return Decision(do="withhold", outcome="cancelled", reason="unproven_identity", occurred_at=about.at)
-    due = due_at(trigger, member, person, about)
+        return Decision(do="withhold", outcome="cancelled", reason="unproven_identity", occurred_at=mark.at)
+    due = due_at(trigger, member, person, mark)
     if now < due:
-        return Decision(do="retime", reason="moved", due=due, occurred_at=about.at)
+        return Decision(do="retime", reason="moved", due=due, occurred_at=mark.at)
     version = _version(trigger, person)
     claims = [claim for claim in (subject.claims(trigger.name) if subject else []) if claim.token != own_token]
-    raised = max((claim.limit for claim in claims if claim.version == version), default=0)
-    base = Decision(
+    tries = [claim for claim in claims if claim.version == version]
+    send = Decision(
         do="send",
-        limit=max(trigger.max_age, raised),
+        limit=max([trigger.max_age, *(claim.limit for claim in tries)]),
         version=version,
-        occurred_at=about.at,
+        occurred_at=mark.at,
         due=due,
         to=address_of(trigger, records) or "",
-        compared={trigger.about: about.at},
+        compared={trigger.about: mark.at},
     )
     return (
-        _already(trigger, claims, base, now)
-        or _suppressed(trigger, records, base)
-        or _withdrawn(trigger, records, base)
-        or _too_old(member, records, base, now)
-        or _capped(trigger, claims, base, now)
-        or _address_capped(trigger, member, records, base, now)
-        or _parked(base)
-        or msgspec.structs.replace(base, attempts=_attempts(claims, base))
+        _already_sent(trigger, claims, send, now)  # duplicate; or another worker has it
+        or _suppressed(trigger, records, send)  # suppressed
+        or _withdrawn(trigger, records, send)  # superseded, cancelled
+        or _stale(member, records, send, now)  # stale, no_address
+        or _capped(trigger, claims, send, now)  # capped
+        or _address_capped(trigger, member, records, send, now)  # capped
+        or _without_address(send)  # parked until an address arrives
+        or msgspec.structs.replace(send, attempts=max((claim.attempts for claim in tries), default=0))
     )
 
 
-def contradiction(trigger: Trigger, records: Records, claim: Claim) -> Decision | None:
-    """What the gate would have said when that mail left (`claim.at`), had it known what is known by now; None if yes.
-
-    The mail cannot be called back. This is the system's own measure of mails that were wrong all the same.
-    """
-    then = Records(
-        records.person.as_of(claim.at),
-        records.order and records.order.as_of(claim.at),
-        records.address and records.address.as_of(claim.at),
-    )
-    subject = then.order if trigger.subject == "order" else then.person
-    about = subject.register(f"m:{trigger.about}") if subject else None
-    if about is None:
-        return None
-    base = Decision(do="send", occurred_at=about.at, compared={trigger.about: about.at, "sent_at": claim.at})
-    if trigger.delay and about.at + trigger.delay > claim.at:
-        return _withhold(base, "cancelled", "not_quiet_yet", base.compared)
-    return _suppressed(trigger, then, base) or _withdrawn(trigger, then, base)
+def _subject(trigger: Trigger, records: Records) -> PersonView | OrderView | None:
+    """Whose send it is: its timer and its claims stand there."""
+    return records.order if trigger.subject == "order" else records.person
 
 
-def due_at(trigger: Trigger, member: str, person: PersonView, about: Mark) -> int:
-    """When the mail may leave (ms): after the quiet it waits for, and once a burst of arrivals has settled."""
+def _newest_mark(trigger: Trigger, records: Records) -> Mark | None:
+    """The newest event of what the mail is about."""
+    subject = _subject(trigger, records)
+    return subject.register(f"m:{trigger.about}") if subject else None
+
+
+def due_at(trigger: Trigger, member: str, person: PersonView, mark: Mark) -> int:
+    """When the mail may leave (ms): after the trigger's delay, and once a burst of arrivals has settled."""
     if trigger.delay == 0:
-        return min(about.at, person.received_at)
+        return min(mark.at, person.received_at)
     # A clock that runs ahead never delays a mail beyond its arrival + delay.
-    newest = max(min(about.at, person.received_at), person.floor(member))
+    newest = max(min(mark.at, person.received_at), person.floor(member))
     due = newest + trigger.delay
-    first = person.first_due(member) or due
-    return max(due, min(person.received_at + trigger.settle_ms, first + MAX_SETTLES * trigger.settle_ms))
-
-
-def address_of(trigger: Trigger, records: Records) -> str | None:
-    """The order's own address for its mails, else the person's."""
-    if trigger.subject == "order" and records.order is not None:
-        own = records.person.order_email(records.order.id)
-        if own:
-            return own
-    return records.person.email
+    first_due = person.first_due(member) or due
+    return max(due, min(person.received_at + trigger.settle_ms, first_due + MAX_SETTLES * trigger.settle_ms))
 
 
 def _version(trigger: Trigger, person: PersonView) -> str:
-    if trigger.version is None:
-        return ""
-    mark = person.mark(trigger.version)
+    mark = None if trigger.version is None else person.mark(trigger.version)
     return mark.stamp if mark else ""
 
 
-def _already(trigger: Trigger, claims: list[Claim], base: Decision, now: int) -> Decision | None:
+def address_of(trigger: Trigger, records: Records) -> str | None:
+    """The recipient: for mails about an order the order's own address, else the person's."""
+    if trigger.subject == "order" and records.order is not None:
+        order_email = records.person.order_email(records.order.id)
+        if order_email:
+            return order_email
+    return records.person.email
+
+
+def _already_sent(trigger: Trigger, claims: list[Claim], send: Decision, now: int) -> Decision | None:
+    """`duplicate` if this version is over. An open claim comes first: wait for it, or take over what it left."""
     for claim in claims:
         if claim.state == "claimed":
             if claim.until > now:
-                return msgspec.structs.replace(base, do="retime", reason="claimed_elsewhere", due=claim.until)
-            return msgspec.structs.replace(base, do="orphan", claim=claim, attempts=claim.attempts)
-        if claim.state == "retry" and claim.version == base.version and claim.until > now:
+                return msgspec.structs.replace(send, do="retime", reason="claimed_elsewhere", due=claim.until)
+            return msgspec.structs.replace(send, do="orphan", claim=claim, attempts=claim.attempts)
+        if claim.state == "retry" and claim.version == send.version and claim.until > now:
             # A second job names the send before the time that the ESP asked for.
-            return msgspec.structs.replace(base, do="retime", reason="retry", due=claim.until)
-        if claim.state in OVER and claim.version >= base.version:
-            compared = dict(base.compared) | ({"sent_version": millis(claim.version)} if claim.version else {})
-            return _withhold(base, "duplicate", f"already_{claim.state}", compared | {"sent_at": claim.at})
+            return msgspec.structs.replace(send, do="retime", reason="retry", due=claim.until)
+        if claim.state in OVER and claim.version >= send.version:
+            sent_version = {"sent_version": millis(claim.version)} if claim.version else {}
+            return _withhold(send, "duplicate", f"already_{claim.state}", sent_version | {"sent_at": claim.at})
     return None
 
 
-def _suppressed(trigger: Trigger, records: Records, base: Decision) -> Decision | None:
-    for kind in SUPPRESSES[trigger.kind]:
-        told = records.person.suppression(kind) or (records.address.suppression(kind) if records.address else None)
-        if told:
-            return _withhold(base, "suppressed", kind, dict(base.compared) | {kind: told.at})
+def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision | None:
+    """`suppressed` if the person or the address opted out, bounced or complained."""
+    person, address = records.person, records.address
+    for suppression in SUPPRESSED_BY[trigger.kind]:
+        mark = person.suppression(suppression) or (address.suppression(suppression) if address else None)
+        if mark:
+            return _withhold(send, "suppressed", suppression, {suppression: mark.at})
     return None
 
 
-def _withdrawn(trigger: Trigger, records: Records, base: Decision) -> Decision | None:
-    told = trigger.withdrawn(records.person, records.order)
-    return _withhold(base, told.outcome, told.reason, dict(base.compared) | dict(told.compared)) if told else None
+def _withdrawn(trigger: Trigger, records: Records, send: Decision) -> Decision | None:
+    """`superseded` or `cancelled` if the trigger's own rule says that the mail is no longer wanted."""
+    withdrawn = trigger.withdrawn(records.person, records.order)
+    return _withhold(send, withdrawn.outcome, withdrawn.reason, withdrawn.compared) if withdrawn else None
 
 
-def _too_old(member: str, records: Records, base: Decision, now: int) -> Decision | None:
-    if now <= base.occurred_at + base.limit:
+def _stale(member: str, records: Records, send: Decision, now: int) -> Decision | None:
+    """`stale` if the mail is older than its limit; `no_address` if it was parked for all that time."""
+    if now <= send.occurred_at + send.limit:
         return None
     _, _, entity_id = keys.parse_member(member)
-    if not base.to and records.person.parked(keys.shard(entity_id), member):
-        return _withhold(base, "no_address", "none_arrived", base.compared)
-    return _withhold(base, "stale", "older_than_max_age", dict(base.compared) | {"max_age": base.limit})
+    if not send.to and records.person.parked(keys.shard(entity_id), member):
+        return _withhold(send, "no_address", "none_arrived")
+    return _withhold(send, "stale", "older_than_max_age", {"max_age": send.limit})
 
 
-def _capped(trigger: Trigger, claims: list[Claim], base: Decision, now: int) -> Decision | None:
+def _capped(trigger: Trigger, claims: list[Claim], send: Decision, now: int) -> Decision | None:
+    """`capped` if this trigger has sent its subject as many mails as it may."""
     if trigger.cap is None:
         return None
-    most, window = trigger.cap
-    recent = [claim.at for claim in claims if claim.state in WENT_OUT and claim.at > now - window]
-    if len(recent) < most:
+    max_mails, window_ms = trigger.cap
+    sent_at = [claim.at for claim in claims if claim.state in WENT_OUT and claim.at > now - window_ms]
+    if len(sent_at) < max_mails:
         return None
-    return _withhold(base, "capped", f"{most}_in_{window // 1000}s", dict(base.compared) | {"sent_at": max(recent)})
+    return _withhold(send, "capped", f"{max_mails}_in_{window_ms // 1000}s", {"sent_at": max(sent_at)})
 
 
-def _address_capped(trigger: Trigger, member: str, records: Records, base: Decision, now: int) -> Decision | None:
-    """`claim.lua` holds the same against sends that are claimed at this moment."""
+def _address_capped(trigger: Trigger, member: str, records: Records, send: Decision, now: int) -> Decision | None:
+    """`capped` if this address has got as many mails of all triggers as it may; withholds marketing mail only.
+
+    `claim.lua` applies the same rule to sends that are claimed at this moment.
+    """
     if trigger.address_cap is None or trigger.kind == "transactional" or records.address is None:
         return None
-    most, window = trigger.address_cap
-    recent = records.address.mails(now - window, send_id_of(trigger, member, records, base.version))
-    if len(recent) < most:
+    max_mails, window_ms = trigger.address_cap
+    sent_at = records.address.mails(now - window_ms, send_id_of(trigger, member, records, send.version))
+    if len(sent_at) < max_mails:
         return None
-    compared = dict(base.compared) | {"sent_at": max(recent)}
-    return _withhold(base, "capped", f"address_{most}_in_{window // 1000}s", compared)
-
-
-def _parked(base: Decision) -> Decision | None:
-    if base.to:
-        return None
-    return msgspec.structs.replace(base, do="park", reason="no_address_yet", due=base.occurred_at + base.limit + 1)
-
-
-def _attempts(claims: list[Claim], base: Decision) -> int:
-    return max((claim.attempts for claim in claims if claim.version == base.version), default=0)
-
-
-def _withhold(base: Decision, outcome: str, reason: str, compared: Mapping[str, int]) -> Decision:
-    return msgspec.structs.replace(base, do="withhold", outcome=outcome, reason=reason, compared=compared)
+    return _withhold(send, "capped", f"address_{max_mails}_in_{window_ms // 1000}s", {"sent_at": max(sent_at)})
 
 
 def send_id_of(trigger: Trigger, member: str, records: Records, version: str) -> str:
-    """The same for whoever decides on this version of the send, whatever its timer was called before a merge."""
+    """The send's id: the same for every worker, and before and after a merge that renamed the timer."""
     subject = records.person.id if trigger.subject == "person" else keys.parse_member(member)[2]
     return keys.send_id(trigger.name, subject, version)
 
 
+def _without_address(send: Decision) -> Decision | None:
+    """Parks the send until an address arrives, and at most until it is stale."""
+    if send.to:
+        return None
+    return msgspec.structs.replace(send, do="park", reason="no_address_yet", due=send.occurred_at + send.limit + 1)
+
+
+def _withhold(send: Decision, outcome: str, reason: str, compared: Mapping[str, int] | None = None) -> Decision:
+    """The same send, withheld for good. `compared` adds to what the send compared already."""
+    compared = dict(send.compared) | dict(compared or {})
+    return msgspec.structs.replace(send, do="withhold", outcome=outcome, reason=reason, compared=compared)
+
+
+def contradiction(trigger: Trigger, records: Records, claim: Claim) -> Decision | None:
+    """Why a mail that left at `claim.at` was wrong, by what later arrivals told about that time; None if it was right.
+
+    The mail cannot be called back. This measures how often the system was wrong.
+    """
+    records_then = Records(
+        records.person.as_of(claim.at),
+        records.order and records.order.as_of(claim.at),
+        records.address and records.address.as_of(claim.at),
+    )
+    mark = _newest_mark(trigger, records_then)
+    if mark is None:
+        return None
+    send = Decision(do="send", occurred_at=mark.at, compared={trigger.about: mark.at, "sent_at": claim.at})
+    if trigger.delay and mark.at + trigger.delay > claim.at:
+        return _withhold(send, "cancelled", "not_quiet_yet")
+    return _suppressed(trigger, records_then, send) or _withdrawn(trigger, records_then, send)
+
+
 def owner_key(member: str) -> str:
-    """The entity that a send's claim and timer belong to."""
+    """The Redis key of the person or order that holds the send's claim and timer."""
     _, kind, entity_id = keys.parse_member(member)
     return keys.entity(kind, entity_id)
