@@ -22,7 +22,7 @@ from freshgate.state.store import connect, load
 from freshgate.telemetry import logs, metrics, tracing
 from workers.courier import Courier
 from workers.esp import ESPS
-from workers.esp.base import guarded
+from workers.esp.base import limit_recipients
 from workers.jobs import install
 from workers.lookup import Lookup
 from workers.redis_monitor import Health
@@ -41,7 +41,7 @@ def deliver(settings: Settings) -> int:
     triggers = triggers_of(settings)
     client = connect(settings.redis_url, timeout_s=5.0)
     load(client)
-    esp = guarded(ESPS[esp_settings.kind](name, esp_settings), esp_settings.only_to)
+    esp = limit_recipients(ESPS[esp_settings.kind](name, esp_settings), esp_settings.only_to)
     traces = tracing.setup(settings, "worker")
     courier = Courier(
         client,

@@ -1,6 +1,6 @@
-"""Every kind of ESP, in one table that you can see: a new one is one file and one line.
+"""The kinds of ESP, in one table: a new kind is one file and one line.
 
-`base.py` says what each offers; `main.py` builds one for each `[esps.NAME]` of the settings.
+`base.py` says what each offers; `main.py` builds one for the `[esps.NAME]` of the settings.
 """
 
 from __future__ import annotations

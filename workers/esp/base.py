@@ -1,6 +1,6 @@
-"""What every ESP offers: one message in, one result or one EspError out. It never loops and never sleeps.
+"""The seam to ESPs: one message in, one result or one EspError out. An ESP never loops, retries or sleeps.
 
-`courier.py` calls it; `ESPS` in `__init__` lists the kinds.
+`courier.py` calls it and acts on the error; `ESPS` in `__init__.py` lists the kinds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,12 @@ from freshgate.errors import EspError
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One mail to one address. `send_id` and `trigger` travel as custom arguments; no address is among them."""
+    """One mail to one address. Subject and text are the template's, which is stored at the ESP.
+
+    send_id, trigger  travel along, so that the ESP's own events can be matched to the send
+    data              fills the template's variables
+    asm_group_id      SendGrid's unsubscribe group
+    """
 
     send_id: str
     trigger: str
@@ -26,25 +31,26 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SendResult(msgspec.Struct, frozen=True):
-    """The ESP has it. `provider_id` is the ESP's own id for the request, where it gave one."""
+    """The ESP has accepted the mail. `provider_id` is its own id for the request, "" where it gave none."""
 
     provider_id: str
     status: int
 
 
 class Esp(Protocol):
-    """One account at one ESP. Not thread-safe: one a worker."""
+    """One account at one ESP. Not thread-safe: each worker process has its own."""
 
     name: str
 
     def send(self, message: Message) -> SendResult:
-        """Raises EspError, which says whether trying again helps; nothing else."""
+        """Hands one mail over, in `timeout_s` at most. Raises EspError only, which says whether a retry may help."""
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Closes the connection. The next `send` opens a new one."""
 
 
 class OnlyTo:
-    """An ESP that mails nobody but those whose address matches a pattern: for staging."""
+    """Wraps an ESP for staging: mails go to addresses that match a pattern, such as `*@example.com`."""
 
     def __init__(self, esp: Esp, patterns: Sequence[str]) -> None:
         self.name = esp.name
@@ -52,7 +58,7 @@ class OnlyTo:
         self._patterns = tuple(pattern.lower() for pattern in patterns)
 
     def send(self, message: Message) -> SendResult:
-        """As every ESP; a permanent EspError for everybody else."""
+        """Raises a permanent EspError for every other address."""
         if not any(fnmatchcase(message.to.lower(), pattern) for pattern in self._patterns):
             raise EspError(f"{self.name}: recipient not in only_to", permanent=True)
         return self._esp.send(message)
@@ -61,6 +67,6 @@ class OnlyTo:
         self._esp.close()
 
 
-def guarded(esp: Esp, only_to: Sequence[str]) -> Esp:
-    """The ESP itself, or behind the list of those who may be mailed, whatever its kind."""
+def limit_recipients(esp: Esp, only_to: Sequence[str]) -> Esp:
+    """The ESP behind the setting `only_to`; an empty list limits nothing."""
     return OnlyTo(esp, only_to) if only_to else esp

@@ -1,4 +1,4 @@
-"""SendGrid's v3 mail/send: how a message becomes its body, and what each of its answers means.
+"""SendGrid's v3 mail/send: how a message becomes its body, and what each of its responses means.
 
 `transport.py` carries the request; `sandbox/sendgrid_schema.py` checks the body in tests and in the sandbox.
 """
@@ -18,18 +18,20 @@ from freshgate.errors import EspError, SettingsError
 from freshgate.settings import EspSettings
 from freshgate.settings_parsing import setting_name
 from workers.esp.base import Message, SendResult
-from workers.esp.transport import Connection, SafeClient, checked_base_url
+from workers.esp.base_url import checked_base_url
+from workers.esp.connection import Connection
+from workers.esp.transport import SafeClient
 
-# docs.sendgrid.com/api-reference/how-to-use-the-sendgrid-v3-api/responses
+# SendGrid status → how EspError classes it; docs.sendgrid.com/api-reference/how-to-use-the-sendgrid-v3-api/responses
 BLOCKED = {401, 403}
 RETRYABLE = {408, 429, 500, 502, 503, 504}
-MAX_WAIT_S = 86_400.0
+MAX_RETRY_AFTER_S = 86_400.0
 ADDRESS = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
 UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
 class Sendgrid:
-    """One account at SendGrid. Without `live`, it can reach loopback only. Raises SettingsError."""
+    """One account at SendGrid. Raises SettingsError; without `live`, its base URL must be loopback or the sandbox."""
 
     def __init__(self, name: str, settings: EspSettings, *, now_s: Callable[[], float] = time.time) -> None:
         base_url = checked_base_url(name, settings.base_url, live=settings.live)
@@ -38,7 +40,7 @@ class Sendgrid:
         self.name = name
         self._settings = settings
         self._now_s = now_s
-        # The sandbox takes any key, but wants one, as SendGrid does.
+        # The sandbox accepts any key but wants one, as SendGrid does.
         self._key = settings.api_key or "sandbox"
         if not re.fullmatch(r"[\x21-\x7e]+", self._key):
             raise SettingsError(
@@ -56,8 +58,8 @@ class Sendgrid:
 
     def body(self, message: Message) -> dict[str, Any]:
         """The JSON body of mail/send: one personalization, one recipient, nothing empty."""
-        # At the level of the personalization; the message's own is typed as a string in SendGrid's specification.
-        # They come back in every event, flat, are stored as not personal, and must be strings.
+        # In the personalization: SendGrid's specification types the message's own custom_args as a string.
+        # Their values must be strings, and come back with every event. SendGrid does not treat them as personal data.
         custom_args = {"freshgate_send": str(message.send_id), "freshgate_trigger": str(message.trigger)}
         personalization: dict[str, Any] = {"to": [{"email": message.to}], "custom_args": custom_args}
         if message.data:
@@ -75,57 +77,57 @@ class Sendgrid:
         return body
 
     def send(self, message: Message) -> SendResult:
-        """Raises EspError, which says whether trying again helps; nothing else. Takes `timeout_s` at most."""
+        """Hands one mail over, in `timeout_s` at most. Raises EspError only, which says whether a retry may help."""
         try:
-            answer = self._mail_send.post(request_body=self.body(message))
+            response = self._mail_send.post(request_body=self.body(message))
         except (TypeError, ValueError, RecursionError) as error:
-            # Raised by the JSON encoder, before anything was written.
-            raise EspError(f"{self.name}: the body is no JSON: {type(error).__name__}", permanent=True) from None
-        status: int = answer.status_code
+            # Raised by the JSON encoder, before anything was sent.
+            text = f"{self.name}: the body cannot be written as JSON: {type(error).__name__}"
+            raise EspError(text, permanent=True) from None
+        status: int = response.status_code
         if 200 <= status < 300:
-            return SendResult(provider_id=answer.headers.get("X-Message-Id", ""), status=status)
-        raise self._refusal(status, answer.headers, answer.body)
+            return SendResult(provider_id=response.headers.get("X-Message-Id", ""), status=status)
+        raise self._error(status, response.headers, response.body)
 
     def close(self) -> None:
         self._connection.close()
 
-    def _refusal(self, status: int, headers: HTTPMessage, body: bytes) -> EspError:
-        text = f"{self.name}: {status}{self._said(body)}"
+    def _error(self, status: int, headers: HTTPMessage, body: bytes) -> EspError:
+        text = f"{self.name}: {status} {self._reason(body)}".rstrip()
         if status in BLOCKED:
             return EspError(text, blocked=True, status=status)
         if status in RETRYABLE:
-            return EspError(text, retry_after_s=_wait_s(headers, self._now_s()), status=status)
+            return EspError(text, retry_after_s=_retry_after_s(headers, self._now_s()), status=status)
         if 400 <= status < 500:
             return EspError(text, permanent=True, status=status)
         # A redirect or an unheard-of status: some server took the request, and may have acted on it.
         return EspError(text, ambiguous=True, status=status)
 
-    def _said(self, body: bytes) -> str:
-        """SendGrid's own words in short, without addresses and the key; nothing when it sent no JSON."""
+    def _reason(self, body: bytes) -> str:
+        """SendGrid's own words, shortened, without addresses and the key; "" when it sent no JSON."""
         try:
-            errors = json.loads(body)["errors"]
-            first = errors[0]
-            message, field = str(first.get("message") or ""), str(first.get("field") or "")
+            error = json.loads(body)["errors"][0]
+            message, field = str(error.get("message") or ""), str(error.get("field") or "")
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError):
             return ""
-        said = f" {message} ({field})" if field else f" {message}"
-        said = ADDRESS.sub("<address>", said.replace(self._key, "<key>"))
-        return UNPRINTABLE.sub(" ", said)[:200].rstrip()
+        reason = f"{message} ({field})" if field else message
+        reason = ADDRESS.sub("<address>", reason.replace(self._key, "<key>"))
+        return UNPRINTABLE.sub(" ", reason)[:200]
 
 
-def _wait_s(headers: HTTPMessage, now_s: float) -> float | None:
+def _retry_after_s(headers: HTTPMessage, now_s: float) -> float | None:
     """Seconds to wait, from 1 to a day. `Retry-After` is seconds or a date, `X-RateLimit-Reset` epoch seconds:
     twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits"""
-    wait = _number(headers.get("Retry-After"))
-    if wait is None and headers.get("Retry-After"):
+    wait_s = _number(headers.get("Retry-After"))
+    if wait_s is None and headers.get("Retry-After"):
         try:
-            wait = parsedate_to_datetime(headers["Retry-After"]).timestamp() - now_s
+            wait_s = parsedate_to_datetime(headers["Retry-After"]).timestamp() - now_s
         except (ValueError, TypeError, OverflowError):
-            wait = None
-    reset = _number(headers.get("X-RateLimit-Reset"))
-    if wait is None and reset is not None:
-        wait = reset - now_s
-    return None if wait is None else min(max(wait, 1.0), MAX_WAIT_S)
+            wait_s = None
+    reset_s = _number(headers.get("X-RateLimit-Reset"))
+    if wait_s is None and reset_s is not None:
+        wait_s = reset_s - now_s
+    return None if wait_s is None else min(max(wait_s, 1.0), MAX_RETRY_AFTER_S)
 
 
 def _number(text: str | None) -> float | None:

@@ -1,6 +1,6 @@
-"""One thread that ends connections at their deadline: socket timeouts are per operation, and a server can dribble.
+"""A thread that shuts sockets down at their deadline: a socket's own timeout is per operation, and servers dribble.
 
-`transport.py` guards each call with it; nothing else does.
+`connection.py` guards each call with it.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ import threading
 import time
 from contextlib import suppress
 
-FOREVER = float("inf")
+NEVER = float("inf")
 
 
 class Guard:
-    """One guarded call, as a context manager. `expired` tells afterwards whether the deadline struck."""
+    """One guarded call, as a context manager. `expired` says afterwards whether the deadline ended it."""
 
     def __init__(self, watchdog: Watchdog, deadline: float) -> None:
         self.deadline = deadline
         self.expired = False
-        self.connected: socket.socket | None = None
+        self.sock: socket.socket | None = None
         self._watchdog = watchdog
 
-    def watch(self, connected: socket.socket) -> None:
-        """From here on it is this socket that is shut down at the deadline."""
-        self.connected = connected
+    def watch(self, sock: socket.socket) -> None:
+        """From now on this socket is shut down at the deadline."""
+        self.sock = sock
 
     def __enter__(self) -> Guard:
         self._watchdog.add(self)
@@ -36,14 +36,14 @@ class Guard:
 
 
 class Watchdog:
-    """Wakes at the earliest deadline that it knows, not at each call: a busy worker wakes it once a timeout."""
+    """Sleeps until the earliest deadline and not until each call's end: a busy worker wakes it once a timeout."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition(threading.Lock())
         self._guards: set[Guard] = set()
         self._thread: threading.Thread | None = None
-        self._wakes_at = FOREVER
-        # Threads don't survive a fork; the child starts its own.
+        self._wakes_at = NEVER
+        # Threads do not survive a fork; the child starts its own.
         os.register_at_fork(after_in_child=self._reset)
 
     def guard(self, deadline: float) -> Guard:
@@ -67,24 +67,24 @@ class Watchdog:
         self._changed = threading.Condition(threading.Lock())
         self._guards = set()
         self._thread = None
-        self._wakes_at = FOREVER
+        self._wakes_at = NEVER
 
     def _run(self) -> None:
         with self._changed:
             while True:
                 now = time.monotonic()
                 for guard in [guard for guard in self._guards if guard.deadline <= now]:
-                    self._end(guard)
-                self._wakes_at = min((guard.deadline for guard in self._guards), default=FOREVER)
-                self._changed.wait(None if self._wakes_at == FOREVER else self._wakes_at - now)
+                    self._expire(guard)
+                self._wakes_at = min((guard.deadline for guard in self._guards), default=NEVER)
+                self._changed.wait(None if self._wakes_at == NEVER else self._wakes_at - now)
 
-    def _end(self, guard: Guard) -> None:
+    def _expire(self, guard: Guard) -> None:
         guard.expired = True
         self._guards.discard(guard)
-        if guard.connected is not None:
+        if guard.sock is not None:
             with suppress(OSError):
                 # Not SSLSocket.shutdown: that drops the TLS layer, and the reader would go on with raw bytes.
-                socket.socket.shutdown(guard.connected, socket.SHUT_RDWR)
+                socket.socket.shutdown(guard.sock, socket.SHUT_RDWR)
 
 
 WATCHDOG = Watchdog()

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from freshgate.errors import SettingsError
-from workers.esp.transport import is_loopback
+from workers.esp.base_url import is_loopback
 from workers.sandbox.faults import Fault, FaultError, Faults
 from workers.sandbox.outbox_page import PAGE_HEADERS, page
 from workers.sandbox.sendgrid_api import JSON, Reply, error, mail_send

@@ -16,7 +16,7 @@ from freshgate.errors import EspError, SettingsError
 from freshgate.settings import EspSettings
 from tests.workers.esp.contract import MESSAGE, EspContract, ScriptedServer, answers
 from workers.esp import ESPS
-from workers.esp.base import Esp, guarded
+from workers.esp.base import Esp, limit_recipients
 from workers.esp.sendgrid import Sendgrid
 from workers.sandbox.sendgrid_schema import MAIL_SEND
 
@@ -114,7 +114,7 @@ def test_the_schema_refuses_what_sendgrid_would(change: dict[str, Any]) -> None:
 
 def test_a_recipient_outside_only_to_is_not_written_to() -> None:
     with pytest.raises(EspError, match="recipient not in only_to") as raised:
-        guarded(sendgrid(), ["*@test.example"]).send(MESSAGE)
+        limit_recipients(sendgrid(), ["*@test.example"]).send(MESSAGE)
     assert raised.value.permanent
 
 
