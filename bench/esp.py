@@ -34,7 +34,7 @@ def measure(effort: Effort) -> list[Row]:
         trigger="order_confirmation",
         to="shopper@example.com",
         template_id="d-order-confirmation",
-        data=body["personalizations"][0]["dynamic_template_data"],
+        template_data=body["personalizations"][0]["dynamic_template_data"],
     )
     with Lab() as lab:
         quick = lab.stub()

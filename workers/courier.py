@@ -233,7 +233,7 @@ class Courier:
             trigger=trigger.name,
             to=decision.to,
             template_id=trigger.template_id,
-            data=template_data,
+            template_data=template_data,
             asm_group_id=trigger.asm_group_id,
         )
         metrics.GATE_TO_CALL.observe(time.monotonic() - seen)

@@ -90,5 +90,7 @@ def test_what_one_user_did_never_reaches_another_of_the_same_device(redis: Redis
     world.tell(world.event("Product Added", user="ada", anon="x", product=product("a"), email="ada@example.com"))
     world.tell(world.event("Product Added", user="bob", anon="x", product=product("b"), email="bob@example.com"))
     world.run(world.now + 35 * MINUTE)
-    mails = {message.to: [line["product_id"] for line in message.data["products"]] for message in world.esp.mails}
+    mails = {
+        message.to: [line["product_id"] for line in message.template_data["products"]] for message in world.esp.mails
+    }
     assert mails == {"ada@example.com": ["a"], "bob@example.com": ["b"]}

@@ -120,7 +120,7 @@ def test_a_link_is_carried_out_in_the_call_that_records_it(world: World) -> None
     assert {field for field in world.state("ada") if field.startswith("+")} == {"+a", "+b"}
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
-    assert {line["product_id"] for line in world.esp.mails[0].data["products"]} == {"a", "b"}
+    assert {line["product_id"] for line in world.esp.mails[0].template_data["products"]} == {"a", "b"}
     assert world.due(world.now + 48 * HOUR) == []
 
 
@@ -143,7 +143,7 @@ def test_two_opposite_aliases_in_one_request_lose_nothing(world: World) -> None:
     world.tell(world.event("Product Added", user="a", product=product("c")))
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
-    assert {line["product_id"] for line in world.esp.mails[0].data["products"]} == {"a", "b", "c"}
+    assert {line["product_id"] for line in world.esp.mails[0].template_data["products"]} == {"a", "b", "c"}
 
 
 def test_a_chain_of_twelve_aliases_leads_to_the_person_that_lives(world: World) -> None:

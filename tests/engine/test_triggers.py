@@ -152,7 +152,7 @@ def test_a_quiet_cart_is_mailed_half_an_hour_after_its_newest_activity(world: Wo
     assert world.mails() == []
     world.run(world.now + 2 * MINUTE)
     assert world.mails() == [("abandoned_cart", ADA)]
-    assert world.esp.mails[0].data["products"] == [
+    assert world.esp.mails[0].template_data["products"] == [
         {"product_id": "a", "name": "Product a", "price": "10.00", "quantity": 1}
     ]
 
@@ -205,7 +205,7 @@ def test_a_snapshot_replaces_the_cart_and_keeps_its_own_lines(world: World) -> N
     world.tell(world.event("Product Added", user="ada", product=product("old")))
     world.tell(world.event("Cart Viewed", user="ada", products=(product("new"),), at=world.now + 1))
     world.run(world.now + HOUR)
-    assert [line["product_id"] for line in world.esp.mails[0].data["products"]] == ["new"]
+    assert [line["product_id"] for line in world.esp.mails[0].template_data["products"]] == ["new"]
 
 
 def test_one_cart_mail_a_day(world: World) -> None:

@@ -76,9 +76,9 @@ def live(world: World, one: Shopper) -> list[Mail]:
         Mail(
             mail.trigger,
             mail.to,
-            (mail.data["order_id"],)
+            (mail.template_data["order_id"],)
             if mail.trigger == "order_confirmation"
-            else tuple(sorted(line["product_id"] for line in mail.data.get("products", ()))),
+            else tuple(sorted(line["product_id"] for line in mail.template_data.get("products", ()))),
         )
         for mail in world.esp.mails
     )

@@ -18,7 +18,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     """One mail to one address. Subject and text are the template's, which is stored at the ESP.
 
     send_id, trigger  travel along, so that the ESP's own events can be matched to the send
-    data              fills the template's variables
+    template_data     fills the variables of the template
     asm_group_id      SendGrid's unsubscribe group
     """
 
@@ -26,7 +26,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     trigger: str
     to: str
     template_id: str
-    data: Mapping[str, Any]
+    template_data: Mapping[str, Any]
     asm_group_id: int | None = None
 
 

@@ -62,8 +62,8 @@ class Sendgrid:
         # Their values must be strings, and come back with every event. SendGrid does not treat them as personal data.
         custom_args = {"freshgate_send": str(message.send_id), "freshgate_trigger": str(message.trigger)}
         personalization: dict[str, Any] = {"to": [{"email": message.to}], "custom_args": custom_args}
-        if message.data:
-            personalization["dynamic_template_data"] = dict(message.data)
+        if message.template_data:
+            personalization["dynamic_template_data"] = dict(message.template_data)
         sender = {"email": self._settings.from_email}
         if self._settings.from_name:
             sender["name"] = self._settings.from_name

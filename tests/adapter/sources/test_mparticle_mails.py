@@ -49,7 +49,7 @@ def test_what_is_left_of_a_cart_is_written_about_with_the_persons_name(redis: Re
     deliver(world, product_action(world, "remove_from_cart", "a", "c"), product_action(world, "checkout"))
     world.run(world.now + 2 * HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
-    data = world.esp.mails[0].data
+    data = world.esp.mails[0].template_data
     assert data["first_name"] == "Ada"
     assert sorted(line["product_id"] for line in data["products"]) == ["b", "d"]
 

@@ -17,7 +17,9 @@ from freshgate.errors import EspError
 from tests.harness.ports import free_ports
 from workers.esp.base import Esp, Message
 
-MESSAGE = Message(send_id="s-1", trigger="welcome", to="ada@example.com", template_id="d-1", data={"first_name": "Ada"})
+MESSAGE = Message(
+    send_id="s-1", trigger="welcome", to="ada@example.com", template_id="d-1", template_data={"first_name": "Ada"}
+)
 Step = Callable[[socket.socket], bool]
 
 

@@ -86,7 +86,7 @@ def test_the_body_equals_what_sendgrids_own_helper_builds() -> None:
     assert sendgrid(from_name="The Shop").body(message) == mail.get()
 
 
-@pytest.mark.parametrize("message", [MESSAGE, msgspec.structs.replace(MESSAGE, data={}, asm_group_id=3)])
+@pytest.mark.parametrize("message", [MESSAGE, msgspec.structs.replace(MESSAGE, template_data={}, asm_group_id=3)])
 def test_the_body_fits_the_schema(message: Any) -> None:
     Draft202012Validator.check_schema(MAIL_SEND)
     Draft202012Validator(MAIL_SEND).validate(sendgrid().body(message))
@@ -120,7 +120,7 @@ def test_a_recipient_outside_only_to_is_not_written_to() -> None:
 
 def test_a_body_that_is_no_json_is_permanent() -> None:
     with pytest.raises(EspError) as raised:
-        sendgrid().send(msgspec.structs.replace(MESSAGE, data={"x": object()}))
+        sendgrid().send(msgspec.structs.replace(MESSAGE, template_data={"x": object()}))
     assert raised.value.permanent
 
 

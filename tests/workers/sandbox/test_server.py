@@ -74,7 +74,7 @@ def send(sandbox: Sandbox, body: Any = GOOD, **headers: str) -> tuple[int, http.
 
 
 def mail() -> Message:
-    return Message(send_id="s-1", trigger="welcome", to="ada@example.com", template_id="d-1", data={})
+    return Message(send_id="s-1", trigger="welcome", to="ada@example.com", template_id="d-1", template_data={})
 
 
 def test_an_accepted_mail_is_listed_with_exactly_the_promised_keys(sandbox: Sandbox) -> None:
