@@ -1,1 +1,1 @@
-"""Process 2: a job or a timer comes in, is gated, and a mail goes out, or the reason why not."""
+"""Process 2: a job or a timer comes in, the gate decides, and a mail leaves, or the reason why not is recorded."""

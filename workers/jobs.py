@@ -1,6 +1,6 @@
 """What RQ calls: `workers.jobs.deliver`, the one function that a job may name.
 
-A job that RQ lost or repeats does no harm: the timer is the record, and the claim lets one of them through.
+A job that RQ loses or repeats does no harm: the timers are the record, and the claim lets only one worker send.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ _installed: list[Courier] = []
 
 
 def install(courier: Courier) -> None:
-    """From now on `deliver` uses this courier."""
+    """Makes `deliver` use this courier."""
     _installed[:] = [courier]
 
 
 def deliver(job: Any) -> None:
-    """What RQ calls. The argument is JSON of a `Job`."""
+    """Carries out one job, given as the JSON of a `Job`. Raises RuntimeError outside of a worker."""
     if not _installed:
         raise RuntimeError("no courier installed: start the worker with `python -m workers deliver`")
     if job.get("v") != WIRE_VERSION:
-        # Written by a newer release, while hosts are updated one by one: the lease runs out, and a newer worker has it.
+        # A newer release wrote it, while hosts are updated one by one: its lease expires, and a newer worker gets it.
         log.warning("job_of_another_version", version=job.get("v"))
         return
     _installed[0].deliver(msgspec.convert(job, Job))

@@ -1,4 +1,4 @@
-"""The composition root of process 2: settings become connections, an ESP, a worker, a timers process.
+"""The composition root of process 2: turns settings into connections, an ESP, a worker or a timers process.
 
 `python -m workers deliver` and `python -m workers timers` call it.
 """
@@ -25,17 +25,18 @@ from workers.esp import ESPS
 from workers.esp.base import limit_recipients
 from workers.jobs import install
 from workers.lookup import Lookup
-from workers.redis_monitor import Health
+from workers.redis_monitor import RedisMonitor
 from workers.rq_worker import DeliverWorker
 from workers.timers import Timers
 
 log = logs.get(__name__)
+# The worker ends after so many jobs, and its supervisor starts it again.
 MAX_JOBS = 100_000
 WORKER_TTL_S = 30
 
 
 def deliver(settings: Settings) -> int:
-    """Work on the one queue of the first ESP until told to stop."""
+    """Works on the queue of the ESP account until told to stop."""
     name, esp_settings = first_esp(settings)
     require_pii_key(settings)
     triggers = triggers_of(settings)
@@ -53,11 +54,11 @@ def deliver(settings: Settings) -> int:
     )
     install(courier)
     metrics.prepare_worker([trigger.name for trigger in triggers], name)
-    _export(settings.metrics_host, settings.worker_metrics_port)
-    # A blocking pop waits longer than any other answer may take.
-    popping = connect(settings.redis_url, timeout_s=None)
-    queue = Queue(queue_name(name), connection=popping, serializer=JSONSerializer)
-    worker = DeliverWorker([queue], connection=popping, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
+    _export_metrics(settings.metrics_host, settings.worker_metrics_port)
+    # RQ waits for the next job in a blocking pop, longer than any other reply may take.
+    blocking_client = connect(settings.redis_url, timeout_s=None)
+    queue = Queue(queue_name(name), connection=blocking_client, serializer=JSONSerializer)
+    worker = DeliverWorker([queue], connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
     log.info("worker_ready", queue=queue.name)
     try:
         worker.work(logging_level="WARNING", max_jobs=MAX_JOBS)
@@ -68,11 +69,11 @@ def deliver(settings: Settings) -> int:
 
 
 def timers(settings: Settings) -> int:
-    """Turn due timers into jobs until told to stop."""
+    """Turns due timers into jobs until told to stop."""
     name, _ = first_esp(settings)
     client = connect(settings.redis_url, timeout_s=5.0)
     load(client)
-    _export(settings.metrics_host, settings.timers_metrics_port)
+    _export_metrics(settings.metrics_host, settings.timers_metrics_port)
     stopped = threading.Event()
 
     def stop(_signum: int, _frame: FrameType | None) -> None:
@@ -80,32 +81,32 @@ def timers(settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-    settle = max((trigger.settle_ms for trigger in triggers_of(settings)), default=0)
+    max_settle_ms = max((trigger.settle_ms for trigger in triggers_of(settings)), default=0)
     metrics.prepare_timers()
-    Health(connect(settings.redis_url, timeout_s=2.0), [queue_name(name)]).start(stopped)
+    RedisMonitor(connect(settings.redis_url, timeout_s=2.0), [queue_name(name)]).start(stopped)
     log.info("timers_ready", queue=queue_name(name))
-    Timers(client, queue_name(name), settle).run(stopped.is_set)
+    Timers(client, queue_name(name), max_settle_ms).run(stopped.is_set)
     return 0
 
 
 def first_esp(settings: Settings) -> tuple[str, EspSettings]:
-    """The account that mails leave through. Raises SettingsError unless it is exactly one, of a known kind."""
+    """Name and settings of the account that sends all mails. Raises SettingsError unless there is exactly one."""
     if not settings.esps:
-        raise SettingsError("no ESP is set: add a table [esps.sendgrid] to the settings")
+        raise SettingsError("no ESP is configured: add a table [esps.sendgrid] to the settings")
     for name, esp in settings.esps.items():
         if esp.kind not in ESPS:
             raise SettingsError(f"{setting_name('esps', name, 'kind')}: {esp.kind!r}; known kinds: {', '.join(ESPS)}")
     if len(settings.esps) > 1:
         names = ", ".join(f"[esps.{name}]" for name in settings.esps)
-        raise SettingsError(f"{names}: mails leave through one account; keep one of these tables")
+        raise SettingsError(f"{names}: all mails leave through one account; keep one of these tables")
     return next(iter(settings.esps.items()))
 
 
-def _export(host: str, port: int) -> None:
+def _export_metrics(host: str, port: int) -> None:
     if not port:
         return
     try:
         start_http_server(port, addr=host)
     except OSError as error:
-        # A second worker of one host: its mails matter more than its figures.
+        # The port belongs to another worker on this host: mails matter more than metrics.
         log.warning("metrics_port_taken", port=port, error=str(error))

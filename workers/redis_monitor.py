@@ -1,6 +1,6 @@
-"""Reads from Redis what no process can count by itself: queues, workers, timers, the desk, Redis' own health.
+"""Reads from Redis what no single process can count: queues, workers, timers, sends to review, Redis' own health.
 
-A thread of the timers process looks every few seconds; its cost does not depend on how many jobs there ever were.
+A thread of the timers process polls every few seconds; its cost does not depend on how many jobs there ever were.
 """
 
 from __future__ import annotations
@@ -20,62 +20,65 @@ from freshgate.telemetry import logs, metrics
 log = logs.get(__name__)
 
 POLL_INTERVAL_S = 5.0
-# A worker at work says nothing until its job is done, which takes 30 s at most.
+# A busy worker sends no heartbeat until its job is done, which takes 30 s at most.
 SILENT_AFTER_S = 60.0
 OVERDUE_AFTER_MS = 1000
-# Of each shard: how many timers, how many of them overdue, the first one, leases, unknown and dead sends.
-PER_SHARD = 6
+# A shard's replies: timers, overdue timers, the first timer, leases, unknown sends, dead sends.
+REPLIES_PER_SHARD = 6
 
 
-class Health:
-    """One Redis and the queues that are worked on. `look` is one look; `run` looks until told to stop."""
+class RedisMonitor:
+    """Polls one Redis and the queues that workers serve: `poll` once, `run` until told to stop."""
 
     def __init__(self, client: redis.Redis, queues: Sequence[str]) -> None:
         self._client = client
         self._queues = queues
 
     def start(self, stopped: threading.Event) -> None:
-        """In a thread that ends with the process: a hanging Redis must not make timers late."""
-        threading.Thread(target=self.run, args=(stopped,), name="health", daemon=True).start()
+        """Runs in a thread that ends with the process: a hanging Redis must not make timers late."""
+        threading.Thread(target=self.run, args=(stopped,), name="redis-monitor", daemon=True).start()
 
     def run(self, stopped: threading.Event) -> None:
+        """Polls until `stopped` is set. A Redis that is away is logged, and asked again."""
         while not stopped.is_set():
             try:
-                self.look()
+                self.poll()
             except RedisError as error:
                 log.warning("redis_unavailable", error=type(error).__name__)
             stopped.wait(POLL_INTERVAL_S)
 
-    def look(self) -> None:
-        """Sets every reading; raises RedisError, after which there is none but `freshgate_redis_up 0`."""
+    def poll(self) -> None:
+        """Sets every polled metric. On RedisError, which it raises, all are cleared but `freshgate_redis_up`, now 0."""
         try:
-            begun = time.perf_counter()
+            started = time.perf_counter()
             seconds, micros = self._client.time()
             now_ms = seconds * 1000 + micros // 1000
-            self._timers(now_ms)
-            self._queue_jobs(now_ms)
-            self._workers(now_ms)
-            self._store()
-            metrics.REDIS_LOOK.set(time.perf_counter() - begun)
+            self._poll_timers(now_ms)
+            self._poll_queues(now_ms)
+            self._poll_workers(now_ms)
+            self._poll_server()
+            metrics.REDIS_LOOK.set(time.perf_counter() - started)
             metrics.REDIS_UP.set(1)
         except RedisError:
-            for reading in metrics.POLLED_METRICS:
-                reading.set({})
+            for metric in metrics.POLLED_METRICS:
+                metric.set({})
             metrics.REDIS_UP.set(0)
             raise
 
-    def _timers(self, now_ms: int) -> None:
+    def _poll_timers(self, now_ms: int) -> None:
         pipe = self._client.pipeline(transaction=False)
         for timers in keys.all_timers():
             pipe.zcard(timers)
             pipe.zcount(timers, "-inf", now_ms - OVERDUE_AFTER_MS)
             pipe.zrange(timers, 0, 0, withscores=True)
-            for other in ("leases", "unknown", "dead"):
-                pipe.zcard(timers.removesuffix("timers") + other)
+            for name in ("leases", "unknown", "dead"):
+                pipe.zcard(timers.removesuffix("timers") + name)
         pipe.scard(keys.HOLD)
         pipe.llen(keys.QUARANTINE)
         *replies, holds, quarantined = pipe.execute()
-        waiting, overdue, firsts, leases, unknown, dead = (replies[at::PER_SHARD] for at in range(PER_SHARD))
+        waiting, overdue, firsts, leases, unknown, dead = (
+            replies[offset::REPLIES_PER_SHARD] for offset in range(REPLIES_PER_SHARD)
+        )
         oldest = min((first[0][1] for first in firsts if first), default=now_ms)
         metrics.TIMERS_WAITING.set(sum(waiting))
         metrics.TIMERS_OVERDUE.set(sum(overdue))
@@ -85,26 +88,26 @@ class Health:
         metrics.HOLDS.set(holds)
         metrics.QUARANTINED.set(quarantined)
 
-    def _queue_jobs(self, now_ms: int) -> None:
-        waiting: dict[tuple[str, ...], float] = {}
-        age: dict[tuple[str, ...], float] = {}
+    def _poll_queues(self, now_ms: int) -> None:
+        jobs: dict[tuple[str, ...], float] = {}
+        age_s: dict[tuple[str, ...], float] = {}
         failed: dict[tuple[str, ...], float] = {}
         for queue in self._queues:
             pipe = self._client.pipeline(transaction=False)
             pipe.llen(f"rq:queue:{queue}")
             pipe.lindex(f"rq:queue:{queue}", 0)
             pipe.zcount(f"rq:failed:{queue}", now_ms // 1000, "+inf")
-            waiting[(queue,)], head, failed[(queue,)] = pipe.execute()
-            created: Any = self._client.hget(f"rq:job:{head.decode()}", "created_at") if head else None
-            # Taken by a worker since: then the queue was not old.
-            age[(queue,)] = max(0.0, now_ms / 1000 - _seconds(created)) if created else 0.0
-        metrics.QUEUE_JOBS.set(waiting)
-        metrics.QUEUE_AGE.set(age)
+            jobs[(queue,)], oldest, failed[(queue,)] = pipe.execute()
+            created: Any = self._client.hget(f"rq:job:{oldest.decode()}", "created_at") if oldest else None
+            # Without a record a worker has just finished it, so the queue is not old.
+            age_s[(queue,)] = max(0.0, now_ms / 1000 - _unix_time(created)) if created else 0.0
+        metrics.QUEUE_JOBS.set(jobs)
+        metrics.QUEUE_AGE.set(age_s)
         metrics.QUEUE_FAILED.set(failed)
 
-    def _workers(self, now_ms: int) -> None:
-        """RQ registers each worker under its queue; one that was killed stays until its key runs out."""
-        counted: dict[tuple[str, ...], float] = {
+    def _poll_workers(self, now_ms: int) -> None:
+        """RQ registers each worker under its queue; a killed one stays in that set after its key has expired."""
+        workers: dict[tuple[str, ...], float] = {
             (queue, state): 0 for queue in self._queues for state in metrics.WORKER_STATES
         }
         for queue in self._queues:
@@ -112,14 +115,14 @@ class Health:
             pipe = self._client.pipeline(transaction=False)
             for name in names:
                 pipe.hmget(name, "last_heartbeat", "state")
-            for beat, state in pipe.execute():
-                if beat is None:
+            for heartbeat, state in pipe.execute():
+                if heartbeat is None:
                     continue
-                silent = now_ms / 1000 - _seconds(beat) > SILENT_AFTER_S
-                counted[(queue, "silent" if silent else "busy" if state == b"busy" else "idle")] += 1
-        metrics.WORKERS.set(counted)
+                is_silent = now_ms / 1000 - _unix_time(heartbeat) > SILENT_AFTER_S
+                workers[(queue, "silent" if is_silent else "busy" if state == b"busy" else "idle")] += 1
+        metrics.WORKERS.set(workers)
 
-    def _store(self) -> None:
+    def _poll_server(self) -> None:
         info: dict[str, Any] = self._client.info("everything")
         metrics.REDIS_MEMORY.set(info["used_memory"])
         metrics.REDIS_MAX_MEMORY.set(info.get("maxmemory", 0))
@@ -131,6 +134,6 @@ class Health:
         metrics.REDIS_CLIENTS.set(info["connected_clients"])
 
 
-def _seconds(text: bytes) -> float:
-    """Unix time of what RQ writes: `2024-05-01T12:00:00.000000Z`."""
+def _unix_time(text: bytes) -> float:
+    """Seconds, of a time as RQ writes it: `2024-05-01T12:00:00.000000Z`."""
     return datetime.fromisoformat(text.decode()).astimezone(UTC).timestamp()

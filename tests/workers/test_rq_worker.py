@@ -1,4 +1,4 @@
-"""RQ's worker with less bookkeeping: what RQ's tools and our health look at is there, and nothing is left behind."""
+"""RQ's worker with less bookkeeping: what RQ's tools and the monitor read is kept, and nothing is left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "freshgate-test"
 
 
 class Courier:
-    """Remembers the jobs, and does something with each."""
+    """Remembers the jobs, and calls `then` after each."""
 
     def __init__(self) -> None:
         self.jobs: list[Job] = []
@@ -59,13 +59,13 @@ def push(redis: Redis, number: int = 1) -> str:
 
 
 def keys(redis: Redis, pattern: str) -> set[str]:
-    found: Any = redis.keys(pattern)
-    return {key.decode() for key in found}
+    names: Any = redis.keys(pattern)
+    return {name.decode() for name in names}
 
 
 def state(redis: Redis, worker: DeliverWorker) -> str:
-    found: Any = redis.hget(worker.key, "state")
-    return bytes(found).decode()
+    value: Any = redis.hget(worker.key, "state")
+    return bytes(value).decode()
 
 
 def test_jobs_are_done_in_order_and_nothing_of_them_is_left(
@@ -83,20 +83,20 @@ def test_jobs_are_done_in_order_and_nothing_of_them_is_left(
 def test_the_worker_is_busy_while_it_works_and_idle_afterwards(
     worker: DeliverWorker, courier: Courier, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen: list[str] = []
-    courier.then = lambda: seen.append(state(redis, worker))
+    during: list[str] = []
+    courier.then = lambda: during.append(state(redis, worker))
     push(redis)
     push(redis)
-    ended: list[str] = []
+    afterwards: list[str] = []
     tear_down = SimpleWorker.teardown
 
-    def look_and_tear_down(self: SimpleWorker) -> None:
-        ended.append(state(redis, worker))
+    def record_state_and_tear_down(self: SimpleWorker) -> None:
+        afterwards.append(state(redis, worker))
         tear_down(self)
 
-    monkeypatch.setattr(SimpleWorker, "teardown", look_and_tear_down)
+    monkeypatch.setattr(SimpleWorker, "teardown", record_state_and_tear_down)
     worker.work(burst=True)
-    assert (seen, ended) == (["busy", "busy"], ["idle"])
+    assert (during, afterwards) == (["busy", "busy"], ["idle"])
 
 
 def test_while_it_works_the_job_is_where_rq_looks_for_what_a_dead_worker_left(
@@ -109,7 +109,7 @@ def test_while_it_works_the_job_is_where_rq_looks_for_what_a_dead_worker_left(
     assert under_way == [job_id.encode()]
 
 
-def test_one_that_fails_is_listed_as_failed_and_the_next_is_done(
+def test_a_job_that_fails_is_listed_as_failed_and_the_next_is_done(
     worker: DeliverWorker, courier: Courier, redis: Redis, queue: Queue
 ) -> None:
     failing = push(redis, 1)
@@ -138,22 +138,22 @@ def test_a_job_that_calls_anything_else_is_dropped_and_not_run(
     assert len(FailedJobRegistry(queue=queue)) == redis.llen(queue.intermediate_queue_key) == 0
 
 
-def test_a_heartbeat_is_told_at_most_every_few_seconds(
+def test_a_heartbeat_is_written_at_most_every_few_seconds(
     worker: DeliverWorker, courier: Courier, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(20):
         push(redis, number)
     beats: list[object] = []
-    told = SimpleWorker.heartbeat
+    write = SimpleWorker.heartbeat
 
-    def heartbeat(self: SimpleWorker, *given: Any) -> None:
-        beats.append(given)
-        told(self, *given)
+    def heartbeat(self: SimpleWorker, *arguments: Any) -> None:
+        beats.append(arguments)
+        write(self, *arguments)
 
     monkeypatch.setattr(SimpleWorker, "heartbeat", heartbeat)
     worker.work(burst=True)
     assert len(courier.jobs) == 20
-    # Its birth tells one as well; a slow machine may get to a third.
+    # Registering the worker writes one as well; a slow machine may get to a third.
     assert 1 <= len(beats) < 5
 
 
@@ -168,19 +168,19 @@ def test_a_suspended_worker_takes_no_job(worker: DeliverWorker, courier: Courier
     assert len(courier.jobs) == 1
 
 
-def test_one_that_is_told_to_stop_while_it_ends_a_job_ends_it_first(
+def test_a_worker_told_to_stop_while_it_finishes_a_job_finishes_it_first(
     worker: DeliverWorker, courier: Courier, redis: Redis, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     push(redis)
     execute = Pipeline.execute
 
-    def told_to_stop(pipe: Pipeline, *given: Any) -> Any:
+    def stop_and_execute(pipe: Pipeline, *arguments: Any) -> Any:
         if any(command[0][0] == "LREM" for command in pipe.command_stack):
             worker.request_stop(signal.SIGTERM, None)
-        return execute(pipe, *given)
+        return execute(pipe, *arguments)
 
-    monkeypatch.setattr(Pipeline, "execute", told_to_stop)
-    # Those of the tests' own process stay as they are.
+    monkeypatch.setattr(Pipeline, "execute", stop_and_execute)
+    # Keeps the signal handlers of the test process.
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     worker.work(burst=True)
     assert len(courier.jobs) == 1
