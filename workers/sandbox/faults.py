@@ -1,6 +1,6 @@
-"""What the sandbox was told to do wrong: a queue of faults, each for the next so many calls.
+"""The faults that the sandbox is to play: a queue, each entry for the next so many calls.
 
-`server.py` asks for the next one at each mail/send.
+`server.py` takes the next one at each mail/send.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 
 from freshgate.errors import FreshgateError
 
+MAX_FAULTS = 1000
 ALLOWED = (
     'allowed: {"kind": "status"|"slow"|"hang"|"drop"|"drop_before_read"|"dribble", "count": 1 to 1000000, '
     '"status": 200 to 599, "headers": {name: text}, "seconds": 0 to 600, "accept": true|false}'
@@ -21,11 +22,11 @@ ALLOWED = (
 
 
 class FaultError(FreshgateError):
-    """Not a fault that the sandbox knows; the text says what is allowed."""
+    """The body does not describe a fault that the sandbox knows; the text says what is allowed."""
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
-    """The next `count` calls go wrong in this way. `accept`: whether the mail is in the outbox all the same."""
+    """How the next `count` calls go wrong. `accept`: the mail is in the outbox all the same."""
 
     kind: Literal["status", "slow", "hang", "drop", "drop_before_read", "dribble"]
     count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
@@ -36,25 +37,26 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defau
 
     @property
     def accepts(self) -> bool:
-        """Slow and dribbling answers are answers; the other kinds accept only when told so."""
+        """Whether the mail is accepted. Slow and dribbled replies accept by default, the other kinds do not."""
         return self.kind in ("slow", "dribble") if self.accept is None else self.accept or self.kind == "slow"
 
     @property
     def wait_s(self) -> float:
+        """`seconds`, or the default of its kind."""
         if self.seconds is None:
             return 30.0 if self.kind == "hang" else 0.5
         return self.seconds
 
 
 class Faults:
-    """First in, first out; safe for threads."""
+    """The queue: first in, first out; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: deque[Fault] = deque()
+        self._queue: deque[Fault] = deque()
 
     def add(self, body: bytes) -> None:
-        """Raises FaultError."""
+        """Queues the fault that this JSON describes. Raises FaultError."""
         try:
             fault = msgspec.json.decode(body, type=Fault)
         except (ValueError, RecursionError) as error:
@@ -63,26 +65,26 @@ class Faults:
             if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[\x20-\x7e]*", value):
                 raise FaultError(f"this header cannot be sent; {ALLOWED}")
         with self._lock:
-            if len(self._waiting) >= 1000:
-                raise FaultError("1000 faults are waiting; DELETE /faults clears them")
-            self._waiting.append(fault)
+            if len(self._queue) >= MAX_FAULTS:
+                raise FaultError(f"{MAX_FAULTS} faults are waiting; DELETE /faults clears them")
+            self._queue.append(fault)
 
     def next(self) -> Fault | None:
-        """The fault of this call, counted down."""
+        """The fault for this call, which has one call less to go; None if the queue is empty."""
         with self._lock:
-            if not self._waiting:
+            if not self._queue:
                 return None
-            fault = self._waiting[0]
+            fault = self._queue[0]
             fault.count -= 1
             if fault.count == 0:
-                self._waiting.popleft()
+                self._queue.popleft()
             return fault
 
     def clear(self) -> None:
         with self._lock:
-            self._waiting.clear()
+            self._queue.clear()
 
-    def listed(self) -> bytes:
-        """What is left, next first, as a JSON list."""
+    def as_json(self) -> bytes:
+        """The queued faults as a JSON list, next first."""
         with self._lock:
-            return msgspec.json.encode(list(self._waiting))
+            return msgspec.json.encode(list(self._queue))

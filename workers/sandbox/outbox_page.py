@@ -1,4 +1,4 @@
-"""The sandbox's outbox page: what was accepted, newest first, as cards. It loads nothing from anywhere.
+"""The sandbox's outbox page: the accepted mails as cards, newest first. It loads nothing from other hosts.
 
 `server.py` serves it.
 """
@@ -15,7 +15,7 @@ from typing import Any
 
 from jinja2.sandbox import SandboxedEnvironment
 
-SHOWN = 100
+MAX_CARDS = 100
 STYLE = """
 :root{color-scheme:light dark;--paper:#f6f5f2;--card:#fff;--ink:#1d1d1f;--soft:#6b6b70;--line:#e4e2dc;--mark:#0b6e4f}
 @media (prefers-color-scheme:dark){:root{--paper:#141416;--card:#1e1e21;--ink:#ececee;--soft:#9a9aa0;--line:#333338;
@@ -61,35 +61,35 @@ TEMPLATE = SandboxedEnvironment(autoescape=True, trim_blocks=True, lstrip_blocks
 <p class="soft">send <code>{{ card.send }}</code></p></article>
 {% else %}
 <article class="empty"><h2>No mail yet</h2><p>Post an event to the receiver, such as the <code>curl</code> line that
-<code>make run</code> printed: an order's confirmation shows up here within a second.</p>
-<p class="soft">This page looks again every three seconds.</p></article>
+<code>make run</code> printed: an order's confirmation appears here within a second.</p>
+<p class="soft">This page reloads every three seconds.</p></article>
 {% endfor %}
 </main></body></html>
 """)
 
 
 def page(outbox: Sequence[bytes]) -> bytes:
-    """The page as UTF-8; `outbox` holds messages as JSON, newest last."""
+    """The page as UTF-8; `outbox` holds mails as JSON, newest last."""
     total = len(outbox)
-    newest = islice(reversed(tuple(outbox)), SHOWN)
+    newest = islice(reversed(tuple(outbox)), MAX_CARDS)
     cards = [_card(json.loads(message)) for message in newest]
     return TEMPLATE.render(cards=cards, total=total, style=STYLE).encode("utf-8", "replace")
 
 
 def _card(message: dict[str, Any]) -> dict[str, Any]:
-    told, custom_args = message["template_data"], message["custom_args"]
-    products = told.get("products")
-    currency = _text(told.get("currency"))
-    at = datetime.fromtimestamp(message["received_at_ms"] / 1000, UTC)
+    template_data, custom_args = message["template_data"], message["custom_args"]
+    products = template_data.get("products")
+    total, currency = _text(template_data.get("total")), _text(template_data.get("currency"))
+    received_at = datetime.fromtimestamp(message["received_at_ms"] / 1000, UTC)
     return {
         "trigger": custom_args.get("freshgate_trigger") or "(no trigger named)",
         "send": custom_args.get("freshgate_send") or "(no id)",
-        "time": at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+        "time": received_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
         "to": message["to"],
         "template": message["template_id"] or "(none)",
-        "first_name": _text(told.get("first_name")),
-        "order": _text(told.get("order_id")),
-        "sum": f"{_text(told.get('total'))} {currency}".strip() if _text(told.get("total")) else "",
+        "first_name": _text(template_data.get("first_name")),
+        "order": _text(template_data.get("order_id")),
+        "sum": f"{total} {currency}".strip() if total else "",
         "products": [_product(p) for p in products[:50] if isinstance(p, dict)] if isinstance(products, list) else [],
     }
 
@@ -103,5 +103,5 @@ def _product(product: dict[str, Any]) -> dict[str, str]:
 
 
 def _text(value: object) -> str:
-    """Text and numbers as text; anything else as nothing."""
+    """Text and numbers as text; anything else as an empty text."""
     return str(value)[:300] if isinstance(value, str | int | float) and not isinstance(value, bool) else ""

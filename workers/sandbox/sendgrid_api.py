@@ -1,6 +1,6 @@
-"""SendGrid's side of mail/send as the sandbox plays it: what it refuses, with which words, and what it keeps.
+"""SendGrid's side of mail/send as the sandbox plays it: what it refuses, in which words, and what it keeps.
 
-`server.py` serves it; the schema is `sendgrid_schema.py`.
+`server.py` serves it; `sendgrid_schema.py` is the schema of the body.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ VALIDATOR = Draft202012Validator(MAIL_SEND)
 
 
 def mail_send(outbox: MutableSequence[bytes], headers: Message, body: bytes) -> Reply:
-    """One call of POST /v3/mail/send: 202 and the message in the outbox as JSON, or 400, 401, 415."""
+    """One call of POST /v3/mail/send: 202 and the mail in the outbox, or 400, 401, 415 and nothing."""
     scheme, _, key = headers.get("Authorization", "").partition(" ")
     if scheme.lower() not in ("bearer", "basic") or not key.strip():
         return error(401, "The provided authorization grant is invalid, expired, or revoked")
@@ -31,14 +31,16 @@ def mail_send(outbox: MutableSequence[bytes], headers: Message, body: bytes) -> 
         return error(415, "Content-Type should be application/json.")
     try:
         parsed = json.loads(body, parse_constant=_no_constant)
-        wrong = best_match(VALIDATOR.iter_errors(parsed))
-        if wrong is not None:
-            return error(400, _in_words(wrong), _field(wrong))
+        violation = best_match(VALIDATOR.iter_errors(parsed))
+        if violation is not None:
+            return error(
+                400, f"{_field(violation) or 'the body'} does not fit: {violation.validator}", _field(violation)
+            )
         for number, personalization in enumerate(parsed["personalizations"]):
             if len(json.dumps(personalization.get("custom_args", {})).encode()) >= MAX_CUSTOM_ARGS_BYTES:
                 field = f"personalizations.{number}.custom_args"
                 return error(400, f"custom_args take less than {MAX_CUSTOM_ARGS_BYTES} bytes", field)
-        # Encoded now: what cannot be written as JSON is refused here, and never breaks the reading of the outbox.
+        # Encoded now: a body that cannot be written as JSON is refused here, and never breaks GET /messages.
         outbox.extend(_messages(parsed))
     except (ValueError, RecursionError):
         return error(400, "Bad Request: the body is not JSON")
@@ -46,14 +48,14 @@ def mail_send(outbox: MutableSequence[bytes], headers: Message, body: bytes) -> 
 
 
 def _messages(body: dict[str, Any]) -> list[bytes]:
-    """One for each recipient, as `GET /messages` lists them."""
+    """One mail for each recipient, as `GET /messages` lists them."""
     now_ms = int(time.time() * 1000)
     return [
         json.dumps(
             {
                 "received_at_ms": now_ms,
                 "provider": "sendgrid",
-                "to": person["email"],
+                "to": recipient["email"],
                 "template_id": body.get("template_id", ""),
                 "template_data": personalization.get("dynamic_template_data", {}),
                 "custom_args": personalization.get("custom_args", {}),
@@ -62,7 +64,7 @@ def _messages(body: dict[str, Any]) -> list[bytes]:
             allow_nan=False,
         ).encode()
         for personalization in body["personalizations"]
-        for person in personalization["to"]
+        for recipient in personalization["to"]
     ]
 
 
@@ -70,27 +72,22 @@ def _no_constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-def _field(wrong: ValidationError) -> str:
-    """The field in SendGrid's way: personalizations.0.to.0.email."""
-    parts = [str(part) for part in wrong.absolute_path]
-    value, schema = wrong.validator_value, wrong.schema
-    if wrong.validator == "required" and isinstance(value, list):
-        parts += [name for name in value if name not in _names(wrong)][:1]
-    elif wrong.validator == "additionalProperties" and isinstance(schema, dict):
-        parts += [name for name in _names(wrong) if name not in schema.get("properties", {})][:1]
+def _field(violation: ValidationError) -> str:
+    """The path of the field as SendGrid writes it: personalizations.0.to.0.email."""
+    parts = [str(part) for part in violation.absolute_path]
+    value, schema = violation.validator_value, violation.schema
+    if violation.validator == "required" and isinstance(value, list):
+        parts += [name for name in value if name not in _names(violation)][:1]
+    elif violation.validator == "additionalProperties" and isinstance(schema, dict):
+        parts += [name for name in _names(violation) if name not in schema.get("properties", {})][:1]
     return ".".join(parts)[:200]
 
 
-def _names(wrong: ValidationError) -> list[str]:
-    return list(wrong.instance) if isinstance(wrong.instance, dict) else []
-
-
-def _in_words(wrong: ValidationError) -> str:
-    where = _field(wrong) or "the body"
-    return f"{where} does not fit: {wrong.validator}"
+def _names(violation: ValidationError) -> list[str]:
+    return list(violation.instance) if isinstance(violation.instance, dict) else []
 
 
 def error(status: int, message: str, field: str = "") -> Reply:
-    """SendGrid's shape of an error."""
+    """A reply in the shape of SendGrid's errors."""
     text = json.dumps({"errors": [{"message": message, "field": field or None, "help": None}]})
     return status, JSON, text.encode()

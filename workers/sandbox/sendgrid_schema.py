@@ -1,6 +1,6 @@
 """The parts of SendGrid's mail/send that Freshgate uses, as a JSON Schema, stricter than SendGrid's own.
 
-The sandbox refuses what does not fit; the tests of `sendgrid.py` hold its bodies against it.
+The sandbox refuses bodies that do not fit; the tests of `esp/sendgrid.py` check its bodies against it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import Any
 
 # docs.sendgrid.com/api-reference/mail-send/limitations
 MAX_BODY_BYTES = 30 * 1024 * 1024
-# Of one personalization, as JSON; a schema cannot count that, the sandbox does.
+# Of one personalization, as JSON. A schema cannot count bytes; `sendgrid_api.py` does.
 MAX_CUSTOM_ARGS_BYTES = 10_000
 
 # Deliberately simple: SendGrid says "format email", and its own check is stricter still.
@@ -82,9 +82,9 @@ MAIL_SEND: dict[str, Any] = {
             },
         },
     },
-    # SendGrid's specification asks for neither; its service wants one of the two.
+    # SendGrid's specification requires neither; its service requires one of the two.
     "anyOf": [{"required": ["template_id"]}, {"required": ["content"]}],
-    # Dynamic templates ("d-...") take dynamic_template_data; substitutions are of the legacy ones.
+    # Dynamic templates ("d-...") take dynamic_template_data, legacy ones substitutions.
     "if": {"required": ["template_id"], "properties": {"template_id": {"type": "string", "pattern": "^d-"}}},
     "then": {"properties": {"personalizations": {"items": {"properties": {"substitutions": False}}}}},
     "else": {"properties": {"personalizations": {"items": {"properties": {"dynamic_template_data": False}}}}},

@@ -1,6 +1,6 @@
-"""What every ESP must pass: each way in which a server can answer, fail or stay silent, and what that means.
+"""The contract of all ESPs: each way in which a server can answer, fail or stay silent, and what that means.
 
-A test of an ESP subclasses `EspContract`; `ScriptedServer` is a real server that does as it is told.
+A test of an ESP subclasses `EspContract`; `ScriptedServer` is a real server that follows a script.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ Step = Callable[[socket.socket], bool]
 
 
 def answers(status: int, body: bytes = b"", **headers: str) -> Step:
-    """Answers, and keeps the connection."""
+    """Sends this response, and keeps the connection."""
     lines = [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    head = "\r\n".join([f"HTTP/1.1 {status} Said", *lines, f"Content-Length: {len(body)}", "", ""])
+    head = "\r\n".join([f"HTTP/1.1 {status} Scripted", *lines, f"Content-Length: {len(body)}", "", ""])
 
-    def step(connected: socket.socket) -> bool:
-        connected.sendall(head.encode() + body)
+    def step(sock: socket.socket) -> bool:
+        sock.sendall(head.encode() + body)
         return True
 
     return step
 
 
-def says(raw: bytes) -> Step:
-    """Writes these bytes and closes."""
+def sends(raw: bytes) -> Step:
+    """Sends these bytes, and closes."""
 
-    def step(connected: socket.socket) -> bool:
-        connected.sendall(raw)
+    def step(sock: socket.socket) -> bool:
+        sock.sendall(raw)
         return False
 
     return step
 
 
 class ScriptedServer:
-    """Does one step for each request; `requests` holds (number of the connection, the raw request)."""
+    """Takes one step for each request; `requests` holds (number of the connection, the raw request)."""
 
     def __init__(self) -> None:
         self.steps: list[Step] = []
@@ -57,59 +57,59 @@ class ScriptedServer:
         self.url = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def silent(self, connected: socket.socket) -> bool:
+    def silent(self, sock: socket.socket) -> bool:
         self.ended.wait(5)
         return False
 
-    def dribbles(self, connected: socket.socket) -> bool:
+    def dribbles(self, sock: socket.socket) -> bool:
         with suppress(OSError):
             for byte in b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n":
-                connected.sendall(bytes((byte,)))
+                sock.sendall(bytes((byte,)))
                 if self.ended.wait(0.05):
                     break
         return False
 
     def close(self) -> None:
         self.ended.set()
-        for listening_or_open in (self._listening, *self.connections):
+        for sock in (self._listening, *self.connections):
             with suppress(OSError):
-                listening_or_open.shutdown(socket.SHUT_RDWR)
-            listening_or_open.close()
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
 
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                connected, _ = self._listening.accept()
-                self.connections.append(connected)
-                threading.Thread(target=self._serve, args=(connected, len(self.connections)), daemon=True).start()
+                sock, _ = self._listening.accept()
+                self.connections.append(sock)
+                threading.Thread(target=self._serve, args=(sock, len(self.connections)), daemon=True).start()
 
-    def _serve(self, connected: socket.socket, number: int) -> None:
-        with suppress(OSError), connected:
-            while request := _one_request(connected):
+    def _serve(self, sock: socket.socket, number: int) -> None:
+        with suppress(OSError), sock:
+            while request := _read_request(sock):
                 self.requests.append((number, request))
-                if not self.steps.pop(0)(connected):
-                    connected.shutdown(socket.SHUT_RDWR)
+                if not self.steps.pop(0)(sock):
+                    sock.shutdown(socket.SHUT_RDWR)
                     return
 
 
-def _one_request(connected: socket.socket) -> bytes:
+def _read_request(sock: socket.socket) -> bytes:
     request = b""
     while b"\r\n\r\n" not in request:
-        piece = connected.recv(65536)
+        piece = sock.recv(65536)
         if not piece:
             return b""
         request += piece
     head, _, body = request.partition(b"\r\n\r\n")
     lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.lower().startswith(b"content-length:")]
-    left = int(lengths[0]) - len(body)
-    while left > 0:
-        piece = connected.recv(left)
-        request, left = request + piece, left - len(piece)
+    remaining = int(lengths[0]) - len(body)
+    while remaining > 0:
+        piece = sock.recv(remaining)
+        request, remaining = request + piece, remaining - len(piece)
     return request
 
 
 class EspContract:
-    """Subclasses give `make`, and the status and headers with which their ESP accepts and asks for time."""
+    """Subclasses define `make`, and the responses with which their ESP accepts a mail and asks to wait."""
 
     accepted: Step
     provider_id: str
@@ -159,7 +159,7 @@ class EspContract:
         error = self.failure(esp, server, answers(status))
         assert (error.permanent, error.ambiguous, error.blocked) == (False, False, False)
 
-    def test_the_time_that_the_esp_asks_for_is_told(self, esp: Esp, server: ScriptedServer) -> None:
+    def test_the_wait_that_the_esp_asks_for_is_passed_on(self, esp: Esp, server: ScriptedServer) -> None:
         assert self.failure(esp, server, self.reset_in_7_s).retry_after_s == pytest.approx(7, abs=1)
 
     def test_an_error_that_is_not_json_keeps_its_meaning(self, esp: Esp, server: ScriptedServer) -> None:
@@ -170,16 +170,16 @@ class EspContract:
         assert self.failure(esp, server, server.silent).ambiguous
 
     def test_a_drop_after_the_request_is_ambiguous(self, esp: Esp, server: ScriptedServer) -> None:
-        assert self.failure(esp, server, says(b"")).ambiguous
+        assert self.failure(esp, server, sends(b"")).ambiguous
 
     @pytest.mark.parametrize(
         "cut", [b"HTTP/1.1 202 Acc", b"HTTP/1.1 202 OK\r\nContent-Length: 0\r\n", b"nonsense\r\n\r\n"]
     )
     def test_a_cut_head_is_ambiguous(self, esp: Esp, server: ScriptedServer, cut: bytes) -> None:
-        assert self.failure(esp, server, says(cut)).ambiguous
+        assert self.failure(esp, server, sends(cut)).ambiguous
 
     def test_a_cut_body_is_ambiguous(self, esp: Esp, server: ScriptedServer) -> None:
-        assert self.failure(esp, server, says(b"HTTP/1.1 500 No\r\nContent-Length: 10\r\n\r\n{")).ambiguous
+        assert self.failure(esp, server, sends(b"HTTP/1.1 500 No\r\nContent-Length: 10\r\n\r\n{")).ambiguous
 
     def test_a_refused_connection_is_tried_again(self) -> None:
         esp = self.make(f"http://127.0.0.1:{free_ports(1)[0]}", 0.3, "the-secret-key")
@@ -215,9 +215,9 @@ class EspContract:
     ) -> None:
         closed = threading.Event()
 
-        def accepts_and_closes(connected: socket.socket) -> bool:
-            self.accepted(connected)
-            connected.shutdown(socket.SHUT_RDWR)
+        def accepts_and_closes(sock: socket.socket) -> bool:
+            self.accepted(sock)
+            sock.shutdown(socket.SHUT_RDWR)
             closed.set()
             return False
 
@@ -230,7 +230,7 @@ class EspContract:
     def test_a_huge_answer_is_not_read_to_its_end(self, esp: Esp, server: ScriptedServer) -> None:
         assert self.failure(esp, server, answers(400, b"x" * 1_000_000)).permanent
 
-    def test_proxies_of_the_environment_are_not_asked(
+    def test_proxies_of_the_environment_are_not_used(
         self, esp: Esp, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_ports(1)[0]}")

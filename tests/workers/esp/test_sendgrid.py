@@ -1,4 +1,4 @@
-"""SendGrid: the contract of all ESPs, the body against SendGrid's own helper, its words, its settings."""
+"""SendGrid: the contract of all ESPs, the body against SendGrid's own helper, its error texts, its settings."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from workers.sandbox.sendgrid_schema import MAIL_SEND
 class TestSendgrid(EspContract):
     accepted = staticmethod(answers(202, X_Message_Id="sg-1"))
     provider_id = "sg-1"
-    # The time of the reset is that of the call, not of the import.
-    reset_in_7_s = staticmethod(lambda connected: answers(429, X_RateLimit_Reset=str(int(time.time()) + 7))(connected))  # noqa: PLW0108
+    # Computed at the call, since an import may be minutes earlier.
+    reset_in_7_s = staticmethod(lambda sock: answers(429, X_RateLimit_Reset=str(int(time.time()) + 7))(sock))  # noqa: PLW0108
 
     def make(self, base_url: str, timeout_s: float, key: str) -> Esp:
         return ESPS["sendgrid"]("sendgrid", EspSettings(api_key=key, base_url=base_url, timeout_s=timeout_s))
@@ -39,9 +39,9 @@ class TestSendgrid(EspContract):
     ) -> None:
         assert self.failure(esp, server, answers(429, b"", **headers)).retry_after_s == wait_s
 
-    def test_sendgrids_own_words_are_told_without_address_and_key(self, esp: Esp, server: ScriptedServer) -> None:
-        said = {"message": "bad ada@example.com the-secret-key", "field": "personalizations.0.to"}
-        error = self.failure(esp, server, answers(400, json.dumps({"errors": [said]}).encode()))
+    def test_sendgrids_own_words_are_reported_without_address_and_key(self, esp: Esp, server: ScriptedServer) -> None:
+        reason = {"message": "bad ada@example.com the-secret-key", "field": "personalizations.0.to"}
+        error = self.failure(esp, server, answers(400, json.dumps({"errors": [reason]}).encode()))
         assert str(error) == "sendgrid: 400 bad <address> <key> (personalizations.0.to)"
 
     @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_recipient_outside_only_to_is_not_written_to() -> None:
     assert raised.value.permanent
 
 
-def test_a_body_that_is_no_json_is_permanent() -> None:
+def test_a_body_that_cannot_be_json_is_permanent() -> None:
     with pytest.raises(EspError) as raised:
         sendgrid().send(msgspec.structs.replace(MESSAGE, template_data={"x": object()}))
     assert raised.value.permanent

@@ -1,6 +1,6 @@
-"""The ESP's certificate: a right one is served over one kept connection, a wrong one gets neither the key nor the mail.
+"""The ESP's certificate: a right one gets mails over one kept connection, a wrong one gets neither key nor mail.
 
-A server of the test's own with a certificate authority of its own, made for the test.
+The server and its self-signed certificate are the test's own.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from freshgate.settings import EspSettings
 from tests.workers.esp.contract import MESSAGE
 from workers.esp.sendgrid import Sendgrid
 
-ANSWER = b"HTTP/1.1 202 Accepted\r\nX-Message-Id: m1\r\nContent-Length: 0\r\n\r\n"
+RESPONSE = b"HTTP/1.1 202 Accepted\r\nX-Message-Id: m1\r\nContent-Length: 0\r\n\r\n"
 
 
 def certificate(folder: Path, host: str, days: int = 1) -> Path:
@@ -36,7 +36,7 @@ def certificate(folder: Path, host: str, days: int = 1) -> Path:
     alternative: x509.GeneralName = x509.DNSName(host)
     with suppress(ValueError):
         alternative = x509.IPAddress(ipaddress.ip_address(host))
-    made = (
+    signed = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -51,13 +51,13 @@ def certificate(folder: Path, host: str, days: int = 1) -> Path:
     file = folder / "server.pem"
     file.write_bytes(
         key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        + made.public_bytes(serialization.Encoding.PEM)
+        + signed.public_bytes(serialization.Encoding.PEM)
     )
     return file
 
 
 class TlsServer:
-    """Accepts every mail; `requests` and `connections` are what it saw of them."""
+    """Accepts every mail, and records requests and counts connections."""
 
     def __init__(self, file: Path) -> None:
         self.requests: list[bytes] = []
@@ -76,15 +76,15 @@ class TlsServer:
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
-                connected, _ = self._listening.accept()
-                threading.Thread(target=self._serve, args=(connected,), daemon=True).start()
+                sock, _ = self._listening.accept()
+                threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
-    def _serve(self, connected: socket.socket) -> None:
-        with suppress(OSError), self._context.wrap_socket(connected, server_side=True) as secured:
+    def _serve(self, sock: socket.socket) -> None:
+        with suppress(OSError), self._context.wrap_socket(sock, server_side=True) as secured:
             self.connections += 1
             while received := secured.recv(65536):
                 self.requests.append(received)
-                secured.sendall(ANSWER)
+                secured.sendall(RESPONSE)
 
 
 @pytest.fixture

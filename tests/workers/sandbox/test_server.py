@@ -1,4 +1,4 @@
-"""The sandbox over real sockets: SendGrid's contract, the outbox, the faults, and who may not ask."""
+"""The sandbox over real sockets: SendGrid's contract, the outbox, the faults, and who may not call."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def esp(sandbox: Sandbox) -> Iterator[Sendgrid]:
     esp.close()
 
 
-def ask(
+def call(
     sandbox: Sandbox, method: str, path: str, body: Any = None, **headers: str
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=5)
     raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     connection.request(method, path, raw, {name.replace("_", "-"): value for name, value in headers.items()})
-    answer = connection.getresponse()
-    found = answer.status, answer.headers, answer.read()
+    response = connection.getresponse()
+    reply = response.status, response.headers, response.read()
     connection.close()
-    return found
+    return reply
 
 
 def send(sandbox: Sandbox, body: Any = GOOD, **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
-    return ask(
+    return call(
         sandbox,
         "POST",
         "/v3/mail/send",
@@ -81,7 +81,7 @@ def test_an_accepted_mail_is_listed_with_exactly_the_promised_keys(sandbox: Sand
     status, headers, body = send(sandbox)
     assert (status, body) == (202, b"")
     assert headers["X-Message-Id"]
-    (message,) = json.loads(ask(sandbox, "GET", "/messages")[2])
+    (message,) = json.loads(call(sandbox, "GET", "/messages")[2])
     assert abs(message.pop("received_at_ms") - time.time() * 1000) < 5000
     assert message == {
         "provider": "sendgrid",
@@ -95,7 +95,7 @@ def test_an_accepted_mail_is_listed_with_exactly_the_promised_keys(sandbox: Sand
 
 def test_deleted_messages_are_gone(sandbox: Sandbox) -> None:
     send(sandbox)
-    assert ask(sandbox, "DELETE", "/messages")[0] == 204
+    assert call(sandbox, "DELETE", "/messages")[0] == 204
     assert sandbox.messages == []
 
 
@@ -139,8 +139,8 @@ def test_a_body_that_does_not_fit_is_refused_and_the_field_named(
 )  # fmt: skip
 def test_odd_bodies_are_the_callers_fault(sandbox: Sandbox, body: bytes) -> None:
     assert send(sandbox, body)[0] == 400
-    assert ask(sandbox, "POST", "/faults", body)[0] == 400
-    assert ask(sandbox, "GET", "/")[0] == 200
+    assert call(sandbox, "POST", "/faults", body)[0] == 400
+    assert call(sandbox, "GET", "/")[0] == 200
 
 
 def test_no_key_wrong_type_and_too_many_bytes_are_refused(sandbox: Sandbox) -> None:
@@ -159,18 +159,18 @@ def test_no_key_wrong_type_and_too_many_bytes_are_refused(sandbox: Sandbox) -> N
         ("GET", "*", 404),
     ],
 )
-def test_what_is_not_there_is_never_a_5xx(sandbox: Sandbox, method: str, path: str, status: int) -> None:
-    assert ask(sandbox, method, path)[0] == status
+def test_an_unknown_path_or_method_is_never_a_5xx(sandbox: Sandbox, method: str, path: str, status: int) -> None:
+    assert call(sandbox, method, path)[0] == status
 
 
 def test_the_page_shows_the_mail_and_escapes_it(sandbox: Sandbox) -> None:
-    assert b"No mail yet" in ask(sandbox, "GET", "/")[2]
+    assert b"No mail yet" in call(sandbox, "GET", "/")[2]
     send(sandbox)
-    status, headers, page = ask(sandbox, "GET", "/")
+    status, headers, page = call(sandbox, "GET", "/")
     assert status == 200
     assert headers["Content-Security-Policy"].startswith("default-src 'none'; style-src 'sha256-")
-    for shown in (b"welcome", b"ada@example.com", b"Lamp", b"12.5", b"s-1", b"&lt;b&gt;Ada"):
-        assert shown in page
+    for text in (b"welcome", b"ada@example.com", b"Lamp", b"12.5", b"s-1", b"&lt;b&gt;Ada"):
+        assert text in page
     assert b"<b>Ada" not in page
 
 
@@ -181,29 +181,29 @@ def test_the_page_survives_odd_template_data(sandbox: Sandbox, odd: dict[str, An
     body = json.loads(json.dumps(GOOD))
     body["personalizations"][0]["dynamic_template_data"] = odd
     assert send(sandbox, body)[0] == 202
-    assert ask(sandbox, "GET", "/")[0] == 200
+    assert call(sandbox, "GET", "/")[0] == 200
 
 
 def test_faults_come_first_in_first_out_and_run_out(sandbox: Sandbox) -> None:
-    ask(sandbox, "POST", "/faults", {"kind": "status", "count": 2, "status": 429, "headers": {"Retry-After": "7"}})
-    ask(sandbox, "POST", "/faults", {"kind": "status", "status": 500})
-    assert [left["count"] for left in json.loads(ask(sandbox, "GET", "/faults")[2])] == [2, 1]
-    told = [send(sandbox) for _ in range(4)]
-    assert [status for status, _, _ in told] == [429, 429, 500, 202]
-    assert told[0][1]["Retry-After"] == "7"
-    assert json.loads(told[0][2])["errors"][0]["message"]
+    call(sandbox, "POST", "/faults", {"kind": "status", "count": 2, "status": 429, "headers": {"Retry-After": "7"}})
+    call(sandbox, "POST", "/faults", {"kind": "status", "status": 500})
+    assert [fault["count"] for fault in json.loads(call(sandbox, "GET", "/faults")[2])] == [2, 1]
+    replies = [send(sandbox) for _ in range(4)]
+    assert [status for status, _, _ in replies] == [429, 429, 500, 202]
+    assert replies[0][1]["Retry-After"] == "7"
+    assert json.loads(replies[0][2])["errors"][0]["message"]
 
 
 def test_cleared_faults_do_not_happen(sandbox: Sandbox) -> None:
-    ask(sandbox, "POST", "/faults", {"kind": "drop", "count": 5})
-    assert ask(sandbox, "DELETE", "/faults")[0] == 204
+    call(sandbox, "POST", "/faults", {"kind": "drop", "count": 5})
+    assert call(sandbox, "DELETE", "/faults")[0] == 204
     assert send(sandbox)[0] == 202
 
 
 @pytest.mark.parametrize("fault", [{}, {"kind": "explode"}, {"kind": "drop", "count": 0}, {"kind": "drop", "x": 1},
                                    {"kind": "status", "headers": {"A": "b\r\nc"}}])  # fmt: skip
 def test_an_unknown_fault_is_refused_with_what_is_allowed(sandbox: Sandbox, fault: dict[str, Any]) -> None:
-    status, _, body = ask(sandbox, "POST", "/faults", fault)
+    status, _, body = call(sandbox, "POST", "/faults", fault)
     assert status == 400
     assert b"drop_before_read" in body
 
@@ -213,7 +213,7 @@ def test_an_unknown_fault_is_refused_with_what_is_allowed(sandbox: Sandbox, faul
 def test_a_lost_answer_is_unknown_whether_or_not_the_mail_is_in_the_outbox(
     sandbox: Sandbox, esp: Sendgrid, kind: str, accept: bool
 ) -> None:
-    ask(sandbox, "POST", "/faults", {"kind": kind, "seconds": 5, "accept": accept})
+    call(sandbox, "POST", "/faults", {"kind": kind, "seconds": 5, "accept": accept})
     with pytest.raises(EspError) as raised:
         esp.send(mail())
     assert raised.value.ambiguous
@@ -222,27 +222,27 @@ def test_a_lost_answer_is_unknown_whether_or_not_the_mail_is_in_the_outbox(
 
 @pytest.mark.parametrize("kind", ["dribble", "drop_before_read"])
 def test_other_lost_answers_are_unknown_too(sandbox: Sandbox, esp: Sendgrid, kind: str) -> None:
-    ask(sandbox, "POST", "/faults", {"kind": kind})
+    call(sandbox, "POST", "/faults", {"kind": kind})
     with pytest.raises(EspError) as raised:
         esp.send(mail())
     assert raised.value.ambiguous
 
 
 def test_a_slow_answer_is_an_answer(sandbox: Sandbox, esp: Sendgrid) -> None:
-    ask(sandbox, "POST", "/faults", {"kind": "slow", "seconds": 0.1})
+    call(sandbox, "POST", "/faults", {"kind": "slow", "seconds": 0.1})
     started = time.monotonic()
     assert esp.send(mail()).status == 202
     assert time.monotonic() - started >= 0.1
 
 
 @pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}])
-def test_other_sites_may_not_ask(sandbox: Sandbox, headers: dict[str, str]) -> None:
+def test_other_sites_may_not_call(sandbox: Sandbox, headers: dict[str, str]) -> None:
     for method, path in (("GET", "/messages"), ("DELETE", "/messages"), ("POST", "/faults"), ("POST", "/v3/mail/send")):
-        assert ask(sandbox, method, path, b"{}", **headers)[0] == 403
+        assert call(sandbox, method, path, b"{}", **headers)[0] == 403
 
 
-def test_its_own_page_may_ask(sandbox: Sandbox) -> None:
-    assert ask(sandbox, "GET", "/messages", Origin=f"http://127.0.0.1:{sandbox.port}")[0] == 200
+def test_its_own_page_may_call(sandbox: Sandbox) -> None:
+    assert call(sandbox, "GET", "/messages", Origin=f"http://127.0.0.1:{sandbox.port}")[0] == 200
 
 
 def test_beyond_loopback_it_does_not_start_without_a_password() -> None:
@@ -250,31 +250,31 @@ def test_beyond_loopback_it_does_not_start_without_a_password() -> None:
         Sandbox("0.0.0.0")
 
 
-def test_with_a_password_it_is_asked_for_everywhere() -> None:
+def test_a_password_is_asked_for_on_every_path() -> None:
     def basic(password: str) -> str:
         return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
 
     with Sandbox(password="opens") as sandbox:
-        assert ask(sandbox, "GET", "/")[0] == 401
-        assert ask(sandbox, "GET", "/", Authorization=basic("wrong"))[0] == 401
-        assert ask(sandbox, "GET", "/", Authorization="Basic %")[0] == 401
-        assert ask(sandbox, "GET", "/messages", Authorization="Bearer opens")[0] == 401
-        assert ask(sandbox, "GET", "/", Authorization=basic("opens"))[0] == 200
+        assert call(sandbox, "GET", "/")[0] == 401
+        assert call(sandbox, "GET", "/", Authorization=basic("wrong"))[0] == 401
+        assert call(sandbox, "GET", "/", Authorization="Basic %")[0] == 401
+        assert call(sandbox, "GET", "/messages", Authorization="Bearer opens")[0] == 401
+        assert call(sandbox, "GET", "/", Authorization=basic("opens"))[0] == 200
         assert send(sandbox, Authorization="Bearer wrong")[0] == 401
         assert send(sandbox, Authorization="Bearer opens")[0] == 202
 
 
-def test_it_ends_at_once_when_told() -> None:
+def test_it_ends_at_once_on_sigterm() -> None:
     (port,) = free_ports(1)
     code = f"from workers.sandbox import server; server.serve('127.0.0.1', {port})"
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": os.getcwd()})
-    until = time.monotonic() + 10
+    deadline = time.monotonic() + 10
     while True:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/messages", timeout=1).close()
             break
         except urllib.error.URLError:
-            assert time.monotonic() < until
+            assert time.monotonic() < deadline
             time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     assert process.wait(2) == 0
