@@ -1,4 +1,4 @@
-"""A health check for an image without curl: `python -IS deploy/probe.py URL` ends with 0 when the URL is served.
+"""A health check for an image without curl: `python -IS deploy/probe.py URL` exits with 0 if the URL is served.
 
 The Dockerfile and docker-compose.yml call it every few seconds, so it imports next to nothing.
 """
@@ -11,23 +11,23 @@ TIMEOUT_S = 2.5
 
 
 def main(url: str) -> int:
-    """0 for 200 and 401, 1 for everything else; one line says what is wrong, for `docker inspect`."""
+    """0 for 200 and 401, else 1, and one line for `docker inspect` that says what is wrong."""
     parts = urlsplit(url)
     connection = HTTPConnection(parts.hostname or "", parts.port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", parts.path or "/")
-        answer = connection.getresponse()
-        # /readyz says what is missing; of a page of metrics, the beginning is no help.
-        told = answer.read(500).decode("utf-8", "replace") if answer.status == 503 else ""
+        response = connection.getresponse()
+        # With 503 /readyz says what is missing; the bodies of other statuses do not help.
+        reason = response.read(500).decode("utf-8", "replace") if response.status == 503 else ""
     except (OSError, HTTPException) as error:
         print(f"no answer: {type(error).__name__}")
         return 1
     finally:
         connection.close()
-    # A page that asks for a password is there, too.
-    if answer.status in (200, 401):
+    # A page that asks for a password is served, too.
+    if response.status in (200, 401):
         return 0
-    print(f"{answer.status} {told}".strip())
+    print(f"{response.status} {reason}".strip())
     return 1
 
 

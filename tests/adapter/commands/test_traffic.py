@@ -113,7 +113,7 @@ def test_the_sandbox_is_told_to_fail_with_its_password_only() -> None:
         assert traffic.spoil(Site(sandbox.url), "wrong", Random(1)) == 401
         for seed in range(12):
             assert traffic.spoil(Site(sandbox.url), "opens", Random(seed)) == 200
-        assert {fault["kind"] for fault in json.loads(sandbox.faults.listed())} == {"status", "slow"}
+        assert {fault["kind"] for fault in json.loads(sandbox.faults.as_json())} == {"status", "slow"}
 
 
 def test_a_receiver_that_is_away_is_an_answer_of_0(free_port: Any) -> None:
