@@ -1,1 +1,1 @@
-"""What measures speed and size, runnable by anybody: `make bench`."""
+"""Measures speed and size, on any machine: `make bench`."""

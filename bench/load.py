@@ -1,6 +1,6 @@
-"""The load: one thread, raw sockets kept alive, requests that were written in advance.
+"""The load generator: one thread, raw sockets kept alive, requests that were built in advance.
 
-It costs a few tens of microseconds a request, so that on a shared machine it takes little from what is measured.
+It costs some tens of microseconds a request, so on a shared machine it takes little CPU from what is measured.
 """
 
 from __future__ import annotations
@@ -15,45 +15,45 @@ LENGTH = b"content-length:"
 
 
 class Clients:
-    """Some connections to one port. `burst` keeps all of them busy, `paced` sends at given moments."""
+    """Some connections to one port. `burst` keeps all of them busy, `paced` sends at a fixed rate."""
 
     def __init__(self, port: int, connections: int) -> None:
         self._poll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
-        self._read: dict[int, bytes] = {}
+        self._received: dict[int, bytes] = {}
         for _ in range(connections):
-            opened = socket.create_connection(("127.0.0.1", port), timeout=30)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._sockets[opened.fileno()] = opened
-            self._poll.register(opened, select.EPOLLIN)
+            sock = socket.create_connection(("127.0.0.1", port), timeout=30)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._sockets[sock.fileno()] = sock
+            self._poll.register(sock, select.EPOLLIN)
 
     def __enter__(self) -> Clients:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._poll.close()
-        for opened in self._sockets.values():
-            opened.close()
+        for sock in self._sockets.values():
+            sock.close()
 
     def burst(self, requests: Sequence[bytes]) -> float:
-        """Seconds until all are answered, each connection asking again as soon as it was. Raises RuntimeError."""
+        """Seconds until all are answered; a connection sends its next request at once. Raises RuntimeError."""
         waiting = iter(requests)
-        begun = time.perf_counter()
-        open_answers = sum(self._send(fd, waiting) for fd in self._sockets)
-        while open_answers:
+        started = time.perf_counter()
+        unanswered = sum(self._send(fd, waiting) for fd in self._sockets)
+        while unanswered:
             for fd in self._answered(30.0):
-                open_answers -= 1
-                open_answers += self._send(fd, waiting)
-        return time.perf_counter() - begun
+                unanswered -= 1
+                unanswered += self._send(fd, waiting)
+        return time.perf_counter() - started
 
     def paced(self, requests: Sequence[bytes], rate: float) -> list[int]:
-        """At so many a second, answered or not; when each was due to be sent, in nanoseconds of the monotonic clock."""
+        """Sends `rate` requests a second, answered or not. Returns when each was due, in monotonic nanoseconds."""
         free, due_at = list(self._sockets), []
-        begun = time.monotonic_ns() + 10_000_000
+        started = time.monotonic_ns() + 10_000_000
         for number, request in enumerate(requests):
-            due = begun + int(number * 1e9 / rate)
-            while (left := due - time.monotonic_ns()) > 0 or not free:
-                free += self._answered(max(left, 0) / 1e9 if free else 30.0, timeout_is_error=not free)
+            due = started + int(number * 1e9 / rate)
+            while (wait_ns := due - time.monotonic_ns()) > 0 or not free:
+                free += self._answered(max(wait_ns, 0) / 1e9 if free else 30.0, timeout_is_error=not free)
             self._sockets[free.pop(0)].sendall(request)
             due_at.append(due)
         while len(free) < len(self._sockets):
@@ -68,21 +68,21 @@ class Clients:
         return 1
 
     def _answered(self, timeout_s: float, *, timeout_is_error: bool = True) -> list[int]:
-        """The connections whose answer is in as a whole."""
+        """The connections that have received a whole response."""
         ready = self._poll.poll(timeout_s)
         if not ready and timeout_is_error:
             raise RuntimeError("no answer within 30 s")
         return [fd for fd, _ in ready if self._is_whole(fd)]
 
     def _is_whole(self, fd: int) -> bool:
-        text = self._read.get(fd, b"") + self._sockets[fd].recv(65536)
-        head, found, body = text.partition(b"\r\n\r\n")
-        if not found and text:
-            self._read[fd] = text
+        text = self._received.get(fd, b"") + self._sockets[fd].recv(65536)
+        head, separator, body = text.partition(b"\r\n\r\n")
+        if not separator and text:
+            self._received[fd] = text
             return False
         if not text.startswith(ACCEPTED):
             raise RuntimeError(f"not accepted: {text[:300]!r}")
         at = head.lower().index(LENGTH) + len(LENGTH)
-        whole = len(body) >= int(head[at:].split(b"\r\n", 1)[0])
-        self._read[fd] = b"" if whole else text
-        return whole
+        is_whole = len(body) >= int(head[at:].split(b"\r\n", 1)[0])
+        self._received[fd] = b"" if is_whole else text
+        return is_whole

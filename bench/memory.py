@@ -1,6 +1,6 @@
-"""What Redis keeps a person and a remembered message, in bytes, by its own account.
+"""Bytes that Redis needs for a person, and for a message id that is remembered to recognize duplicates.
 
-It is asked of a Valkey with the settings that `make run` uses; the trail does not count.
+The server is a Valkey with the settings of `make run`, and reports the bytes itself; the trail does not count.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ from freshgate.events import Event, Product
 from freshgate.state.planner import Planner
 
 PART = "memory"
-GOAL_PERSON = 1536
-GOAL_MESSAGE = 64
+MAX_PERSON_BYTES = 1536
+MAX_MESSAGE_ID_BYTES = 64
 
 
-def events(person: int, now: int) -> list[Event]:
+def cart_events(person: int, now: int) -> list[Event]:
     """An identified person with three products in the cart."""
     head: dict[str, Any] = {"source": "segment", "id_space": "main", "received_at": now, "user_id": f"user-{person}"}
-    told = [Event(**head, name="Identify", message_id=f"i{person}", occurred_at=now, email=f"user{person}@example.com")]
+    events = [
+        Event(**head, name="Identify", message_id=f"i{person}", occurred_at=now, email=f"user{person}@example.com")
+    ]
     for number in range(3):
         product = Product(
             product_id=f"sku-{number}",
@@ -32,7 +34,7 @@ def events(person: int, now: int) -> list[Event]:
             url=f"https://shop.example.com/products/{number}",
             image_url=f"https://shop.example.com/images/{number}.jpg",
         )
-        told.append(
+        events.append(
             Event(
                 **head,
                 name="Product Added",
@@ -41,11 +43,11 @@ def events(person: int, now: int) -> list[Event]:
                 fields={"product": product},
             )
         )
-    return told
+    return events
 
 
-def views(amount: int, now: int) -> list[Event]:
-    """So many messages of one person, which are remembered in one shard."""
+def page_events(amount: int, now: int) -> list[Event]:
+    """Messages of one person, whose ids stand in one shard."""
     head: dict[str, Any] = {"source": "segment", "id_space": "main", "received_at": now, "user_id": "reader"}
     return [
         Event(**head, name="Page", message_id=f"ajs-next-{number:013d}", occurred_at=now + number)
@@ -54,23 +56,24 @@ def views(amount: int, now: int) -> list[Event]:
 
 
 def measure(effort: Effort) -> list[Row]:
+    """Bytes a person and a message id."""
     with Lab() as lab:
         client = lab.client(lab.valkey())
         planner = Planner(EVENTS, TRIGGERS, b"bench")
         recorder = Recorder(client, planner, "bench")
         now = time.time_ns() // 1_000_000
         for person in range(effort.of(2000, 1000)):
-            recorder.record(events(person, now), WebhookReply())
-        # A set of few ids is packed tightly; where there is traffic, a shard's set holds thousands.
-        recorder.record(views(effort.of(6000, 3000), now), WebhookReply())
+            recorder.record(cart_events(person, now), WebhookReply())
+        # A small set is packed tightly; under traffic, a shard's set holds thousands of ids.
+        recorder.record(page_events(effort.of(6000, 3000), now), WebhookReply())
         hashes = [key for key in client.scan_iter("fg:*:p:*", count=1000) if key.count(b":") == 3]
         person_bytes = sum(client.memory_usage(key, samples=0) for key in hashes) / len(hashes)
-        seen = max(client.scan_iter("fg:*:seen:*"), key=client.scard)
-        message_bytes = client.memory_usage(seen, samples=0) / client.scard(seen)
+        message_ids = max(client.scan_iter("fg:*:seen:*"), key=client.scard)
+        message_bytes = client.memory_usage(message_ids, samples=0) / client.scard(message_ids)
     return [
-        Row(part=PART, name=what, unit="bytes", ours=figure, goal=Goal("ours", "at most", goal))
-        for what, figure, goal in (
-            ("an active person with a cart of three", person_bytes, GOAL_PERSON),
-            ("a remembered message id", message_bytes, GOAL_MESSAGE),
+        Row(part=PART, name=name, unit="bytes", value=value, goal=Goal("value", "at most", bound))
+        for name, value, bound in (
+            ("an active person with a cart of three", person_bytes, MAX_PERSON_BYTES),
+            ("a remembered message id", message_bytes, MAX_MESSAGE_ID_BYTES),
         )
     ]

@@ -1,6 +1,6 @@
-"""What we compare with: apps that do less, and the chain that anybody would write first, which checks nothing.
+"""The references: Flask apps that do less than the receiver, and the obvious chain of Flask, RQ and a POST.
 
-gunicorn serves the apps, with the settings of our own receiver; `python -m bench.naive` is the chain's RQ worker.
+gunicorn serves the apps with the receiver's own configuration; `python -m bench.naive` is the chain's RQ worker.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def constant() -> Flask:
 
 
 def constant_with_metrics() -> Flask:
-    """The same with the exporter that our receiver carries."""
+    """The same with the metrics exporter of the receiver."""
     return _with_metrics(constant())
 
 
 def one_set() -> Flask:
-    """The least that a receiver can do, with the exporter: check the signature, keep the body under its hash."""
+    """The least that a receiver can do: checks the signature, and stores the body under its hash. With the exporter."""
     app = Flask("one_set")
     client = _redis()
 
@@ -56,7 +56,7 @@ def one_set() -> Flask:
 
 
 def chain() -> Flask:
-    """The chain's front: every event is a job."""
+    """The chain's receiver: enqueues a job for every event, and checks nothing."""
     app = Flask("chain")
     queue = Queue(QUEUE, connection=_redis())
 
@@ -72,7 +72,7 @@ _client: list[Any] = []
 
 
 def send(properties: dict[str, Any]) -> None:
-    """The chain's job: one mail, as the SendGrid package posts it."""
+    """The chain's job: posts one mail as the SendGrid package does."""
     if not _client:
         headers = {"Authorization": "Bearer bench", "Accept": "application/json", "Content-Type": "application/json"}
         _client.append(Client(os.environ["FRESHGATE_ESPS__SENDGRID__BASE_URL"], headers, 3, timeout=10))
@@ -81,22 +81,22 @@ def send(properties: dict[str, Any]) -> None:
 
 def mail(properties: dict[str, Any]) -> dict[str, Any]:
     """SendGrid's body of mail/send."""
-    data = {key: properties[key] for key in ("order_id", "total", "currency", "products")}
+    template_data = {key: properties[key] for key in ("order_id", "total", "currency", "products")}
     custom_args = {"freshgate_send": "0" * 24, "freshgate_trigger": "order_confirmation"}
-    person = {
+    personalization = {
         "to": [{"email": "shopper@example.com"}],
         "custom_args": custom_args,
-        "dynamic_template_data": data,
+        "dynamic_template_data": template_data,
     }
     return {
         "from": {"email": "shop@example.com"},
-        "personalizations": [person],
+        "personalizations": [personalization],
         "template_id": "d-order-confirmation",
     }
 
 
 def work() -> None:
-    """The chain's worker, in process as ours, since a fork costs more than a mail."""
+    """The chain's worker. It runs jobs in its own process, as Freshgate's does, since a fork costs more than a mail."""
     queue = Queue(QUEUE, connection=_redis())
     SimpleWorker([queue], connection=queue.connection).work(logging_level="WARNING")
 

@@ -1,6 +1,6 @@
 """Webhook bodies as Segment sends them, about 1.5 KB an event, signed in advance.
 
-The measurements post them; every event has a message id and a moment of its own.
+The parts post them; every event has its own message id and time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _numbers = count(1)
 
 
 def product_added(number: int) -> dict[str, object]:
-    """A Product Added as analytics.js sends it, most of it context."""
+    """A Product Added as analytics.js sends it; most of it is context."""
     return {
         **_frame(number),
         "event": "Product Added",
@@ -41,7 +41,7 @@ def product_added(number: int) -> dict[str, object]:
 
 
 def order_completed(number: int) -> dict[str, object]:
-    """An order of two products, which sends its confirmation at once."""
+    """An order of two products, whose confirmation is sent at once."""
     return {**_frame(number), "event": "Order Completed", "properties": order_properties(number)}
 
 
@@ -99,29 +99,31 @@ def _frame(number: int) -> dict[str, object]:
 
 
 class Shoppers:
-    """A fixed set of people who go on adding to their carts: their records are there, and written to once more."""
+    """A fixed set of people who keep adding to their carts, so that after a first round all records exist."""
 
     def __init__(self, people: int) -> None:
-        marked = ({**product_added(person), "messageId": "%m", "timestamp": "%t"} for person in range(people))
-        self._frames = [json.dumps(frame, separators=(",", ":")) for frame in marked]
+        with_placeholders = (
+            {**product_added(person), "messageId": "%m", "timestamp": "%t"} for person in range(people)
+        )
+        self._frames = [json.dumps(frame, separators=(",", ":")) for frame in with_placeholders]
 
     def event(self) -> bytes:
-        """The next shopper's next Product Added: a new message id, the present moment."""
+        """The next shopper's Product Added, with a new message id and the present time."""
         number = next(_numbers)
         frame = self._frames[number % len(self._frames)]
         return frame.replace("%m", f"m{number}", 1).replace("%t", _now(), 1).encode()
 
 
 def orders(amount: int) -> Iterator[tuple[int, bytes]]:
-    """Orders of as many new people, with the number that the order's id names."""
+    """Orders of as many new people, each with the number in its order id."""
     for _ in range(amount):
         number = next(_numbers)
-        told = {**order_completed(number), "messageId": f"m{number}", "timestamp": _now()}
-        yield number, json.dumps(told, separators=(",", ":")).encode()
+        event = {**order_completed(number), "messageId": f"m{number}", "timestamp": _now()}
+        yield number, json.dumps(event, separators=(",", ":")).encode()
 
 
 def request(body: bytes, signed: bytes = b"") -> bytes:
-    """The whole HTTP request; `signed` is the first element where the body is a batch."""
+    """The whole HTTP request. Segment signs the first element of a batch: pass it as `signed`."""
     signature = hmac.new(SECRET.encode(), signed or body, hashlib.sha1).hexdigest()
     head = (
         "POST /webhooks/segment HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"

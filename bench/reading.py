@@ -1,6 +1,6 @@
-"""What verifying and reading one event costs, against json.loads of the same bytes in the same run.
+"""Verifying and reading one event: microseconds in this process, against json.loads of the same bytes.
 
-In this process, of each CDP, and of Segment a batch of 50 too; a pair is the best of many rounds that take turns.
+For each CDP, and for batches of 50 of Segment and of an SDK; a pair is the best of many rounds that take turns.
 """
 
 from __future__ import annotations
@@ -40,19 +40,20 @@ def headers_for(signed: bytes) -> EnvironHeaders:
     )
 
 
-def interleaved(first: Callable[[], object], second: Callable[[], object], each: int) -> tuple[float, float]:
-    """Microseconds a call of both, the smallest of many rounds that take turns: whatever else runs hits both alike."""
+def interleaved(first: Callable[[], object], second: Callable[[], object], calls: int) -> tuple[float, float]:
+    """Microseconds a call of both: the best of many rounds that take turns, so that other load hits both alike."""
     best = [float("inf"), float("inf")]
     for _ in range(ROUNDS):
         for index, call in enumerate((first, second)):
             started = perf_counter_ns()
-            for _ in range(each):
+            for _ in range(calls):
                 call()
-            best[index] = min(best[index], (perf_counter_ns() - started) / each / 1000)
+            best[index] = min(best[index], (perf_counter_ns() - started) / calls / 1000)
     return best[0], best[1]
 
 
 def measure(effort: Effort) -> list[Row]:
+    """Microseconds an event."""
     segment = SourceSettings(kind="segment", secrets=(SECRET,), tokens=(TOKEN,))
     elements = [json.dumps(product_added(number), separators=(",", ":")).encode() for number in range(50)]
     array = b",".join(elements)
@@ -77,24 +78,26 @@ def measure(effort: Effort) -> list[Row]:
 
 
 def fixture(kind: str) -> bytes:
-    """The full Product Added of the tests' payloads, without the blanks between its members."""
+    """The complete Product Added of the tests' payloads, as compact JSON."""
     text = (PAYLOADS / kind / "product_added__full.json").read_text(encoding="utf-8")
     return json.dumps(json.loads(text), separators=(",", ":")).encode()
 
 
-def _row(effort: Effort, what: str, settings: SourceSettings, body: bytes, events: int, headers: Any) -> Row:
+def _row(effort: Effort, name: str, settings: SourceSettings, body: bytes, events: int, headers: Any) -> Row:
     source = SOURCES[settings.kind].configure("bench", settings, EVENTS)
 
-    def ours() -> None:
+    def verify_and_read() -> None:
         source.verify(body, headers)
         source.read(body, RECEIVED_AT)
 
-    def theirs() -> None:
+    def only_parse() -> None:
         json.loads(body)
 
     pairs = [
-        (mine / events, stdlib / events)
-        for mine, stdlib in (interleaved(ours, theirs, 50 if events == 1 else 2) for _ in range(effort.of(5, 3)))
+        (value / events, reference / events)
+        for value, reference in (
+            interleaved(verify_and_read, only_parse, 50 if events == 1 else 2) for _ in range(effort.of(5, 3))
+        )
     ]
-    goal = Goal("ratio", "at most", 1) if what == "batch of 50" else None
-    return paired(PART, f"verify + read, {what}", "µs/event", pairs, "json.loads", goal)
+    goal = Goal("ratio", "at most", 1) if name == "batch of 50" else None
+    return paired(PART, f"verify + read, {name}", "µs/event", pairs, "json.loads", goal)

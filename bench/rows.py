@@ -1,6 +1,6 @@
-"""One row of the table: what ours takes, what the other side of the pair takes, their ratio, and the goal.
+"""One row of the table: Freshgate's figure, that of a simpler program in the same run, their ratio, and the goal.
 
-The measurements make rows; `__main__.py` prints them and writes them as JSON.
+The parts measure rows; `__main__.py` prints them and writes them as JSON.
 """
 
 from __future__ import annotations
@@ -13,35 +13,40 @@ import msgspec
 
 
 class Goal(msgspec.Struct, frozen=True):
-    """A bound on the ratio, or on our own figure where there is nothing to compare with."""
+    """A bound on the ratio, or on the value where there is nothing to compare with."""
 
-    of: Literal["ratio", "ours"]
+    of: Literal["ratio", "value"]
     sense: Literal["at least", "at most"]
     bound: float
 
     def reached(self, row: Row) -> bool:
-        figure = row.ratio if self.of == "ratio" else row.ours
+        figure = row.ratio if self.of == "ratio" else row.value
         if figure is None:
             return False
         return figure >= self.bound if self.sense == "at least" else figure <= self.bound
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
-    """`ratio` is the median of the ratios of pairs measured one after the other; `spread` their least and greatest."""
+    """One figure and what it is compared with.
+
+    value           Freshgate's figure, the median of its rounds
+    reference       the same of the program that `reference_name` names
+    ratio, spread   median, smallest and largest ratio of the rounds, of which each measured both one after the other
+    """
 
     part: str
     name: str
     unit: str
-    ours: float
-    against: float | None = None
-    against_what: str = ""
+    value: float
+    reference: float | None = None
+    reference_name: str = ""
     ratio: float | None = None
     spread: tuple[float, float] | None = None
     goal: Goal | None = None
 
 
 class Effort(NamedTuple):
-    """How long a run may take."""
+    """How thorough a run is: each part scales its rounds by it."""
 
     quick: bool
 
@@ -54,18 +59,18 @@ def paired(
     name: str,
     unit: str,
     pairs: Sequence[tuple[float, float]],
-    against_what: str,
+    reference_name: str,
     goal: Goal | None = None,
 ) -> Row:
-    """A row of (ours, theirs) rounds."""
-    ratios = [ours / theirs for ours, theirs in pairs]
+    """The row of rounds (value, reference)."""
+    ratios = [value / reference for value, reference in pairs]
     return Row(
         part=part,
         name=name,
         unit=unit,
-        ours=median(ours for ours, _ in pairs),
-        against=median(theirs for _, theirs in pairs),
-        against_what=against_what,
+        value=median(value for value, _ in pairs),
+        reference=median(reference for _, reference in pairs),
+        reference_name=reference_name,
         ratio=median(ratios),
         spread=(min(ratios), max(ratios)),
         goal=goal,
@@ -73,18 +78,18 @@ def paired(
 
 
 def percentile(values: Iterable[float], share: float) -> float:
-    """The smallest value that at least this share of them does not exceed."""
+    """The smallest value that at least this share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, -int(-len(ordered) * share // 1) - 1)]
 
 
-HEADS = ("row", "ours", "against", "", "ratio", "spread", "goal", "reached")
+HEADERS = ("measured", "Freshgate", "compared with", "", "ratio", "spread", "goal", "reached")
 
 
 def table(rows: Sequence[Row]) -> str:
     """All rows, one line each."""
-    lines = [HEADS, *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADS))]
+    lines = [HEADERS, *(_cells(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADERS))]
     rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
     texts = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
     return "\n".join([texts[0], rule, *texts[1:]])
@@ -94,9 +99,9 @@ def _cells(row: Row) -> tuple[str, ...]:
     goal = row.goal
     return (
         f"{row.part}: {row.name}",
-        f"{number(row.ours)} {row.unit}",
-        "" if row.against is None else number(row.against),
-        row.against_what,
+        f"{number(row.value)} {row.unit}",
+        "" if row.reference is None else number(row.reference),
+        row.reference_name,
         "" if row.ratio is None else number(row.ratio),
         "" if row.spread is None else f"{number(row.spread[0])} to {number(row.spread[1])}",
         "" if goal is None else f"{goal.sense} {goal.bound:g}" + (" x" if goal.of == "ratio" else f" {row.unit}"),

@@ -1,7 +1,7 @@
-"""Timers: how late a send's job is in the queue, by Redis' clock, when 1,000 come due each second.
+"""Timers: how late a send's job reaches the queue, by Redis' clock, when 1,000 timers come due each second.
 
-The real timers process turns them into jobs. We take each job from the queue as it comes and ask Redis for the time, so
-what is seen is the lateness and one round trip: an upper bound.
+The timers process turns timers into jobs. The bench pops each job as it comes and then asks Redis for the time, so a
+figure is the lateness and one round trip: an upper bound.
 """
 
 from __future__ import annotations
@@ -17,54 +17,54 @@ from freshgate.state import keys
 
 PART = "timers"
 RATE = 1000
-# In this time the process, which was just started, imports what it needs and looks for the first time.
+# Time for the process to start and to poll for the first time.
 LEAD_MS = 1500
 QUEUE = f"rq:queue:{queue_name('sendgrid')}"
 
 
 def measure(effort: Effort) -> list[Row]:
-    """p50, p99, the earliest, and what share of a core it takes."""
+    """p50 and p99, how many fired early, and the process's share of a core."""
     amount = effort.of(15, 5) * RATE
     with Lab() as lab:
         lab.environ["FRESHGATE_ESPS__SENDGRID__BASE_URL"] = "http://127.0.0.1:9"  # nothing is sent
         client = lab.client(lab.valkey())
         process = lab.python("timers", "workers", "timers")
-        start(client, amount, redis_ms(client) + LEAD_MS)
+        set_timers(client, amount, redis_ms(client) + LEAD_MS)
         lateness: list[float] = []
-        cpu = begun = 0.0
+        cpu_s = started_ms = 0.0
         while len(lateness) < amount:
             popped = client.blpop([QUEUE], timeout=10)
-            at = redis_ms(client)
+            popped_ms = redis_ms(client)
             if popped is None:
                 raise RuntimeError(
                     f"{len(lateness)} of {amount} timers became jobs:\n{process.log.read_text()[-1000:]}"
                 )
             if not lateness:
-                cpu, begun = process.cpu_s(), at
-            lateness += [at - due for _, due, _ in sends_of(client, bytes(popped[1]))]
-        share = (process.cpu_s() - cpu) / (redis_ms(client) - begun) * 1e5
+                cpu_s, started_ms = process.cpu_s(), popped_ms
+            lateness += [popped_ms - due for _, due, _ in read_sends(client, bytes(popped[1]))]
+        share = (process.cpu_s() - cpu_s) / (redis_ms(client) - started_ms) * 1e5
     return [
-        Row(part=PART, name="p50 of lateness, 1,000 due/s", unit="ms", ours=percentile(lateness, 0.5)),
+        Row(part=PART, name="p50 of lateness, 1,000 due/s", unit="ms", value=percentile(lateness, 0.5)),
         Row(
             part=PART,
             name="p99 of lateness, 1,000 due/s",
             unit="ms",
-            ours=percentile(lateness, 0.99),
-            goal=Goal("ours", "at most", 100),
+            value=percentile(lateness, 0.99),
+            goal=Goal("value", "at most", 100),
         ),
         Row(
             part=PART,
             name="fired early",
             unit=f"of {amount}",
-            ours=sum(late < 0 for late in lateness),
-            goal=Goal("ours", "at most", 0),
+            value=sum(late < 0 for late in lateness),
+            goal=Goal("value", "at most", 0),
         ),
-        Row(part=PART, name="CPU of the process", unit="% of a core", ours=share),
+        Row(part=PART, name="CPU of the process", unit="% of a core", value=share),
     ]
 
 
-def start(client: Any, amount: int, first: float) -> None:
-    """One timer each millisecond, of as many people."""
+def set_timers(client: Any, amount: int, first: float) -> None:
+    """Sets one timer for each millisecond, of as many people."""
     pipe = client.pipeline(transaction=False)
     for number in range(amount):
         person = keys.person_id("main", f"timer-{number}", None)
@@ -73,8 +73,8 @@ def start(client: Any, amount: int, first: float) -> None:
     pipe.execute()
 
 
-def sends_of(client: Any, job: bytes) -> list[tuple[str, int, int]]:
-    """What a job carries: member, due, whether it came back."""
+def read_sends(client: Any, job: bytes) -> list[tuple[str, int, int]]:
+    """The sends that a job carries: member, due, whether it is a returned one."""
     raw = bytes(client.hget(f"rq:job:{job.decode()}", "data"))
     sends: list[tuple[str, int, int]] = json.loads(zlib.decompress(raw))[2][0]["sends"]
     return sends

@@ -1,7 +1,7 @@
-"""The receiver and the worker as they are, but that their metrics do nothing: what `observability.py` compares with.
+"""The receiver and the worker with metrics that do nothing: the reference of `observability.py`.
 
 gunicorn serves `bench.unmeasured:receiver()`. `python -m bench.unmeasured` is a worker that has metrics for every other
-job, and says what CPU each job took.
+job, and prints the CPU that each job took.
 """
 
 from __future__ import annotations
@@ -21,67 +21,68 @@ from workers import main
 from workers.__main__ import run
 from workers.rq_worker import DeliverWorker
 
-METRICS = {name: one for name, one in vars(metrics).items() if isinstance(one, Counter | Gauge | Histogram)}
+METRICS = {name: value for name, value in vars(metrics).items() if isinstance(value, Counter | Gauge | Histogram)}
 
 
-class Nothing:
-    """Takes what a metric takes."""
+class NullMetric:
+    """Has a metric's methods, and only counts their calls."""
 
-    taken = 0
+    calls = 0
 
-    def labels(self, *_values: str) -> Nothing:
+    def labels(self, *_values: str) -> NullMetric:
         return self
 
     def inc(self, *_amount_and_exemplar: object) -> None:
-        Nothing.taken += 1
+        NullMetric.calls += 1
 
     observe = set = inc
 
 
-NOTHING = Nothing()
+NULL_METRIC = NullMetric()
 
 
-def silence() -> None:
-    """From now on this process counts nothing: the others ask the module `metrics` for them by name each time."""
+def disable_metrics() -> None:
+    """Replaces all metrics in this process. It works since everybody reads them from the module by name each time."""
     for name in METRICS:
-        setattr(metrics, name, NOTHING)
+        setattr(metrics, name, NULL_METRIC)
 
 
-def restore() -> None:
-    for name, one in METRICS.items():
-        setattr(metrics, name, one)
+def enable_metrics() -> None:
+    """Undoes `disable_metrics`."""
+    for name, metric in METRICS.items():
+        setattr(metrics, name, metric)
 
 
 def receiver() -> Flask:
-    """The app without its exporter."""
-    silence()
+    """The app without metrics and their exporter."""
+    disable_metrics()
     for exporter in ("GunicornPrometheusMetrics", "PrometheusMetrics"):
         setattr(app, exporter, _no_exporter)
     return app.from_environment()
 
 
 def _no_exporter(*_arguments: Any, **_options: Any) -> None:
-    """In the place of the Flask exporter."""
+    """Replaces the Flask exporter."""
 
 
-class EveryOther(DeliverWorker):
-    """Two jobs in a row are a pair: one with metrics, one without, in one process, so that nothing else differs."""
+class AlternatingWorker(DeliverWorker):
+    """Two successive jobs are a pair, one with metrics, one without. In one process, so that nothing else differs."""
 
     jobs = 0
 
     def execute_job(self, job: Job, queue: Queue) -> None:
         self.jobs += 1
-        # Who is first alternates from pair to pair.
-        measured = self.jobs % 4 < 2
-        (restore if measured else silence)()
-        begun, taken = time.process_time_ns(), Nothing.taken
+        # Which one is first alternates from pair to pair.
+        has_metrics = self.jobs % 4 < 2
+        (enable_metrics if has_metrics else disable_metrics)()
+        started, calls = time.process_time_ns(), NullMetric.calls
         super().execute_job(job, queue)
-        spent = time.process_time_ns() - begun
-        if not measured and Nothing.taken == taken:
+        cpu_ns = time.process_time_ns() - started
+        if not has_metrics and NullMetric.calls == calls:
             raise RuntimeError("the worker's metrics could not be switched off")
-        print("cpu", "with" if measured else "without", spent, flush=True)
+        print("cpu", "with" if has_metrics else "without", cpu_ns, flush=True)
 
 
 if __name__ == "__main__":
-    main.DeliverWorker = EveryOther  # type: ignore[attr-defined]  # in this process only, to compare
+    main.DeliverWorker = AlternatingWorker  # type: ignore[attr-defined]  # in this process only, to compare
     sys.exit(run(["deliver"]))

@@ -229,7 +229,7 @@ def _withhold(send: Decision, outcome: str, reason: str, compared: Mapping[str, 
 
 
 def contradiction(trigger: Trigger, records: Records, claim: Claim) -> Decision | None:
-    """Why a mail that left at `claim.at` was wrong, by what later arrivals told about that time; None if it was right.
+    """Why a mail that left at `claim.at` was wrong, by what is known now about that time; None if it was right.
 
     The mail cannot be called back. This measures how often the system was wrong.
     """

@@ -102,7 +102,7 @@ class Connection:
         return "\r\n".join(lines).encode("latin-1") + body
 
     def _connected(self, deadline: float, watch: Callable[[socket.socket], None]) -> socket.socket:
-        """The kept socket if it is still good, else a new one, under the eyes of the watchdog from its first byte."""
+        """The kept socket if it is still usable, else a new one. The watchdog ends either at the deadline."""
         sock = self._socket
         if sock is not None and self._pid == os.getpid() and not self._is_stale(sock):
             watch(sock)
