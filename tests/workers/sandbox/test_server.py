@@ -1,9 +1,7 @@
-"""The sandbox over real sockets: SendGrid's contract, the outbox, the faults, and who may not call."""
+"""The sandbox over real sockets: SendGrid's contract, the outbox, the faults."""
 
 from __future__ import annotations
 
-import base64
-import http.client
 import json
 import os
 import signal
@@ -17,25 +15,13 @@ from typing import Any
 
 import pytest
 
-from freshgate.errors import EspError, SettingsError
+from freshgate.errors import EspError
 from freshgate.settings import EspSettings
 from tests.harness.ports import free_ports
+from tests.workers.sandbox.calls import GOOD, call, send
 from workers.esp.base import Message
 from workers.esp.sendgrid import Sendgrid
 from workers.sandbox.server import Sandbox
-
-GOOD: dict[str, Any] = {
-    "from": {"email": "shop@example.com"},
-    "template_id": "d-1",
-    "personalizations": [
-        {
-            "to": [{"email": "ada@example.com"}],
-            "dynamic_template_data": {"first_name": "<b>Ada</b>", "products": [{"name": "Lamp", "price": 12.5}]},
-            "custom_args": {"freshgate_send": "s-1", "freshgate_trigger": "welcome"},
-        }
-    ],
-}
-SEND = {"Authorization": "Bearer k", "Content-Type": "application/json"}
 
 
 @pytest.fixture
@@ -49,28 +35,6 @@ def esp(sandbox: Sandbox) -> Iterator[Sendgrid]:
     esp = Sendgrid("sendgrid", EspSettings(base_url=sandbox.url, timeout_s=0.3))
     yield esp
     esp.close()
-
-
-def call(
-    sandbox: Sandbox, method: str, path: str, body: Any = None, **headers: str
-) -> tuple[int, http.client.HTTPMessage, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", sandbox.port, timeout=5)
-    raw = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-    connection.request(method, path, raw, {name.replace("_", "-"): value for name, value in headers.items()})
-    response = connection.getresponse()
-    reply = response.status, response.headers, response.read()
-    connection.close()
-    return reply
-
-
-def send(sandbox: Sandbox, body: Any = GOOD, **headers: str) -> tuple[int, http.client.HTTPMessage, bytes]:
-    return call(
-        sandbox,
-        "POST",
-        "/v3/mail/send",
-        body,
-        **{**{"Authorization": "Bearer k"}, "Content_Type": SEND["Content-Type"], **headers},
-    )
 
 
 def mail() -> Message:
@@ -233,35 +197,6 @@ def test_a_slow_answer_is_an_answer(sandbox: Sandbox, esp: Sendgrid) -> None:
     started = time.monotonic()
     assert esp.send(mail()).status == 202
     assert time.monotonic() - started >= 0.1
-
-
-@pytest.mark.parametrize("headers", [{"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}])
-def test_other_sites_may_not_call(sandbox: Sandbox, headers: dict[str, str]) -> None:
-    for method, path in (("GET", "/messages"), ("DELETE", "/messages"), ("POST", "/faults"), ("POST", "/v3/mail/send")):
-        assert call(sandbox, method, path, b"{}", **headers)[0] == 403
-
-
-def test_its_own_page_may_call(sandbox: Sandbox) -> None:
-    assert call(sandbox, "GET", "/messages", Origin=f"http://127.0.0.1:{sandbox.port}")[0] == 200
-
-
-def test_beyond_loopback_it_does_not_start_without_a_password() -> None:
-    with pytest.raises(SettingsError, match="FRESHGATE_SANDBOX_PASSWORD"):
-        Sandbox("0.0.0.0")
-
-
-def test_a_password_is_asked_for_on_every_path() -> None:
-    def basic(password: str) -> str:
-        return "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
-
-    with Sandbox(password="opens") as sandbox:
-        assert call(sandbox, "GET", "/")[0] == 401
-        assert call(sandbox, "GET", "/", Authorization=basic("wrong"))[0] == 401
-        assert call(sandbox, "GET", "/", Authorization="Basic %")[0] == 401
-        assert call(sandbox, "GET", "/messages", Authorization="Bearer opens")[0] == 401
-        assert call(sandbox, "GET", "/", Authorization=basic("opens"))[0] == 200
-        assert send(sandbox, Authorization="Bearer wrong")[0] == 401
-        assert send(sandbox, Authorization="Bearer opens")[0] == 202
 
 
 def test_it_ends_at_once_on_sigterm() -> None:
