@@ -12,9 +12,10 @@ from typing import Any
 from uuid import uuid4
 
 import msgspec
-from rq.defaults import RQ_KEY_PREFIX
 
 DELIVER = "workers.jobs.deliver"
+# rq.defaults.RQ_KEY_PREFIX, written out, since importing it loads all of RQ into the receiver.
+RQ_KEY_PREFIX = "rq"
 WIRE_VERSION = 1
 JOB_TIMEOUT_S = 60
 TTL_S = 3600
