@@ -1,57 +1,62 @@
-"""The command line: `python -m adapter COMMAND`. Each command is a file with `add` and `run`; this one lists them.
+"""The command line of the adapter: `python -m adapter COMMAND`, or `freshgate COMMAND`.
 
-Errors are one line on stderr: exit code 2 for a setting that must be corrected, 1 for everything else.
+Each command is a module with HELP, `add` and `run`; this file lists them and imports the one that is asked for.
 """
 
 from __future__ import annotations
 
 import sys
 
-if sys.version_info < (3, 11):  # noqa: UP036  # said before an import fails with something less helpful
+if sys.version_info < (3, 11):  # noqa: UP036  # before an import fails with a less helpful error
     sys.exit("Freshgate needs Python 3.11 or newer; this is " + sys.version.split()[0])
 
 import argparse
-import os
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
-from redis.exceptions import RedisError
+from freshgate.command_line import Parser, run_command
 
-from adapter.commands.develop import check, events, new, read
-from adapter.commands.operate import quarantine, settings, unmapped, why
-from adapter.commands.post import replay, sign, traffic
-from adapter.local import launcher
-from freshgate.errors import FreshgateError, SettingsError
-from freshgate.state.store import unavailable
-
-COMMANDS = (why, read, events, check, new, replay, quarantine, unmapped, sign, traffic, settings)
-START = "start everything: Valkey, receiver, worker, timers and the sandbox ESP"
-
-
-def main(arguments: list[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
-    try:
-        done: int = options.run(options)
-    except SettingsError as error:
-        print(f"freshgate: {error}", file=sys.stderr)
-        return 2
-    except RedisError as error:
-        print(f"freshgate: {unavailable(error)}", file=sys.stderr)
-        return 1
-    except (FreshgateError, OSError) as error:
-        print(f"freshgate: {error}", file=sys.stderr)
-        return 1
-    return done
+COMMANDS = {
+    "run": "adapter.commands.run",
+    "read": "adapter.commands.develop.read",
+    "check": "adapter.commands.develop.check",
+    "events": "adapter.commands.develop.events",
+    "new": "adapter.commands.develop.new",
+    "replay": "adapter.commands.post.replay",
+    "sign": "adapter.commands.post.sign",
+    "traffic": "adapter.commands.post.traffic",
+    "why": "adapter.commands.operate.why",
+    "unmapped": "adapter.commands.operate.unmapped",
+    "quarantine": "adapter.commands.operate.quarantine",
+    "settings": "adapter.commands.operate.settings",
+}
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m adapter", description="Freshgate: CDP webhooks in, fresh mails out."
-    )
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; faults are printed as one line."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return run_command("freshgate", lambda: run_as("python -m adapter", words))
+
+
+def run_as(program: str, arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code. `program` is how the caller is named in the help."""
+    options = build_parser(program, arguments[0] if arguments else "").parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def build_parser(program: str = "python -m adapter", command: str = "") -> argparse.ArgumentParser:
+    """A parser of that command alone, so that `why` starts without Flask; of all commands if there is no such one."""
+    parser = Parser(prog=program, description="Freshgate: CDP webhooks in, fresh mails out.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    start = commands.add_parser("run", help=START, description=START, epilog="example: python -m adapter run")
-    start.set_defaults(run=lambda options: launcher.run(os.environ))
-    for command in COMMANDS:
-        command.add(commands)
+    for name in (command,) if command in COMMANDS else COMMANDS:
+        load_command(name).add(commands)
     return parser
+
+
+def load_command(name: str) -> Any:
+    return import_module(COMMANDS[name])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""`python -m workers`: the worker, the timers, the sandbox ESP, and the operator's desk."""
+"""The command line of the workers: `python -m workers COMMAND`, or `freshgate workers COMMAND`.
+
+The processes are `deliver`, `timers` and `sandbox`; the operator's commands stand in `commands.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +9,81 @@ import argparse
 import os
 import sys
 import time
+from collections.abc import Sequence
 
-from freshgate.errors import FreshgateError
+from freshgate.command_line import Parser, run_command
 from freshgate.local_settings import load_local_settings
-from freshgate.settings import load
+from freshgate.settings import Settings, load
 from freshgate.telemetry import logs
-from workers import commands, main
-from workers.sandbox import server
+from workers import commands
+
+PROCESSES = {
+    "deliver": "work on the sends: gate, claim, call the ESP, settle",
+    "timers": "turn due timers into jobs",
+    "sandbox": "a local stand-in for the ESPs, with an outbox page",
+}
+EPILOGS = {
+    "deliver": """examples:
+  python -m workers deliver
+  FRESHGATE_WORKER_METRICS_PORT=9119 python -m workers deliver    (a second one on the same machine)
+
+Any number may run. SIGTERM ends it after the job that it works on.""",
+    "timers": """example:
+  python -m workers timers
+
+Any number may run; none of them is the leader. Without one, no waiting mail leaves and nothing is retried.""",
+    "sandbox": """examples:
+  python -m workers sandbox
+  FRESHGATE_SANDBOX_PORT=8026 python -m workers sandbox
+
+It takes mails as SendGrid does, sends none, and shows them at http://127.0.0.1:8025/.""",
+}
 
 
-def run(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m workers", description=__doc__)
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit code; faults are printed as one line."""
+    words = sys.argv[1:] if arguments is None else arguments
+    return run_command("workers", lambda: run_as("python -m workers", words))
+
+
+def run_as(program: str, arguments: Sequence[str]) -> int:
+    """Run a command line and return its exit code. `program` is how the caller is named in the help."""
+    options = build_parser(program).parse_args(arguments)
+    is_process = options.command in PROCESSES
+    # Operators use a terminal of their own, where the local Valkey and the secrets are found through var/.
+    settings = load(os.environ) if is_process else load_local_settings()
+    logs.configure(settings.log_level, json=not sys.stderr.isatty())
+    if is_process:
+        return _run_process(options.command, settings)
+    return commands.run(settings, options, time.time_ns() // 1_000_000)
+
+
+def build_parser(program: str = "python -m workers") -> argparse.ArgumentParser:
+    parser = Parser(prog=program, description="Freshgate's workers: the processes, and the operator's commands.")
     subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    subcommands.add_parser("deliver", help="work on the sends: gate, claim, call the ESP, settle")
-    subcommands.add_parser("timers", help="turn due timers into jobs")
-    subcommands.add_parser("sandbox", help="a local stand-in for the ESPs, with an outbox page")
+    for name, text in PROCESSES.items():
+        subcommands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=EPILOGS[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
     commands.add_commands(subcommands)
-    chosen = parser.parse_args(argv)
-    try:
-        served = chosen.command in ("deliver", "timers", "sandbox")
-        # The desk is used from a terminal of its own: it finds the local Valkey and secrets through var/.
-        settings = load(os.environ) if served else load_local_settings()
-        logs.configure(settings.log_level, json=not sys.stderr.isatty())
-        if chosen.command == "deliver":
-            return main.deliver(settings)
-        if chosen.command == "timers":
-            return main.timers(settings)
-        if chosen.command == "sandbox":
-            server.serve(settings.sandbox_host, settings.sandbox_port, settings.sandbox_password)
-            return 0
-        return commands.run(settings, chosen, time.time_ns() // 1_000_000)
-    except FreshgateError as error:
-        print(f"workers: {error}", file=sys.stderr)
-        return 2
+    return parser
+
+
+def _run_process(name: str, settings: Settings) -> int:
+    # Imported here, so that an operator's command starts without RQ.
+    from workers import main
+    from workers.sandbox import server
+
+    if name == "deliver":
+        return main.deliver(settings)
+    if name == "timers":
+        return main.timers(settings)
+    server.serve(settings.sandbox_host, settings.sandbox_port, settings.sandbox_password)
+    return 0
 
 
 if __name__ == "__main__":

@@ -15,32 +15,66 @@ from msgspec.structs import replace
 from freshgate.catalogs import triggers_of
 from freshgate.declare import Trigger
 from freshgate.errors import SettingsError
+from freshgate.local_settings import connect_local_store
 from freshgate.settings import Settings
 from freshgate.settings_parsing import duration_ms
 from freshgate.state import keys
 from freshgate.state.merge import resolve
 from freshgate.state.stamps import LENGTH, millis
-from freshgate.state.store import connect, fcall
+from freshgate.state.store import fcall
 from freshgate.state.views import Claim, parse_claim
+
+HELP = {
+    "unknown": "list, resend or close sends that the ESP may or may not have",
+    "dead": "list or replay sends that gave up",
+    "hold": "send no mail until released; nothing is lost",
+    "release": "let held mails go again",
+}
+EPILOGS = {
+    "unknown": """examples:
+  python -m workers unknown list
+  python -m workers unknown resend --send 3d7a40bded4dbe31799d12b8
+  python -m workers unknown close                                  (all of them)
+
+Look at the ESP's activity first: resend what it does not have, close what it has. The gate decides once more.""",
+    "dead": """examples:
+  python -m workers dead list
+  python -m workers dead replay --max-age 3d
+  python -m workers dead replay --send 3d7a40bded4dbe31799d12b8
+
+The gate decides on what is replayed. A mail that is too old stays, and its line says which --max-age would send it.""",
+    "hold": """examples:
+  python -m workers hold                                           (all triggers)
+  python -m workers hold abandoned_cart
+
+Mails wait. Those that are older than their max_age when they are released end as stale.""",
+    "release": """examples:
+  python -m workers release
+  python -m workers release abandoned_cart
+
+A hold on all triggers and a hold on one are released one by one; the answer names what is still held.""",
+}
 
 
 def add_commands(commands: Any) -> None:
-    """The desk's part of `python -m workers --help`."""
-    unknown = commands.add_parser("unknown", help="sends of which nobody knows whether the ESP has them")
-    unknown.add_argument("action", choices=["list", "resend", "close"], nargs="?", default="list")
-    unknown.add_argument("--send", help="only this send id")
-    dead = commands.add_parser("dead", help="sends that gave up")
-    dead.add_argument("action", choices=["list", "replay"], nargs="?", default="list")
-    dead.add_argument("--send", help="only this send id")
-    dead.add_argument(
+    """Declares the operator's commands."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parsers = {
+        name: commands.add_parser(name, help=text, description=text, epilog=EPILOGS[name], formatter_class=raw)
+        for name, text in HELP.items()
+    }
+    parsers["unknown"].add_argument("action", choices=["list", "resend", "close"], nargs="?", default="list")
+    parsers["dead"].add_argument("action", choices=["list", "replay"], nargs="?", default="list")
+    for name in ("unknown", "dead"):
+        parsers[name].add_argument("--send", help="only this send id")
+    parsers["dead"].add_argument(
         "--max-age",
         default="0s",
         help="how old a replayed mail may be, such as 3d, if that is more than its trigger allows; "
         "every other rule of the gate still applies",
     )
-    for name, text in (("hold", "send nothing until released; nothing is lost"), ("release", "send again")):
-        one = commands.add_parser(name, help=text)
-        one.add_argument("trigger", nargs="?", default="*", help="one trigger; all of them if left out")
+    for name in ("hold", "release"):
+        parsers[name].add_argument("trigger", nargs="?", default="*", help="one trigger; all of them if left out")
 
 
 class Listed(NamedTuple):
@@ -69,7 +103,7 @@ class Listed(NamedTuple):
 def run(settings: Settings, chosen: argparse.Namespace, now: int) -> int:
     """Do what the command line says, at `now` (ms); returns the exit code. Raises SettingsError for unknown words."""
     triggers = {trigger.name: trigger for trigger in triggers_of(settings)}
-    client = connect(settings.redis_url, timeout_s=5.0)
+    client = connect_local_store(settings)
     if chosen.command in ("hold", "release"):
         return _switch(client, triggers, chosen.command, chosen.trigger)
     max_age = duration_ms(chosen.max_age, "--max-age") if chosen.command == "dead" else 0

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from adapter.__main__ import _parser as adapter_parser
+from adapter.__main__ import build_parser as adapter_parser
 from dashboards.generate import DASHBOARDS
 from freshgate.settings import Settings
 from tests.dashboards import expressions

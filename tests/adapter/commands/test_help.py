@@ -12,7 +12,7 @@ import pytest
 
 from adapter.__main__ import COMMANDS, main
 
-WORDS = [*(command.__name__.rpartition(".")[2] for command in COMMANDS), "run"]
+WORDS = [*COMMANDS]
 WORDS += [f"new {what}" for what in ("event", "trigger", "source", "esp")]
 
 
