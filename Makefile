@@ -2,15 +2,14 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
-CODE := freshgate adapter workers catalog bench dashboards tests
 
 .DEFAULT_GOAL := help
 .PHONY: run observe test test-tools dashboards bench lint format help
 
-run: .venv/.embedded  ## start everything on this machine; Ctrl-C stops it
-	@exec $(BIN)/python -m adapter run
+run: .venv/.embedded $(BIN)/freshgate  ## start everything on this machine; Ctrl-C stops it
+	@exec $(BIN)/freshgate run
 
-observe: .venv/.dev  ## the same with made-up shoppers, Prometheus and Alertmanager; Ctrl-C stops it
+observe: .venv/.dev $(BIN)/freshgate  ## the same with made-up shoppers, Prometheus and Alertmanager; Ctrl-C stops it
 	@exec $(BIN)/python -m dashboards.observe
 
 test: lint  ## check the code and run all tests
@@ -19,7 +18,7 @@ test: lint  ## check the code and run all tests
 test-tools: .venv/.tools  ## the checks that need large downloads: the real Compose, hadolint, Prometheus, DataDog
 	$(BIN)/python -m pytest -m tools
 
-lint: .venv/.dev  ## ruff, mypy and the order of imports
+lint: .venv/.dev $(BIN)/freshgate  ## ruff, mypy and the order of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -54,6 +53,12 @@ help:  ## this list
 	@echo "installing the large tools into .venv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-tools.txt
 	@touch $@
+
+# The command `freshgate` of this checkout. Not `pip install -e .`, which needs a newer setuptools than a venv has.
+$(BIN)/freshgate: Makefile | $(BIN)/python
+	@printf '%s\n' '#!/bin/sh' 'PYTHONPATH="$(CURDIR)$${PYTHONPATH:+:$$PYTHONPATH}"' 'export PYTHONPATH' \
+	  'exec "$(CURDIR)/$(BIN)/python" -m freshgate_cli "$$@"' > $@
+	@chmod +x $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

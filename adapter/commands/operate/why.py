@@ -67,7 +67,7 @@ def main(settings: Settings, asked: str, *, only: SubjectType | None = None, as_
     held = _held(client)
     if held:
         names = "all mails wait" if "*" in held else f"mails of {', '.join(held)} wait"
-        print(f"  now: {names} until an operator releases them (python -m workers release)")
+        print(f"  now: {names} until an operator releases them (freshgate release)")
     if not entries:
         print("  no entries on the trail")
     return 0
