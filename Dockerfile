@@ -12,9 +12,11 @@ COPY freshgate freshgate
 COPY adapter adapter
 COPY workers workers
 COPY catalog catalog
+COPY freshgate_cli freshgate_cli
 COPY deploy/probe.py deploy/probe.py
+COPY deploy/freshgate /opt/venv/bin/freshgate
 # The root is read-only at run time, so the byte code must be written now.
-RUN python -m compileall -q /opt/venv/lib freshgate adapter workers catalog
+RUN python -m compileall -q /opt/venv/lib freshgate adapter workers catalog freshgate_cli
 
 
 FROM python:3.11.14-slim-bookworm
