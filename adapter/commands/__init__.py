@@ -1,4 +1,4 @@
-"""The commands, a file each: `add` declares one's words and help, `run` does it and returns the exit code.
+"""The commands, a module each: HELP, `add` for its arguments, and `run`, which returns the exit code.
 
-`adapter/__main__.py` lists them. They ask the engine; the engine never asks them.
+`adapter/__main__.py` lists them. Commands call the other rooms; no room calls a command.
 """

@@ -1,6 +1,6 @@
-"""What a terminal needs beside text: colours, where they are wanted, and a line that shows how far something is.
+"""Colours, a progress bar and durations for commands that print to a terminal.
 
-Used by all commands; knows nothing of what they say. https://no-color.org
+Colours are left out where they are not wanted: https://no-color.org
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ import sys
 import time
 from typing import TextIO
 
-BAR = 24
+BAR_WIDTH = 24
+REDRAW_INTERVAL_S = 0.1
 
 
 class Paint:
-    """Words in colours, or just words."""
+    """Colours text, if the stream is a terminal that wants colours."""
 
     def __init__(self, stream: TextIO) -> None:
-        plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-        self.is_on = stream.isatty() and not plain
+        is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        self.is_on = stream.isatty() and not is_plain
 
     def bold(self, text: str) -> str:
         return self._in("1", text)
@@ -40,7 +41,7 @@ class Paint:
 
 
 class Progress:
-    """One line on stderr, rewritten ten times a second at most; nothing where stderr is no terminal."""
+    """A progress bar: one line on stderr, rewritten as it goes on. Shows nothing if stderr is not a terminal."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -49,10 +50,10 @@ class Progress:
 
     def show(self, done: int, note: str = "") -> None:
         now = time.monotonic()
-        if self._is_on and (now - self._shown_at > 0.1 or done == self._total):
+        if self._is_on and (now - self._shown_at > REDRAW_INTERVAL_S or done == self._total):
             self._shown_at = now
-            filled = BAR * done // max(self._total, 1)
-            bar = "#" * filled + "." * (BAR - filled)
+            filled = BAR_WIDTH * done // max(self._total, 1)
+            bar = "#" * filled + "." * (BAR_WIDTH - filled)
             print(f"\r[{bar}] {done}/{self._total} {note}\033[K", end="", file=sys.stderr, flush=True)
 
     def end(self) -> None:
@@ -60,8 +61,8 @@ class Progress:
             print(file=sys.stderr)
 
 
-def span(ms: int) -> str:
-    """Milliseconds as the settings write them: 30m, 24h, 2d."""
+def format_duration(ms: int) -> str:
+    """A duration as the settings write it: 30m, 24h, 2d."""
     for unit, name in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")):
         if ms >= unit and ms % unit == 0:
             return f"{ms // unit}{name}"

@@ -1,6 +1,6 @@
-"""`python -m adapter check`: the whole catalog against itself. A line a fault, with the file and line of the entry.
+"""`python -m adapter check`: checks the catalog, and prints each fault with the file and line to correct.
 
-`check_events.py` and `check_triggers.py` know what can be wrong; `places.py` finds where it stands.
+`check_events.py` and `check_triggers.py` find the faults; `places.py` finds their lines.
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ from freshgate.errors import CatalogError
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings
 
-HELP = "check the catalog against itself: paths, spellings, triggers, templates' data, payload pairs"
-MARKED = "FILL IN"
+HELP = "check the catalog: paths, spellings, triggers, template data, payload pairs"
+# What `new` writes where a developer has to write something.
+PLACEHOLDER = "FILL IN"
 EPILOG = """examples:
   python -m adapter check
   python -m adapter check --catalog myshop.catalog
 
-Prints FILE:LINE and the fault, one a line; the exit code is 1 if there is any. Payload pairs are looked for where
---payloads says, else in tests/payloads or in a folder `payloads` beside the catalog's."""
+Prints a line for each fault: FILE:LINE and what is wrong. The exit code is 1 if there is one. Payload pairs are looked
+for in the folder that --payloads names, else in tests/payloads or in a folder `payloads` beside the catalog's."""
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "check", help=HELP, description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--catalog", metavar="PACKAGE", help="instead of the one that the settings name")
+    parser.add_argument("--catalog", metavar="PACKAGE", help="a catalog other than the one in the settings")
     parser.add_argument("--payloads", type=Path, metavar="DIR", help="the folder of payload pairs")
     parser.set_defaults(run=run)
 
@@ -45,7 +46,7 @@ def add(commands: Any) -> None:
 def run(options: argparse.Namespace) -> int:
     settings = load_local_settings()
     name = options.catalog or settings.catalog
-    faults = list(faults_of(name, settings, options.payloads))
+    faults = list(find_faults(name, settings, options.payloads))
     paint = Paint(sys.stdout)
     for fault in faults:
         print(f"{paint.bold(fault.place)}: {paint.bad(fault.text)}")
@@ -57,27 +58,28 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def faults_of(name: str, settings: Settings, payloads: Path | None = None) -> Iterator[Fault]:
-    """Every fault of the catalog of that name, each once; those that keep it from being imported come alone."""
-    loaded = _import(name)
-    if isinstance(loaded, Fault):
-        yield loaded
+def find_faults(name: str, settings: Settings, payloads: Path | None = None) -> Iterator[Fault]:
+    """All faults of a catalog, each once. A catalog that cannot be imported has that one fault."""
+    catalog = _import_catalog(name)
+    if isinstance(catalog, Fault):
+        yield catalog
         return
-    found = dict.fromkeys(check_events.faults(loaded))
-    found |= dict.fromkeys(check_triggers.faults(loaded, settings))
+    # Dicts, which drop repetitions and keep the order.
+    faults = dict.fromkeys(check_events.faults(catalog))
+    faults |= dict.fromkeys(check_triggers.faults(catalog, settings))
     folder = payloads or check_events.payload_folder(Path(place_of_catalog(name).rpartition(":")[0]).parent)
     if payloads or folder.is_dir():
-        found |= dict.fromkeys(check_events.missing_pairs(loaded, folder))
-    found |= dict.fromkeys(_unfilled(name))
-    yield from found
-    if not found:
-        yield from _at_start(loaded, name, settings)
+        faults |= dict.fromkeys(check_events.missing_pairs(catalog, folder))
+    faults |= dict.fromkeys(_placeholders(name))
+    yield from faults
+    if not faults:
+        yield from _start_faults(catalog, name, settings)
 
 
-def _import(name: str) -> ModuleType | Fault:
+def _import_catalog(name: str) -> ModuleType | Fault:
     try:
         catalog = import_module(name)
-    except Exception as error:  # Whatever a module does while it is imported is a fault of the catalog.
+    except Exception as error:  # Whatever fails during the import is a fault of the catalog.
         if isinstance(error, SyntaxError) and error.filename:
             return Fault(f"{error.filename}:{error.lineno or 1}", f"cannot be imported: {error.msg}")
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_code(frame.filename)]
@@ -93,16 +95,16 @@ def _is_code(file: str) -> bool:
     return not file.startswith("<") and Path(file) != Path(__file__) and "importlib" not in Path(file).parts
 
 
-def _unfilled(name: str) -> Iterator[Fault]:
-    """What `new` left to be written."""
+def _placeholders(name: str) -> Iterator[Fault]:
+    """What `new` left for the developer to write."""
     for file in sorted(files_of(name)):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-            if MARKED in line:
-                yield Fault(f"{file}:{number}", f"fill in:{line.partition(MARKED)[2].lstrip(':').rstrip()}")
+            if PLACEHOLDER in line:
+                yield Fault(f"{file}:{number}", f"fill in:{line.partition(PLACEHOLDER)[2].lstrip(':').rstrip()}")
 
 
-def _at_start(catalog: ModuleType, name: str, settings: Settings) -> Iterator[Fault]:
-    """What stops the receiver's start, in the words in which it would say so: nothing else was found."""
+def _start_faults(catalog: ModuleType, name: str, settings: Settings) -> Iterator[Fault]:
+    """What would stop the receiver's start, with the error that it would print."""
     if name == settings.catalog:
         try:
             events_of(settings)

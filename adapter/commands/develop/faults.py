@@ -1,7 +1,4 @@
-"""One fault of a catalog: where it stands, and what is wrong with it.
-
-The checks yield them; `check.py` prints them.
-"""
+"""A fault of a catalog, which the checks yield and `check.py` prints."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from typing import NamedTuple
 
 
 class Fault(NamedTuple):
-    """`place` is file:line."""
+    """What is wrong, and where: `place` is file:line."""
 
     place: str
     text: str

@@ -1,6 +1,6 @@
-"""`python -m adapter read`: what a payload becomes, field by field, and which mails it would start. Writes nothing.
+"""`python -m adapter read`: shows what a payload becomes, field by field, and which mails it would start.
 
-Needs no Redis and no signature. `origins.py` finds the paths; the planner that the receiver uses names the triggers.
+Writes nothing; needs no Redis and no signature. `origins.py` finds the paths, and the receiver's planner the triggers.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from adapter.commands.develop.origins import origins, paired, probing
-from adapter.commands.terminal import Paint, span
+from adapter.commands.terminal import Paint, format_duration
 from adapter.ingest.receive import check_trust
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
@@ -33,25 +33,25 @@ from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from freshgate.state.planner import Planner
 
-HELP = "show what a payload becomes: the event or the verdict, and where each field came from"
+HELP = "show what a payload becomes: the event or the verdict, and the path that each field came from"
 EPILOG = """examples:
   python -m adapter read tests/payloads/segment/order_completed__full.json --source segment
   python -m adapter read - --source segment --json < body.json | jq .verdicts[0].from
 
-Nothing is written and no signature is needed. The exit code is 1 where an element, or the whole body, is refused."""
+Nothing is written, and no signature is needed. The exit code is 1 if an element or the whole body is refused."""
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "read", help=HELP, description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("file", metavar="FILE", help="the body's exact bytes; - is stdin")
+    parser.add_argument("file", metavar="FILE", help="the file with the body, byte for byte; - is stdin")
     parser.add_argument(
         "--source", required=True, metavar="NAME", help="a source of the settings, or a kind: " + ", ".join(SOURCES)
     )
-    parser.add_argument("--content-type", default="", metavar="TYPE", help="the request's, where the body is a form")
-    parser.add_argument("--audience", default="", metavar="NAME/joined", help="the end of an audience's URL")
-    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--content-type", default="", metavar="TYPE", help="of the request, if the body is a form")
+    parser.add_argument("--audience", default="", metavar="NAME/joined", help="the end of the URL of an audience")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     parser.set_defaults(run=run)
 
 
@@ -63,48 +63,48 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError("--audience: write NAME/joined or NAME/left")
     context = RequestContext(content_type=options.content_type, audience=audience, turn=turn)
     try:
-        told = report(settings, options.source, body, time.time_ns() // 1_000_000, context)
+        verdicts = build_report(settings, options.source, body, time.time_ns() // 1_000_000, context)
     except RequestError as error:
-        return _refused(error, as_json=options.json)
+        return _print_refusal(error, as_json=options.json)
     if options.json:
-        print(json.dumps({"source": options.source, "verdicts": told}, indent=2, ensure_ascii=False))
+        print(json.dumps({"source": options.source, "verdicts": verdicts}, indent=2, ensure_ascii=False))
     else:
         paint = Paint(sys.stdout)
-        if not told:
+        if not verdicts:
             print("nothing: this source finds no element in it")
-        for number, one in enumerate(told):
-            print(_text(number, one, paint))
-    return int(any(one["verdict"] == "refused" for one in told))
+        for number, verdict in enumerate(verdicts):
+            print(_format_verdict(number, verdict, paint))
+    return int(any(verdict["verdict"] == "refused" for verdict in verdicts))
 
 
-def report(
+def build_report(
     settings: Settings, name: str, body: bytes, received_at: int, context: RequestContext
 ) -> list[dict[str, Any]]:
-    """A map a verdict, in order, as `--json` prints them. Raises RequestError for the body as a whole."""
+    """A map for each verdict, in order, as `--json` prints them. Raises RequestError if the whole body is refused."""
     catalog = events_of(settings)
     triggers = triggers_of(settings)
-    source = source_of(settings, name, catalog)
+    source = find_source(settings, name, catalog)
     verdicts = source.read(body, received_at, context)
-    probed = source_of(settings, name, probing(catalog)).read(body, received_at, context)
+    probed = find_source(settings, name, probing(catalog)).read(body, received_at, context)
     types = {event.name: event for event in catalog}
     return [
-        _told(verdict, origins(verdict, other, types), types, triggers, source.settings.trust)
-        for verdict, other in paired(verdicts, probed)
+        _describe(verdict, origins(verdict, probe, types), types, triggers, source.settings.trust)
+        for verdict, probe in paired(verdicts, probed)
     ]
 
 
-def source_of(settings: Settings, name: str, catalog: Sequence[EventType]) -> Source:
-    """The source of the settings, or one of that kind; it only has to read, so it may lack its secrets."""
-    given = settings.sources.get(name) or (SourceSettings(kind=name) if name in SOURCES else None)
-    if given is None:
+def find_source(settings: Settings, name: str, catalog: Sequence[EventType]) -> Source:
+    """The source of that name in the settings, or a source of that kind. It only reads, so it may lack its secrets."""
+    source = settings.sources.get(name) or (SourceSettings(kind=name) if name in SOURCES else None)
+    if source is None:
         known = ", ".join(sorted({*settings.sources, *SOURCES}))
-        raise SettingsError(f"--source: no source '{name}'; there are: {known}")
-    if given.kind not in SOURCES:
-        raise SettingsError(f"sources.{name}.kind: {given.kind!r}; there are: {', '.join(SOURCES)}")
-    return SOURCES[given.kind].configure(name, readable(given), catalog)
+        raise SettingsError(f"--source: there is no source '{name}'; known: {known}")
+    if source.kind not in SOURCES:
+        raise SettingsError(f"sources.{name}.kind: {source.kind!r}; known kinds: {', '.join(SOURCES)}")
+    return SOURCES[source.kind].configure(name, readable(source), catalog)
 
 
-def _told(
+def _describe(
     verdict: Verdict,
     paths: Mapping[str, str],
     types: Mapping[str, EventType],
@@ -127,36 +127,38 @@ def _told(
         "anonymous_id": verdict.anonymous_id,
         "previous_id": verdict.previous_id,
         "email": verdict.email,
-        "fields": {name: plain(value) for name, value in verdict.fields.items()},
+        "fields": {name: to_plain(value) for name, value in verdict.fields.items()},
         "unreadable": sorted(verdict.unreadable),
         "clamped": verdict.clamped,
         "from": dict(paths),
         "absent": [name for name in event_type.fields if name not in verdict.fields and name not in verdict.unreadable],
-        **_starts(verdict, types, triggers, trust),
+        **_describe_starts(verdict, types, triggers, trust),
     }
 
 
-def _starts(event: Event, types: Mapping[str, EventType], triggers: Sequence[Trigger], trust: str) -> dict[str, Any]:
+def _describe_starts(
+    event: Event, types: Mapping[str, EventType], triggers: Sequence[Trigger], trust: str
+) -> dict[str, Any]:
     plan = Planner(types.values(), triggers, b"not used").plan(event, trusted=trust == "server")
-    known = {trigger.name: trigger for trigger in triggers}
+    delays = {trigger.name: trigger.delay for trigger in triggers}
     started = [keys.parse_member(start[0])[0] for write in plan.writes for start in write.body.get("starts", ())]
     trail = next((write.body["trail"] for write in plan.writes if "trail" in write.body), "{}")
     return {
-        "starts": {name: span(known[name].delay) if known[name].delay else "at once" for name in started},
+        "starts": {name: format_duration(delays[name]) if delays[name] else "at once" for name in started},
         "cannot_start": json.loads(trail).get("rejected", []),
     }
 
 
-def plain(value: Any) -> Any:
+def to_plain(value: Any) -> Any:
     """A field's value as the expected files of payload pairs write it."""
     if isinstance(value, Decimal):
         return {"money": str(value)}
     if isinstance(value, Product):
         return msgspec.to_builtins(value)
-    return [plain(item) for item in value] if isinstance(value, tuple) else value
+    return [to_plain(item) for item in value] if isinstance(value, tuple) else value
 
 
-def _refused(error: RequestError, *, as_json: bool) -> int:
+def _print_refusal(error: RequestError, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"refused": error.reason, "status": error.status, "hint": error.hint}))
     else:
@@ -167,41 +169,47 @@ def _refused(error: RequestError, *, as_json: bool) -> int:
     return 1
 
 
-def _text(number: int, told: Mapping[str, Any], paint: Paint) -> str:
-    if told["verdict"] == "ignored":
-        hint = paint.dim("\n   no event type of the catalog is spelled so; python -m adapter new event makes one")
-        return f"{number}  {paint.doubtful('ignored')}  {told['what']}{hint}"
-    if told["verdict"] == "refused":
-        fault = f" ({told['fault']})" if "fault" in told else ""
-        return f"{number}  {paint.bad('refused')}  {told['reason']}{fault}"
-    paths = told["from"]
-    occurred = datetime.fromtimestamp(told["occurred_at"] / 1000, UTC).isoformat(timespec="milliseconds")
-    clamped = paint.doubtful("  lay in the future, so it counts as now") if told["clamped"] else ""
-    computed = paint.dim("  computed, none was sent") if re.fullmatch("h-[0-9a-f]{32}", told["message_id"]) else ""
-    rows = [("message_id", told["message_id"] + computed, ""), ("occurred_at", occurred + clamped, "")]
-    rows += [(name, told[name], "") for name in ("user_id", "anonymous_id", "previous_id") if told[name]]
-    if told["email"]:
-        rows.append(("email", told["email"], paths.get("email", "where this source keeps it")))
-    rows += [(f".{name}", _value(value), paths.get(name, "")) for name, value in told["fields"].items()]
-    rows += [
-        (f".{name}" if name != "email" else name, paint.bad("unreadable, left out"), paths.get(name, ""))
-        for name in told["unreadable"]
-    ]
-    lines = [f"{number}  {paint.good('event')}  {paint.bold(told['name'])}"]
-    lines += [f"   {name:<16} {value}" + (paint.dim(f"   ← {path}") if path else "") for name, value, path in rows]
-    if told["absent"]:
-        lines.append(paint.dim(f"   {'absent':<16} " + ", ".join(told["absent"])))
-    lines += [
-        f"   {'starts':<16} {paint.bold(name)}, " + ("at once" if wait == "at once" else f"after {wait} of quiet")
-        for name, wait in told["starts"].items()
-    ]
-    lines += [f"   {'cannot start':<16} {paint.bad(reason)}" for reason in told["cannot_start"]]
-    if not told["starts"] and not told["cannot_start"]:
+def _format_verdict(number: int, verdict: Mapping[str, Any], paint: Paint) -> str:
+    if verdict["verdict"] == "ignored":
+        hint = paint.dim("\n   the catalog has no event type for it; `freshgate new event` writes one")
+        return f"{number}  {paint.doubtful('ignored')}  {verdict['what']}{hint}"
+    if verdict["verdict"] == "refused":
+        fault = f" ({verdict['fault']})" if "fault" in verdict else ""
+        return f"{number}  {paint.bad('refused')}  {verdict['reason']}{fault}"
+    lines = [f"{number}  {paint.good('event')}  {paint.bold(verdict['name'])}"]
+    for name, value, path in _rows(verdict, paint):
+        lines.append(f"   {name:<16} {value}" + (paint.dim(f"   ← {path}") if path else ""))
+    if verdict["absent"]:
+        lines.append(paint.dim(f"   {'absent':<16} " + ", ".join(verdict["absent"])))
+    for name, delay in verdict["starts"].items():
+        when = delay if delay == "at once" else f"after {delay} of quiet"
+        lines.append(f"   {'starts':<16} {paint.bold(name)}, {when}")
+    lines += [f"   {'cannot start':<16} {paint.bad(reason)}" for reason in verdict["cannot_start"]]
+    if not verdict["starts"] and not verdict["cannot_start"]:
         lines.append(paint.dim(f"   {'starts':<16} no mail"))
     return "\n".join(lines)
 
 
-def _value(value: Any) -> str:
+def _rows(event: Mapping[str, Any], paint: Paint) -> Iterator[tuple[str, str, str]]:
+    """Name, value and path of all that the event has."""
+    paths = event["from"]
+    is_computed = re.fullmatch("h-[0-9a-f]{32}", event["message_id"])
+    yield "message_id", event["message_id"] + (paint.dim("  computed, none was sent") if is_computed else ""), ""
+    occurred = datetime.fromtimestamp(event["occurred_at"] / 1000, UTC).isoformat(timespec="milliseconds")
+    clamped = paint.doubtful("  was in the future, so it counts as now") if event["clamped"] else ""
+    yield "occurred_at", occurred + clamped, ""
+    for name in ("user_id", "anonymous_id", "previous_id"):
+        if event[name]:
+            yield name, event[name], ""
+    if event["email"]:
+        yield "email", event["email"], paths.get("email", "where this source keeps it")
+    for name, value in event["fields"].items():
+        yield f".{name}", _format_value(value), paths.get(name, "")
+    for name in event["unreadable"]:
+        yield name if name == "email" else f".{name}", paint.bad("unreadable, left out"), paths.get(name, "")
+
+
+def _format_value(value: Any) -> str:
     if isinstance(value, dict) and value.keys() == {"money"}:
         return str(value["money"])
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,6 +1,6 @@
-"""One more entry in a table of the code: its import, and its line in the tuple or dict. The rest stays as it is.
+"""Adds an entry to a table in a Python file: its import, and its line in the tuple or dict.
 
-`new.py` uses it; the text is edited by the places that Python's own parser names.
+`new.py` uses it. Python's parser names the places to edit; the rest of the file stays as it is.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from pathlib import Path
 
 from freshgate.errors import FreshgateError
 
-WIDTH = 120
+MAX_LINE_LENGTH = 120
 
 
 def with_entry(file: Path, table: str, module: str, constant: str, key: str | None = None) -> str:
-    """The file's text with `from MODULE import CONSTANT`, and the constant at the end of `table` (a dict, given `key`).
+    """The file's text with `from MODULE import CONSTANT`, and the constant at the end of `table`.
 
-    Raises FreshgateError where there is no such table, or where it has the entry.
+    With a `key` the table is a dict, else a tuple. Raises FreshgateError if the file has no such table, or if the table
+    has the entry already.
     """
     text = file.read_text(encoding="utf-8")
     statement = _assignment(text, table, file)
@@ -51,19 +52,19 @@ def _with_element(text: str, value: ast.Tuple | ast.Dict, entry: str) -> str:
             lines[last - 1] = f"{before},\n"
         lines.insert(last, f"    {entry},\n")
         return "".join(lines)
-    # Columns of the parser count bytes.
+    # The parser counts columns in bytes.
     line = lines[first].encode()
     start, end = value.col_offset, value.end_col_offset or 0
     opening, inside, closing = line[start : start + 1], line[start + 1 : end - 1], line[end - 1 : end]
     inner = inside.decode().strip().rstrip(",")
     comma = "," if not inner and closing == b")" else ""
     joined = f"{inner}, {entry}" if inner else f"{entry}{comma}"
-    made = line[: start + 1].decode() + joined + line[end - 1 :].decode()
-    if len(made.rstrip()) > WIDTH:
+    edited = line[: start + 1].decode() + joined + line[end - 1 :].decode()
+    if len(edited.rstrip()) > MAX_LINE_LENGTH:
         parts = [ast.get_source_segment(text, node) or "" for node in _elements(value)]
-        rows = "".join(f"    {part},\n" for part in (*_keyed(value, parts), entry))
-        made = f"{line[:start].decode()}{opening.decode()}\n{rows}{line[end - 1 :].decode()}"
-    lines[first] = made
+        rows = "".join(f"    {part},\n" for part in (*_with_keys(value, parts), entry))
+        edited = f"{line[:start].decode()}{opening.decode()}\n{rows}{line[end - 1 :].decode()}"
+    lines[first] = edited
     return "".join(lines)
 
 
@@ -71,7 +72,7 @@ def _elements(value: ast.Tuple | ast.Dict) -> list[ast.expr]:
     return value.elts if isinstance(value, ast.Tuple) else value.values
 
 
-def _keyed(value: ast.Tuple | ast.Dict, parts: list[str]) -> list[str]:
+def _with_keys(value: ast.Tuple | ast.Dict, parts: list[str]) -> list[str]:
     if isinstance(value, ast.Tuple):
         return parts
     heads = ["**" if key is None else f"{ast.unparse(key).replace(chr(39), chr(34))}: " for key in value.keys]
@@ -79,23 +80,23 @@ def _keyed(value: ast.Tuple | ast.Dict, parts: list[str]) -> list[str]:
 
 
 def _with_import(text: str, module: str, constant: str) -> str:
-    """Behind the imports that sort before it; relative ones stand last, after a blank line."""
+    """Puts the import behind those that sort before it; relative imports stand last, after a blank line."""
     lines = text.splitlines(keepends=True)
     body = ast.parse(text).body
     imports = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
     level = len(module) - len(module.lstrip("."))
-    new = f"from {module} import {constant}\n"
+    statement = f"from {module} import {constant}\n"
     alike = [node for node in imports if isinstance(node, ast.ImportFrom) and bool(node.level) == bool(level)]
     alike = [node for node in alike if node.module != "__future__"]
     if alike:
-        behind = [node for node in alike if "." * node.level + (node.module or "") < module]
-        at = (behind[-1].end_lineno or 0) if behind else alike[0].lineno - 1
-        lines.insert(at, new)
+        before = [node for node in alike if "." * node.level + (node.module or "") < module]
+        index = (before[-1].end_lineno or 0) if before else alike[0].lineno - 1
+        lines.insert(index, statement)
     elif imports:
-        lines.insert(imports[-1].end_lineno or 0, "\n" + new)
+        lines.insert(imports[-1].end_lineno or 0, "\n" + statement)
     else:
         # Behind the docstring.
-        is_text = bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
-        at = (body[0].end_lineno or 0) if is_text else 0
-        lines.insert(at, f"\n{new}" if is_text else f"{new}\n")
+        has_docstring = bool(body) and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant)
+        index = (body[0].end_lineno or 0) if has_docstring else 0
+        lines.insert(index, f"\n{statement}" if has_docstring else f"{statement}\n")
     return "".join(lines)

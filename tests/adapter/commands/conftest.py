@@ -1,4 +1,4 @@
-"""What the commands' tests share: a folder of their own to stand in, without anybody's settings."""
+"""A working directory of their own for the tests of commands, without anybody's settings."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def workdir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory, and no FRESHGATE_ variable."""
     for name in list(os.environ):
         if name.startswith("FRESHGATE_"):

@@ -1,4 +1,4 @@
-"""`python -m adapter check`: each kind of fault is found, with the file and the line; what is sound has none.
+"""`python -m adapter check`: each kind of fault is found with its file and line, and a sound catalog has none.
 
 The broken catalogs are small packages written by the tests.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from adapter.__main__ import main
-from adapter.commands.develop.check import faults_of
+from adapter.commands.develop.check import find_faults
 from adapter.sources import SOURCES
 from adapter.sources.base import Source
 from adapter.sources.unverified import spelling_of
@@ -46,18 +46,18 @@ Check = Callable[..., list[str]]
 
 
 @pytest.fixture
-def check(here: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Check:
+def check(workdir: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Check:
     """The faults, as `file:line: text`, of the sound catalog in which `old` is replaced by `new`."""
-    monkeypatch.syspath_prepend(str(here))
+    monkeypatch.syspath_prepend(str(workdir))
     # A name of its own, since a module stays imported.
     name = "shop" + "".join(filter(str.isalnum, request.node.name.lower()))[:80]
 
     def call(old: str = "", new: str = "", settings: Settings | None = None) -> list[str]:
         text = HEAD + EVENT + TRIGGER + TABLES
         assert old in text
-        (here / f"{name}.py").write_text(text.replace(old, new, 1))
-        found = faults_of(name, settings or Settings(catalog=name))
-        return [f"{fault.place}: {fault.text}".replace(name, "shop") for fault in found]
+        (workdir / f"{name}.py").write_text(text.replace(old, new, 1))
+        faults = find_faults(name, settings or Settings(catalog=name))
+        return [f"{fault.place}: {fault.text}".replace(name, "shop") for fault in faults]
 
     return call
 
@@ -107,7 +107,7 @@ def test_a_sound_catalog_has_no_fault(check: Check) -> None:
         (
             'on=("Renewed",)',
             'on=("Renewd",)',
-            "shop.py:12: trigger thanks: starts on 'Renewd', which no event type is called",
+            "shop.py:12: trigger thanks: starts on 'Renewd', but there is no such event type",
         ),
         (
             'about="renewed"',
@@ -142,15 +142,15 @@ def test_a_sound_catalog_has_no_fault(check: Check) -> None:
         ("(RENEWED,)", "(RENEWD,)", "shop.py:21: cannot be imported: NameError"),
     ],
 )
-def test_each_fault_is_told_with_its_place(check: Check, old: str, new: str, fault: str) -> None:
-    found = check(old, new)
-    assert [one for one in found if fault in one], found
+def test_each_fault_is_printed_with_its_place(check: Check, old: str, new: str, fault: str) -> None:
+    faults = check(old, new)
+    assert [text for text in faults if fault in text], faults
 
 
 def test_two_event_types_of_one_spelling_are_a_fault_of_the_second(check: Check) -> None:
     second = EVENT.replace("RENEWED", "PAID").replace('name="Renewed"', 'name="Paid"')
-    found = check(TABLES, second + TABLES.replace("(RENEWED,)", "(RENEWED, PAID)"))
-    assert found == ["shop.py:24: Paid from segment: 'Renewed' is Renewed already"]
+    faults = check(TABLES, second + TABLES.replace("(RENEWED,)", "(RENEWED, PAID)"))
+    assert faults == ["shop.py:24: Paid from segment: 'Renewed' is Renewed already"]
 
 
 class Copycat:
@@ -172,11 +172,11 @@ def test_a_spelling_that_nobody_reads_is_a_fault(check: Check, monkeypatch: pyte
 def test_an_override_of_no_trigger_is_a_fault(check: Check, request: pytest.FixtureRequest) -> None:
     name = "shop" + "".join(filter(str.isalnum, request.node.name.lower()))[:80]
     settings = Settings(catalog=name, triggers={"thnks": TriggerSettings(enabled=False)})
-    assert check(settings=settings) == ["shop.py:1: the settings override triggers.thnks, which no trigger is called"]
+    assert check(settings=settings) == ["shop.py:1: the settings override triggers.thnks, but there is no such trigger"]
 
 
-def test_missing_halved_and_unfilled_payload_pairs_are_faults(check: Check, here: Path) -> None:
-    folder = here / "payloads" / "segment"
+def test_missing_halved_and_unfilled_payload_pairs_are_faults(check: Check, workdir: Path) -> None:
+    folder = workdir / "payloads" / "segment"
     folder.mkdir(parents=True)
     assert check() == ["shop.py:6: Renewed from segment: no payload pair; write payloads/segment/renewed__full.json"]
     expected = folder / "renewed__full.expected.json"
@@ -199,12 +199,12 @@ def test_the_shipped_catalog_has_no_fault(monkeypatch: pytest.MonkeyPatch, capsy
 
 
 def test_the_command_line_prints_the_faults_and_is_1(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.syspath_prepend(str(here))
+    monkeypatch.syspath_prepend(str(workdir))
     text = (HEAD + EVENT + TRIGGER + TABLES).replace("properties.plan", "plan")
-    (here / "brokenshop.py").write_text(text)
+    (workdir / "brokenshop.py").write_text(text)
     assert main(["check", "--catalog", "brokenshop"]) == 1
-    told = capsys.readouterr()
-    assert told.out.startswith("brokenshop.py:6: Renewed from segment: path 'plan'")
-    assert told.err == "1 fault in catalog brokenshop\n"
+    printed = capsys.readouterr()
+    assert printed.out.startswith("brokenshop.py:6: Renewed from segment: path 'plan'")
+    assert printed.err == "1 fault in catalog brokenshop\n"

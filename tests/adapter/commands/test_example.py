@@ -1,6 +1,6 @@
-"""docs/example: a catalog outside of Freshgate that takes over ours and extends it; and copies of ours stand alone.
+"""docs/example, a catalog outside of Freshgate that extends ours, is found and served; a copy of ours stands alone.
 
-Each runs in a process of its own, in a folder that is not the repository.
+Each command runs in a process of its own, in a folder that is not the repository.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from tests.adapter.commands.conftest import ROOT
 
 EXAMPLE = ROOT / "docs" / "example"
 Run = Callable[..., subprocess.CompletedProcess[str]]
-LOOK = "import {0} as c, sys; print(len(c.EVENTS), sorted(m for m in sys.modules if m.split('.')[0] == 'catalog'))"
+COUNT_EVENTS = (
+    "import {0} as c, sys; print(len(c.EVENTS), sorted(m for m in sys.modules if m.split('.')[0] == 'catalog'))"
+)
 
 
 @pytest.fixture
@@ -53,22 +55,22 @@ PAIRS = sorted(EXAMPLE.glob("myshop/payloads/*/*.expected.json"))
 def test_its_payloads_are_read_as_expected(run: Run, expected: Path) -> None:
     body = expected.with_name(expected.name.replace(".expected.json", ".json"))
     done = run("-m", "adapter", "read", str(body), "--source", body.parent.name, "--json")
-    (told,) = json.loads(done.stdout)["verdicts"]
-    assert {key: told[key] for key in json.loads(expected.read_text())} == json.loads(expected.read_text())
-    assert told["starts"] == {"renewal_thanks": "at once"}
+    (verdict,) = json.loads(done.stdout)["verdicts"]
+    assert {key: verdict[key] for key in json.loads(expected.read_text())} == json.loads(expected.read_text())
+    assert verdict["starts"] == {"renewal_thanks": "at once"}
 
 
-def test_it_says_ours_too_and_its_changed_trigger_waits_longer(run: Run) -> None:
+def test_it_reads_our_event_types_too_and_its_changed_trigger_waits_longer(run: Run) -> None:
     body = ROOT / "tests/payloads/segment/product_added__full.json"
-    told = json.loads(run("-m", "adapter", "read", str(body), "--source", "segment", "--json").stdout)
-    assert told["verdicts"][0]["starts"] == {"abandoned_cart": "3h"}
+    report = json.loads(run("-m", "adapter", "read", str(body), "--source", "segment", "--json").stdout)
+    assert report["verdicts"][0]["starts"] == {"abandoned_cart": "3h"}
 
 
 def test_a_copy_of_our_catalog_uses_nothing_of_the_original(run: Run, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "catalog", tmp_path / "shop" / "catalog", ignore=shutil.ignore_patterns("__pycache__"))
-    done = run("-c", LOOK.format("shop.catalog"), cwd=tmp_path)
+    done = run("-c", COUNT_EVENTS.format("shop.catalog"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    original = run("-c", LOOK.format("catalog"), cwd=tmp_path)
+    original = run("-c", COUNT_EVENTS.format("catalog"), cwd=tmp_path)
     assert done.stdout.split(" ")[0] == original.stdout.split(" ")[0]
     assert done.stdout.strip().endswith("[]")
 
@@ -76,8 +78,8 @@ def test_a_copy_of_our_catalog_uses_nothing_of_the_original(run: Run, tmp_path: 
 def test_gunicorn_serves_the_example_and_the_commands_work_beside_it(
     redis: Redis, redis_server: str, environ: dict[str, str], run: Run, free_port: Callable[[], int], tmp_path: Path
 ) -> None:
-    here = tmp_path / "example"
-    shutil.copytree(EXAMPLE, here)
+    folder = tmp_path / "example"
+    shutil.copytree(EXAMPLE, folder)
     port = free_port()
     environ |= {
         "FRESHGATE_REDIS_URL": redis_server,
@@ -89,16 +91,16 @@ def test_gunicorn_serves_the_example_and_the_commands_work_beside_it(
         "FRESHGATE_SOURCES__SEGMENT__TOKENS": "t-1",
         "FRESHGATE_SOURCES__MPARTICLE__SECRETS": "Bearer m-1",
     }
-    (here / "late.json").write_text('{"type": "track", "event": "Plan Chosen", "properties": {"plan": "Gold"}}')
+    (folder / "late.json").write_text('{"type": "track", "event": "Plan Chosen", "properties": {"plan": "Gold"}}')
     command = (sys.executable, "-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()")
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=here, env=environ, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=subprocess.STDOUT)
     try:
-        _wait_for(port, tmp_path / "log")
+        _wait_for_port(port, tmp_path / "log")
 
         def replay(file: str, name: str, *words: str) -> str:
             url = f"http://127.0.0.1:{port}/webhooks/{name}"
-            done = run("-m", "adapter", "replay", file, "--to", url, *words, cwd=here)
+            done = run("-m", "adapter", "replay", file, "--to", url, *words, cwd=folder)
             return done.stdout + done.stderr
 
         pairs = "myshop/payloads"
@@ -109,17 +111,17 @@ def test_gunicorn_serves_the_example_and_the_commands_work_beside_it(
         assert "1 accepted, 0 duplicate" in replay(f"{pairs}/segment", "segment", "--again")
         assert "1 of 1 bodies answered 200" in replay(f"{pairs}/mparticle", "mparticle")
         assert "0 accepted, 0 duplicate, 1 ignored" in replay("late.json", "segment")
-        (found,) = json.loads(run("-m", "adapter", "unmapped", "--json", cwd=here).stdout)
-        assert (found["name"], found["count"]) == ("track / Plan Chosen", 1)
-        assert found["shape"] == {"type": "text", "event": "text", "properties": {"plan": "text"}}
-        why = run("-m", "adapter", "why", "u-1", cwd=here).stdout
+        (event,) = json.loads(run("-m", "adapter", "unmapped", "--json", cwd=folder).stdout)
+        assert (event["name"], event["count"]) == ("track / Plan Chosen", 1)
+        assert event["shape"] == {"type": "text", "event": "text", "properties": {"plan": "text"}}
+        why = run("-m", "adapter", "why", "u-1", cwd=folder).stdout
         assert "Subscription Renewed from segment: accepted" in why
     finally:
         process.terminate()
         process.wait(20)
 
 
-def _wait_for(port: int, log: Path) -> None:
+def _wait_for_port(port: int, log: Path) -> None:
     deadline = time.monotonic() + 30
     while True:
         try:

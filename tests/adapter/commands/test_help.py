@@ -1,6 +1,6 @@
-"""The command line as a whole: every command explains itself with an example, and a fault is one line.
+"""All commands of the adapter: each explains itself with an example, and a fault is one line.
 
-The commands' own tests stand beside this file.
+Tests of the single commands stand beside this file.
 """
 
 from __future__ import annotations
@@ -21,29 +21,29 @@ def test_every_command_explains_itself_with_an_example(words: str, capsys: pytes
     with pytest.raises(SystemExit) as ended:
         main([*words.split(), "--help"])
     assert ended.value.code == 0
-    told = capsys.readouterr().out
-    assert f"python -m adapter {words}" in told.partition("example")[2]
+    text = capsys.readouterr().out
+    assert f"python -m adapter {words}" in text.partition("\nexample")[2]
 
 
 @pytest.mark.parametrize("words", [["unmapped"], ["why", "ada"]])
 def test_without_redis_a_fault_is_one_line(
-    words: list[str], here: Path, free_port: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str], workdir: Path, free_port: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(words) == 2
     assert "redis_url" in capsys.readouterr().err
     monkeypatch.setenv("FRESHGATE_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
     assert main(words) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("freshgate: redis: ConnectionError") and told.count("\n") == 1
+    line = capsys.readouterr().err
+    assert line.startswith("freshgate: redis: ConnectionError") and line.count("\n") == 1
 
 
 def test_secrets_are_never_printed(
-    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("SOURCES__SEGMENT__SECRETS", "SOURCES__SEGMENT__TOKENS", "ESPS__SENDGRID__API_KEY", "PII_KEY"):
         monkeypatch.setenv(f"FRESHGATE_{name}", "hidden")
     monkeypatch.setenv("FRESHGATE_REDIS_URL", "redis://user:hidden@127.0.0.1/0")
     assert main(["settings"]) == 0
-    told = capsys.readouterr().out
-    assert "hidden" not in told
-    assert "***@127.0.0.1/0" in told
+    text = capsys.readouterr().out
+    assert "hidden" not in text
+    assert "***@127.0.0.1/0" in text

@@ -1,6 +1,6 @@
-"""`python -m adapter read`: the verdict with its reason, each field's path, and the mails it would start.
+"""`python -m adapter read` prints the verdict with its reason, the path of each field, and the mails it would start.
 
-The command line itself, in a folder without settings; no Redis is there.
+The command line itself runs in a folder without settings, and without Redis.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ ORDER = {
 
 
 @pytest.fixture
-def read(here: Path, capsys: pytest.CaptureFixture[str]) -> Any:
+def read(workdir: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     def call(body: Any, *words: str, source: str = "segment") -> tuple[int, str]:
-        file = here / "body.json"
+        file = workdir / "body.json"
         file.write_bytes(body if isinstance(body, bytes) else json.dumps(body).encode())
         code = main(["read", str(file), "--source", source, *words])
         return code, capsys.readouterr().out
@@ -37,30 +37,30 @@ def read(here: Path, capsys: pytest.CaptureFixture[str]) -> Any:
     return call
 
 
-def one(told: tuple[int, str]) -> dict[str, Any]:
-    (verdict,) = json.loads(told[1])["verdicts"]
+def only_verdict(result: tuple[int, str]) -> dict[str, Any]:
+    (verdict,) = json.loads(result[1])["verdicts"]
     return dict(verdict)
 
 
-def test_what_a_page_tells_starts_and_says_less(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_event_of_a_browser_starts_less_and_may_be_refused(read: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRESHGATE_SOURCES__PAGE__KIND", "segment")
     monkeypatch.setenv("FRESHGATE_SOURCES__PAGE__TRUST", "browser")
-    assert one(read(ORDER, "--json"))["starts"] == {"order_confirmation": "at once"}
-    told = one(read({**ORDER, "anonymousId": "x"}, "--json", source="page"))
-    assert (told["starts"], told["cannot_start"]) == ({}, ["order_confirmation: told by a browser"])
-    assert one(read(ORDER, "--json", source="page")) == {"verdict": "refused", "reason": "not_trusted"}
+    assert only_verdict(read(ORDER, "--json"))["starts"] == {"order_confirmation": "at once"}
+    verdict = only_verdict(read({**ORDER, "anonymousId": "x"}, "--json", source="page"))
+    assert (verdict["starts"], verdict["cannot_start"]) == ({}, ["order_confirmation: told by a browser"])
+    assert only_verdict(read(ORDER, "--json", source="page")) == {"verdict": "refused", "reason": "not_trusted"}
 
 
-def test_each_field_is_told_with_the_path_that_matched(read: Any) -> None:
-    found = one(read(ORDER, "--json"))
-    assert found["fields"] == {
+def test_each_field_is_shown_with_the_path_that_matched(read: Any) -> None:
+    event = only_verdict(read(ORDER, "--json"))
+    assert event["fields"] == {
         "order_id": "o-1",
         "revenue": {"money": "39.95"},
         "products": [{"product_id": "p"}],
         "first_name": "Ada",
     }
-    assert found["unreadable"] == ["tax"]
-    assert found["from"] == {
+    assert event["unreadable"] == ["tax"]
+    assert event["from"] == {
         "order_id": "properties.orderId",
         "revenue": "properties.revenue",
         "tax": "properties.tax",
@@ -68,35 +68,35 @@ def test_each_field_is_told_with_the_path_that_matched(read: Any) -> None:
         "first_name": "context.traits.firstName",
         "email": "context.traits.email",
     }
-    assert "order_email" in found["absent"] and "order_id" not in found["absent"]
-    assert found["starts"] == {"order_confirmation": "at once"}
+    assert "order_email" in event["absent"] and "order_id" not in event["absent"]
+    assert event["starts"] == {"order_confirmation": "at once"}
 
 
-def test_of_two_paths_the_first_present_is_named(read: Any) -> None:
+def test_the_first_present_of_two_paths_is_named(read: Any) -> None:
     both = {**ORDER, "properties": {"order_id": "first", "orderId": "second"}}
-    assert one(read(both, "--json"))["from"]["order_id"] == "properties.order_id"
+    assert only_verdict(read(both, "--json"))["from"]["order_id"] == "properties.order_id"
     empty = {**ORDER, "properties": {"order_id": "", "orderId": "second"}}
-    assert one(read(empty, "--json"))["from"]["order_id"] == "properties.orderId"
+    assert only_verdict(read(empty, "--json"))["from"]["order_id"] == "properties.orderId"
 
 
-def test_an_own_address_that_is_none_is_passed_over(read: Any) -> None:
+def test_a_text_that_is_not_an_address_is_passed_over(read: Any) -> None:
     identify = {"type": "identify", "userId": "u", "traits": {"email": "nobody"}, "context": ORDER["context"]}
-    found = one(read(identify, "--json"))
-    assert (found["email"], found["from"]["email"]) == ("ada@example.com", "context.traits.email")
+    event = only_verdict(read(identify, "--json"))
+    assert (event["email"], event["from"]["email"]) == ("ada@example.com", "context.traits.email")
 
 
 def test_a_mail_that_cannot_start_says_what_is_missing(read: Any) -> None:
-    found = one(read({**ORDER, "properties": {}}, "--json"))
-    assert found["starts"] == {}
-    assert found["cannot_start"] == ["order_confirmation: missing order_id"]
+    event = only_verdict(read({**ORDER, "properties": {}}, "--json"))
+    assert event["starts"] == {}
+    assert event["cannot_start"] == ["order_confirmation: missing order_id"]
 
 
 def test_a_waiting_mail_says_how_long(read: Any) -> None:
     added = {**ORDER, "event": "Product Added", "properties": {"product_id": "p-1"}}
-    assert one(read(added, "--json"))["starts"] == {"abandoned_cart": "30m"}
+    assert only_verdict(read(added, "--json"))["starts"] == {"abandoned_cart": "30m"}
 
 
-def test_a_verdict_for_each_element_and_1_where_one_is_refused(read: Any) -> None:
+def test_each_element_has_a_verdict_and_the_exit_code_is_1_if_one_is_refused(read: Any) -> None:
     code, text = read([ORDER, {"type": "track", "event": "Plan Chosen"}, 7, {"type": "alias", "previousId": "x"}])
     assert code == 1
     assert "event  Order Completed" in text
@@ -107,12 +107,12 @@ def test_a_verdict_for_each_element_and_1_where_one_is_refused(read: Any) -> Non
     assert "starts           order_confirmation, at once" in text
 
 
-def test_an_event_type_that_is_read_is_0(read: Any) -> None:
+def test_the_exit_code_of_events_and_ignored_elements_is_0(read: Any) -> None:
     assert read(ORDER)[0] == 0
     assert read({"type": "track", "event": "Plan Chosen"})[0] == 0
 
 
-def test_a_body_that_is_refused_as_a_whole_says_with_what(read: Any) -> None:
+def test_a_body_that_is_refused_as_a_whole_is_shown_with_the_status(read: Any) -> None:
     code, text = read(b"no json")
     assert code == 1
     assert "with 400: not JSON" in text
@@ -123,7 +123,7 @@ def test_a_body_without_elements_says_so(read: Any) -> None:
     assert read([]) == (0, "nothing: this source finds no element in it\n")
 
 
-def test_an_unknown_source_names_those_there_are(read: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_source_is_an_error_that_names_the_known(read: Any, capsys: pytest.CaptureFixture[str]) -> None:
     file = ROOT / "tests/payloads/segment/alias__full.json"
     assert main(["read", str(file), "--source", "nobody"]) == 2
     assert "segment" in capsys.readouterr().err
@@ -142,13 +142,15 @@ def test_no_colours_without_a_terminal_nor_with_no_color(read: Any, monkeypatch:
 PAIRS = sorted(path for path in (ROOT / "tests/payloads").glob("*/*.json") if ".expected" not in path.name)
 
 
-def test_every_payload_is_shown_and_every_field_has_its_path(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_payload_is_shown_and_every_field_has_its_path(workdir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert PAIRS
-    declared = {event.name: {name for how in event.sources.values() for name in how.paths} for event in EVENTS}
+    declared = {
+        event.name: {name for spelling in event.sources.values() for name in spelling.paths} for event in EVENTS
+    }
     for path in PAIRS:
         main(["read", str(path), "--source", path.parent.name, "--json"])
-        told = json.loads(capsys.readouterr().out)
-        for verdict in told.get("verdicts", ()):
+        report = json.loads(capsys.readouterr().out)
+        for verdict in report.get("verdicts", ()):
             if verdict["verdict"] == "event":
-                told_fields = declared[verdict["name"]] & set(verdict["fields"])
-                assert told_fields <= set(verdict["from"]), f"{path}: a field came from nowhere"
+                fields = declared[verdict["name"]] & set(verdict["fields"])
+                assert fields <= set(verdict["from"]), f"{path}: a field came from nowhere"

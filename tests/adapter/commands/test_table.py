@@ -1,4 +1,4 @@
-"""One more entry in a table of the code: whatever the table looks like, the rest of the file stays as it is."""
+"""`with_entry` adds an entry to a table however it is written, and leaves the rest of the file as it is."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def edited(file: Path, text: str, table: str = "EVENTS", module: str = ".new", k
     return with_entry(file, table, module, "NEW", key)
 
 
-def test_a_tuple_of_many_lines_gets_one_more_and_its_import_in_order(file: Path) -> None:
+def test_a_tuple_of_many_lines_gets_a_line_and_its_import_in_order(file: Path) -> None:
     head = '"""Doc."""\n\nfrom .alias import ALIAS\nfrom .page import PAGE\n\n'
     assert edited(file, head + "EVENTS = (\n    ALIAS,  # why\n    PAGE,\n)\n") == (
         '"""Doc."""\n\nfrom .alias import ALIAS\nfrom .new import NEW\nfrom .page import PAGE\n\n'
@@ -45,9 +45,9 @@ def test_a_tuple_however_it_is_written(file: Path, before: str, after: str) -> N
 
 def test_a_line_that_would_be_too_long_is_broken(file: Path) -> None:
     names = ", ".join(f"EVENT_NUMBER_{number}" for number in range(7))
-    made = edited(file, f"EVENTS = ({names})\n")
-    assert made.endswith("    EVENT_NUMBER_6,\n    NEW,\n)\n")
-    assert all(len(line) <= 120 for line in made.splitlines())
+    text = edited(file, f"EVENTS = ({names})\n")
+    assert text.endswith("    EVENT_NUMBER_6,\n    NEW,\n)\n")
+    assert all(len(line) <= 120 for line in text.splitlines())
 
 
 def test_a_dict_gets_its_key(file: Path) -> None:
@@ -67,14 +67,14 @@ def test_a_first_relative_import_stands_behind_the_others(file: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "error"),
     [
         ("EVENTS = (NEW,)\n", "EVENTS has NEW already"),
         ("TRIGGERS = ()\n", "there is no table EVENTS"),
         ("EVENTS = tuple(found())\n", "EVENTS must be written out as a tuple"),
     ],
 )
-def test_what_cannot_be_edited_is_left_alone(file: Path, text: str, said: str) -> None:
-    with pytest.raises(FreshgateError, match=said):
+def test_what_cannot_be_edited_is_left_alone(file: Path, text: str, error: str) -> None:
+    with pytest.raises(FreshgateError, match=error):
         edited(file, text)
     assert file.read_text() == text
