@@ -1,13 +1,13 @@
-"""`python -m adapter quarantine`: what our own code could not read, and what to do once it can.
+"""`python -m adapter quarantine`: lists, replays and drops elements on which our own code failed.
 
-`adapter/ingest/quarantine.py` keeps it; the receiver records what is replayed, as if it had just been read.
+`adapter/ingest/quarantine.py` keeps them; a replay goes through the receiver, as if the element had just arrived.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,24 +19,24 @@ from adapter.sources import configure_sources
 from adapter.sources.base import Source
 from freshgate.errors import RequestError
 from freshgate.local_settings import connect_local_store, load_local_settings
-from freshgate.settings import require_pii_key
+from freshgate.settings import Settings, require_pii_key
 from freshgate.telemetry import logs
 
-HELP = "elements on which our own code failed: list, show, replay or drop them"
+HELP = "list, show, replay or drop elements on which our own code failed"
 EPILOG = """examples:
   python -m adapter quarantine list
   python -m adapter quarantine show 5f0c81d2 | python -m adapter read - --source shop
   python -m adapter quarantine replay                  (all of them, the oldest first)
   python -m adapter quarantine drop --only 5f0c81d2
 
-The newest thousand are kept, for 30 days. What is replayed is recorded with the time of its event, so a newer state
-stays; mails leave through the gate only. What still cannot be read, or is no event that is mapped, stays listed.
-The exit code is 1 if anything stays, or nothing has that name."""
+The newest thousand are kept, for 30 days. A replayed element is recorded with the time of its event, so a newer state
+stays, and mails leave through the gate only. An element that still cannot be read, or is not mapped, stays listed.
+The exit code is 1 if an element stays, or if no element has that name."""
 ACTIONS = {
-    "list": "a line each: its name here, source, arrival and size",
-    "show": "print the bytes of one, as the CDP sent them: personal data",
+    "list": "print a line for each: its name, source, arrival and size",
+    "show": "print one element as the CDP sent it; this is personal data",
     "replay": "read and record them once more",
-    "drop": "throw them away",
+    "drop": "delete them",
 }
 
 
@@ -45,16 +45,12 @@ def add(commands: Any) -> None:
         "quarantine", help=HELP, description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="action")
-    for action, text in ACTIONS.items():
-        chosen = actions.add_parser(action, help=text, description=text)
-        if action == "show":
-            chosen.add_argument("only", metavar="NAME", help="as `list` names it")
-        elif action == "drop":
-            which = chosen.add_mutually_exclusive_group(required=True)
-            which.add_argument("--only", metavar="NAME", help="as `list` names it")
-            which.add_argument("--all", action="store_true", help="every one")
-        elif action == "replay":
-            chosen.add_argument("--only", metavar="NAME", help="as `list` names it; all of them if left out")
+    parsers = {action: actions.add_parser(action, help=text, description=text) for action, text in ACTIONS.items()}
+    parsers["show"].add_argument("only", metavar="NAME", help="as `list` names it")
+    parsers["replay"].add_argument("--only", metavar="NAME", help="as `list` names it; all of them if left out")
+    choice = parsers["drop"].add_mutually_exclusive_group(required=True)
+    choice.add_argument("--only", metavar="NAME", help="as `list` names it")
+    choice.add_argument("--all", action="store_true", help="all of them")
     parser.set_defaults(run=run)
 
 
@@ -63,37 +59,45 @@ def run(options: argparse.Namespace) -> int:
     logs.configure("error", json=False)
     client = connect_local_store(settings)
     only = getattr(options, "only", None)
-    found = [(entry, kept) for entry, kept in quarantine.listed(client) if only in (None, short(entry))]
-    if only and not found:
-        print(f"nothing in the quarantine is called {only}", file=sys.stderr)
+    elements = [(entry, element) for entry, element in quarantine.listed(client) if only in (None, short(entry))]
+    if only and not elements:
+        print(f"no element in the quarantine is called {only}", file=sys.stderr)
         return 1
     if options.action == "show":
-        sys.stdout.buffer.write(found[0][1].raw + b"\n")
+        sys.stdout.buffer.write(elements[0][1].raw + b"\n")
         return 0
-    stays = 0
     if options.action == "replay":
-        require_pii_key(settings)
-        sources, receiver = configure_sources(settings), receiver_of(settings, client)
-    for entry, kept in found:
-        line, reason = _line(entry, kept), ""
-        if options.action == "replay":
-            reason = _replayed(receiver, sources, kept)
-            line += f"  stays: {reason}" if reason else "  recorded"
-        if options.action in ("replay", "drop") and not reason:
+        return _replay_all(settings, client, elements)
+    for entry, element in elements:
+        if options.action == "drop":
             quarantine.drop(client, entry)
-        stays += bool(reason)
-        print(line)
-    print(f"{len(found)} in the quarantine" if options.action == "list" else _summary(options.action, found, stays))
-    return 1 if stays else 0
+        print(_format_element(entry, element))
+    print(f"{len(elements)} " + ("dropped" if options.action == "drop" else "in the quarantine"))
+    return 0
 
 
-def _replayed(receiver: Receiver, sources: Mapping[str, Source], kept: QuarantinedElement) -> str:
-    """Why it stays; nothing, if it has been recorded."""
-    source = sources.get(kept.source)
+def _replay_all(settings: Settings, client: Any, elements: Sequence[tuple[bytes, QuarantinedElement]]) -> int:
+    require_pii_key(settings)
+    sources, receiver = configure_sources(settings), receiver_of(settings, client)
+    remaining = 0
+    for entry, element in elements:
+        reason = _replay_element(receiver, sources, element)
+        if reason:
+            remaining += 1
+        else:
+            quarantine.drop(client, entry)
+        print(_format_element(entry, element) + (f"  stays: {reason}" if reason else "  recorded"))
+    print(f"{len(elements) - remaining} recorded" + (f"; {remaining} stay" if remaining else ""))
+    return 1 if remaining else 0
+
+
+def _replay_element(receiver: Receiver, sources: Mapping[str, Source], element: QuarantinedElement) -> str:
+    """Why the element stays in the quarantine; empty if it was recorded."""
+    source = sources.get(element.source)
     if source is None:
-        return f"the settings have no source {kept.source!r}"
+        return f"the settings have no source {element.source!r}"
     try:
-        answer = receiver.read_again(source, kept)
+        answer = receiver.read_again(source, element)
     except RequestError as error:
         return error.reason
     if answer.refusals:
@@ -101,11 +105,6 @@ def _replayed(receiver: Receiver, sources: Mapping[str, Source], kept: Quarantin
     return "" if answer.accepted or answer.duplicate else "ignored: no event type is mapped to it"
 
 
-def _line(entry: bytes, kept: QuarantinedElement) -> str:
-    came = datetime.fromtimestamp(kept.received_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{short(entry)}  {kept.source}  {came} UTC  {len(kept.raw)} bytes"
-
-
-def _summary(action: str, found: list[tuple[bytes, QuarantinedElement]], stays: int) -> str:
-    did = "dropped" if action == "drop" else "recorded"
-    return f"{len(found) - stays} {did}" + (f"; {stays} stay" if stays else "")
+def _format_element(entry: bytes, element: QuarantinedElement) -> str:
+    received = datetime.fromtimestamp(element.received_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{short(entry)}  {element.source}  {received} UTC  {len(element.raw)} bytes"

@@ -1,4 +1,4 @@
-"""`python -m adapter settings`: the settings as a process sees them, with what is secret left out.
+"""`python -m adapter settings`: prints the settings as a process sees them, with secrets masked.
 
 `freshgate/settings.py` reads them.
 """
@@ -12,7 +12,7 @@ import msgspec
 
 from freshgate.local_settings import load_local_settings
 
-HELP = "print the effective settings, secrets masked"
+HELP = "print the settings in force, with secrets masked"
 MASKED = {"secrets", "tokens", "write_keys", "api_key", "pii_key", "sandbox_password"}
 
 
@@ -22,16 +22,16 @@ def add(commands: Any) -> None:
     parser.set_defaults(run=run)
 
 
-def run(options: argparse.Namespace) -> int:
-    told = masked(msgspec.to_builtins(load_local_settings()))
-    print(msgspec.json.format(msgspec.json.encode(told)).decode())
+def run(_options: argparse.Namespace) -> int:
+    settings = mask_secrets(msgspec.to_builtins(load_local_settings()))
+    print(msgspec.json.format(msgspec.json.encode(settings)).decode())
     return 0
 
 
-def masked(value: Any, name: str = "") -> Any:
-    """The same settings, with *** for each secret."""
+def mask_secrets(value: Any, name: str = "") -> Any:
+    """The same settings with *** in the place of each secret."""
     if isinstance(value, dict):
-        return {key: masked(inner, key) for key, inner in value.items()}
+        return {key: mask_secrets(inner, key) for key, inner in value.items()}
     if name in MASKED and value:
         return "***" if isinstance(value, str) else ["***"] * len(value)
     if name == "redis_url" and "@" in str(value):

@@ -1,6 +1,6 @@
-"""`python -m adapter unmapped`: what arrived and nobody mapped, ready to become an event type.
+"""`python -m adapter unmapped`: lists events that arrived and have no event type yet, with the command that adds event.
 
-`adapter/ingest/unmapped.py` keeps the list; `new.py` makes the event type.
+`adapter/ingest/unmapped.py` keeps the list; `develop/new.py` writes the event type.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from freshgate.local_settings import connect_local_store, load_local_settings
 from freshgate.settings import Settings
 from freshgate.state import keys
 
-HELP = "list what arrived and nobody mapped: name, source, count, last seen, and a sample's shape"
+HELP = "list events that arrived and have no event type: name, source, count, last seen, shape of a sample"
 EPILOG = """examples:
   python -m adapter unmapped
   python -m adapter unmapped --json | jq '.[].name'
-  python -m adapter unmapped --forget        (start counting anew)
+  python -m adapter unmapped --forget        (the counts start at 0)
 
-The shape has keys and types, never a value. Counts may lag behind by a minute; at most 500 names are kept, and those
-that were not seen for a day make room for others."""
+The shape has keys and types, never a value. Counts may lag behind by a minute. At most 500 names are kept; names that
+did not arrive for a day make room for others."""
 
 
 def add(commands: Any) -> None:
     parser = commands.add_parser(
         "unmapped", help=HELP, description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--json", action="store_true", help="for scripts")
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
     parser.add_argument("--forget", action="store_true", help="empty the list instead")
     parser.set_defaults(run=run)
 
@@ -45,27 +45,27 @@ def run(options: argparse.Namespace) -> int:
     if options.forget:
         client.delete(keys.UNMAPPED)
         return 0
-    found = listed(client)
+    events = listed(client)
     if options.json:
-        print(msgspec.json.format(msgspec.json.encode(found)).decode())
+        print(msgspec.json.format(msgspec.json.encode(events)).decode())
         return 0
-    if not found:
-        print("nothing: whatever arrived is an event type of the catalog", file=sys.stderr)
+    if not events:
+        print("nothing: all events that arrived have an event type in the catalog", file=sys.stderr)
     paint = Paint(sys.stdout)
-    for one in found:
-        print(_text(one, settings, paint))
+    for event in events:
+        print(_format_event(event, settings, paint))
     return 0
 
 
-def _text(one: UnmappedEvent, settings: Settings, paint: Paint) -> str:
-    seen = datetime.fromtimestamp(one.last_seen / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    lines = [f"{paint.bold(one.name)}   {one.source}, {one.count} times, last at {seen} UTC"]
-    if one.shape is None:
+def _format_event(event: UnmappedEvent, settings: Settings, paint: Paint) -> str:
+    last_seen = datetime.fromtimestamp(event.last_seen / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+    lines = [f"{paint.bold(event.name)}   {event.source}, {event.count} times, last at {last_seen} UTC"]
+    if event.shape is None:
         lines.append(paint.dim("  no sample was kept"))
     else:
-        lines += ["  " + line for line in json.dumps(one.shape, indent=2, ensure_ascii=False).splitlines()]
-    kind = settings.sources[one.source].kind if one.source in settings.sources else one.source
-    # "track / Plan Chosen" is the call and the name that the shop made up.
-    name = one.name.rpartition(" / ")[2]
-    lines.append(paint.dim(f"  python -m adapter new event {shlex.quote(name)} --from {kind}"))
+        lines += ["  " + line for line in json.dumps(event.shape, indent=2, ensure_ascii=False).splitlines()]
+    kind = settings.sources[event.source].kind if event.source in settings.sources else event.source
+    # In "track / Plan Chosen", the name that the shop chose is behind the slash.
+    name = event.name.rpartition(" / ")[2]
+    lines.append(paint.dim(f"  freshgate new event {shlex.quote(name)} --from {kind}"))
     return "\n".join(lines)

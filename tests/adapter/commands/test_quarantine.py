@@ -1,6 +1,6 @@
-"""What a broken mapping could not read is listed, shown, and recorded once the mapping is mended.
+"""Elements that a broken mapping could not read are listed, shown, and recorded once the mapping is corrected.
 
-A real Redis; the mapping that breaks is a copy of the catalog's own.
+With a real Redis; the broken mapping is a copy of the catalog's own.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ VIEWED = {"type": "track", "event": "Product Viewed", "userId": "ada", "messageI
 ORDER = {"type": "track", "event": "Order Completed", "userId": "ada", "messageId": "m-2"}
 
 
-def breaks(element: Mapping[str, Any]) -> Mapping[str, Any]:
+def fail_to_read(element: Mapping[str, Any]) -> Mapping[str, Any]:
     raise ZeroDivisionError(element["userId"])
 
 
-def broken(event: EventType) -> EventType:
+def with_broken_mapping(event: EventType) -> EventType:
     if event.name != "Product Viewed":
         return event
-    spelling = msgspec.structs.replace(event.sources["segment"], read=breaks)
+    spelling = msgspec.structs.replace(event.sources["segment"], read=fail_to_read)
     return msgspec.structs.replace(event, sources={**event.sources, "segment": spelling})
 
 
 @pytest.fixture
-def kept(here: Path, redis: Redis, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of the one element that could not be read; the command has the mended catalog."""
+def element_name(workdir: Path, redis: Redis, redis_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of the one element that could not be read; the command has the corrected catalog."""
     for name, value in {"REDIS_URL": redis_server, "PII_KEY": "key", "SOURCES__SEGMENT__TOKENS": "t"}.items():
         monkeypatch.setenv(f"FRESHGATE_{name}", value)
     load(redis)
-    catalog = [broken(event) for event in EVENTS]
+    catalog = [with_broken_mapping(event) for event in EVENTS]
     source = SOURCES["segment"].configure("segment", SourceSettings(kind="segment", tokens=("t",)), catalog)
     receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "freshgate-sendgrid")
     answer = receiver.receive(source, json.dumps([ORDER, VIEWED]).encode(), TOKEN, NOW)
@@ -58,8 +58,8 @@ def kept(here: Path, redis: Redis, redis_server: str, monkeypatch: pytest.Monkey
     return quarantine.short(entry)
 
 
-def test_a_replay_records_what_the_mended_mapping_reads_and_takes_it_off_the_list(
-    kept: str, redis: Redis, capsys: pytest.CaptureFixture[str]
+def test_a_replay_records_what_the_corrected_mapping_reads_and_takes_it_off_the_list(
+    element_name: str, redis: Redis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     person = keys.person(keys.person_id("main", "ada", None))
     assert not redis.hexists(person, "m:view")
@@ -70,46 +70,46 @@ def test_a_replay_records_what_the_mended_mapping_reads_and_takes_it_off_the_lis
     assert capsys.readouterr().out == "0 in the quarantine\n"
 
 
-def test_an_item_of_an_sdks_batch_keeps_what_the_batch_said_of_it(
-    kept: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
+def test_an_item_of_an_sdks_batch_keeps_the_context_of_the_batch(
+    element_name: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FRESHGATE_SOURCES__SDK__KIND", "tracking")
     monkeypatch.setenv("FRESHGATE_SOURCES__SDK__WRITE_KEYS", "k")
     settings = SourceSettings(kind="tracking", write_keys=("k",))
-    source = SOURCES["tracking"].configure("sdk", settings, [broken(event) for event in EVENTS])
+    source = SOURCES["tracking"].configure("sdk", settings, [with_broken_mapping(event) for event in EVENTS])
     receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "freshgate-sendgrid")
     # A clock that is an hour ahead.
     item = {**VIEWED, "userId": "eve", "messageId": "m-3", "timestamp": (NOW + 3_599_000) / 1000}
     body = {"writeKey": "k", "batch": [item], "context": {"traits": {"email": "eve@example.com"}}}
-    told = json.dumps(body | {"sentAt": (NOW + 3_600_000) / 1000}).encode()
-    answer = receiver.receive(source, told, {}, NOW, context=RequestContext(call="batch"))
+    request = json.dumps(body | {"sentAt": (NOW + 3_600_000) / 1000}).encode()
+    answer = receiver.receive(source, request, {}, NOW, context=RequestContext(call="batch"))
     assert answer.refusals == [{"index": 0, "reason": "internal"}]
     assert main(["quarantine", "replay"]) == 0
-    found: Any = redis.hmget(keys.person(keys.person_id("main", "eve", None)), "m:view", "t:email")
-    assert found[0].startswith(str(NOW - 1000).encode())
-    assert found[1].endswith(b"eve@example.com")
+    fields: Any = redis.hmget(keys.person(keys.person_id("main", "eve", None)), "m:view", "t:email")
+    assert fields[0].startswith(str(NOW - 1000).encode())
+    assert fields[1].endswith(b"eve@example.com")
 
 
 def test_the_list_names_each_without_its_bytes_and_show_prints_them(
-    kept: str, capsys: pytest.CaptureFixture[str]
+    element_name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["quarantine", "list"]) == 0
     first, last = capsys.readouterr().out.splitlines()
-    assert first.startswith(f"{kept}  segment  2026-") and "ada" not in first and last == "1 in the quarantine"
-    assert main(["quarantine", "show", kept]) == 0
+    assert first.startswith(f"{element_name}  segment  2026-") and "ada" not in first and last == "1 in the quarantine"
+    assert main(["quarantine", "show", element_name]) == 0
     assert json.loads(capsys.readouterr().out) == VIEWED
 
 
 def test_what_cannot_be_recorded_stays_with_the_reason(
-    kept: str, redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    element_name: str, redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     quarantine.keep(redis, quarantine.QuarantinedElement("segment", b'{"type": "track", "event": "Unheard Of"}', NOW))
     quarantine.keep(redis, quarantine.QuarantinedElement("gone", b"{}", NOW))
     quarantine.keep(redis, quarantine.QuarantinedElement("segment", b"broken", NOW))
     assert main(["quarantine", "replay"]) == 1
-    told = capsys.readouterr().out.splitlines()
-    assert told[-1] == "1 recorded; 3 stay"
-    assert [line.rpartition("  stays: ")[2] for line in told[1:-1]] == [
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == "1 recorded; 3 stay"
+    assert [line.rpartition("  stays: ")[2] for line in lines[1:-1]] == [
         "ignored: no event type is mapped to it",
         "the settings have no source 'gone'",
         "not JSON",
@@ -117,12 +117,12 @@ def test_what_cannot_be_recorded_stays_with_the_reason(
     assert len(list(quarantine.listed(redis))) == 3
 
 
-def test_one_is_dropped_by_its_name_and_an_unknown_name_is_an_error(
-    kept: str, redis: Redis, capsys: pytest.CaptureFixture[str]
+def test_an_element_is_dropped_by_its_name_and_an_unknown_name_is_an_error(
+    element_name: str, redis: Redis, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["quarantine", "drop", "--only", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err
     assert len(list(quarantine.listed(redis))) == 1
-    assert main(["quarantine", "drop", "--only", kept]) == 0
+    assert main(["quarantine", "drop", "--only", element_name]) == 0
     assert capsys.readouterr().out.endswith("1 dropped\n")
     assert not list(quarantine.listed(redis))

@@ -1,6 +1,6 @@
-"""What nobody mapped: noted by the receiver without values, once a minute and name, and listed by the command.
+"""Unmapped events: the receiver notes each name once a minute, without values, and the command lists them.
 
-A real Redis; the source is Segment's.
+With a real Redis and a source of kind segment.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ def test_what_the_receiver_ignored_is_listed_with_the_shape_of_a_sample(redis: R
 
 def test_no_value_of_the_element_reaches_redis(redis: Redis) -> None:
     receive(redis, ELEMENT)
-    found: Any = redis.hgetall(keys.UNMAPPED)
-    kept = b" ".join(part for pair in found.items() for part in pair)
-    assert b"Plan Chosen" in kept
+    fields: Any = redis.hgetall(keys.UNMAPPED)
+    stored = b" ".join(part for pair in fields.items() for part in pair)
+    assert b"Plan Chosen" in stored
     for value in (b"ada", b"example.com", b"Gold", b"9.9", b"s-1"):
-        assert value not in kept
+        assert value not in stored
 
 
 @pytest.mark.parametrize(
@@ -94,13 +94,13 @@ def test_keys_that_look_like_data_are_masked(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["plan", "$email", "Plan Name", "custom.attr-1", "utm_source", "checkout:step"])
-def test_keys_that_a_programmer_wrote_are_kept(key: str) -> None:
+def test_keys_that_look_like_names_are_kept(key: str) -> None:
     assert shape({key: []}) == {key: []}
 
 
 def test_addresses_and_numbers_in_a_name_are_masked(redis: Redis, unmapped: Unmapped) -> None:
     unmapped.note("shop", [Ignored("Viewed by ada@example.com of order 4711002")], NOW)
-    assert [one.name for one in listed(redis)] == ["Viewed by … of order …"]
+    assert [event.name for event in listed(redis)] == ["Viewed by … of order …"]
 
 
 def test_a_name_is_written_once_a_minute_and_nothing_of_its_count_is_lost(redis: Redis, unmapped: Unmapped) -> None:
@@ -121,29 +121,29 @@ def test_a_name_is_written_once_a_minute_and_nothing_of_its_count_is_lost(redis:
 def test_two_processes_count_together(redis: Redis, unmapped: Unmapped) -> None:
     unmapped.note("shop", [Ignored("A", lambda: {"a": 1})], NOW)
     Unmapped(redis, Clock()).note("shop", [Ignored("A")], NOW + 1)
-    (found,) = listed(redis)
-    assert (found.count, found.shape) == (2, {"a": "number"})
+    (event,) = listed(redis)
+    assert (event.count, event.shape) == (2, {"a": "number"})
 
 
 def test_a_flood_of_names_is_capped_and_what_was_not_seen_for_a_day_makes_room(redis: Redis) -> None:
     load(redis)
     for batch in range(4):
-        flood = [Ignored(f"Name {chr(97 + batch)}{chr(97 + one % 26)}{chr(97 + one // 26)}") for one in range(250)]
+        flood = [Ignored(f"Name {chr(97 + batch)}{chr(97 + n % 26)}{chr(97 + n // 26)}") for n in range(250)]
         Unmapped(redis, Clock()).note("shop", flood, NOW)
     assert redis.hlen(keys.UNMAPPED) == MAX_NAMES
     Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 1000)
-    assert "New" not in {one.name for one in listed(redis)}
+    assert "New" not in {event.name for event in listed(redis)}
     Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 86_400_001)
-    assert [one.name for one in listed(redis)] == ["New"]
+    assert [event.name for event in listed(redis)] == ["New"]
 
 
 def test_one_process_remembers_no_more_names_than_are_kept(redis: Redis, unmapped: Unmapped) -> None:
-    for one in range(MAX_NAMES + 50):
-        unmapped.note("shop", [Ignored(f"N{one // 26}{chr(97 + one % 26)}")], NOW)
+    for number in range(MAX_NAMES + 50):
+        unmapped.note("shop", [Ignored(f"N{number // 26}{chr(97 + number % 26)}")], NOW)
     assert len(unmapped._seen) == MAX_NAMES
 
 
-def test_a_sample_that_cannot_be_had_costs_the_shape_only(redis: Redis, unmapped: Unmapped) -> None:
+def test_a_sample_that_cannot_be_read_costs_the_shape_only(redis: Redis, unmapped: Unmapped) -> None:
     def broken() -> Any:
         raise ZeroDivisionError
 
@@ -164,7 +164,7 @@ def test_without_redis_nothing_is_raised() -> None:
 
 
 def test_the_command_lists_and_forgets(
-    redis: Redis, redis_server: str, here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    redis: Redis, redis_server: str, workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FRESHGATE_REDIS_URL", redis_server)
     monkeypatch.setenv("FRESHGATE_SOURCES__SHOP__KIND", "segment")
@@ -173,7 +173,7 @@ def test_the_command_lists_and_forgets(
     text = capsys.readouterr().out
     assert text.startswith("track / Plan Chosen   shop, 1 times, last at 2026-09-21 14:14:00 UTC\n")
     assert '"price": "number"' in text
-    assert "python -m adapter new event 'Plan Chosen' --from segment" in text
+    assert "freshgate new event 'Plan Chosen' --from segment" in text
     assert main(["unmapped", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["name"] == "track / Plan Chosen"
     assert main(["unmapped", "--forget"]) == 0
