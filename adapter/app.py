@@ -24,7 +24,7 @@ from adapter.routes.snippet import add_snippet
 from adapter.routes.tracking_api import add_tracking
 from adapter.routes.webhooks import add_webhooks
 from adapter.sources import configure_sources
-from freshgate.catalogs import events_of, triggers_of
+from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.errors import (
     FreshgateError,
 )
@@ -63,7 +63,7 @@ def check(settings: Settings) -> None:
     """Raises SettingsError or CatalogError for whatever would keep the receiver from starting."""
     require_pii_key(settings)
     configure_sources(settings)
-    triggers_of(settings)
+    load_triggers(settings)
 
 
 def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Flask:
@@ -96,5 +96,5 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
 
 def receiver_of(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:
     """What records and enqueues as the settings say."""
-    planner = Planner(events_of(settings), triggers_of(settings), settings.pii_key.encode())
+    planner = Planner(load_event_types(settings), load_triggers(settings), settings.pii_key.encode())
     return Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")), traces)

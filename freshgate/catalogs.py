@@ -20,7 +20,7 @@ from freshgate.settings import Settings, TriggerSettings
 COPY = "FRESHGATE_CATALOG_COPY"
 
 
-def events_of(settings: Settings) -> tuple[EventType, ...]:
+def load_event_types(settings: Settings) -> tuple[EventType, ...]:
     """The event types of the catalog, each name once."""
     events: tuple[EventType, ...] = _load(settings.catalog).EVENTS
     names = [event_type.name for event_type in events]
@@ -30,7 +30,7 @@ def events_of(settings: Settings) -> tuple[EventType, ...]:
     return events
 
 
-def triggers_of(settings: Settings) -> tuple[Trigger, ...]:
+def load_triggers(settings: Settings) -> tuple[Trigger, ...]:
     """The triggers of the catalog, as the settings override them."""
     catalog = _load(settings.catalog)
     known = {event_type.name: event_type for event_type in catalog.EVENTS}

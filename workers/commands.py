@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from freshgate.catalogs import triggers_of
+from freshgate.catalogs import load_triggers
 from freshgate.declare import Trigger
 from freshgate.errors import SettingsError
 from freshgate.local_settings import connect_local_store
@@ -102,7 +102,7 @@ class Listed(NamedTuple):
 
 def run(settings: Settings, chosen: argparse.Namespace, now: int) -> int:
     """Do what the command line says, at `now` (ms); returns the exit code. Raises SettingsError for unknown words."""
-    triggers = {trigger.name: trigger for trigger in triggers_of(settings)}
+    triggers = {trigger.name: trigger for trigger in load_triggers(settings)}
     client = connect_local_store(settings)
     if chosen.command in ("hold", "release"):
         return _switch(client, triggers, chosen.command, chosen.trigger)

@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from freshgate.catalogs import triggers_of
+from freshgate.catalogs import load_triggers
 from freshgate.errors import SettingsError
 from freshgate.queue import queue_name
 from freshgate.settings import EspSettings, Settings, require_pii_key
@@ -39,7 +39,7 @@ def deliver(settings: Settings) -> int:
     """Works on the queue of the ESP account until told to stop."""
     name, esp_settings = first_esp(settings)
     require_pii_key(settings)
-    triggers = triggers_of(settings)
+    triggers = load_triggers(settings)
     client = connect(settings.redis_url, timeout_s=5.0)
     load(client)
     esp = limit_recipients(ESPS[esp_settings.kind](name, esp_settings), esp_settings.only_to)
@@ -81,7 +81,7 @@ def timers(settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-    max_settle_ms = max((trigger.settle_ms for trigger in triggers_of(settings)), default=0)
+    max_settle_ms = max((trigger.settle_ms for trigger in load_triggers(settings)), default=0)
     metrics.prepare_timers()
     RedisMonitor(connect(settings.redis_url, timeout_s=2.0), [queue_name(name)]).start(stopped)
     log.info("timers_ready", queue=queue_name(name))

@@ -11,7 +11,7 @@ from adapter.sources.mparticle.source import MPARTICLE
 from adapter.sources.segment.source import CUSTOMERIO, HIGHTOUCH, RUDDERSTACK, SEGMENT
 from adapter.sources.tealium.source import TEALIUM
 from adapter.sources.tracking import TRACKING
-from freshgate.catalogs import events_of
+from freshgate.catalogs import load_event_types
 from freshgate.errors import SettingsError
 from freshgate.settings import Settings
 from freshgate.settings_parsing import setting_name
@@ -30,7 +30,7 @@ SOURCES: dict[str, SourceKind] = {
 
 def configure_sources(settings: Settings) -> dict[str, Source]:
     """Every source of the settings, ready to verify and read. Raises SettingsError: no secret, no start."""
-    catalog = events_of(settings)
+    catalog = load_event_types(settings)
     sources = {}
     for name, source in settings.sources.items():
         kind = SOURCES.get(source.kind)

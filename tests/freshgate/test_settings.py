@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from freshgate.catalogs import triggers_of
+from freshgate.catalogs import load_triggers
 from freshgate.errors import SettingsError
 from freshgate.settings import EspSettings, Settings, load, require_pii_key
 from workers.main import first_esp
@@ -81,8 +81,10 @@ def test_a_cap_is_how_many_in_how_long() -> None:
 
 
 def test_every_trigger_keeps_to_the_cap_of_an_address() -> None:
-    assert {trigger.address_cap for trigger in triggers_of(load({}))} == {(10, 3_600_000)}
-    assert {trigger.address_cap for trigger in triggers_of(load({"FRESHGATE_ADDRESS_CAP": "3/10m"}))} == {(3, 600_000)}
+    assert {trigger.address_cap for trigger in load_triggers(load({}))} == {(10, 3_600_000)}
+    assert {trigger.address_cap for trigger in load_triggers(load({"FRESHGATE_ADDRESS_CAP": "3/10m"}))} == {
+        (3, 600_000)
+    }
 
 
 def test_what_is_not_overridden_stays_with_the_catalog() -> None:

@@ -18,7 +18,7 @@ from adapter.commands.develop import check_events, check_triggers
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import files_of, place_of_catalog
 from adapter.commands.terminal import Paint
-from freshgate.catalogs import events_of, triggers_of
+from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.errors import CatalogError
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings
@@ -107,7 +107,7 @@ def _start_faults(catalog: ModuleType, name: str, settings: Settings) -> Iterato
     """What would stop the receiver's start, with the error that it would print."""
     if name == settings.catalog:
         try:
-            events_of(settings)
-            triggers_of(settings)
+            load_event_types(settings)
+            load_triggers(settings)
         except CatalogError as error:
             yield Fault(place_of_catalog(catalog.__name__), str(error))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapter.sources.reading.dialect import alternatives
-from freshgate.catalogs import events_of
+from freshgate.catalogs import load_event_types
 from freshgate.declare import EventType, From
 from freshgate.local_settings import load_local_settings
 
@@ -34,7 +34,7 @@ def add(commands: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    events = events_of(load_local_settings())
+    events = load_event_types(load_local_settings())
     if options.json:
         spellings = {event.name: {kind: spelling.when for kind, spelling in event.sources.items()} for event in events}
         print(json.dumps(spellings, indent=2))

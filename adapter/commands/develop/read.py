@@ -24,7 +24,7 @@ from adapter.ingest.receive import check_trust
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.unverified import readable
-from freshgate.catalogs import events_of, triggers_of
+from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import RequestError, SettingsError
 from freshgate.events import Event, Ignored, Product, Refused, Verdict
@@ -81,8 +81,8 @@ def build_report(
     settings: Settings, name: str, body: bytes, received_at: int, context: RequestContext
 ) -> list[dict[str, Any]]:
     """A map for each verdict, in order, as `--json` prints them. Raises RequestError if the whole body is refused."""
-    catalog = events_of(settings)
-    triggers = triggers_of(settings)
+    catalog = load_event_types(settings)
+    triggers = load_triggers(settings)
     source = find_source(settings, name, catalog)
     verdicts = source.read(body, received_at, context)
     probed = find_source(settings, name, probing(catalog)).read(body, received_at, context)
