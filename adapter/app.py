@@ -75,7 +75,7 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     app.config["MAX_CONTENT_LENGTH"] = max((one.max_bytes for one in settings.sources.values()), default=1 << 24)
     require_pii_key(settings)
     sources = configure_sources(settings)
-    receiver = receiver_of(settings, client, traces)
+    receiver = build_receiver(settings, client, traces)
     metrics.prepare_receiver(sources)
     add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)
@@ -94,7 +94,7 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     return app
 
 
-def receiver_of(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:
+def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:
     """What records and enqueues as the settings say."""
     planner = Planner(load_event_types(settings), load_triggers(settings), settings.pii_key.encode())
     return Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")), traces)

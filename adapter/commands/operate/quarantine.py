@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from adapter.app import receiver_of
+from adapter.app import build_receiver
 from adapter.ingest import quarantine
 from adapter.ingest.quarantine import QuarantinedElement, short
 from adapter.ingest.receive import Receiver
@@ -78,7 +78,7 @@ def run(options: argparse.Namespace) -> int:
 
 def _replay_all(settings: Settings, client: Any, elements: Sequence[tuple[bytes, QuarantinedElement]]) -> int:
     require_pii_key(settings)
-    sources, receiver = configure_sources(settings), receiver_of(settings, client)
+    sources, receiver = configure_sources(settings), build_receiver(settings, client)
     remaining = 0
     for entry, element in elements:
         reason = _replay_element(receiver, sources, element)
