@@ -34,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(QuarantinedElement).decode
 
 
-def keep(client: redis.Redis, kept: QuarantinedElement) -> None:
+def add_element(client: redis.Redis, kept: QuarantinedElement) -> None:
     """Raises RedisError: then nothing of the request was recorded, and the CDP sends it again."""
     pipe = client.pipeline(transaction=True)
     pipe.lpush(KEY, _encode(kept))
@@ -43,18 +43,18 @@ def keep(client: redis.Redis, kept: QuarantinedElement) -> None:
     pipe.execute()
 
 
-def listed(client: redis.Redis) -> Iterator[tuple[bytes, QuarantinedElement]]:
+def list_elements(client: redis.Redis) -> Iterator[tuple[bytes, QuarantinedElement]]:
     """Oldest first: the entry, and what it holds."""
     found: Any = client.lrange(KEY, 0, -1)
     for entry in reversed(found):
         yield entry, _decode(entry)
 
 
-def short(entry: bytes) -> str:
+def short_id(entry: bytes) -> str:
     """By what an operator names an entry; the same for as long as it is kept."""
     return blake2b(entry, digest_size=4).hexdigest()
 
 
-def drop(client: redis.Redis, entry: bytes) -> None:
+def remove_element(client: redis.Redis, entry: bytes) -> None:
     """Take one entry away."""
     client.lrem(KEY, 1, entry)  # type: ignore[arg-type]  # redis' types know texts only

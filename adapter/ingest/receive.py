@@ -102,7 +102,7 @@ class Receiver:
                 meters.events[verdict].inc(count)
         return answer
 
-    def read_again(self, source: Source, kept: quarantine.QuarantinedElement) -> WebhookReply:
+    def replay_element(self, source: Source, kept: quarantine.QuarantinedElement) -> WebhookReply:
         """An element of the quarantine, read by what our code is now. It was authentic when it came.
 
         Raises RequestError where it still cannot be read at all, RedisError.
@@ -169,7 +169,7 @@ class Receiver:
         for verdict in verdicts:
             if isinstance(verdict, Refused) and verdict.raw:
                 log.error("reading_failed", source=source.name, fault=verdict.fault)
-                quarantine.keep(
+                quarantine.add_element(
                     self._client, quarantine.QuarantinedElement(source.name, verdict.raw, received_at, context)
                 )
 

@@ -94,7 +94,7 @@ class UnmappedEvent(msgspec.Struct, frozen=True):
     shape: Any
 
 
-def listed(client: redis.Redis) -> list[UnmappedEvent]:
+def list_events(client: redis.Redis) -> list[UnmappedEvent]:
     """Most frequent first. Raises RedisError."""
     found: Any = client.hgetall(keys.UNMAPPED)
     told = []

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from adapter.ingest import quarantine
-from adapter.ingest.quarantine import QuarantinedElement, short
+from adapter.ingest.quarantine import QuarantinedElement, short_id
 from freshgate.state.store import connect
 from tests.dashboards.observing import Observing
 from tests.dashboards.test_alerts import RUNBOOKS, commands
@@ -46,10 +46,10 @@ class Desk:
         self.event = system.var / "event.json"
         self.event.write_text(json.dumps(ORDER), encoding="utf-8")
         client = connect((system.var / "redis" / "url").read_text(encoding="utf-8").strip())
-        quarantine.keep(
+        quarantine.add_element(
             client, QuarantinedElement("segment", json.dumps({**ORDER, "messageId": "runbook-2"}).encode(), 1)
         )
-        self.element = short(next(quarantine.listed(client))[0])
+        self.element = short_id(next(quarantine.list_elements(client))[0])
         client.close()
 
     def filled(self, command: str) -> str:

@@ -73,7 +73,7 @@ def test_a_redis_without_a_limit_or_with_room_is_not_kept_from_events(redis: Red
 
 def test_an_element_on_which_our_code_failed_is_kept_and_its_neighbour_recorded(world: World) -> None:
     assert receive(world.receiver, world) == (1, 1)
-    ((_, kept),) = quarantine.listed(world.client)
+    ((_, kept),) = quarantine.list_elements(world.client)
     assert kept == quarantine.QuarantinedElement("shop", b'{"n": 0}', world.now)
 
 
@@ -89,9 +89,9 @@ def test_the_place_of_the_failure_is_told_and_not_the_elements_values() -> None:
 
 def test_the_quarantine_keeps_the_newest_thousand(redis: Redis) -> None:
     for number in range(quarantine.MAX_ENTRIES + 5):
-        quarantine.keep(redis, quarantine.QuarantinedElement("shop", b"%d" % number, number))
-    kept = [one.received_at for _, one in quarantine.listed(redis)]
+        quarantine.add_element(redis, quarantine.QuarantinedElement("shop", b"%d" % number, number))
+    kept = [one.received_at for _, one in quarantine.list_elements(redis)]
     assert kept == list(range(5, quarantine.MAX_ENTRIES + 5))
-    entry, _ = next(quarantine.listed(redis))
-    quarantine.drop(redis, entry)
-    assert next(quarantine.listed(redis))[1].received_at == 6
+    entry, _ = next(quarantine.list_elements(redis))
+    quarantine.remove_element(redis, entry)
+    assert next(quarantine.list_elements(redis))[1].received_at == 6

@@ -92,7 +92,7 @@ def test_timers_sends_to_review_and_quarantined_elements_are_counted(redis: Redi
     redis.zadd(timers.replace("timers", "unknown"), {"a": 1, "b": 2})
     redis.zadd(other_timers.replace("timers", "dead"), {"c": 3})
     redis.sadd(keys.HOLD, "welcome")
-    quarantine.keep(redis, quarantine.QuarantinedElement("segment", b"{}", 1))
+    quarantine.add_element(redis, quarantine.QuarantinedElement("segment", b"{}", 1))
     figures = poll(redis)
     assert figures["freshgate_timers_waiting"] == 3
     assert figures["freshgate_timers_overdue"] == 2

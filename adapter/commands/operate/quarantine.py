@@ -13,7 +13,7 @@ from typing import Any
 
 from adapter.app import build_receiver
 from adapter.ingest import quarantine
-from adapter.ingest.quarantine import QuarantinedElement, short
+from adapter.ingest.quarantine import QuarantinedElement, short_id
 from adapter.ingest.receive import Receiver
 from adapter.sources import configure_sources
 from adapter.sources.base import Source
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> int:
     logs.configure("error", json=False)
     client = connect_local_store(settings)
     only = getattr(options, "only", None)
-    elements = [(entry, element) for entry, element in quarantine.listed(client) if only in (None, short(entry))]
+    elements = [(entry, element) for entry, element in quarantine.list_elements(client) if only in (None, short_id(entry))]
     if only and not elements:
         print(f"no element in the quarantine is called {only}", file=sys.stderr)
         return 1
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         return _replay_all(settings, client, elements)
     for entry, element in elements:
         if options.action == "drop":
-            quarantine.drop(client, entry)
+            quarantine.remove_element(client, entry)
         print(_format_element(entry, element))
     print(f"{len(elements)} " + ("dropped" if options.action == "drop" else "in the quarantine"))
     return 0
@@ -85,7 +85,7 @@ def _replay_all(settings: Settings, client: Any, elements: Sequence[tuple[bytes,
         if reason:
             remaining += 1
         else:
-            quarantine.drop(client, entry)
+            quarantine.remove_element(client, entry)
         print(_format_element(entry, element) + (f"  stays: {reason}" if reason else "  recorded"))
     print(f"{len(elements) - remaining} recorded" + (f"; {remaining} stay" if remaining else ""))
     return 1 if remaining else 0
@@ -97,7 +97,7 @@ def _replay_element(receiver: Receiver, sources: Mapping[str, Source], element: 
     if source is None:
         return f"the settings have no source {element.source!r}"
     try:
-        answer = receiver.read_again(source, element)
+        answer = receiver.replay_element(source, element)
     except RequestError as error:
         return error.reason
     if answer.refusals:
@@ -107,4 +107,4 @@ def _replay_element(receiver: Receiver, sources: Mapping[str, Source], element: 
 
 def _format_element(entry: bytes, element: QuarantinedElement) -> str:
     received = datetime.fromtimestamp(element.received_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return f"{short(entry)}  {element.source}  {received} UTC  {len(element.raw)} bytes"
+    return f"{short_id(entry)}  {element.source}  {received} UTC  {len(element.raw)} bytes"

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from adapter.commands.terminal import Paint
-from adapter.ingest.unmapped import UnmappedEvent, listed
+from adapter.ingest.unmapped import UnmappedEvent, list_events
 from freshgate.local_settings import connect_local_store, load_local_settings
 from freshgate.settings import Settings
 from freshgate.state import keys
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
     if options.forget:
         client.delete(keys.UNMAPPED)
         return 0
-    events = listed(client)
+    events = list_events(client)
     if options.json:
         print(msgspec.json.format(msgspec.json.encode(events)).decode())
         return 0

@@ -54,8 +54,8 @@ def element_name(workdir: Path, redis: Redis, redis_server: str, monkeypatch: py
     receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "freshgate-sendgrid")
     answer = receiver.receive(source, json.dumps([ORDER, VIEWED]).encode(), TOKEN, NOW)
     assert (answer.accepted, answer.refusals) == (1, [{"index": 1, "reason": "internal"}])
-    ((entry, _),) = quarantine.listed(redis)
-    return quarantine.short(entry)
+    ((entry, _),) = quarantine.list_elements(redis)
+    return quarantine.short_id(entry)
 
 
 def test_a_replay_records_what_the_corrected_mapping_reads_and_takes_it_off_the_list(
@@ -103,9 +103,12 @@ def test_the_list_names_each_without_its_bytes_and_show_prints_them(
 def test_what_cannot_be_recorded_stays_with_the_reason(
     element_name: str, redis: Redis, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quarantine.keep(redis, quarantine.QuarantinedElement("segment", b'{"type": "track", "event": "Unheard Of"}', NOW))
-    quarantine.keep(redis, quarantine.QuarantinedElement("gone", b"{}", NOW))
-    quarantine.keep(redis, quarantine.QuarantinedElement("segment", b"broken", NOW))
+    for source, raw in (
+        ("segment", b'{"type": "track", "event": "Unheard Of"}'),
+        ("gone", b"{}"),
+        ("segment", b"broken"),
+    ):
+        quarantine.add_element(redis, quarantine.QuarantinedElement(source, raw, NOW))
     assert main(["quarantine", "replay"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "1 recorded; 3 stay"
@@ -114,7 +117,7 @@ def test_what_cannot_be_recorded_stays_with_the_reason(
         "the settings have no source 'gone'",
         "not JSON",
     ]
-    assert len(list(quarantine.listed(redis))) == 3
+    assert len(list(quarantine.list_elements(redis))) == 3
 
 
 def test_an_element_is_dropped_by_its_name_and_an_unknown_name_is_an_error(
@@ -122,7 +125,7 @@ def test_an_element_is_dropped_by_its_name_and_an_unknown_name_is_an_error(
 ) -> None:
     assert main(["quarantine", "drop", "--only", "nobody"]) == 1
     assert "nobody" in capsys.readouterr().err
-    assert len(list(quarantine.listed(redis))) == 1
+    assert len(list(quarantine.list_elements(redis))) == 1
     assert main(["quarantine", "drop", "--only", element_name]) == 0
     assert capsys.readouterr().out.endswith("1 dropped\n")
-    assert not list(quarantine.listed(redis))
+    assert not list(quarantine.list_elements(redis))

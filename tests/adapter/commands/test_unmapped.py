@@ -14,7 +14,7 @@ from redis import Redis
 
 from adapter.__main__ import main
 from adapter.ingest.receive import Receiver
-from adapter.ingest.unmapped import MAX_NAMES, Unmapped, listed, shape
+from adapter.ingest.unmapped import MAX_NAMES, Unmapped, list_events, shape
 from adapter.sources import SOURCES
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Ignored
@@ -58,7 +58,7 @@ def test_what_the_receiver_ignored_is_listed_with_the_shape_of_a_sample(redis: R
     known = {"type": "track", "event": "Product Viewed", "userId": "ada", "messageId": "m-1"}
     answer = receive(redis, ELEMENT, known, ELEMENT, {"type": "track", "event": "Other"})
     assert (answer.accepted, answer.ignored) == (1, 3)
-    first, second = listed(redis)
+    first, second = list_events(redis)
     assert (first.name, first.source, first.count, first.last_seen) == ("track / Plan Chosen", "shop", 2, NOW)
     assert first.shape == {
         "type": "text",
@@ -100,12 +100,12 @@ def test_keys_that_look_like_names_are_kept(key: str) -> None:
 
 def test_addresses_and_numbers_in_a_name_are_masked(redis: Redis, unmapped: Unmapped) -> None:
     unmapped.note("shop", [Ignored("Viewed by ada@example.com of order 4711002")], NOW)
-    assert [event.name for event in listed(redis)] == ["Viewed by … of order …"]
+    assert [event.name for event in list_events(redis)] == ["Viewed by … of order …"]
 
 
 def test_a_name_is_written_once_a_minute_and_nothing_of_its_count_is_lost(redis: Redis, unmapped: Unmapped) -> None:
     def count() -> int:
-        return listed(redis)[0].count
+        return list_events(redis)[0].count
 
     unmapped.note("shop", [Ignored("A")], NOW)
     unmapped.note("shop", [Ignored("A")] * 5, NOW)
@@ -115,13 +115,13 @@ def test_a_name_is_written_once_a_minute_and_nothing_of_its_count_is_lost(redis:
     unmapped._clock_s.now += 1  # type: ignore[attr-defined]  # the test's own clock
     unmapped.note("shop", [Ignored("A")], NOW + 60_000)
     assert count() == 8
-    assert listed(redis)[0].last_seen == NOW + 60_000
+    assert list_events(redis)[0].last_seen == NOW + 60_000
 
 
 def test_two_processes_count_together(redis: Redis, unmapped: Unmapped) -> None:
     unmapped.note("shop", [Ignored("A", lambda: {"a": 1})], NOW)
     Unmapped(redis, Clock()).note("shop", [Ignored("A")], NOW + 1)
-    (event,) = listed(redis)
+    (event,) = list_events(redis)
     assert (event.count, event.shape) == (2, {"a": "number"})
 
 
@@ -132,9 +132,9 @@ def test_a_flood_of_names_is_capped_and_what_was_not_seen_for_a_day_makes_room(r
         Unmapped(redis, Clock()).note("shop", flood, NOW)
     assert redis.hlen(keys.UNMAPPED) == MAX_NAMES
     Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 1000)
-    assert "New" not in {event.name for event in listed(redis)}
+    assert "New" not in {event.name for event in list_events(redis)}
     Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 86_400_001)
-    assert [event.name for event in listed(redis)] == ["New"]
+    assert [event.name for event in list_events(redis)] == ["New"]
 
 
 def test_one_process_remembers_no_more_names_than_are_kept(redis: Redis, unmapped: Unmapped) -> None:
@@ -148,7 +148,7 @@ def test_a_sample_that_cannot_be_read_costs_the_shape_only(redis: Redis, unmappe
         raise ZeroDivisionError
 
     unmapped.note("shop", [Ignored("A", broken)], NOW)
-    assert (listed(redis)[0].name, listed(redis)[0].shape) == ("A", None)
+    assert (list_events(redis)[0].name, list_events(redis)[0].shape) == ("A", None)
 
 
 def test_a_sample_too_large_is_cut_not_dropped(redis: Redis, unmapped: Unmapped) -> None:
@@ -156,7 +156,7 @@ def test_a_sample_too_large_is_cut_not_dropped(redis: Redis, unmapped: Unmapped)
         return {f"{name}_{chr(97 + n % 26)}{chr(97 + n // 26)}": {"inner": "x"} for n in range(60)}
 
     unmapped.note("shop", [Ignored("A", lambda: {f"m{chr(97 + n)}": member("long_name") for n in range(20)})], NOW)
-    assert listed(redis)[0].shape == {f"m{chr(97 + n)}": "object" for n in range(20)}
+    assert list_events(redis)[0].shape == {f"m{chr(97 + n)}": "object" for n in range(20)}
 
 
 def test_without_redis_nothing_is_raised() -> None:
