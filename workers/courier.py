@@ -150,7 +150,7 @@ class Courier:
         except Exception as error:  # One send's fault must not take its neighbours along: it comes back by itself.
             log.exception("send_failed", trigger=trigger.name, error=type(error).__name__)
             metrics.RETIMED.labels(trigger.name, "internal").inc()
-            tracing.note(failed=True, outcome="internal")
+            tracing.annotate(failed=True, outcome="internal")
             self._ledger.note_failure(trigger, records.person.id, fault_of(error))
             self._ledger.retry_failed(item, self._now() + AFTER_FAULT_MS)
 
@@ -211,7 +211,7 @@ class Courier:
         return True
 
     def _put_off_or_end(self, trigger: Trigger, item: Item, records: Records, decision: Decision) -> None:
-        tracing.note(outcome=decision.outcome or decision.do, reason=decision.reason)
+        tracing.annotate(outcome=decision.outcome or decision.do, reason=decision.reason)
         if decision.do == "withhold":
             self._ledger.withhold(trigger, item, records.person.id, decision)
         elif decision.do == "retime":
@@ -241,14 +241,14 @@ class Courier:
         try:
             with self._traces.call(self._esp.name, claim.send_id):
                 result = self._esp.send(message)
-                tracing.answered(result.status)
+                tracing.set_http_status(result.status)
         except EspError as error:
             self._observe_call(begun, "error")
             self._refused(trigger, item, records, decision, claim, error)
             return
         self._observe_call(begun, "accepted")
         accepted = self._now()
-        tracing.note(outcome="sent", send=claim.send_id)
+        tracing.annotate(outcome="sent", send=claim.send_id)
         labels = (trigger.name, self._esp.name)
         began = max(records.person.received_at, decision.due)
         trace = tracing.exemplar()
@@ -271,7 +271,7 @@ class Courier:
             else "retry"
         )
         metrics.ESP_ERRORS.labels(self._esp.name, kind).inc()
-        tracing.note(failed=True, outcome=kind, send=claim.send_id, status=error.status or 0)
+        tracing.annotate(failed=True, outcome=kind, send=claim.send_id, status=error.status or 0)
         log.warning(
             "esp_refused", esp=self._esp.name, trigger=trigger.name, send=claim.send_id, kind=kind, said=str(error)
         )

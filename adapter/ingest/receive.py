@@ -57,7 +57,7 @@ class Receiver:
         route = "/v1/<call>" if context.call else "/webhooks/<name>"
         with self._traces.request(source.name, headers.get("traceparent"), route):
             answer = self._receive(source, body, headers, received_at, context, again, remote)
-            tracing.answered(200)
+            tracing.set_http_status(200)
             return answer
 
     def _receive(
@@ -98,7 +98,7 @@ class Receiver:
         for verdict in metrics.VERDICTS:
             count = getattr(answer, verdict)
             if count:
-                tracing.note(**{verdict: count})
+                tracing.annotate(**{verdict: count})
                 meters.events[verdict].inc(count)
         return answer
 

@@ -115,7 +115,7 @@ class Recorder:
         if recorded is None:
             fcall(pipe, "fg1_record", names, *arguments)
         with self._traces.producing(self._queue, len(sends)):
-            tracing.named(push(pipe, self._queue, sends, now, tracing.traceparent()))
+            tracing.set_job_id(push(pipe, self._queue, sends, now, tracing.traceparent()))
         replies = pipe.execute()
         return within(replies[0]) if recorded is None else recorded
 

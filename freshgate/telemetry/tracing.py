@@ -65,7 +65,7 @@ class Traces:
         return self._spanned("webhook", SpanKind.SERVER, told, parent=traceparent or "")
 
     def producing(self, queue: str, sends: int) -> AbstractContextManager[None]:
-        """A job is written for these sends; `named` says its id."""
+        """A job is written for these sends; `set_job_id` says which it was."""
         if _span.get() is None:
             return _NOTHING
         return self._spanned(f"send {queue}", SpanKind.PRODUCER, _messaging("send", queue, sends))
@@ -143,8 +143,8 @@ def traceparent() -> str:
     return carrier.get("traceparent", "")
 
 
-def note(*, failed: bool = False, **told: str | int) -> None:
-    """Say more about the present span, if there is one: `note(outcome="stale")` is its attribute freshgate.outcome."""
+def annotate(*, failed: bool = False, **told: str | int) -> None:
+    """Say more about the present span, if there is one: `annotate(outcome="stale")` is its attribute freshgate.outcome."""
     span = _span.get()
     if span is None:
         return
@@ -153,14 +153,14 @@ def note(*, failed: bool = False, **told: str | int) -> None:
         span.set_status(Status(StatusCode.ERROR))
 
 
-def answered(status: int) -> None:
+def set_http_status(status: int) -> None:
     """The status of an HTTP answer: of the ESP's to us, or of ours to the CDP."""
     span = _span.get()
     if span is not None:
         span.set_attribute(STATUS, status)
 
 
-def named(job_id: str) -> None:
+def set_job_id(job_id: str) -> None:
     """Which job it was that the present span wrote."""
     span = _span.get()
     if span is not None:
