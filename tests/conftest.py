@@ -27,7 +27,7 @@ def unconfigured_logs() -> Iterator[None]:
     for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
         root.removeHandler(handler)
         root.setLevel(logging.WARNING)
-        for name in logs.QUIET:
+        for name in logs.NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.NOTSET)
         structlog.reset_defaults()
 

@@ -1,1 +1,1 @@
-"""What is measured and said: structured logs, metrics, traces."""
+"""Structured logs, metrics and traces, for all processes."""

@@ -1,6 +1,6 @@
-"""Structured logs, set up once a process: JSON lines on stderr, or a readable form on a terminal.
+"""Structured logs: JSON lines on stderr, or a readable form on a terminal.
 
-The composition roots call `configure`; everyone else asks for a logger with `get(name)`.
+The composition roots call `configure` once; everyone else gets a logger with `get(__name__)`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+# Names of log fields whose values are never written.
 REDACTED = {"authorization", "secret", "secrets", "token", "tokens", "email", "body", "to", "api_key", "pii_key"}
-# Talkative at "info": one prints request bodies, the other a line for each job.
-QUIET = ("python_http_client", "rq.worker")
+# At "info", the first prints request bodies, the second a line for each job.
+NOISY_LOGGERS = ("python_http_client", "rq.worker")
 
 
 def configure(level: str, *, json: bool) -> None:
-    """Routes structlog and the standard library's loggers (gunicorn, rq, werkzeug) through the same processors."""
+    """Routes structlog and the standard library's loggers (gunicorn, rq, werkzeug) through the same processors.
+
+    level  "debug", "info", "warning" or "error"
+    json   JSON lines; False is the readable form
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
@@ -41,7 +46,7 @@ def configure(level: str, *, json: bool) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    for name in QUIET:
+    for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     structlog.configure(
         processors=[
@@ -56,21 +61,21 @@ def configure(level: str, *, json: bool) -> None:
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blanks what no log may hold, at any depth of the values that were given by name."""
+    """A processor that blanks the values of REDACTED names, at any depth."""
     for name, value in event.items():
-        event[name] = "[redacted]" if name.lower() in REDACTED else _inner(value)
+        event[name] = "[redacted]" if name.lower() in REDACTED else _redact_value(value)
     return event
 
 
-def _inner(value: Any) -> Any:
+def _redact_value(value: Any) -> Any:
     if isinstance(value, dict):
-        return {k: "[redacted]" if str(k).lower() in REDACTED else _inner(v) for k, v in value.items()}
+        return {k: "[redacted]" if str(k).lower() in REDACTED else _redact_value(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_inner(item) for item in value]
+        return [_redact_value(item) for item in value]
     return value
 
 
 def get(name: str) -> structlog.stdlib.BoundLogger:
-    """A logger: `get(__name__).warning("redis does not answer", source="shop")`."""
+    """A logger for one module: `get(__name__).warning("redis does not answer", source="shop")`."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger

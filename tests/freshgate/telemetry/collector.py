@@ -15,8 +15,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
 
 
-class Told(NamedTuple):
-    """One span. Ids are hex; `links` are (trace id, span id)."""
+class CollectedSpan(NamedTuple):
+    """One span as it arrived. Ids are hex; `links` are (trace id, span id)."""
 
     trace: str
     span: str
@@ -31,7 +31,7 @@ class Collector:
     """A context manager; `url` is what FRESHGATE_OTLP_ENDPOINT takes."""
 
     def __init__(self) -> None:
-        self.spans: list[Told] = []
+        self.spans: list[CollectedSpan] = []
         spans = self.spans
 
         class Handler(BaseHTTPRequestHandler):
@@ -61,24 +61,24 @@ class Collector:
         self._server.shutdown()
         self._server.server_close()
 
-    def of(self, trace: str) -> list[Told]:
-        return [one for one in list(self.spans) if one.trace == trace]
+    def of(self, trace: str) -> list[CollectedSpan]:
+        return [span for span in list(self.spans) if span.trace == trace]
 
 
-def read(body: bytes) -> list[Told]:
+def read(body: bytes) -> list[CollectedSpan]:
     """The spans of one request. Values become text, so that a test can search them all."""
-    told = ExportTraceServiceRequest.FromString(body)
+    request = ExportTraceServiceRequest.FromString(body)
     return [
-        Told(
-            one.trace_id.hex(),
-            one.span_id.hex(),
-            one.parent_span_id.hex(),
-            one.name,
-            one.kind,
-            {pair.key: str(pair.value).strip() for pair in one.attributes},
-            [(link.trace_id.hex(), link.span_id.hex()) for link in one.links],
+        CollectedSpan(
+            span.trace_id.hex(),
+            span.span_id.hex(),
+            span.parent_span_id.hex(),
+            span.name,
+            span.kind,
+            {pair.key: str(pair.value).strip() for pair in span.attributes},
+            [(link.trace_id.hex(), link.span_id.hex()) for link in span.links],
         )
-        for resource in told.resource_spans
+        for resource in request.resource_spans
         for scope in resource.scope_spans
-        for one in scope.spans
+        for span in scope.spans
     ]

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from freshgate.settings import Settings
-from freshgate.telemetry import logs, metrics, tracing
+from freshgate.telemetry import exporter, logs, metrics, tracing
 from tests.freshgate.telemetry.collector import Collector
 
 
@@ -26,22 +26,22 @@ def hanging() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}"
 
 
-def traces(url: str) -> tracing.Traces:
+def start_traces(url: str) -> tracing.Traces:
     return tracing.setup(Settings(otlp_endpoint=url, trace_ratio=1.0), "worker")
 
 
-def requests(told: tracing.Traces, count: int) -> float:
-    """So many spans; returns the seconds that they took."""
-    begun = time.perf_counter()
+def requests(traces: tracing.Traces, count: int) -> float:
+    """Opens `count` spans; returns the seconds that they took."""
+    started = time.perf_counter()
     for _ in range(count):
-        with told.request("segment", None):
+        with traces.request("segment", None):
             pass
-    return time.perf_counter() - begun
+    return time.perf_counter() - started
 
 
 def lost() -> float:
     (family,) = metrics.SPANS_LOST.collect()
-    (value,) = [one.value for one in family.samples if one.name.endswith("_total")]
+    (value,) = [sample.value for sample in family.samples if sample.name.endswith("_total")]
     return value
 
 
@@ -54,23 +54,23 @@ def test_without_an_endpoint_there_is_no_provider_and_no_thread() -> None:
 def test_what_waits_is_sent_when_the_process_ends() -> None:
     before = lost()
     with Collector() as collector:
-        told = traces(collector.url + "/")
-        requests(told, 700)
-        told.close()
+        traces = start_traces(collector.url + "/")
+        requests(traces, 700)
+        traces.close()
         assert len(collector.spans) == 700
     assert lost() == before
 
 
 def test_a_collector_that_hangs_holds_up_neither_work_nor_the_end(hanging: str) -> None:
     before = lost()
-    told = traces(hanging)
+    traces = start_traces(hanging)
     # Ten times what it takes; one export that was waited for would be 3 s.
-    assert requests(told, tracing.MAX_QUEUED_SPANS * 2) < 2.0
-    begun = time.monotonic()
-    told.close()
-    # The one that had begun, and one that finds out; a process is killed after 10 s.
-    assert time.monotonic() - begun < 2 * tracing.EXPORT_WITHIN_S + 2
-    assert lost() - before == tracing.MAX_QUEUED_SPANS * 2
+    assert requests(traces, exporter.MAX_QUEUED_SPANS * 2) < 2.0
+    started = time.monotonic()
+    traces.close()
+    # The export that was under way, and one that finds out; a process is killed after 10 s.
+    assert time.monotonic() - started < 2 * exporter.EXPORT_TIMEOUT_S + 2
+    assert lost() - before == exporter.MAX_QUEUED_SPANS * 2
 
 
 def test_a_collector_that_is_down_is_one_line_of_log(
@@ -80,15 +80,15 @@ def test_a_collector_that_is_down_is_one_line_of_log(
     monkeypatch.setattr(sys, "stderr", written)
     logs.configure("info", json=True)
     before = lost()
-    told = traces(f"http://127.0.0.1:{free_port()}")
-    requests(told, 3000)
-    told.close()
+    traces = start_traces(f"http://127.0.0.1:{free_port()}")
+    requests(traces, 3000)
+    traces.close()
     assert [json.loads(line)["event"] for line in written.getvalue().splitlines()] == ["spans_lost"]
     assert lost() - before == 3000
 
 
-class Taking(SpanExporter):
-    """Fails as often as it is told to."""
+class FlakyExporter(SpanExporter):
+    """Fails the first `failures` exports."""
 
     def __init__(self, failures: int) -> None:
         self.failures = failures
@@ -103,27 +103,27 @@ class Taking(SpanExporter):
 
 
 def test_a_collector_that_comes_back_is_used_again() -> None:
-    exporter = Taking(failures=1)
-    bounded = tracing.Bounded(exporter)
-    span: list[ReadableSpan] = [ReadableSpan("one")]
-    assert bounded.export(span) is SpanExportResult.FAILURE
-    assert bounded.export(span) is SpanExportResult.SUCCESS
+    flaky = FlakyExporter(failures=1)
+    bounded = exporter.BoundedExporter(flaky)
+    spans: list[ReadableSpan] = [ReadableSpan("request")]
+    assert bounded.export(spans) is SpanExportResult.FAILURE
+    assert bounded.export(spans) is SpanExportResult.SUCCESS
     bounded.closing = True
-    assert bounded.export(span) is SpanExportResult.SUCCESS
-    assert exporter.taken == 2
+    assert bounded.export(spans) is SpanExportResult.SUCCESS
+    assert flaky.taken == 2
     bounded.processor.shutdown()
 
 
-def test_a_second_loss_within_a_minute_is_counted_but_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_loss_within_a_minute_is_counted_but_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.StringIO()
     monkeypatch.setattr(sys, "stderr", written)
     logs.configure("info", json=True)
     clock = [100.0]
-    bounded = tracing.Bounded(Taking(failures=3), clock_s=lambda: clock[0])
+    bounded = exporter.BoundedExporter(FlakyExporter(failures=3), clock_s=lambda: clock[0])
     before = lost()
-    for later_s, lines in ((0.0, 1), (tracing.WARNING_INTERVAL_S - 1, 1), (tracing.WARNING_INTERVAL_S, 2)):
+    for later_s, lines in ((0.0, 1), (exporter.WARNING_INTERVAL_S - 1, 1), (exporter.WARNING_INTERVAL_S, 2)):
         clock[0] = 100.0 + later_s
-        bounded.export([ReadableSpan("one")])
+        bounded.export([ReadableSpan("request")])
         assert len(written.getvalue().splitlines()) == lines
     assert lost() - before == 3
     bounded.processor.shutdown()

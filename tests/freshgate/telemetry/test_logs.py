@@ -1,4 +1,4 @@
-"""Logs: one line of JSON each, wherever it came from, and nothing in it that a log must not hold."""
+"""Every log line is one JSON object, whichever library wrote it, without anything that a log must not hold."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> Iterator[io.StringIO]:
     """What the process wrote; the logging of the test run is put back afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    levels = {name: logging.getLogger(name).level for name in logs.QUIET}
+    levels = {name: logging.getLogger(name).level for name in logs.NOISY_LOGGERS}
     text = io.StringIO()
     monkeypatch.setattr(sys, "stderr", text)
     logs.configure("info", json=True)
     yield text
     structlog.reset_defaults()
     root.handlers, root.level = handlers, level
-    for name, before in levels.items():
-        logging.getLogger(name).setLevel(before)
+    for name, saved in levels.items():
+        logging.getLogger(name).setLevel(saved)
 
 
 def only_line(stderr: io.StringIO) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def test_what_no_log_may_hold_is_blanked_at_any_depth(stderr: io.StringIO, name:
     assert fields["request"] == {"inner": [{name: "[redacted]"}]}
 
 
-@pytest.mark.parametrize("name", logs.QUIET)
-def test_talkative_libraries_are_heard_from_warning_on(stderr: io.StringIO, name: str) -> None:
+@pytest.mark.parametrize("name", logs.NOISY_LOGGERS)
+def test_noisy_libraries_are_logged_from_warning_on(stderr: io.StringIO, name: str) -> None:
     logging.getLogger(name).info("POST with a body")
     assert stderr.getvalue() == ""

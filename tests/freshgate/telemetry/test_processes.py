@@ -13,7 +13,7 @@ from secrets import token_hex
 import pytest
 
 from adapter.sources.segment.signature import sign
-from tests.freshgate.telemetry.collector import CLIENT, CONSUMER, PRODUCER, SERVER, Collector, Told
+from tests.freshgate.telemetry.collector import CLIENT, CONSUMER, PRODUCER, SERVER, CollectedSpan, Collector
 from tests.harness.system import SECRET, System
 from tests.system.conftest import SHORT, Shopper, count
 
@@ -52,38 +52,38 @@ def connected(collector: Collector, trace: str) -> bool:
     """From the caller's span down to the ESP call, without a gap."""
     spans = collector.of(trace)
     above, chain = "c" * 16, []
-    while below := [one for one in spans if one.parent == above]:
+    while below := [span for span in spans if span.parent == above]:
         chain.append(below[0].kind)
         above = below[0].span
     return chain == CHAIN
 
 
-def linked(collector: Collector, trace: str) -> list[Told]:
-    return [one for one in list(collector.spans) if any(link[0] == trace for link in one.links)]
+def linked(collector: Collector, trace: str) -> list[CollectedSpan]:
+    return [span for span in list(collector.spans) if any(link[0] == trace for link in span.links)]
 
 
 def test_every_send_is_one_connected_trace(system: System, collector: Collector) -> None:
-    told = {token_hex(16): Shopper() for _ in range(SENDS)}
-    for number, (trace, shopper) in enumerate(told.items()):
+    shoppers = {token_hex(16): Shopper() for _ in range(SENDS)}
+    for number, (trace, shopper) in enumerate(shoppers.items()):
         order(system, shopper, trace, "00" if number % 2 else "01")
-    system.wait_for(lambda: all(connected(collector, trace) for trace in told))
+    system.wait_for(lambda: all(connected(collector, trace) for trace in shoppers))
     text = repr(collector.spans)
-    for shopper in told.values():
+    for shopper in shoppers.values():
         assert shopper.email not in text
         assert shopper.user not in text
 
 
 def test_a_mail_about_a_cart_links_the_event_that_set_its_timer(system: System, collector: Collector) -> None:
     ada = Shopper()
-    before = {one.span for one in list(collector.spans)}
+    before = {span.span for span in list(collector.spans)}
     system.post([ada.identify(), ada.added()])
     (webhook,) = system.wait_for(
-        lambda: [one for one in list(collector.spans) if one.kind == SERVER and one.span not in before]
+        lambda: [span for span in list(collector.spans) if span.kind == SERVER and span.span not in before]
     )
     system.wait_for(lambda: ada.mails(system, "abandoned_cart"))
     (timer,) = system.wait_for(lambda: linked(collector, webhook.trace))
     assert timer.links == [(webhook.trace, webhook.span)]
-    assert CLIENT in {one.kind for one in collector.of(timer.trace) if one.parent == timer.span}
+    assert CLIENT in {span.kind for span in collector.of(timer.trace) if span.parent == timer.span}
 
 
 def test_after_a_worker_is_killed_traces_are_connected_again(system: System, collector: Collector) -> None:
@@ -117,12 +117,12 @@ def test_without_its_collector_mails_leave_and_the_loss_is_counted(free_port: Ca
         shoppers = [Shopper() for _ in range(10)]
         for shopper in shoppers:
             order(system, shopper, token_hex(16))
-        system.wait_for(lambda: all(one.mails(system, "order_confirmation") for one in shoppers), timeout=10)
+        system.wait_for(lambda: all(shopper.mails(system, "order_confirmation") for shopper in shoppers), timeout=10)
 
         def lost(port: str) -> float:
             text = str(system.request(port, "GET", "/metrics").json)
-            told = [line.split()[-1] for line in text.splitlines() if line.startswith("freshgate_spans_lost_total")]
-            return sum(map(float, told))
+            lines = [line for line in text.splitlines() if line.startswith("freshgate_spans_lost_total")]
+            return sum(float(line.split()[-1]) for line in lines)
 
         system.wait_for(lambda: lost("WORKER_METRICS_PORT") and lost("METRICS_PORT"))
         assert count(system, "freshgate_sends_total", outcome="sent") == len(shoppers)

@@ -1,6 +1,6 @@
-"""Two hundred sends through a real collector, one that others write and run: Rotel, which takes and passes on OTLP.
+"""Two hundred sends through a collector that others write and run: Rotel, which takes OTLP and passes it on.
 
-Marked `tools`: it is a program of its own. `test_processes.py` has the rest, with a collector that is ours.
+Marked `tools`: it is a program of its own. `test_processes.py` has the rest, with the collector of `collector.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from secrets import token_hex
 import pytest
 
 from tests.dashboards.tools import module
-from tests.freshgate.telemetry.collector import Collector
+from tests.freshgate.telemetry.collector import CLIENT, Collector
 from tests.freshgate.telemetry.test_processes import connected, linked, order, traced
 from tests.harness.ports import free_ports
 from tests.harness.system import System
@@ -58,23 +58,23 @@ def system(behind: Collector, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def test_each_of_two_hundred_sends_is_one_connected_trace(system: System, behind: Collector) -> None:
-    told = {token_hex(16): Shopper() for _ in range(SENDS)}
-    for trace, shopper in told.items():
+    shoppers = {token_hex(16): Shopper() for _ in range(SENDS)}
+    for trace, shopper in shoppers.items():
         order(system, shopper, trace)
-    system.wait_for(lambda: all(connected(behind, trace) for trace in told), 60)
-    calls = [one for trace in told for one in behind.of(trace) if one.kind == 3]
+    system.wait_for(lambda: all(connected(behind, trace) for trace in shoppers), 60)
+    calls = [span for trace in shoppers for span in behind.of(trace) if span.kind == CLIENT]
     assert len(calls) == SENDS
 
 
 def test_also_when_a_worker_is_killed_among_them(system: System, behind: Collector) -> None:
-    told = {token_hex(16): Shopper() for _ in range(SENDS)}
-    traces = list(told)
+    shoppers = {token_hex(16): Shopper() for _ in range(SENDS)}
+    traces = list(shoppers)
     for trace in traces[: SENDS // 2]:
-        order(system, told[trace], trace)
+        order(system, shoppers[trace], trace)
     killed = system.kill("worker")
     system.wait_for(lambda: system.pid("worker") != killed)
     for trace in traces[SENDS // 2 :]:
-        order(system, told[trace], trace)
+        order(system, shoppers[trace], trace)
     later = traces[SENDS // 2 :]
     system.wait_for(lambda: all(connected(behind, trace) for trace in later), 60)
     # What the killed one had not sent yet is missing, at most one interval of 200 ms; a send that it had in hand may be

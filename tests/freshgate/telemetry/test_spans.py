@@ -1,4 +1,4 @@
-"""Which spans there are, how they hang together, and that none is made for nothing. In one process, on a real Redis."""
+"""Which spans there are, how they are connected, and that what is not sampled makes none. One process, a real Redis."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class Shop:
             self.world.courier.deliver(msgspec.convert(job, Job))
 
     def spans(self, trace: int | None = None) -> dict[str, ReadableSpan]:
-        found = [one for one in self.remembered.get_finished_spans() if trace in (None, one.context.trace_id)]
-        assert len({one.name for one in found}) == len(found), [one.name for one in found]
-        return {one.name: one for one in found}
+        spans = [span for span in self.remembered.get_finished_spans() if trace in (None, span.context.trace_id)]
+        assert len({span.name for span in spans}) == len(spans), [span.name for span in spans]
+        return {span.name: span for span in spans}
 
     def order(self, number: str = "1", **more: Any) -> Event:
         return self.world.event(
@@ -108,16 +108,16 @@ def test_a_send_is_one_connected_trace_that_continues_the_callers(shop: Shop) ->
         SpanKind.INTERNAL,
         SpanKind.CLIENT,
     ]
-    assert {one.context.trace_id for one in spans.values()} == {int("ab" * 16, 16)}
+    assert {span.context.trace_id for span in spans.values()} == {int("ab" * 16, 16)}
     assert parent(spans["webhook"]) == int("cd" * 8, 16)
     for upper, lower in zip(chain, chain[1:], strict=False):
         assert parent(spans[lower]) == spans[upper].context.span_id
-    told = {name: dict(one.attributes or {}) for name, one in spans.items()}
-    written, read = told["send test"], told["process freshgate-sendgrid"]
+    attributes = {name: dict(span.attributes or {}) for name, span in spans.items()}
+    written, read = attributes["send test"], attributes["process freshgate-sendgrid"]
     assert len(str(written["messaging.message.id"])) == 36
     assert written["messaging.message.id"] == read["messaging.message.id"]
-    assert told["call sendgrid"]["http.response.status_code"] == 202
-    decided = told["decide"]
+    assert attributes["call sendgrid"]["http.response.status_code"] == 202
+    decided = attributes["decide"]
     assert decided["freshgate.trigger"] == "order_confirmation"
     assert decided["freshgate.outcome"] == "sent"
     assert decided["freshgate.send"] == dict(spans["call sendgrid"].attributes or {})["freshgate.send"]
@@ -212,7 +212,7 @@ def test_a_retry_links_the_event_and_the_failed_call_has_an_error(shop: Shop) ->
     assert dict(first["call sendgrid"].attributes or {})["http.response.status_code"] == 503
     assert first["decide"].status.status_code is StatusCode.ERROR
     assert dict(first["decide"].attributes or {})["freshgate.outcome"] == "retry"
-    assert ADA not in "".join(one.to_json() for one in first.values())
+    assert ADA not in "".join(span.to_json() for span in first.values())
     shop.remembered.clear()
     shop.world.run(shop.world.now + MINUTE)
     assert shop.world.mails() == [("order_confirmation", ADA)]
@@ -220,14 +220,14 @@ def test_a_retry_links_the_event_and_the_failed_call_has_an_error(shop: Shop) ->
     assert link.context.trace_id == int("ab" * 16, 16)
 
 
-def test_what_an_operator_begins_again_links_the_event(shop: Shop, redis_server: str) -> None:
+def test_what_an_operator_resends_links_the_event(shop: Shop, redis_server: str) -> None:
     shop.world.esp.errors = [EspError("silence", ambiguous=True)]
     shop.request(shop.order(), traceparent=CALLER)
     shop.work()
     assert shop.world.outcomes("ada") == [("order_confirmation", "unknown")]
     shop.remembered.clear()
-    chosen = argparse.Namespace(command="unknown", action="resend", send=None)
-    commands.run(Settings(redis_url=redis_server), chosen, shop.world.now)
+    options = argparse.Namespace(command="unknown", action="resend", send=None)
+    commands.run(Settings(redis_url=redis_server), options, shop.world.now)
     shop.world.run()
     assert shop.world.mails() == [("order_confirmation", ADA)]
     (link,) = shop.spans()["process timer"].links
@@ -255,7 +255,7 @@ def exemplars() -> set[tuple[str, str]]:
     """(series, trace) of every exemplar of this process, as a Prometheus reads them."""
     text = generate_latest(REGISTRY).decode()
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-    return {(one.name, one.exemplar.labels["trace_id"]) for one in samples if one.exemplar}
+    return {(sample.name, sample.exemplar.labels["trace_id"]) for sample in samples if sample.exemplar}
 
 
 def test_the_safety_net_links_the_event_when_its_job_is_lost(shop: Shop) -> None:
@@ -274,24 +274,23 @@ def test_a_send_that_is_withheld_says_why(shop: Shop) -> None:
     shop.jobs()
     shop.remembered.clear()
     shop.world.run(shop.world.now + HOUR)
-    told = [dict(one.attributes or {}) for one in shop.remembered.get_finished_spans()]
-    assert {"freshgate.outcome": "cancelled", "freshgate.reason": "ordered"}.items() <= next(
-        one for one in told if one.get("freshgate.trigger") == "abandoned_cart"
-    ).items()
+    spans = [dict(span.attributes or {}) for span in shop.remembered.get_finished_spans()]
+    (attributes,) = [span for span in spans if span.get("freshgate.trigger") == "abandoned_cart"]
+    assert (attributes["freshgate.outcome"], attributes["freshgate.reason"]) == ("cancelled", "ordered")
 
 
 def test_what_the_timers_carry_is_gone_with_them(shop: Shop) -> None:
     shop.request(shop.cart(), shop.order())
     shop.work()
     shop.world.run(shop.world.now + 2 * HOUR)
-    left = [(key, field) for key in shop.redis.scan_iter("fg:*", _type="hash") for field in hkeys(shop.redis, key)]
-    assert left
-    assert not [field for _, field in left if field.startswith(b"p:")]
+    fields = [field for key in shop.redis.scan_iter("fg:*", _type="hash") for field in hkeys(shop.redis, key)]
+    assert fields
+    assert not [field for field in fields if field.startswith(b"p:")]
 
 
 def hkeys(redis: Redis, key: bytes) -> list[bytes]:
-    found: Any = redis.hkeys(key)
-    return list(found)
+    fields: Any = redis.hkeys(key)
+    return list(fields)
 
 
 def test_no_span_holds_a_person_or_an_address(shop: Shop) -> None:
@@ -307,7 +306,7 @@ def test_no_span_holds_a_person_or_an_address(shop: Shop) -> None:
     shop.world.run(shop.world.now + 2 * HOUR)
     spans = shop.remembered.get_finished_spans()
     assert len(spans) > 10
-    text = "".join(one.to_json() for one in spans)
+    text = "".join(span.to_json() for span in spans)
     for secret in (ADA, GIFT, "Augusta", "user-4711", "device-0815", "o-99", "o-100", *person):
         assert secret not in text
 
