@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from freshgate.telemetry.metrics import PolledMetric
+from freshgate.telemetry.polled import PolledMetric
 
 # Grafana replaces it by a window of at least four scrapes.
 WINDOW = "$__rate_interval"

@@ -18,6 +18,7 @@ from adapter.commands.develop.events import table
 from catalog import EVENTS, TRIGGERS
 from freshgate.settings import Settings
 from freshgate.telemetry import metrics
+from freshgate.telemetry.polled import PolledMetric
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -56,7 +57,7 @@ def variables(struct: type[msgspec.Struct], prefix: str = "FRESHGATE_") -> Itera
 
 def exported() -> dict[str, tuple[str, tuple[str, ...]]]:
     """name → (type, labels) of every metric that is an attribute of freshgate.telemetry.metrics."""
-    born = (MetricWrapperBase, metrics.PolledMetric)
+    born = (MetricWrapperBase, PolledMetric)
     found: dict[str, Any] = {key: value for key, value in vars(metrics).items() if isinstance(value, born)}
     told = {}
     for metric in found.values():

@@ -12,7 +12,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from dashboards.promql import OBJECTIVE_LE, REQUEST_TIME, REQUESTS, name_of
 from freshgate.settings import Settings
 from freshgate.telemetry import metrics
-from freshgate.telemetry.metrics import PolledMetric
+from freshgate.telemetry.polled import PolledMetric
 
 NAMESPACE = "freshgate"
 PREFIX = "freshgate_"

@@ -1,22 +1,22 @@
-"""Every metric of the system, born here: help, unit, labels and their closed value sets.
+"""Every metric of the system, declared here alone: help, unit, labels and their closed sets of values.
 
-The receiver's are shared by all gunicorn workers (multiprocess mode); worker and timers export their own, and the
-timers process (`workers/redis_monitor.py`) what stands in Redis.
+gunicorn's workers share the receiver's metrics (multiprocess mode); worker and timers export their own, and the timers
+process (`workers/redis_monitor.py`) those that are polled from Redis. docs/METRICS.md says what each one answers.
 """
 
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, Metric, disable_created_metrics
-from prometheus_client.registry import Collector
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
 
+from freshgate.telemetry.polled import PolledMetric, PolledMetrics
 from freshgate.version import VERSION
 
-# A second series for each counter that nobody reads, and that some pay for.
+# Without this, each counter has a second series that nobody reads, and that some pay for.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
 
 OUTCOMES = (
@@ -54,43 +54,18 @@ ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")
 UNAUTHENTIC_REASONS = ("NotAuthentic", "BatchWithoutToken")
 RETIMED_REASONS = ("moved", "parked", "retry", "held", "claimed_elsewhere", "merged", "contended", "internal")
 CALL_RESULTS = ("accepted", "error")
-# What forbids any mail; a trigger's own reasons come from the catalog.
-FORBIDDING = ("unsubscribed", "bounced", "spam")
+# Reasons against any mail to an address; a trigger's own reasons come from the catalog.
+SUPPRESSIONS = ("unsubscribed", "bounced", "spam")
 # What may turn out to have occurred before a mail left.
-CONTRADICTING = (*FORBIDDING, "ordered", "order_cancelled", "order_refunded", "cart_empty", "cart_not_empty")
+CONTRADICTIONS = (*SUPPRESSIONS, "ordered", "order_cancelled", "order_refunded", "cart_empty", "cart_not_empty")
 WORKER_STATES = ("idle", "busy", "silent")
 PROCESSES = ("receiver", "worker", "timers")
 
+# Buckets, in seconds: work in this process, calls over a network, and the whole way of a mail.
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _CALL = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
-# 5 s is the objective and so must be a bound.
+# 5 s is the objective, and so must be a bound.
 _END_TO_END = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)
-
-
-class PolledMetric:
-    """What is read from Redis. Until somebody has read it, and when Redis does not answer, it is not there at all.
-
-    An ordinary gauge would stand at 0 in every other process, and at its last value during an outage.
-    """
-
-    def __init__(self, name: str, documentation: str, labels: tuple[str, ...] = (), kind: str = "gauge") -> None:
-        self._family = Metric(name.removesuffix("_total") if kind == "counter" else name, documentation, kind)
-        self._name = name
-        self._labelnames = labels
-        self._values: Mapping[tuple[str, ...], float] = {}
-
-    def set(self, values: float | Mapping[tuple[str, ...], float]) -> None:
-        """A number; or, for each combination of labels, one. What is not among them is gone."""
-        self._values = values if isinstance(values, Mapping) else {(): values}
-
-    def describe(self) -> list[Metric]:
-        return [self._family]
-
-    def collect(self) -> Metric:
-        family = Metric(self._family.name, self._family.documentation, self._family.type)
-        for labels, value in self._values.items():
-            family.add_sample(self._name, dict(zip(self._labelnames, labels, strict=True)), value)
-        return family
 
 
 BUILD = Gauge("freshgate_build_info", "1; what runs", ["process", "version", "python"], multiprocess_mode="mostrecent")
@@ -154,7 +129,7 @@ TIMER_LATENESS = Histogram(
 )
 TIMERS_CLAIMED = Counter("freshgate_timers_claimed_total", "Timers that came due")
 
-# What stands in Redis, as the timers process reads it every few seconds.
+# Polled from Redis by the timers process, every few seconds.
 QUEUE_JOBS = PolledMetric("freshgate_queue_jobs", "Jobs that wait for a worker", ("queue",))
 QUEUE_AGE = PolledMetric("freshgate_queue_oldest_job_age_seconds", "How long the oldest job has waited", ("queue",))
 QUEUE_FAILED = PolledMetric("freshgate_queue_failed_jobs", "Jobs that failed within the last hour", ("queue",))
@@ -184,19 +159,11 @@ REDIS_DELAYED_FSYNCS = PolledMetric(
 REDIS_CLIENTS = PolledMetric("freshgate_redis_connected_clients", "Connections to Redis")
 
 
-class PolledMetrics(Collector):
-    """All of them, for the registry of the process that reads."""
-
-    def collect(self) -> Iterator[Metric]:
-        for reading in POLLED_METRICS:
-            yield reading.collect()
-
-
-POLLED_METRICS = [one for one in list(globals().values()) if isinstance(one, PolledMetric)]
+POLLED_METRICS = [metric for metric in list(globals().values()) if isinstance(metric, PolledMetric)]
 
 
 class SourceMetrics(NamedTuple):
-    """The series that every request of a source touches."""
+    """One source's series that every request observes."""
 
     verify: Histogram
     read: Histogram
@@ -207,7 +174,7 @@ class SourceMetrics(NamedTuple):
 
 @cache
 def source_metrics(source: str) -> SourceMetrics:
-    """Looked up once: that costs as much as an observation."""
+    """A source's series, looked up once: `labels()` costs as much as an observation."""
     return SourceMetrics(
         VERIFY.labels(source),
         READ.labels(source),
@@ -218,7 +185,7 @@ def source_metrics(source: str) -> SourceMetrics:
 
 
 def prepare_receiver(sources: Iterable[str]) -> None:
-    """Create the series of the receiver, so that no ratio starts out empty."""
+    """Creates the receiver's series, so that no ratio starts out empty."""
     for source in sources:
         for verdict in VERDICTS:
             EVENTS.labels(source, verdict)
@@ -234,19 +201,19 @@ def prepare_receiver(sources: Iterable[str]) -> None:
             series.labels(source)
     for result in IDENTITY:
         IDENTITY_LINKS.labels(result)
-    _say_what_runs("receiver")
+    _set_build_info("receiver")
 
 
 def prepare_worker(triggers: Iterable[str], esp: str) -> None:
-    """Create the series of the worker."""
+    """Creates the worker's series; `esp` is the account that it sends through."""
     for trigger in triggers:
         for outcome in OUTCOMES:
             SENDS.labels(trigger, esp, outcome)
         for reason in RETIMED_REASONS:
             RETIMED.labels(trigger, reason)
-        for reason in FORBIDDING:
+        for reason in SUPPRESSIONS:
             GATED.labels(trigger, "suppressed", reason)
-        for reason in CONTRADICTING:
+        for reason in CONTRADICTIONS:
             CONTRADICTED.labels(trigger, reason)
         RECEIVED_TO_ACCEPTED.labels(trigger, esp)
         OCCURRED_TO_ACCEPTED.labels(trigger, esp)
@@ -255,14 +222,14 @@ def prepare_worker(triggers: Iterable[str], esp: str) -> None:
         ESP_ERRORS.labels(esp, error)
     for result in CALL_RESULTS:
         ESP_CALL.labels(esp, result)
-    _say_what_runs("worker")
+    _set_build_info("worker")
 
 
 def prepare_timers() -> None:
-    """From now on this process serves what is read from Redis."""
-    REGISTRY.register(PolledMetrics())
-    _say_what_runs("timers")
+    """Makes this process serve the polled metrics."""
+    REGISTRY.register(PolledMetrics(POLLED_METRICS))
+    _set_build_info("timers")
 
 
-def _say_what_runs(process: str) -> None:
+def _set_build_info(process: str) -> None:
     BUILD.labels(process, VERSION, platform.python_version()).set(1)

@@ -20,6 +20,7 @@ from adapter.ingest import quarantine
 from freshgate.queue import push
 from freshgate.state import keys
 from freshgate.telemetry import metrics
+from freshgate.telemetry.polled import PolledMetrics
 from freshgate.version import VERSION
 from workers.redis_monitor import RedisMonitor
 
@@ -29,7 +30,7 @@ QUEUE = "freshgate-test"
 def served() -> dict[str, float]:
     """Everything that the timers process would serve: name and labels → value."""
     registry = CollectorRegistry()
-    registry.register(metrics.PolledMetrics())
+    registry.register(PolledMetrics(metrics.POLLED_METRICS))
     lines = generate_latest(registry).decode().splitlines()
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if line[0] != "#"}
 
