@@ -1,6 +1,6 @@
-"""What all processes share, and the public API of catalogs: `from freshgate import EventType, From, Trigger`.
+"""The kernel of all processes, and the public API of catalogs: `from freshgate import EventType, From, Trigger`.
 
-Imports nothing of the other packages. What is not exported here is the product's own and may change.
+It imports none of the other packages. Names that are not exported here are internal and may change.
 """
 
 from freshgate.declare import DAY, HOUR, MINUTE, EventType, From, Trigger, Withdrawn

@@ -1,6 +1,6 @@
-"""The vocabulary of the catalog: event types and triggers, declared as typed, frozen values.
+"""The vocabulary of a catalog: event types and triggers, declared as typed, frozen values.
 
-`catalog/` uses it; the engine only ever sees these values, never a shop's names.
+`catalog/` declares them; the engine reads these values only, never the names of one shop or one CDP.
 """
 
 from __future__ import annotations
@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 if TYPE_CHECKING:
+    from freshgate.events import Event
     from freshgate.state.views import OrderView, PersonView
 
-# What a field may hold. An unreadable field is left out and counted, it never refuses the event.
+# Durations in milliseconds, for `delay`, `settle`, `max_age` and caps.
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+# What a field holds, and so how its value is read. An unreadable value is left out and counted; it never refuses the
+# event. `Event.fields` has the Python type of each.
 FieldType = Literal["id", "text", "money", "number", "time", "products", "product", "flag"]
 
+# Where a value stands in the element: "properties.total", or a tuple of paths of which the first present wins.
 Path = str | tuple[str, ...]
 Cart = Literal["add", "remove", "snapshot", "clear"]
 Suppression = Literal["unsubscribed", "bounced", "spam"]
@@ -24,9 +32,10 @@ Suppression = Literal["unsubscribed", "bounced", "spam"]
 class From(msgspec.Struct, frozen=True):
     """How one CDP spells an event type.
 
-    when   top-level members that must match; a tuple lists alternatives: {"type": "track", "event": ("A", "Old A")}
-    paths  canonical field -> dotted path, or a tuple of paths of which the first present wins
-    read   for what no path can say: a function from the raw element (a dict) to further fields
+    when   dotted path -> the text that must stand there; all must match, and a tuple lists alternatives:
+           {"type": "track", "event": ("Order Completed", "Completed Order")}
+    paths  canonical field -> where its value stands. "email" is the person's own address
+    read   for what no path can say: takes the whole element, returns further canonical fields, already converted
     """
 
     when: Mapping[str, str | tuple[str, ...]]
@@ -35,16 +44,19 @@ class From(msgspec.Struct, frozen=True):
 
 
 class EventType(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that can happen to a person.
+    """One thing that can happen to a person, and what it changes. Everything but `name` may be left out.
 
-    fields      canonical field -> kind
-    sources     kind of source -> its spelling
-    marks       the versions it advances: "cart", "activity", "added", "view", "order", "signup"
-    cart        what it does to the cart
-    order       what it does to the order named by its `order_id` field
-    suppresses  what it says about the address: its own, else the person's
-    profile     fields that become the person's traits
-    effect      what the call itself does: "alias" links two ids, "delete" erases the person
+    name        canonical, as the Segment Spec has it: "Order Completed"
+    fields      canonical field -> its type
+    sources     kind of source ("segment") -> its spelling
+    marks       moments that it moves forward, for triggers to be about. The names are free, but for two that carry
+                more than a time: "order" remembers which products were bought, "view" the product that was viewed
+    cart        its effect on the cart: "add" or "remove" its `product`, "snapshot" sets the lines to its `products`,
+                "clear" empties the cart
+    order       its effect on the order that its `order_id` names
+    suppresses  why its address gets no mail from now on; without an address in the event, the person's address
+    profile     fields that are kept with the person as traits; only these can be read when a mail leaves
+    effect      "alias" links two ids of one person, "delete" erases the person
     """
 
     name: str
@@ -59,22 +71,30 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
-    """One rule: on which events a mail is considered, how long to wait, and what must be true when it leaves.
+    """One mail: which events start it, how long it waits, and what must hold when it leaves. Times in milliseconds.
 
-    on          names of event types; each must advance the mark `about`
-    about       the mark whose newest stamp is the send's version
-    subject     whose send it is: one a person, or one an order
-    kind        "transactional" mail ignores an unsubscribe, "marketing" does not
-    delay       milliseconds of quiet after the newest start; 0 sends at once
-    settle      milliseconds of quiet after the newest arrival; None is the smaller of `delay` and 2 min
-    max_age     milliseconds after which the mail is no longer worth sending
-    version     the mark that makes two sends different; None allows one send for ever
-    cap         (n, milliseconds): at most n in that time
-    address_cap the same for an address, over all triggers; counts every mail, withholds marketing only (a setting)
-    starts      a further condition on the starting event
-    needs       fields of the event without which there is nothing to send: {"order_id"}
-    withdrawn   the reason why the mail is no longer wanted, or None. Reads state only; called at the gate
-    compose     the template's data, from the state that the gate saw
+    name          snake_case: its name in settings, metrics and the trail
+    on            names of the event types that start it; each must advance the mark `about`
+    about         the mark that the mail is about: its newest time decides on `delay` and `max_age`
+    kind          "marketing" mail respects an unsubscribe, "transactional" mail does not
+    max_age       age of the mark, when the mail would leave, above which it is not sent (outcome `stale`)
+    template_id   the template's id at the ESP; the settings replace it
+    withdrawn     why the mail is no longer wanted, or None. Called by the gate, right before the mail leaves; reads the
+                  state that it is handed and nothing else. The order is None for a subject "person"
+    compose       the template's data, made of the same state
+    subject       whose send it is: one for each "person" (default), or one for each "order"
+    delay         quiet time after the newest start; 0 (default) sends at once
+    settle        quiet time after the newest arrival, so that late bursts are in; None (default) is the smaller of
+                  `delay` and 2 minutes
+    version       the mark that makes a second send a new one; None (default) sends once for each subject, for ever
+    cap           (n, window): at most n mails to a person in that time; None (default) is no cap
+    address_cap   (n, window) for an address, over all triggers. The setting `address_cap` fills it in
+    starts        a further condition on the starting event; with one, the event need not advance `about`
+    needs         fields of the event without which nothing is sent: ("order_id",)
+    unknown       when the ESP may or may not have the mail: "hold" (default) keeps it for an operator, "resend" sends
+                  again and risks a second mail
+    asm_group_id  SendGrid's unsubscribe group
+    enabled       False starts nothing, and withholds what waits
     """
 
     name: str
@@ -91,7 +111,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     version: str | None = None
     cap: tuple[int, int] | None = None
     address_cap: tuple[int, int] | None = None
-    starts: Callable[[Any], bool] | None = None
+    starts: Callable[[Event], bool] | None = None
     needs: tuple[str, ...] = ()
     unknown: Literal["hold", "resend"] = "hold"
     asm_group_id: int | None = None
@@ -99,18 +119,19 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def settle_ms(self) -> int:
-        """Milliseconds without arrivals before a waiting trigger may fire."""
-        return min(self.delay, 120_000) if self.settle is None else self.settle
+        """`settle` with its default applied, in milliseconds."""
+        return min(self.delay, 2 * MINUTE) if self.settle is None else self.settle
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
-    """Why a trigger no longer wants its mail: the outcome, a closed reason, and the stamps that were compared."""
+    """Why a mail is no longer wanted.
+
+    outcome   "cancelled": its reason is gone, such as a cart that was bought; "superseded": a newer fact contradicts
+              it; "rejected": it can never be sent
+    reason    a word of a closed set of the trigger's own, for metrics and the trail: "cart_empty"
+    compared  name -> time (ms) of the marks that decided, for the trail
+    """
 
     outcome: Literal["cancelled", "superseded", "rejected"]
     reason: str
     compared: Mapping[str, int] = {}
-
-
-MINUTE = 60_000
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR

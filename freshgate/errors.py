@@ -1,25 +1,30 @@
-"""The error tree: whose fault it was, and whether trying again helps.
+"""The errors of all processes. The class says whose fault it is, and whether trying again helps.
 
-Below everything: the receiver turns these into HTTP statuses, the worker into outcomes.
+The receiver turns them into HTTP statuses (`adapter/routes/answers.py`), the worker into outcomes (`courier.py`).
 """
 
 from __future__ import annotations
 
 
 class FreshgateError(Exception):
-    """Everything that Freshgate raises on purpose."""
+    """The base of every error that Freshgate raises on purpose."""
 
 
 class SettingsError(FreshgateError):
-    """The operator's fault: the process does not start. The text names the key and what to write there."""
+    """The operator's fault; the process does not start. The text names the setting and what to write there."""
 
 
 class CatalogError(FreshgateError):
-    """The catalog contradicts itself: the process does not start. The text names the entry."""
+    """The catalog's fault; the process does not start. The text names the event type or trigger."""
 
 
 class RequestError(FreshgateError):
-    """The caller's fault, for the request as a whole. `reason` goes to the caller, `hint` to the log."""
+    """The caller's fault; the whole request is refused, and a CDP will not send it again.
+
+    reason  for the caller: little
+    hint    for the log: which setting, and what to do
+    status  the HTTP status of the reply
+    """
 
     status = 400
 
@@ -30,7 +35,7 @@ class RequestError(FreshgateError):
 
 
 class NotAuthentic(RequestError):
-    """The request is not provably from that source. The caller learns no more than that."""
+    """The request is not provably from its source. The caller learns no more than that."""
 
     status = 401
 
@@ -42,13 +47,17 @@ class TooLarge(RequestError):
 
 
 class UnsupportedBody(RequestError):
-    """A content type or encoding that this source cannot verify."""
+    """The body has a content type or encoding that the source cannot verify."""
 
     status = 415
 
 
 class RateLimited(RequestError):
-    """More in a time than the source's settings allow: it may come again after `retry_after_s` seconds."""
+    """More events in a time than the source's settings allow; the caller may try again.
+
+    limit          the limit that was reached, one of metrics.LIMITS
+    retry_after_s  seconds until it is over
+    """
 
     status = 429
 
@@ -58,23 +67,20 @@ class RateLimited(RequestError):
         self.retry_after_s = retry_after_s
 
 
-class MappingError(FreshgateError):
-    """One element is ours, but broken: it is refused, and its neighbours are kept."""
-
-
 class StoreUnavailable(FreshgateError):
-    """Our fault: Redis did not take it. The caller should try again (503 with Retry-After)."""
+    """Our fault: Redis did not record the request. The caller should try again (503 with Retry-After)."""
 
     status = 503
 
 
 class EspError(FreshgateError):
-    """The ESP did not take the mail.
+    """The ESP did not accept the mail. Without any of the flags, the send is retried by timer.
 
     permanent      trying again cannot help (outcome `rejected`)
-    ambiguous      the ESP may or may not have it (outcome `unknown`); never retried blindly
-    blocked        the whole account is refused (401, 403): counted apart, retried by timer
-    retry_after_s  seconds the ESP asked us to wait, when it said so
+    ambiguous      the ESP may or may not have the mail (outcome `unknown`); never retried blindly
+    blocked        the ESP refuses the whole account (401, 403): counted apart, retried by timer
+    retry_after_s  seconds that the ESP asked us to wait; None where it did not
+    status         the HTTP status of its reply; None without a reply
     """
 
     def __init__(

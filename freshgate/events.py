@@ -1,6 +1,6 @@
-"""The canonical event: what every source is read into, whatever it was called there.
+"""The canonical event, which every CDP's payload is read into, and the other two verdicts: ignored and refused.
 
-Sources produce it, `record.py` turns it into writes, triggers are declared on its names.
+`adapter/sources/` produces them, `adapter/ingest/receive.py` sorts them, triggers start on the events' names.
 """
 
 from __future__ import annotations
@@ -12,7 +12,14 @@ import msgspec
 
 
 class Product(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One line of a cart or an order. `price` is decimal text in the event's currency, never a float."""
+    """One line of a cart or an order. Empty texts are values that the source did not send.
+
+    product_id  the product's id, else its SKU
+    variant     what makes two lines of one product: a size, a colour
+    price       of one piece: decimal text such as "39.95", in the event's currency; never a float
+    quantity    pieces; 1 where the source sent none
+    url         of the product's page; http or https only, as `image_url`
+    """
 
     product_id: str
     variant: str = ""
@@ -24,15 +31,28 @@ class Product(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def line(self) -> str:
-        """The key of the line in a cart: the product, and the variant where one was told."""
+        """The line's key in a cart: the product's id, and the variant where there is one."""
         return f"{self.product_id}/{self.variant}" if self.variant else self.product_id
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event of one person. All times are integer milliseconds UTC.
 
-    `fields` holds the declared fields that were present and readable, by canonical name: ids and texts as str,
-    money as Decimal, numbers as int or float, times as int, products as tuple[Product, ...].
+    source        name of the source that sent it, as the settings have it
+    id_space      the shop: sources that share it mean the same person by the same user id
+    name          the event type's canonical name
+    message_id    the CDP's id of the event; a second event with the same id is a duplicate
+    occurred_at   when it happened, at most 5 minutes after `received_at` (a clock that is ahead)
+    received_at   when the request reached us
+    user_id       the shop's id of the person, if it is known
+    anonymous_id  the id of the device or browser
+    previous_id   Alias only: the id that the person had before
+    email         the person's own address
+    fields        the declared fields that were present and readable, by canonical name: ids and texts as str, money as
+                  Decimal, numbers as int or float, times as int, flags as bool, a product as Product, products as
+                  tuple[Product, ...]
+    unreadable    names of the fields that were present and not readable
+    clamped       whether the stated time lay further in the future, and was replaced by a time of receipt
     """
 
     source: str
@@ -51,9 +71,10 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ignored(msgspec.Struct, frozen=True, eq=False):
-    """Authentic and well-formed, but no event type of ours: `what` is for the log and the list of unmapped events.
+    """The verdict on an authentic, well-formed element that no event type of the catalog maps.
 
-    element  gives the element as it was sent, for its shape; asked for once a minute and name, so it need not be cheap
+    what     its kind and name, "track / Page Loaded": for the log and the list of unmapped events
+    element  returns the element as it was sent, for its shape; called once a minute and name, so it need not be cheap
     """
 
     what: str
@@ -67,10 +88,11 @@ class Ignored(msgspec.Struct, frozen=True, eq=False):
 
 
 class Refused(NamedTuple):
-    """Ours but unusable; `reason` comes from metrics.REFUSED_ELEMENTS and is safe as a metric label.
+    """The verdict on an element that a source should have read, and could not. Its neighbours are not affected.
 
-    raw, fault  of an element on which our own code failed (reason "internal"): its bytes, for the quarantine, and
-                where the code failed, for the log
+    reason  one of metrics.REFUSED_ELEMENTS, so that it can be a label
+    raw     reason "internal" (our own code failed): the element's bytes, for the quarantine
+    fault   reason "internal": where our code failed, for the log
     """
 
     reason: str
@@ -78,4 +100,5 @@ class Refused(NamedTuple):
     fault: str = ""
 
 
+# What a source says of each element of a request.
 Verdict = Event | Ignored | Refused

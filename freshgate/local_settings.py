@@ -1,6 +1,6 @@
-"""The settings as a system that `make run` started has them: secrets that nobody had to write, the embedded Valkey.
+"""The settings of a system that `make run` started: with its generated secrets and its embedded Valkey.
 
-The secrets stand in var/secrets/, one file each; `adapter/local/secrets.py` makes them.
+The secrets are files in var/secrets/, which `adapter/local/secrets.py` writes; commands use `load_local_settings`.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from freshgate.state.store import connect
 
 
 def with_secrets(environ: Mapping[str, str], settings: Settings, var: Path) -> dict[str, str]:
-    """The environment, and a `*_FILE` variable for each secret that the settings leave out and a first start made."""
-    found = dict(environ)
-    for file, key in left_out(settings):
+    """The environment, with a `*_FILE` variable for each generated secret that the settings do not set themselves."""
+    extended = dict(environ)
+    for file, key in missing_secrets(settings):
         path = var / "secrets" / file
         if path.exists():
-            found[f"FRESHGATE_{key}_FILE"] = str(path)
+            extended[f"FRESHGATE_{key}_FILE"] = str(path)
     for name, esp in settings.esps.items():
         if settings.sandbox_password and not esp.api_key and is_sandbox(esp.base_url, settings):
-            # An ESP's client has no other way to say a password.
-            found[f"FRESHGATE_ESPS__{name.upper()}__API_KEY"] = settings.sandbox_password
-    return found
+            # An ESP's client sends its API key and nothing else, so that is where the password goes.
+            extended[f"FRESHGATE_ESPS__{name.upper()}__API_KEY"] = settings.sandbox_password
+    return extended
 
 
 def load_local_settings() -> Settings:
-    """The settings as a process of the launcher has them: with the local secrets, and the running embedded Valkey."""
+    """The settings as the launcher's processes have them: with the generated secrets, and the embedded Valkey's URL."""
     environ = dict(os.environ)
     settings = load(environ)
     var = Path(settings.var).resolve()
@@ -44,14 +44,14 @@ def load_local_settings() -> Settings:
 
 
 def connect_local_store(settings: Settings) -> redis.Redis:
-    """The store that a command looks into. Raises SettingsError where there is none."""
+    """The Redis or Valkey that a command reads. Raises SettingsError when there is none."""
     if not settings.redis_url:
-        raise SettingsError("redis_url is empty and no embedded Valkey runs here; start it with `make run`")
+        raise SettingsError("redis_url is empty, and no embedded Valkey is running; start it with `make run`")
     return connect(settings.redis_url, timeout_s=5.0)
 
 
-def left_out(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Each secret that the settings leave out: its file in var/secrets/, and its key."""
+def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Each secret that the settings do not set: its file in var/secrets/, and its variable without "FRESHGATE_"."""
     for name, source in settings.sources.items():
         if not source.write_keys:
             yield f"source.{name}.write_key", f"SOURCES__{name.upper()}__WRITE_KEYS"
@@ -66,6 +66,6 @@ def left_out(settings: Settings) -> Iterator[tuple[str, str]]:
 
 
 def is_sandbox(base_url: str, settings: Settings) -> bool:
-    """Whether an ESP's base_url is our own sandbox."""
+    """Whether an ESP account's base_url is our own sandbox."""
     url = urlsplit(base_url)
     return url.hostname in ("127.0.0.1", "localhost", "::1") and url.port == settings.sandbox_port

@@ -1,6 +1,6 @@
-"""A job on the wire, and pushing it into the caller's pipeline: the fast path, while the timers are the record.
+"""The wire form of an RQ job, and `push`, which writes one. RQ is the fast path; the timers are the record.
 
-The receiver and the timers call it; a worker runs `workers.jobs.deliver`, which is only ever named here.
+The receiver and the timers push; a worker runs `workers.jobs.deliver`, which is named here and never imported.
 """
 
 from __future__ import annotations
@@ -17,13 +17,19 @@ DELIVER = "workers.jobs.deliver"
 # rq.defaults.RQ_KEY_PREFIX, written out, since importing it loads all of RQ into the receiver.
 RQ_KEY_PREFIX = "rq"
 WIRE_VERSION = 1
+# How long a worker may take for a job, and how long a job that nobody took is kept.
 JOB_TIMEOUT_S = 60
 TTL_S = 3600
 _encode = msgspec.json.Encoder().encode
 
 
 class Item(msgspec.Struct, frozen=True, array_like=True):
-    """One send as jobs carry it: the timer's member, the due (ms) that was claimed, and whether it came back."""
+    """One send of a job.
+
+    member    its timer: "abandoned_cart|p:u3f…"
+    due       the timer's due (ms) that was claimed with it
+    returned  1 when the timers bring back a send that its job lost
+    """
 
     member: str
     due: int
@@ -31,9 +37,12 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Job(msgspec.Struct, frozen=True):
-    """The wire form of a job. Ids only: no address, no payload.
+    """A job. It carries ids only: no address, no payload.
 
-    trace  the sampled trace that it belongs to, and then its own `id`
+    created  when it was written (ms)
+    v        version of this form
+    trace    traceparent of the sampled trace that it belongs to; empty if there is none
+    id       RQ's id of the job; only in a sampled trace
     """
 
     sends: tuple[Item, ...]
@@ -44,24 +53,31 @@ class Job(msgspec.Struct, frozen=True):
 
 
 def queue_name(esp: str) -> str:
-    """One queue an ESP account: a dead ESP slows no other."""
+    """The queue of an ESP account. Each has its own, so that a dead ESP slows down no other."""
     return f"freshgate-{esp}"
 
 
 def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int, trace: str = "") -> str:
-    """One job for all these sends. Never retried, without a result: what it lost comes back from the timers.
+    """Writes one job for all `sends` into the pipeline, and returns its id. RQ never retries it and keeps no result:
+    the timers bring back what it loses.
 
-    It writes what `rq.Queue.enqueue_many` writes, at a quarter of its cost: RQ spends its time on objects that nobody
-    here needs. `tests/freshgate/test_queue.py` compares the two, field by field. Returns the job's id.
+    pipe   a pipeline, which the caller executes
+    name   of the queue
+    sends  (timer's member, due in ms, returned), the fields of `Item`
+    now    ms
+    trace  a traceparent, or empty
+
+    Writes what `rq.Queue.enqueue_many` writes, at a quarter of its cost: RQ spends its time on objects that we do not
+    need. `tests/freshgate/test_queue.py` compares the two, field by field.
     """
-    job_id, told = str(uuid4()), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    job_id, enqueued_at = str(uuid4()), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     payload: dict[str, Any] = {"v": WIRE_VERSION, "created": now, "sends": sends}
     if trace:
         payload |= {"trace": trace, "id": job_id}
     job = {
-        "created_at": told,
-        "enqueued_at": told,
-        # Function, instance, arguments, keyword arguments: what RQ's JSON serializer reads.
+        "created_at": enqueued_at,
+        "enqueued_at": enqueued_at,
+        # Function, instance, arguments, keyword arguments, as RQ's JSON serializer reads them.
         "data": zlib.compress(_encode((DELIVER, None, (payload,), {})), level=1),
         "description": f"{len(sends)} sends",
         "origin": name,
@@ -70,7 +86,7 @@ def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int, 
         "result_ttl": 0,
         "failure_ttl": TTL_S,
         "ttl": TTL_S,
-        **_NOTHING_YET,
+        **_EMPTY_FIELDS,
     }
     key, queue = f"{RQ_KEY_PREFIX}:job:{job_id}", f"{RQ_KEY_PREFIX}:queue:{name}"
     pipe.hset(key, mapping=job)
@@ -80,8 +96,8 @@ def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int, 
     return job_id
 
 
-# RQ writes and reads these even where there is nothing to say.
-_NOTHING_YET = dict.fromkeys(
+# RQ writes and reads these fields even when they are empty.
+_EMPTY_FIELDS = dict.fromkeys(
     (
         "started_at",
         "ended_at",

@@ -1,4 +1,4 @@
-"""The version, in one place: the package's metadata is read from here."""
+"""The version of Freshgate; the package's metadata (`pyproject.toml`) reads it from here."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import os
 import secrets
 from pathlib import Path
 
-from freshgate.local_settings import left_out
+from freshgate.local_settings import missing_secrets
 from freshgate.settings import Settings
 
 # Kinds that prove themselves by the `Authorization` header alone.
@@ -19,7 +19,7 @@ BY_HEADER = frozenset({"mparticle", "tealium", "rudderstack", "hightouch"})
 def make_secrets(settings: Settings, var: Path) -> None:
     """Create the secrets that the settings leave out and no earlier start made."""
     folder = var / "secrets"
-    for name, _ in left_out(settings):
+    for name, _ in missing_secrets(settings):
         prefix = _prefix(settings, name)
         file = folder / name
         if prefix is None:

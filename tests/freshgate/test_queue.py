@@ -1,4 +1,4 @@
-"""The job that we write by hand is the one that RQ would have written, and a worker of RQ runs it."""
+"""`freshgate.queue.push` writes the job that RQ itself would write, and a worker of RQ runs it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TIMES = {b"created_at", b"enqueued_at"}
 
 
 def push(redis: Redis) -> str:
-    """What we write; returns the job's id."""
+    """A job by `freshgate.queue`; returns its id."""
     pipe = redis.pipeline()
     wire.push(pipe, QUEUE, SENDS, NOW)
     pipe.execute()
@@ -30,9 +30,9 @@ def push(redis: Redis) -> str:
 
 
 def push_with_rq(redis: Redis) -> str:
-    """What RQ writes, asked for the same."""
+    """The same job by RQ; returns its id."""
     payload = {"v": 1, "created": NOW, "sends": SENDS}
-    told = Queue.prepare_data(
+    job = Queue.prepare_data(
         wire.DELIVER,
         args=(payload,),
         timeout=wire.JOB_TIMEOUT_S,
@@ -41,7 +41,7 @@ def push_with_rq(redis: Redis) -> str:
         ttl=wire.TTL_S,
         description=f"{len(SENDS)} sends",
     )
-    Queue(QUEUE, connection=redis, serializer=JSONSerializer).enqueue_many([told])
+    Queue(QUEUE, connection=redis, serializer=JSONSerializer).enqueue_many([job])
     return only_job(redis)
 
 
@@ -52,28 +52,28 @@ def only_job(redis: Redis) -> str:
 
 
 def stored(redis: Redis, job_id: str) -> tuple[dict[bytes, Any], dict[str, Any]]:
-    """The job's fields, with its data decoded and without its times; and everything else that stands in Redis."""
+    """The job's fields, with its data decoded and without its times; and everything else in Redis."""
     fields: Any = redis.hgetall(f"rq:job:{job_id}")
     fields[b"data"] = json.loads(zlib.decompress(fields[b"data"]))
-    around = {
+    rest = {
         "keys": sorted(bytes(key).decode().replace(job_id, "<id>") for key in redis.scan_iter()),
         "queues": redis.smembers("rq:queues"),
         "expires": round(float(redis.ttl(f"rq:job:{job_id}")) / 10),
     }
-    return {field: value for field, value in fields.items() if field not in TIMES} | {b"fields": set(fields)}, around
+    return {field: value for field, value in fields.items() if field not in TIMES} | {b"fields": set(fields)}, rest
 
 
 def test_every_field_is_what_rq_itself_writes(redis: Redis) -> None:
-    ours = stored(redis, push(redis))
+    written = stored(redis, push(redis))
     redis.flushdb()
-    assert ours == stored(redis, push_with_rq(redis))
+    assert written == stored(redis, push_with_rq(redis))
 
 
 def test_rq_reads_the_times_of_our_job(redis: Redis) -> None:
     job = Job.fetch(push(redis), connection=redis, serializer=JSONSerializer)
-    for told in (job.created_at, job.enqueued_at):
-        assert told is not None
-        assert timedelta() <= datetime.now(UTC) - told.astimezone(UTC) < timedelta(minutes=1)
+    for moment in (job.created_at, job.enqueued_at):
+        assert moment is not None
+        assert timedelta() <= datetime.now(UTC) - moment.astimezone(UTC) < timedelta(minutes=1)
 
 
 def test_a_worker_of_rq_runs_our_job_once_and_leaves_nothing(redis: Redis) -> None:
