@@ -1,6 +1,6 @@
-"""One frozen Settings, read once from freshgate.toml and the environment; fails at start, naming the key.
+"""The settings: frozen structs, read once from freshgate.toml and the environment.
 
-Composition roots call `load`; everyone else is handed the part that it needs.
+Composition roots call `load`; everyone else is handed the part that it needs. docs/SETTINGS.md is the reference.
 """
 
 from __future__ import annotations
@@ -10,26 +10,38 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import fields
 
 from freshgate.errors import SettingsError
-from freshgate.settings_parsing import apply_environment, check_names, duration_ms, parse_cap, setting_name
+from freshgate.settings_checks import convert
+from freshgate.settings_parsing import apply_environment, check_names, setting_name
 
 LOG = logging.getLogger(__name__)
-T = TypeVar("T", bound=msgspec.Struct)
+
+# At most n in a window: (n, window in milliseconds). Written "10/1h".
+Cap = tuple[int, int]
 
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One webhook endpoint: `[sources.<name>]`. All of `secrets`, `tokens` and `write_keys` are valid at once."""
+
+    # The CDP's dialect, a key of `adapter.sources.SOURCES`; the table's name where it is not set.
     kind: str
+    # Keys that sign the body, or whole values of the header Authorization, as the kind has it.
     secrets: tuple[str, ...] = ()
+    # Values of the header X-Freshgate-Token.
     tokens: tuple[str, ...] = ()
+    # Sources that share it mean the same person by the same user id, and the same order by the same order id.
     id_space: str = "main"
-    trust: str = "server"
+    # "browser": its key stands in a page, where anybody can read it.
+    trust: Literal["server", "browser"] = "server"
+    # The largest body, in bytes, and the longest batch.
     max_bytes: int = 16 * 1024 * 1024
     max_elements: int = 4000
+    # Ids that name nobody, whatever their case.
     junk_ids: tuple[str, ...] = (
         "",
         "null",
@@ -42,49 +54,70 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         "nil",
         "00000000-0000-0000-0000-000000000000",
     )
+    # Kind `tracking`: the write keys of SDKs, and the pages that may use one; () allows every page.
     write_keys: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    rate: tuple[int, int] | None = None
-    rate_per_ip: tuple[int, int] | None = None
-    addresses_per_ip: tuple[int, int] | None = None
+    # Events of the source, events of an IP address, and email addresses that an IP address gives. None is the default
+    # of `adapter/ingest/limits.py` for browser keys, and no limit for servers.
+    rate: Cap | None = None
+    rate_per_ip: Cap | None = None
+    addresses_per_ip: Cap | None = None
+    # Kind `mparticle`: the GDPR purposes whose refusal unsubscribes; () is all of them.
     consent_purposes: tuple[str, ...] = ()
+    # Kind `tealium`: variables of the data layer that hold the user id and the person's own address, best first.
     user_id_keys: tuple[str, ...] = ("customer_id", "user_id")
     email_keys: tuple[str, ...] = ("customer_email", "email_address", "email")
+    # Kind `tealium`: whether GET with the event in the query is taken.
     allow_get: bool = False
 
 
 class TriggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Overrides of a declared trigger; None keeps what the catalog says. Times in milliseconds, as parsed."""
+    """Overrides of a declared trigger: `[triggers.<name>]`. None keeps what the catalog says.
+
+    `freshgate.Trigger` explains the fields. Durations in milliseconds.
+    """
 
     enabled: bool | None = None
     delay: int | None = None
     settle: int | None = None
     max_age: int | None = None
-    cap: tuple[int, int] | None = None
-    unknown: str | None = None
+    cap: Cap | None = None
+    unknown: Literal["hold", "resend"] | None = None
     template_id: str | None = None
-    kind: str | None = None
+    kind: Literal["transactional", "marketing"] | None = None
     asm_group_id: int | None = None
 
 
 class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One account at an ESP: `[esps.<name>]`."""
+
     kind: str = "sendgrid"
     api_key: str = ""
+    # The sandbox, unless it is set.
     base_url: str = "http://127.0.0.1:8025"
     from_email: str = "shop@example.com"
     from_name: str = ""
+    # The hard deadline of one call, in seconds.
     timeout_s: float = 10.0
+    # Whether real mail may leave; without it, base_url must be on this machine.
     live: bool = False
+    # Patterns such as "*@example.com": mail to anybody else is rejected. () allows every address.
     only_to: tuple[str, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings. Durations in milliseconds."""
+
     sources: Mapping[str, SourceSettings] = {}
     triggers: Mapping[str, TriggerSettings] = {}
     esps: Mapping[str, EspSettings] = {}
+    # The Python package with EVENTS and TRIGGERS.
     catalog: str = "catalog"
+    # Empty: `make run` starts an embedded Valkey.
     redis_url: str = ""
+    # The key of the hashes of addresses; no process starts without one.
     pii_key: str = ""
+    # Where the receiver, the sandbox and the metrics listen; a metrics port of 0 turns that endpoint off.
     host: str = "127.0.0.1"
     port: int = 8080
     sandbox_host: str = "127.0.0.1"
@@ -94,72 +127,44 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     metrics_port: int = 9108
     worker_metrics_port: int = 9109
     timers_metrics_port: int = 9110
+    # Proxies before the receiver that add to X-Forwarded-For; 0 ignores the header.
     trusted_proxies: int = 0
+    # gunicorn's processes, and the threads of each.
     receiver_workers: int = 2
     receiver_threads: int = 4
+    # An order this much older than the cart's newest activity still cancels the cart mail.
     order_grace: int = 120_000
+    # Whether an address is an identity too. It only ever withholds mail.
     email_identity: bool = False
-    address_cap: tuple[int, int] = (10, 3_600_000)
+    # Mails to one address, over all triggers.
+    address_cap: Cap = (10, 3_600_000)
+    # Where traces go; empty turns them off. And the share of the requests that is traced, 0 to 1.
     otlp_endpoint: str = ""
     trace_ratio: float = 0.05
+    # The folder of `make run`: data, logs, secrets, metrics.
     var: str = "var"
-    log_level: str = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    # When the embedded Valkey syncs: once a second, or at each write.
     durability: Literal["process", "disk"] = "process"
 
 
-def require_pii_key(settings: Settings) -> None:
-    """Raises SettingsError without a key. Addresses are hashed with it: processes that differ would not see an
-    unsubscribe, and without one the hashes are a list of addresses for whoever has a dictionary."""
-    if not settings.pii_key:
-        raise SettingsError(f"{setting_name('pii_key')}: missing; write a long random text, the same for all processes")
-
-
-DURATIONS = {"delay", "settle", "max_age", "order_grace"}
-CAPS = {"cap", "address_cap", "rate", "rate_per_ip", "addresses_per_ip"}
-# Each is remembered with the address.
-MAX_MAILS_PER_ADDRESS = 1000
 TABLES: dict[str, type[msgspec.Struct]] = {"sources": SourceSettings, "triggers": TriggerSettings, "esps": EspSettings}
-ONE_OF: dict[tuple[type[msgspec.Struct], str], tuple[str, ...]] = {
-    (SourceSettings, "trust"): ("server", "browser"),
-    (TriggerSettings, "unknown"): ("hold", "resend"),
-    (TriggerSettings, "kind"): ("transactional", "marketing"),
-    (Settings, "durability"): ("process", "disk"),
-    (Settings, "log_level"): ("debug", "info", "warning", "error"),
-}
-# The smallest value of each number; a metrics port of 0 turns that endpoint off.
-SMALLEST = {
-    "port": 1,
-    "sandbox_port": 1,
-    "metrics_port": 0,
-    "worker_metrics_port": 0,
-    "timers_metrics_port": 0,
-    "trusted_proxies": 0,
-    "receiver_workers": 1,
-    "receiver_threads": 1,
-    "max_bytes": 1,
-    "max_elements": 1,
-    "timeout_s": 0.1,
-    "asm_group_id": 1,
-}
-IN_WORDS = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "array": 'a list, such as ["one", "two"]',
-    "str": "a text in quotes",
-}
+WARNING = "%s is a secret in the settings file: for local use only"
 SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]*")
-ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 
 
 def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
-    """The settings file with the environment laid over it. SettingsError names the key and what to write there."""
-    document = _read(environ, path)
-    _warn_of_secrets(document)
+    """The settings file, overridden by the environment. Raises SettingsError, which names the key and what to write.
+
+    path  the file; None is what FRESHGATE_CONFIG names, else freshgate.toml in the working directory, if it is there
+    """
+    document = _read_file(environ, path)
+    _warn_about_secrets(document)
     structs: tuple[type[msgspec.Struct], ...] = (Settings, *TABLES.values())
-    apply_environment(document, environ, {f.name for s in structs for f in fields(s) if f.type == tuple[str, ...]})
-    check_names(document, (f.name for f in fields(Settings)))
-    # Without any table, what `make run` shows: three CDPs in, the sandbox's SendGrid out.
+    lists = {field.name for struct in structs for field in fields(struct) if field.type == tuple[str, ...]}
+    apply_environment(document, environ, lists)
+    check_names(document, (field.name for field in fields(Settings)))
+    # Without any table, the demo of `make run`: three CDPs in, the sandbox's SendGrid out.
     document.setdefault("sources", {"segment": {}, "tealium": {}, "mparticle": {}})
     document.setdefault("esps", {"sendgrid": {}})
     sandbox = f"http://127.0.0.1:{document.get('sandbox_port', Settings().sandbox_port)}"
@@ -168,26 +173,32 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
         if not isinstance(entries, dict):
             raise SettingsError(f"{table}: expected tables; write [{table}.NAME] and its keys below")
         for name, entry in entries.items():
-            if table == "sources" and not SOURCE_NAME.fullmatch(name):
-                raise SettingsError(
-                    f"sources.{name}: a source's name is part of its URL; write small letters, digits, _"
-                )
-            check_names(entry, (f.name for f in fields(struct)), table, name)
+            check_names(entry, (field.name for field in fields(struct)), table, name)
             if table == "sources":
-                entry.setdefault("kind", name)
+                _complete_source(name, entry)
             if table == "esps":
-                given = bool(entry.get("base_url"))
-                entry.setdefault("base_url", sandbox)
-                if _typed(dict(entry), EspSettings, table, name).live and not given:
-                    raise SettingsError(
-                        f"{setting_name('esps', name, 'base_url')}: live = true, but mails would go to the sandbox; "
-                        'write the URL of the ESP, such as "https://api.sendgrid.com"'
-                    )
-        document[table] = {name: _typed(entry, struct, table, name) for name, entry in entries.items()}
-    return _typed(document, Settings)
+                _complete_esp(name, entry, sandbox)
+        document[table] = {name: convert(entry, struct, table, name) for name, entry in entries.items()}
+    return convert(document, Settings)
 
 
-def _read(environ: Mapping[str, str], path: Path | None) -> dict[str, Any]:
+def _complete_source(name: str, entry: dict[str, Any]) -> None:
+    if not SOURCE_NAME.fullmatch(name):
+        raise SettingsError(f"sources.{name}: a source's name is part of its URL; write small letters, digits, _")
+    entry.setdefault("kind", name)
+
+
+def _complete_esp(name: str, entry: dict[str, Any], sandbox: str) -> None:
+    has_url = bool(entry.get("base_url"))
+    entry.setdefault("base_url", sandbox)
+    if convert(dict(entry), EspSettings, "esps", name).live and not has_url:
+        raise SettingsError(
+            f"{setting_name('esps', name, 'base_url')}: live = true, but mails would go to the sandbox; "
+            'write the URL of the ESP, such as "https://api.sendgrid.com"'
+        )
+
+
+def _read_file(environ: Mapping[str, str], path: Path | None) -> dict[str, Any]:
     named = path or (Path(environ["FRESHGATE_CONFIG"]) if environ.get("FRESHGATE_CONFIG") else None)
     file = named or Path("freshgate.toml")
     try:
@@ -202,51 +213,23 @@ def _read(environ: Mapping[str, str], path: Path | None) -> dict[str, Any]:
         raise SettingsError(f"{file}: not valid TOML: {error}") from None
 
 
-def _warn_of_secrets(document: dict[str, Any]) -> None:
+def _warn_about_secrets(document: dict[str, Any]) -> None:
     for table in ("sources", "esps"):
         entries = document.get(table)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             for field in ("secrets", "tokens", "write_keys", "api_key"):
                 if isinstance(entry, dict) and entry.get(field):
-                    LOG.warning("%s stands in the settings file: for local use only", setting_name(table, name, field))
+                    LOG.warning(WARNING, setting_name(table, name, field))
     for field in ("pii_key", "sandbox_password"):
         if document.get(field):
-            LOG.warning("%s stands in the settings file: for local use only", setting_name(field))
+            LOG.warning(WARNING, setting_name(field))
 
 
-def _typed(entry: dict[str, Any], struct: type[T], *parts: str) -> T:
-    for field, value in entry.items():
-        key = setting_name(*parts, field)
-        allowed = ONE_OF.get((struct, field))
-        if allowed and value not in allowed:
-            raise SettingsError(f"{key}: {value!r} is not known; write one of {', '.join(allowed)}")
-        if field in DURATIONS:
-            entry[field] = duration_ms(value, key)
-        elif field in CAPS:
-            entry[field] = parse_cap(value, key)
-    try:
-        typed = msgspec.convert(entry, struct, strict=False)
-    except msgspec.ValidationError as error:
-        text, _, where = str(error).partition(" - at `$.")
-        field = where.partition("[")[0].rstrip("`")
-        wanted = next((words for name, words in IN_WORDS.items() if f"`{name}" in text.partition(",")[0]), text)
-        raise SettingsError(f"{setting_name(*parts, field)}: this value cannot be used; write {wanted}") from None
-    for field in entry:
-        _check(getattr(typed, field), field, setting_name(*parts, field))
-    return typed
+def require_pii_key(settings: Settings) -> None:
+    """Raises SettingsError without a key for the hashes of addresses.
 
-
-def _check(value: Any, field: str, key: str) -> None:
-    if field in SMALLEST and not SMALLEST[field] <= value <= (65535 if field.endswith("port") else value):
-        largest = " to 65535" if field.endswith("port") else " or more"
-        raise SettingsError(f"{key}: {value} is out of range; write a number from {SMALLEST[field]}{largest}")
-    if field == "from_email" and not ADDRESS.fullmatch(value):
-        raise SettingsError(f'{key}: {value!r} is no address; write one such as "shop@example.com"')
-    if field == "address_cap" and value[0] > MAX_MAILS_PER_ADDRESS:
-        raise SettingsError(f"{key}: {value[0]} is out of range; write at most {MAX_MAILS_PER_ADDRESS} mails")
-    if field == "trace_ratio" and not 0 <= value <= 1:
-        raise SettingsError(f"{key}: {value} is no share; write a number from 0 to 1, such as 0.05")
-    if field == "otlp_endpoint" and value and not value.startswith(("http://", "https://")):
-        raise SettingsError(f'{key}: {value!r} is no URL; write one such as "http://127.0.0.1:4318"')
-    if field == "base_url" and not value.startswith(("http://", "https://")):
-        raise SettingsError(f'{key}: {value!r} is no URL; write one such as "https://api.sendgrid.com"')
+    Processes with different keys would not see each other's unsubscribes; without a key, a dictionary turns the hashes
+    back into addresses.
+    """
+    if not settings.pii_key:
+        raise SettingsError(f"{setting_name('pii_key')}: missing; write a long random text, the same for all processes")

@@ -1,6 +1,6 @@
-"""How settings are written: durations, caps, lists, and the environment laid over the file.
+"""How settings are written: durations, caps, lists, names, and the environment that overrides the file.
 
-settings.py owns the structs; this file knows text only and says for every fault which key it is and what to write.
+`settings.py` owns the structs, `settings_checks.py` the values; every error here names the key and what to write.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PREFIX = "FRESHGATE_"
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
 CAP = re.compile(r"(\d+)/(\S+)")
-# Read elsewhere, or written by an orchestrator for a service that is called "freshgate": no settings of ours.
+# Variables that are not settings: read elsewhere, or set by an orchestrator for a service that is called "freshgate".
 NOT_SETTINGS = re.compile(r"FRESHGATE_(CONFIG|CATALOG_COPY|TEST_\w+|BENCH_\w+|SERVICE_\w+|PORT_\d+_\w+)")
 
 
@@ -29,18 +29,18 @@ def setting_name(*parts: str) -> str:
 
 def duration_ms(value: object, key: str) -> int:
     """ "30m" → 1_800_000. Units: ms, s, m, h, d."""
-    found = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None:
-        raise SettingsError(f'{key}: {value!r} is no duration; write a number and ms, s, m, h or d, such as "30m"')
-    return int(found[1]) * UNITS_MS[found[2]]
+    match = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None:
+        raise SettingsError(f'{key}: {value!r} is not a duration; write a number and ms, s, m, h or d, such as "30m"')
+    return int(match[1]) * UNITS_MS[match[2]]
 
 
 def parse_cap(value: object, key: str) -> tuple[int, int]:
     """ "1/24h" → (1, 86_400_000): at most one in 24 hours."""
-    found = CAP.fullmatch(value.strip()) if isinstance(value, str) else None
-    if found is None or int(found[1]) < 1:
-        raise SettingsError(f'{key}: {value!r} is no cap; write how many in how long, such as "1/24h"')
-    return int(found[1]), duration_ms(found[2], key)
+    match = CAP.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or int(match[1]) < 1:
+        raise SettingsError(f'{key}: {value!r} is not a cap; write how many in how long, such as "1/24h"')
+    return int(match[1]), duration_ms(match[2], key)
 
 
 def parse_list(text: str, key: str) -> list[str]:
@@ -52,52 +52,52 @@ def parse_list(text: str, key: str) -> list[str]:
     except ValueError:
         values = None
     if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise SettingsError(f'{key}: begins like a JSON list but is none; write ["one", "two"], or one,two')
+        raise SettingsError(f'{key}: begins like a JSON list, but is not one; write ["new", "old"], or new,old')
     return values
 
 
 def apply_environment(document: dict[str, Any], environ: Mapping[str, str], lists: Iterable[str]) -> None:
-    """Writes every FRESHGATE_ variable into the document, in place; empty ones count as not set.
+    """Writes every FRESHGATE_ variable into `document`, in place. Empty variables count as not set.
 
-    lists  names of the fields that hold several values: split by comma, or by line in a `*_FILE`
+    lists  names of the fields that are lists: split by comma, or by line in a `*_FILE`
     """
     for variable in sorted(environ):
         if not variable.startswith(PREFIX) or NOT_SETTINGS.fullmatch(variable) or not environ[variable]:
             continue
-        *folders, field = variable.removeprefix(PREFIX).lower().split("__")
+        *tables, field = variable.removeprefix(PREFIX).lower().split("__")
         value: str | list[str] = environ[variable]
         if field.endswith("_file"):
             field = field.removesuffix("_file")
             if environ.get(variable.removesuffix("_FILE")):
                 raise SettingsError(f"{variable} and {variable.removesuffix('_FILE')} are both set; keep one of them")
-            value = _file_value(environ[variable], variable, several=field in lists)
+            value = _read_value_file(environ[variable], variable, is_list=field in lists)
         elif field in lists:
             value = parse_list(environ[variable], variable)
         table = document
-        for folder in folders:
-            table = table.setdefault(folder, {})
+        for name in tables:
+            table = table.setdefault(name, {})
             if not isinstance(table, dict):
-                raise SettingsError(f"{variable}: '{folder}' is a single value, it has no '{field}' below it")
+                raise SettingsError(f"{variable}: '{name}' is a single value, it has no '{field}' below it")
         table[field] = value
 
 
-def _file_value(name: str, variable: str, *, several: bool) -> str | list[str]:
+def _read_value_file(name: str, variable: str, *, is_list: bool) -> str | list[str]:
     try:
         text = Path(name).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
         raise SettingsError(f"{variable}: cannot read {name}: {reason}; name a readable file") from None
-    return [line.strip() for line in text.splitlines() if line.strip()] if several else text
+    return [line.strip() for line in text.splitlines() if line.strip()] if is_list else text
 
 
 def check_names(table: object, known: Iterable[str], *parts: str) -> dict[str, Any]:
-    """The table itself, when each of its names is known; a slip of the pen is answered with the nearest name."""
+    """The table, if every name in it is known. Raises SettingsError, with the nearest name for a typing error."""
     if not isinstance(table, dict):
         raise SettingsError(f"{'.'.join(parts)}: expected a table; write [{'.'.join(parts)}] and its keys below")
     known = sorted(known)
     for name in table:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
-            advice = f"did you mean '{near[0]}'?" if near else f"known here: {', '.join(known)}"
+            nearest = get_close_matches(name, known, n=1)
+            advice = f"did you mean '{nearest[0]}'?" if nearest else f"known here: {', '.join(known)}"
             raise SettingsError(f"{setting_name(*parts, name)}: no such setting; {advice}")
     return table

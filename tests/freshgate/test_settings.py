@@ -1,4 +1,4 @@
-"""freshgate/settings.py: what may be written, what it becomes, and what the operator is told otherwise.
+"""freshgate/settings*.py: what may be written, what it becomes, and the error for everything else.
 
 The text of an error is part of the promise: it names the key and what to write.
 """
@@ -105,7 +105,7 @@ def test_variables_of_others_are_left_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "text"),
     [
         ("FRESHGATE_POTR", "1", "did you mean 'port'?"),
         ("FRESHGATE_TRIGGERS__A__DELYA", "2s", "did you mean 'delay'?"),
@@ -113,8 +113,8 @@ def test_variables_of_others_are_left_alone(name: str) -> None:
         ("FRESHGATE_PORT", "0", "write a number from 1 to 65535"),
         ("FRESHGATE_PORT", "65536", "write a number from 1 to 65535"),
         ("FRESHGATE_METRICS_PORT", "-1", "write a number from 0 to 65535"),
-        ("FRESHGATE_ORDER_GRACE", "2", "order_grace (FRESHGATE_ORDER_GRACE): '2' is no duration"),
-        ("FRESHGATE_TRIGGERS__A__DELAY", "1.5h", "is no duration"),
+        ("FRESHGATE_ORDER_GRACE", "2", "order_grace (FRESHGATE_ORDER_GRACE): '2' is not a duration"),
+        ("FRESHGATE_TRIGGERS__A__DELAY", "1.5h", "is not a duration"),
         ("FRESHGATE_TRIGGERS__A__CAP", "24h", 'such as "1/24h"'),
         ("FRESHGATE_ADDRESS_CAP", "many", 'such as "1/24h"'),
         ("FRESHGATE_ADDRESS_CAP", "1001/1h", "write at most 1000 mails"),
@@ -130,10 +130,10 @@ def test_variables_of_others_are_left_alone(name: str) -> None:
         ("FRESHGATE_CONFIG", "/not/there.toml", "FRESHGATE_CONFIG must name one that exists"),
     ],
 )
-def test_a_fault_names_the_key_and_what_to_write(variable: str, value: str, told: str) -> None:
+def test_a_fault_names_the_key_and_what_to_write(variable: str, value: str, text: str) -> None:
     with pytest.raises(SettingsError) as fault:
         load({variable: value})
-    assert told in str(fault.value)
+    assert text in str(fault.value)
     assert "\n" not in str(fault.value)
 
 
@@ -160,14 +160,14 @@ def test_without_a_key_for_addresses_nothing_starts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environ", "told"),
+    ("environ", "text"),
     [
         ({"FRESHGATE_ESPS__A__API_KEY": "k", "FRESHGATE_ESPS__B__API_KEY": "k"}, "one account"),
         ({"FRESHGATE_ESPS__A__KIND": "pigeon"}, "known kinds: sendgrid"),
     ],
 )
-def test_an_esp_that_would_be_passed_over_stops_the_start(environ: dict[str, str], told: str) -> None:
-    with pytest.raises(SettingsError, match=told):
+def test_an_esp_that_would_be_passed_over_stops_the_start(environ: dict[str, str], text: str) -> None:
+    with pytest.raises(SettingsError, match=text):
         first_esp(load(environ))
 
 

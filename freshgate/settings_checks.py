@@ -1,0 +1,95 @@
+"""Checks of the settings' values: a table of raw values becomes a struct, or a SettingsError that says what to write.
+
+`settings.py` owns the structs; `settings_parsing.py` reads durations, caps and lists.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar, get_args
+
+import msgspec
+
+from freshgate.errors import SettingsError
+from freshgate.settings_parsing import duration_ms, parse_cap, setting_name
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+DURATIONS = {"delay", "settle", "max_age", "order_grace"}
+CAPS = {"cap", "address_cap", "rate", "rate_per_ip", "addresses_per_ip"}
+# Redis remembers each mail with its address.
+MAX_MAILS_PER_ADDRESS = 1000
+MAX_PORT = 65535
+# The smallest value of each number; a metrics port of 0 turns that endpoint off.
+MINIMUM = {
+    "port": 1,
+    "sandbox_port": 1,
+    "metrics_port": 0,
+    "worker_metrics_port": 0,
+    "timers_metrics_port": 0,
+    "trusted_proxies": 0,
+    "receiver_workers": 1,
+    "receiver_threads": 1,
+    "max_bytes": 1,
+    "max_elements": 1,
+    "timeout_s": 0.1,
+    "asm_group_id": 1,
+}
+# What msgspec expected → how an operator writes it.
+IN_WORDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "array": 'a list, such as ["new", "old"]',
+    "str": "a text in quotes",
+}
+ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+# Fields that hold a URL → an example of one.
+URLS = {"otlp_endpoint": "http://127.0.0.1:4318", "base_url": "https://api.sendgrid.com"}
+
+
+def convert(table: dict[str, Any], struct: type[T], *parts: str) -> T:
+    """The table as a checked struct. `parts` name the table: ("sources", "shop"); none of them is the top level.
+
+    Durations and caps are replaced in `table` itself.
+    """
+    choices = {field.name: _literals(field.type) for field in msgspec.structs.fields(struct)}
+    for field, value in table.items():
+        key = setting_name(*parts, field)
+        if choices[field] and value not in choices[field]:
+            raise SettingsError(f"{key}: {value!r} is not known; write one of {', '.join(choices[field])}")
+        if field in DURATIONS:
+            table[field] = duration_ms(value, key)
+        elif field in CAPS:
+            table[field] = parse_cap(value, key)
+    try:
+        converted = msgspec.convert(table, struct, strict=False)
+    except msgspec.ValidationError as error:
+        text, _, place = str(error).partition(" - at `$.")
+        field = place.partition("[")[0].rstrip("`")
+        expected = next((words for name, words in IN_WORDS.items() if f"`{name}" in text.partition(",")[0]), text)
+        raise SettingsError(f"{setting_name(*parts, field)}: this value cannot be used; write {expected}") from None
+    for field in table:
+        _check(getattr(converted, field), field, setting_name(*parts, field))
+    return converted
+
+
+def _literals(field_type: Any) -> tuple[str, ...]:
+    """The texts that a Literal allows, within an optional one too; empty for any other type."""
+    options = (value for part in (field_type, *get_args(field_type)) for value in get_args(part))
+    return tuple(dict.fromkeys(value for value in options if isinstance(value, str)))
+
+
+def _check(value: Any, field: str, key: str) -> None:
+    if field in MINIMUM and not MINIMUM[field] <= value <= (MAX_PORT if field.endswith("port") else value):
+        limit = f" to {MAX_PORT}" if field.endswith("port") else " or more"
+        raise SettingsError(f"{key}: {value} is out of range; write a number from {MINIMUM[field]}{limit}")
+    if field == "from_email" and not ADDRESS.fullmatch(value):
+        raise SettingsError(f'{key}: {value!r} is not an address; write one such as "shop@example.com"')
+    if field == "address_cap" and value[0] > MAX_MAILS_PER_ADDRESS:
+        raise SettingsError(f"{key}: {value[0]} is out of range; write at most {MAX_MAILS_PER_ADDRESS} mails")
+    if field == "trace_ratio" and not 0 <= value <= 1:
+        raise SettingsError(f"{key}: {value} is not a ratio; write a number from 0 to 1, such as 0.05")
+    # An empty endpoint turns traces off.
+    if field in URLS and not value.startswith(("http://", "https://")) and (value or field != "otlp_endpoint"):
+        raise SettingsError(f'{key}: {value!r} is not a URL; write one such as "{URLS[field]}"')
