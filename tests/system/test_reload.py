@@ -92,7 +92,7 @@ def test_a_changed_catalog_is_taken_up_under_load_and_no_request_fails(shop: Sho
         system.wait_for(lambda: len(load.answers) > 20)
         shop.write(TABLES)
         hang_up(system)
-        system.wait_for(lambda: "the changed catalog was taken up" in system.console())
+        system.wait_for(lambda: "the changed catalog is in use" in system.console())
         # Both workers of gunicorn are new ones in the end.
         numbers = iter(range(100, 10_000))
         system.wait_for(lambda: all(shop.lit(next(numbers))["accepted"] for _ in range(5)))
@@ -104,7 +104,7 @@ def test_a_broken_catalog_is_refused_with_the_reason_and_the_old_one_stays(shop:
     system = shop.system
     shop.write(TABLES)
     hang_up(system)
-    system.wait_for(lambda: "was taken up" in system.console())
+    system.wait_for(lambda: "is in use" in system.console())
     system.wait_for(lambda: shop.lit(time.monotonic_ns())["accepted"])
     pids = {name: system.pid(name) for name in ("receiver", "worker", "timers")}
     with Load(system) as load:

@@ -88,7 +88,7 @@ def test_a_wrong_setting_is_one_line_and_code_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variable", "value", "told"),
+    ("variable", "value", "text"),
     [
         ("FRESHGATE_SOURCES__SHOP__SECRETS", "s", "FRESHGATE_SOURCES__SHOP__KIND"),
         ("FRESHGATE_TRIGGERS__WELCOM__ENABLED", "false", "known: abandoned_cart"),
@@ -96,13 +96,13 @@ def test_a_wrong_setting_is_one_line_and_code_2(tmp_path: Path) -> None:
     ],
 )
 def test_what_would_stop_a_child_stops_the_start_with_one_line(
-    variable: str, value: str, told: str, tmp_path: Path, free_port: Callable[[], int]
+    variable: str, value: str, text: str, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     names = ("PORT", "SANDBOX_PORT", "METRICS_PORT", "WORKER_METRICS_PORT", "TIMERS_METRICS_PORT")
     ports = {f"FRESHGATE_{name}": str(free_port()) for name in names}
     done = adapter("run", environ={"FRESHGATE_VAR": str(tmp_path), **ports, variable: value})
     assert done.returncode in (1, 2)
-    assert told in fault(done)
+    assert text in fault(done)
 
 
 def test_sign_prints_segments_signature_of_the_exact_bytes(tmp_path: Path) -> None:
@@ -134,15 +134,15 @@ def pid_of(tmp_path: Path) -> int:
 
 
 def test_a_child_that_dies_is_started_again_and_a_line_says_so(child: Child, tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     first = pid_of(tmp_path)
     os.kill(first, signal.SIGKILL)
     deadline = time.monotonic() + 20
-    while (len(said) < 2 or not child.alive) and time.monotonic() < deadline:
-        child.watch(said.append)
+    while (len(lines) < 2 or not child.alive) and time.monotonic() < deadline:
+        child.watch(lines.append)
         time.sleep(0.02)
-    assert "was ended by SIGKILL; again in 0.2 s" in said[0]
-    assert said[1] == "sleeper started again"
+    assert "was ended by SIGKILL; again in 0.2 s" in lines[0]
+    assert lines[1] == "sleeper started again"
     assert pid_of(tmp_path) != first
 
 
@@ -151,7 +151,7 @@ def test_a_child_is_out_of_reach_of_the_terminals_ctrl_c(child: Child, tmp_path:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
-def test_a_child_ends_with_its_launcher_however_that_went(tmp_path: Path) -> None:
+def test_a_child_ends_with_its_launcher_however_it_ends(tmp_path: Path) -> None:
     for folder in ("log", "pids"):
         (tmp_path / folder).mkdir()
     program = (
@@ -200,18 +200,18 @@ def test_a_sandbox_with_a_password_is_started_as_well() -> None:
     with System({"FRESHGATE_SANDBOX_PASSWORD": "secret"}) as system:
         assert system.request("SANDBOX_PORT", "GET", "/messages").status == http.client.UNAUTHORIZED
         assert system.post(order("behind-a-password")).json["accepted"] == 1
-        known = {"authorization": "Basic " + b64encode(b":secret").decode()}
-        # The mail is in: our client of the ESP says the password.
-        system.wait_for(lambda: system.request("SANDBOX_PORT", "GET", "/messages", headers=known).json)
+        headers = {"authorization": "Basic " + b64encode(b":secret").decode()}
+        # The mail is in: our client of the ESP sends the password.
+        system.wait_for(lambda: system.request("SANDBOX_PORT", "GET", "/messages", headers=headers).json)
 
 
-def test_the_demos_sources_are_told_with_secrets_that_they_believe() -> None:
-    # An empty folder: the secrets are made up.
+def test_the_welcome_names_secrets_that_each_source_accepts() -> None:
+    # In an empty folder the secrets are generated.
     with System() as system:
-        told = {line.split()[0]: line for line in system.console().splitlines() if "   token " in line}
-        assert set(told) == {"segment", "tealium", "mparticle"}
+        lines = {line.split()[0]: line for line in system.console().splitlines() if "   token " in line}
+        assert set(lines) == {"segment", "tealium", "mparticle"}
         for name, body in (("tealium", {"tealium_event": "page_view"}), ("mparticle", {"events": []})):
-            secret = told[name].partition(" secret ")[2].partition("   token ")[0]
+            secret = lines[name].partition(" secret ")[2].partition("   token ")[0]
             assert secret.startswith("Bearer ")
             for authorization, status in ((secret, 200), (secret + "x", 401)):
                 headers = {"authorization": authorization, "content-type": "application/json"}
