@@ -1,1 +1,1 @@
-"""The path of a webhook: verified, read, recorded, enqueued; and what could not be read or mapped, kept."""
+"""The path of a webhook: verify, read, record, enqueue; and the lists of what could not be read or mapped."""

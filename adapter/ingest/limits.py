@@ -1,6 +1,6 @@
-"""How much may be told in a time: by one source, from one network, and of how many addresses.
+"""Rate limits: events of one source, events of one IP address, and email addresses that one IP address gives.
 
-`record.lua` counts it in the trip that records; what goes beyond is answered 429, and nothing of it is recorded.
+`record.lua` counts them in the trip that records; a request beyond a limit is answered 429, and none of it recorded.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import msgspec
 
 from freshgate.errors import RateLimited
 from freshgate.events import Event
-from freshgate.settings import SourceSettings
+from freshgate.settings import Cap, SourceSettings
 from freshgate.settings_parsing import setting_name
 from freshgate.state import keys
 
+# Limit → its setting.
 SETTINGS = {"source": "rate", "ip": "rate_per_ip", "addresses": "addresses_per_ip"}
-# Of a key that anybody can read. A shopper clicks now and then, and has an address or two.
-_OF_PAGES = {
+# Defaults for browser keys, which are public: (n, window in ms). Sized for real shoppers, who have an address or two.
+_BROWSER_DEFAULTS = {
     "source": (60_000, 60_000),
     "ip": (600, 60_000),
     "addresses": (20, 3_600_000),
@@ -27,23 +28,30 @@ _OF_PAGES = {
 
 
 class Limit(msgspec.Struct, frozen=True, array_like=True):
-    """At most `most` in `window` ms; this request adds `cost`, or those of the `members` that are not known yet."""
+    """One limit that a request must keep to. On the wire an array, in this order.
+
+    name     a key of SETTINGS
+    key      where Redis counts it
+    maximum  at most so many in `window` ms
+    cost     what this request adds, unless it has `members`
+    members  what is counted once each: hashes of addresses
+    """
 
     name: str
     key: str
-    most: int
+    maximum: int
     window: int
     cost: int
     members: tuple[str, ...] = ()
 
 
-def network_of(remote: str) -> str:
-    """Whom a limit per IP holds for: an IPv4 address, or the /64 that one customer has of IPv6.
+def client_network(remote_ip: str) -> str:
+    """The network that shares a limit per IP: one IPv4 address, or the /64 of IPv6 that one customer has.
 
-    Empty for a private address: that is a proxy's, not a visitor's, and all visitors would share one limit.
+    Empty for a private address, which is a proxy's: all visitors would share its limit.
     """
     try:
-        address = ip_address(remote.partition("%")[0])
+        address = ip_address(remote_ip.partition("%")[0])
     except ValueError:
         return ""
     if isinstance(address, IPv6Address):
@@ -53,38 +61,38 @@ def network_of(remote: str) -> str:
     return address.exploded[:19] if isinstance(address, IPv6Address) else str(address)
 
 
-def limits_of(
-    name: str, settings: SourceSettings, events: Sequence[Event], remote: str, pii_key: bytes
+def build_limits(
+    source: str, settings: SourceSettings, events: Sequence[Event], remote_ip: str, pii_key: bytes
 ) -> Sequence[Limit]:
-    """What the request counts for. `remote` is the caller's IP address; who is hidden by a proxy has none per IP."""
+    """The limits that a request counts against. A caller behind an undeclared proxy has none per IP."""
     if settings.trust == "server" and not (settings.rate or settings.rate_per_ip or settings.addresses_per_ip):
         return ()
-    network = network_of(remote)
-    whom = hmac.digest(pii_key, network.encode(), "sha256").hex()[:20] if network else ""
+    network = client_network(remote_ip)
+    client = hmac.digest(pii_key, network.encode(), "sha256").hex()[:20] if network else ""
     limits = []
-    for limit, setting in SETTINGS.items():
-        given: tuple[int, int] | None = getattr(settings, setting)
-        allowed = given or (_OF_PAGES[limit] if settings.trust == "browser" else None)
-        if allowed is None or (limit != "source" and not whom):
+    for name, setting in SETTINGS.items():
+        configured: Cap | None = getattr(settings, setting)
+        allowed = configured or (_BROWSER_DEFAULTS[name] if settings.trust == "browser" else None)
+        if allowed is None or (name != "source" and not client):
             continue
-        told = {event.email for event in events if event.email} if limit == "addresses" else set()
-        if limit == "addresses" and not told:
+        addresses = {event.email for event in events if event.email} if name == "addresses" else set()
+        if name == "addresses" and not addresses:
             continue
-        key = f"{keys.PREFIX}limit:{limit}:{name}:{'' if limit == 'source' else whom}"
-        members = tuple(sorted(keys.address_id(pii_key, address)[:16] for address in told))
-        limits.append(Limit(limit, key, *allowed, len(events), members))
+        key = f"{keys.PREFIX}limit:{name}:{source}:{'' if name == 'source' else client}"
+        members = tuple(sorted(keys.address_id(pii_key, address)[:16] for address in addresses))
+        limits.append(Limit(name, key, *allowed, len(events), members))
     return limits
 
 
 def within(replies: Sequence[bytes]) -> list[str]:
-    """What `record.lua` answered, a text a write. Raises RateLimited if it was that a limit is reached."""
-    said = [reply.decode() for reply in replies]
-    if said and said[0].startswith("limited "):
-        _, limit, wait_ms = said[0].split(" ")
+    """`record.lua`'s replies as texts, one a write. Raises RateLimited if the reply is that a limit is reached."""
+    texts = [reply.decode() for reply in replies]
+    if texts and texts[0].startswith("limited "):
+        _, limit, wait_ms = texts[0].split(" ")
         raise RateLimited("too many requests", limit=limit, retry_after_s=-(-int(wait_ms) // 1000))
-    return said
+    return texts
 
 
-def hint_of(source: str, limit: str) -> str:
-    """Which setting to look at."""
+def limit_hint(source: str, limit: str) -> str:
+    """The setting of the limit, for the log."""
     return f"{setting_name('sources', source, SETTINGS[limit])} is reached"

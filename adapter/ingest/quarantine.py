@@ -1,6 +1,6 @@
-"""Elements on which our own code failed, kept raw until it is mended.
+"""The quarantine: elements on which our own code failed, kept raw until the code is fixed.
 
-The receiver keeps them (`receive.py`), the newest thousand for 30 days; `python -m adapter quarantine` replays them.
+`receive.py` adds them, the newest thousand for 30 days; `python -m adapter quarantine` lists and replays them.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ TTL_S = 30 * 86_400
 
 
 class QuarantinedElement(msgspec.Struct, frozen=True):
-    """One element as it came: which source's, its bytes, when (ms), and what its request said beside the body."""
+    """One element as it came: its source, its bytes, when it was received (ms), and its request's context."""
 
     source: str
     raw: bytes
     received_at: int
-    # "about" is its name in Redis.
+    # Redis has it under the name "about".
     context: RequestContext = msgspec.field(default=NO_CONTEXT, name="about")
 
 
@@ -34,27 +34,27 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(QuarantinedElement).decode
 
 
-def add_element(client: redis.Redis, kept: QuarantinedElement) -> None:
-    """Raises RedisError: then nothing of the request was recorded, and the CDP sends it again."""
+def add_element(client: redis.Redis, element: QuarantinedElement) -> None:
+    """Adds one element. Raises RedisError; the caller is then answered 503, and the CDP sends the request again."""
     pipe = client.pipeline(transaction=True)
-    pipe.lpush(KEY, _encode(kept))
+    pipe.lpush(KEY, _encode(element))
     pipe.ltrim(KEY, 0, MAX_ENTRIES - 1)
     pipe.expire(KEY, TTL_S)
     pipe.execute()
 
 
 def list_elements(client: redis.Redis) -> Iterator[tuple[bytes, QuarantinedElement]]:
-    """Oldest first: the entry, and what it holds."""
-    found: Any = client.lrange(KEY, 0, -1)
-    for entry in reversed(found):
+    """Each entry as Redis has it, and its element; oldest first."""
+    entries: Any = client.lrange(KEY, 0, -1)
+    for entry in reversed(entries):
         yield entry, _decode(entry)
 
 
 def short_id(entry: bytes) -> str:
-    """By what an operator names an entry; the same for as long as it is kept."""
+    """Short, stable id of an entry, for the command line."""
     return blake2b(entry, digest_size=4).hexdigest()
 
 
 def remove_element(client: redis.Redis, entry: bytes) -> None:
-    """Take one entry away."""
-    client.lrem(KEY, 1, entry)  # type: ignore[arg-type]  # redis' types know texts only
+    """Removes one entry."""
+    client.lrem(KEY, 1, entry)  # type: ignore[arg-type]  # redis' types allow texts only

@@ -1,6 +1,6 @@
-"""Steps 1 to 4 in order: verify, read, record, enqueue; and what is told of each to caller, log and metrics.
+"""The path of a webhook in order: verify, read, record and enqueue; and what log and metrics learn of each step.
 
-`record.py` does the latter two. Knows no Flask.
+The source verifies and reads, `record.py` records and enqueues. Flask is known in `routes/` only.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import msgspec
 import redis
 from redis.exceptions import RedisError
 
 from adapter.ingest import quarantine
-from adapter.ingest.limits import hint_of, limits_of
+from adapter.ingest.limits import build_limits, limit_hint
 from adapter.ingest.record import Recorder, WebhookReply
 from adapter.ingest.unmapped import Unmapped
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source
@@ -27,8 +28,26 @@ log = logs.get(__name__)
 LIMIT_LOG_INTERVAL_S = 60.0
 
 
+class WebhookRequest(msgspec.Struct, frozen=True):
+    """One request to a source, free of Flask.
+
+    body         the bytes, as they were signed
+    received_at  ms UTC
+    context      what the URL and the content type say
+    replay       True records events that are known already: an operator sends them again on purpose
+    remote_ip    the caller's address, for limits; empty if it is not known
+    """
+
+    body: bytes
+    headers: Headers
+    received_at: int
+    context: RequestContext = NO_CONTEXT
+    replay: bool = False
+    remote_ip: str = ""
+
+
 class Receiver:
-    """All configured sources of one process. Thread-safe: what it remembers are hints."""
+    """Receives the requests of all sources of one process. Thread-safe: what it remembers are hints."""
 
     def __init__(self, client: redis.Redis, planner: Planner, queue: str, traces: tracing.Traces = tracing.OFF) -> None:
         self._client = client
@@ -37,83 +56,64 @@ class Receiver:
         self.recorder = Recorder(client, planner, queue, traces)
         self._headroom = Headroom(client)
         self._unmapped = Unmapped(client)
-        self._limit_told: dict[str, float] = {}
+        self._limit_log_due: dict[str, float] = {}
 
-    def receive(
-        self,
-        source: Source,
-        body: bytes,
-        headers: Headers,
-        received_at: int,
-        *,
-        context: RequestContext = NO_CONTEXT,
-        again: bool = False,
-        remote: str = "",
-    ) -> WebhookReply:
-        """Raises RequestError for the request as a whole, StoreUnavailable if Redis did not take it.
+    def receive(self, source: Source, request: WebhookRequest) -> WebhookReply:
+        """The verdicts on the request's elements, once Redis has recorded them.
 
-        remote  the caller's IP address, for limits
+        Raises RequestError for the request as a whole, StoreUnavailable if Redis did not record it.
         """
-        route = "/v1/<call>" if context.call else "/webhooks/<name>"
-        with self._traces.request(source.name, headers.get("traceparent"), route):
-            answer = self._receive(source, body, headers, received_at, context, again, remote)
+        route = "/v1/<call>" if request.context.call else "/webhooks/<name>"
+        with self._traces.request(source.name, request.headers.get("traceparent"), route):
+            reply = self._receive(source, request)
             tracing.set_http_status(200)
-            return answer
+            return reply
 
-    def _receive(
-        self,
-        source: Source,
-        body: bytes,
-        headers: Headers,
-        received_at: int,
-        context: RequestContext,
-        again: bool,
-        remote: str,
-    ) -> WebhookReply:
-        self._verify(source, body, headers)
-        verdicts = self._read(source, body, received_at, context)
-        answer, meters = WebhookReply(refusals=[]), metrics.source_metrics(source.name)
-        events = self._sort(source, verdicts, answer)
-        begun = time.perf_counter()
+    def _receive(self, source: Source, request: WebhookRequest) -> WebhookReply:
+        self._verify(source, request.body, request.headers)
+        verdicts = self._read(source, request.body, request.received_at, request.context)
+        reply, meters = WebhookReply(refusals=[]), metrics.source_metrics(source.name)
+        events = self._sort(source, verdicts, reply)
+        started = time.perf_counter()
         try:
             if events:
                 self._headroom.require()
-            limits = limits_of(source.name, source.settings, events, remote, self._planner.pii_key)
+            limits = build_limits(source.name, source.settings, events, request.remote_ip, self._planner.pii_key)
             trusted = source.settings.trust == "server"
-            self.recorder.record(events, answer, again=again, trusted=trusted, limits=limits)
-            self._keep_failed(source, verdicts, received_at, context)
+            self.recorder.record(events, reply, again=request.replay, trusted=trusted, limits=limits)
+            self._quarantine_failed(source, verdicts, request.received_at, request.context)
         except RateLimited as error:
-            self._limit(source, error)
+            self._count_limited(source, error)
             raise
         except RedisError as error:
             raise unavailable(error) from error
-        if answer.ignored:
-            # A trip of its own, a minute and name: a fault in it must not fail what has been recorded.
-            self._unmapped.note(source.name, verdicts, received_at)
+        if reply.ignored:
+            # After recording, once a minute and name: an error here must not fail what has been recorded.
+            self._unmapped.note(source.name, verdicts, request.received_at)
         if events:
-            meters.record.observe(time.perf_counter() - begun)
-            metrics.LAST_EVENT.labels(source.name).set(received_at / 1000)
+            meters.record.observe(time.perf_counter() - started)
+            metrics.LAST_EVENT.labels(source.name).set(request.received_at / 1000)
             newest = max(event.occurred_at for event in events)
-            meters.delay.observe(max(0, received_at - newest) / 1000)
+            meters.delay.observe(max(0, request.received_at - newest) / 1000)
         for verdict in metrics.VERDICTS:
-            count = getattr(answer, verdict)
+            count = getattr(reply, verdict)
             if count:
                 tracing.annotate(**{verdict: count})
                 meters.events[verdict].inc(count)
-        return answer
+        return reply
 
-    def replay_element(self, source: Source, kept: quarantine.QuarantinedElement) -> WebhookReply:
-        """An element of the quarantine, read by what our code is now. It was authentic when it came.
+    def replay_element(self, source: Source, element: quarantine.QuarantinedElement) -> WebhookReply:
+        """Reads and records an element of the quarantine, without verifying it: it was authentic when it came.
 
-        Raises RequestError where it still cannot be read at all, RedisError.
+        Raises RequestError where it still cannot be read, RedisError.
         """
-        answer = WebhookReply(refusals=[])
-        events = self._sort(source, self._read(source, kept.raw, kept.received_at, kept.context), answer)
-        self.recorder.record(events, answer, trusted=source.settings.trust == "server")
-        return answer
+        reply = WebhookReply(refusals=[])
+        events = self._sort(source, self._read(source, element.raw, element.received_at, element.context), reply)
+        self.recorder.record(events, reply, trusted=source.settings.trust == "server")
+        return reply
 
     def _verify(self, source: Source, body: bytes, headers: Headers) -> None:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             source.verify(body, headers)
         except NotAuthentic as error:
@@ -124,30 +124,31 @@ class Receiver:
             self.refuse(source, error)
             raise
         finally:
-            metrics.source_metrics(source.name).verify.observe(time.perf_counter() - begun)
+            metrics.source_metrics(source.name).verify.observe(time.perf_counter() - started)
 
     def _read(self, source: Source, body: bytes, received_at: int, context: RequestContext) -> Sequence[Verdict]:
-        begun = time.perf_counter()
+        started = time.perf_counter()
         try:
             return source.read(body, received_at, context)
         except RequestError as error:
             self.refuse(source, error)
             raise
         finally:
-            metrics.source_metrics(source.name).read.observe(time.perf_counter() - begun)
+            metrics.source_metrics(source.name).read.observe(time.perf_counter() - started)
 
     @staticmethod
     def refuse(source: Source, error: RequestError) -> None:
-        """The CDP will not send it again: whoever reads the log must learn that events were lost."""
+        """Counts and logs a body that is refused as a whole: the CDP drops it, so its events are lost."""
         metrics.REQUESTS_REFUSED.labels(source.name, str(error.status)).inc()
         log.error("body_refused", source=source.name, status=error.status, reason=error.reason, hint=error.hint)
 
-    def _sort(self, source: Source, verdicts: Sequence[Verdict], answer: WebhookReply) -> list[Event]:
+    def _sort(self, source: Source, verdicts: Sequence[Verdict], reply: WebhookReply) -> list[Event]:
+        """The events to record; the other verdicts are counted into `reply`."""
         events = []
-        for index, told in enumerate(verdicts):
-            verdict = told
-            if isinstance(verdict, Event):
-                verdict = check_trust(verdict, self._planner.types[verdict.name], source.settings.trust)
+        for index, read in enumerate(verdicts):
+            verdict = read
+            if isinstance(read, Event):
+                verdict = check_trust(read, self._planner.types[read.name], source.settings.trust)
             if isinstance(verdict, Event):
                 events.append(verdict)
                 if verdict.unreadable:
@@ -155,17 +156,17 @@ class Receiver:
                 if verdict.clamped:
                     metrics.CLAMPED.labels(source.name).inc()
             elif isinstance(verdict, Ignored):
-                answer.ignored += 1
+                reply.ignored += 1
             elif isinstance(verdict, Refused):
-                answer.refused += 1
-                answer.refusals.append({"index": index, "reason": verdict.reason})
+                reply.refused += 1
+                reply.refusals.append({"index": index, "reason": verdict.reason})
                 metrics.REFUSALS.labels(source.name, verdict.reason).inc()
         return events
 
-    def _keep_failed(
+    def _quarantine_failed(
         self, source: Source, verdicts: Sequence[Verdict], received_at: int, context: RequestContext
     ) -> None:
-        """Elements on which our own code failed: kept raw, since the CDP will not send them again."""
+        """Keeps the elements on which our own code failed, since the CDP will not send them again."""
         for verdict in verdicts:
             if isinstance(verdict, Refused) and verdict.raw:
                 log.error("reading_failed", source=source.name, fault=verdict.fault)
@@ -173,20 +174,20 @@ class Receiver:
                     self._client, quarantine.QuarantinedElement(source.name, verdict.raw, received_at, context)
                 )
 
-    def _limit(self, source: Source, error: RateLimited) -> None:
+    def _count_limited(self, source: Source, error: RateLimited) -> None:
         metrics.RATE_LIMITED.labels(source.name, error.limit).inc()
-        now, hint = time.monotonic(), hint_of(source.name, error.limit)
-        # A flood of requests must not become one of lines.
-        if now >= self._limit_told.get(hint, 0.0):
-            self._limit_told[hint] = now + LIMIT_LOG_INTERVAL_S
+        now, hint = time.monotonic(), limit_hint(source.name, error.limit)
+        # A flood of requests must not become a flood of log lines.
+        if now >= self._limit_log_due.get(hint, 0.0):
+            self._limit_log_due[hint] = now + LIMIT_LOG_INTERVAL_S
             log.warning("rate_limited", source=source.name, limit=error.limit, hint=hint)
 
 
 def check_trust(event: Event, event_type: EventType, trust: str) -> Event | Refused:
-    """The event, unless nobody can be told from it, or a source of that trust may not say such a thing."""
+    """The event, or its refusal: it names nobody, or a source of that trust may not send it."""
     if not (event.user_id or event.anonymous_id or event.email):
-        # An alias that says who somebody was, but not who they are.
+        # Such as an Alias with a previous id alone.
         return Refused("no_identity")
-    # Whoever has the key of a page speaks for one device only: it has no say over others, nor over their addresses.
-    alone = event.anonymous_id is not None and not event_type.effect and not event_type.suppresses
-    return event if trust == "server" or alone else Refused("not_trusted")
+    # A browser key is public, so it speaks for one device only: not for other persons, nor for their addresses.
+    is_one_device = event.anonymous_id is not None and not event_type.effect and not event_type.suppresses
+    return event if trust == "server" or is_one_device else Refused("not_trusted")

@@ -1,6 +1,6 @@
-"""What arrived and no event type is called: names with a count, when they were last seen, and a sample's shape.
+"""The list of unmapped events, which no event type reads: name, count, last arrival, and the shape of a sample.
 
-The receiver notes them after each request (`receive.py`); `python -m adapter unmapped` lists them. Never a value.
+`receive.py` notes them after each request; `python -m adapter unmapped` lists them. It never holds a value.
 """
 
 from __future__ import annotations
@@ -30,53 +30,53 @@ MAX_DEPTH = 6
 MAX_KEYS = 60
 ADDRESS = re.compile(r"[^\s@]+@[^\s@]+")
 DIGITS = re.compile(r"\d{5,}")
-# What a programmer calls a member. Anything else (an id, an address, a sentence) may be data.
+# A name that a programmer would give. Any other key (an id, an address, a sentence) may be data.
 KEY = re.compile(r"[A-Za-z_$][A-Za-z0-9_$.: -]{0,39}")
 HEX = re.compile(r"(?=.*\d)[0-9a-fA-F-]{12,}")
 MASKED = "…"
 
 
 class Unmapped:
-    """What one process has seen. Counts gather here and reach Redis once a minute and name, so they cost no trip.
+    """The counts of one process. They reach Redis once a minute and name, so a request costs no trip.
 
-    Threads share it without a lock: a lost count is no harm.
+    Threads share it without a lock: a lost count does no harm.
     """
 
     def __init__(self, client: redis.Redis, clock_s: Callable[[], float] = time.monotonic) -> None:
         self._client = client
         self._clock_s = clock_s
-        # name → how often since it was last written, and when it may be written again.
-        self._seen: dict[tuple[str, str], list[float]] = {}
+        # (source, name) → [count since the last write, when the next write is due].
+        self._counts: dict[tuple[str, str], list[float]] = {}
 
     def note(self, source: str, verdicts: Sequence[Verdict], received_at: int) -> None:
-        """Count what was ignored; `received_at` in ms. Raises nothing: this list is no reason to refuse anything."""
+        """Counts the ignored verdicts; `received_at` in ms. Raises nothing: no request fails because of this list."""
         now = self._clock_s()
         due: dict[tuple[str, str], tuple[Ignored, list[float]]] = {}
         for verdict in verdicts:
             if isinstance(verdict, Ignored):
                 name = (source, verdict.what)
-                seen = self._seen.get(name)
-                if seen is None:
-                    if len(self._seen) >= MAX_NAMES and not self._forget(now):
+                counter = self._counts.get(name)
+                if counter is None:
+                    if len(self._counts) >= MAX_NAMES and not self._forget(now):
                         continue
-                    seen = self._seen[name] = [0, 0.0]
-                seen[0] += 1
-                if now >= seen[1]:
-                    due[name] = verdict, seen
+                    counter = self._counts[name] = [0, 0.0]
+                counter[0] += 1
+                if now >= counter[1]:
+                    due[name] = verdict, counter
         if due:
             self._write(due, received_at, now)
 
     def _forget(self, now: float) -> bool:
-        """Make room for names that may be written again anyway; whether there is any."""
-        for name in [name for name, (_, again_at) in list(self._seen.items()) if again_at <= now]:
-            self._seen.pop(name, None)
-        return len(self._seen) < MAX_NAMES
+        """Drops names whose write is due again, to make room; returns whether there is any."""
+        for name in [name for name, (_, write_due) in list(self._counts.items()) if write_due <= now]:
+            self._counts.pop(name, None)
+        return len(self._counts) < MAX_NAMES
 
     def _write(self, due: dict[tuple[str, str], tuple[Ignored, list[float]]], received_at: int, now: float) -> None:
         arguments: list[str | bytes | int] = []
-        for name, (verdict, seen) in due.items():
-            arguments += [_field(*name), int(seen[0]), _sample(verdict)]
-            seen[:] = [0, now + WRITE_INTERVAL_S]
+        for name, (verdict, counter) in due.items():
+            arguments += [_field(*name), int(counter[0]), _sample(verdict)]
+            counter[:] = [0, now + WRITE_INTERVAL_S]
         head = (MAX_NAMES, received_at, FORGET_MS)
         try:
             with_library(self._client, lambda: fcall(self._client, "fg1_unmapped", [keys.UNMAPPED], *head, *arguments))
@@ -85,7 +85,7 @@ class Unmapped:
 
 
 class UnmappedEvent(msgspec.Struct, frozen=True):
-    """A name that nobody mapped. `last_seen` in ms; `shape` is None where the source told no sample."""
+    """An event that no event type reads. `last_seen` in ms; `shape` is None where the source gave no sample."""
 
     name: str
     source: str
@@ -95,18 +95,18 @@ class UnmappedEvent(msgspec.Struct, frozen=True):
 
 
 def list_events(client: redis.Redis) -> list[UnmappedEvent]:
-    """Most frequent first. Raises RedisError."""
-    found: Any = client.hgetall(keys.UNMAPPED)
-    told = []
-    for field, value in found.items():
+    """The unmapped events of all processes, most frequent first. Raises RedisError."""
+    entries: Any = client.hgetall(keys.UNMAPPED)
+    events = []
+    for field, value in entries.items():
         source, _, name = field.decode("utf-8", "replace").partition("\t")
         count, last_seen, shape = value.decode("utf-8", "replace").split(" ", 2)
-        told.append(UnmappedEvent(name, source, int(count), int(last_seen), json.loads(shape) if shape else None))
-    return sorted(told, key=lambda one: (-one.count, one.source, one.name))
+        events.append(UnmappedEvent(name, source, int(count), int(last_seen), json.loads(shape) if shape else None))
+    return sorted(events, key=lambda event: (-event.count, event.source, event.name))
 
 
 def shape(value: Any, depth: int = MAX_DEPTH) -> Any:
-    """Keys and types: {"plan": "text", "lines": [{"id": "number"}]}. No value; keys that look like data are masked."""
+    """Keys and types, no values: {"plan": "text", "lines": [{"id": "number"}]}. Keys that look like data are masked."""
     if isinstance(value, dict):
         return dict(_members(value, depth)) if depth else "object"
     if isinstance(value, list):
@@ -126,7 +126,7 @@ def _members(value: dict[Any, Any], depth: int) -> Iterator[tuple[str, Any]]:
 
 
 def _field(source: str, name: str) -> bytes:
-    """Names are the shop's own words, but broken tracking code writes addresses and ids into them."""
+    """The field in Redis. Addresses and ids are masked: broken tracking code writes them into events' names."""
     masked = DIGITS.sub(MASKED, ADDRESS.sub(MASKED, name))
     return f"{source}\t{masked}".encode("utf-8", "replace")
 
@@ -137,9 +137,9 @@ def _sample(verdict: Ignored) -> bytes:
     try:
         element = verdict.element()
         for depth in (MAX_DEPTH, 3, 1):
-            told = json.dumps(shape(element, depth), ensure_ascii=False).encode("utf-8", "replace")
-            if len(told) <= MAX_SHAPE_BYTES:
-                return told
-    except Exception as error:  # Whatever a source's own function does: what was received is recorded by now.
+            encoded = json.dumps(shape(element, depth), ensure_ascii=False).encode("utf-8", "replace")
+            if len(encoded) <= MAX_SHAPE_BYTES:
+                return encoded
+    except Exception as error:  # Whatever a source's own function raises: the request has been recorded.
         log.warning("no_sample", error=type(error).__name__)
     return b""

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from adapter.ingest.receive import Receiver
+from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.tracking import MAX_BYTES
@@ -52,8 +52,11 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         body = _body()
         source = _owner(ours, body)
         _refuse_pages(source)
-        remote = request.remote_addr or ""
-        receiver.receive(source, body, request.headers, received_at, context=RequestContext(call=name), remote=remote)
+        context = RequestContext(call=name)
+        receiver.receive(
+            source,
+            WebhookRequest(body, request.headers, received_at, context, remote_ip=request.remote_addr or ""),
+        )
         return reply(200, {"success": True})
 
     @app.route("/v1/<call>", methods=["OPTIONS"])

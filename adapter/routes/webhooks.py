@@ -12,7 +12,7 @@ from typing import Literal
 from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from adapter.ingest.receive import Receiver
+from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import reply
 from adapter.sources.base import RequestContext, Source
 from freshgate.errors import TooLarge
@@ -65,5 +65,5 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
         again = replay and bool(source.settings.tokens)
         remote = request.remote_addr or ""
-        told = receiver.receive(source, body, request.headers, received_at, context=context, again=again, remote=remote)
+        told = receiver.receive(source, WebhookRequest(body, request.headers, received_at, context, again, remote))
         return reply(200, told)

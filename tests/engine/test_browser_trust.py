@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from adapter.ingest.receive import WebhookRequest
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext
 from freshgate.events import Event
 from freshgate.settings import SourceSettings
@@ -151,7 +152,7 @@ class Page:
 )
 def test_a_page_speaks_for_its_own_device_only(world: World, name: str, who: dict[str, Any], refused: int) -> None:
     event = adds(world, **who) if name == "Product Added" else world.event(name, **who)
-    answer = world.receiver.receive(Page(event), b"", {}, world.now)
+    answer = world.receiver.receive(Page(event), WebhookRequest(b"", {}, world.now))
     assert (answer.accepted, answer.refused) == (1 - refused, refused)
     assert [told["reason"] for told in answer.refusals] == ["not_trusted"] * refused
 

@@ -8,7 +8,7 @@ import pytest
 from redis import Redis
 
 from adapter.ingest import quarantine
-from adapter.ingest.receive import Receiver
+from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from freshgate.errors import StoreUnavailable
 from freshgate.events import Event, Refused, Verdict
@@ -43,7 +43,7 @@ def world(redis: Redis) -> World:
 
 def receive(receiver: Receiver, world: World) -> tuple[int, int]:
     source = HalfBroken(world.event("Identify", user="ada", email="ada@example.com"))
-    answer = receiver.receive(source, b"", {}, world.now)
+    answer = receiver.receive(source, WebhookRequest(b"", {}, world.now))
     return answer.accepted, answer.refused
 
 

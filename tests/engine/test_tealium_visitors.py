@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from adapter.ingest.receive import WebhookRequest
 from adapter.sources.tealium.source import TEALIUM
 from catalog import EVENTS
 from freshgate.settings import SourceSettings
@@ -28,7 +29,7 @@ def world(redis: Redis) -> World:
 def post(world: World, *elements: dict[str, Any]) -> int:
     """Posts a batch over the receiver; how many events were accepted."""
     headers = {"Authorization": "s"}
-    return world.receiver.receive(SOURCE, json.dumps(elements).encode(), headers, world.now).accepted
+    return world.receiver.receive(SOURCE, WebhookRequest(json.dumps(elements).encode(), headers, world.now)).accepted
 
 
 def event(world: World, name: str, visitor: str, **layer: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from redis import Redis
 
 from adapter.__main__ import main
 from adapter.ingest import quarantine
-from adapter.ingest.receive import Receiver
+from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext
 from catalog import EVENTS, TRIGGERS
@@ -52,7 +52,7 @@ def element_name(workdir: Path, redis: Redis, redis_server: str, monkeypatch: py
     catalog = [with_broken_mapping(event) for event in EVENTS]
     source = SOURCES["segment"].configure("segment", SourceSettings(kind="segment", tokens=("t",)), catalog)
     receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "freshgate-sendgrid")
-    answer = receiver.receive(source, json.dumps([ORDER, VIEWED]).encode(), TOKEN, NOW)
+    answer = receiver.receive(source, WebhookRequest(json.dumps([ORDER, VIEWED]).encode(), TOKEN, NOW))
     assert (answer.accepted, answer.refusals) == (1, [{"index": 1, "reason": "internal"}])
     ((entry, _),) = quarantine.list_elements(redis)
     return quarantine.short_id(entry)
@@ -82,7 +82,7 @@ def test_an_item_of_an_sdks_batch_keeps_the_context_of_the_batch(
     item = {**VIEWED, "userId": "eve", "messageId": "m-3", "timestamp": (NOW + 3_599_000) / 1000}
     body = {"writeKey": "k", "batch": [item], "context": {"traits": {"email": "eve@example.com"}}}
     request = json.dumps(body | {"sentAt": (NOW + 3_600_000) / 1000}).encode()
-    answer = receiver.receive(source, request, {}, NOW, context=RequestContext(call="batch"))
+    answer = receiver.receive(source, WebhookRequest(request, {}, NOW, RequestContext(call="batch")))
     assert answer.refusals == [{"index": 0, "reason": "internal"}]
     assert main(["quarantine", "replay"]) == 0
     fields: Any = redis.hmget(keys.person(keys.person_id("main", "eve", None)), "m:view", "t:email")

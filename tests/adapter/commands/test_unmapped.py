@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from adapter.__main__ import main
-from adapter.ingest.receive import Receiver
+from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.ingest.unmapped import MAX_NAMES, Unmapped, list_events, shape
 from adapter.sources import SOURCES
 from catalog import EVENTS, TRIGGERS
@@ -51,7 +51,7 @@ def receive(redis: Redis, *elements: Any) -> Any:
     load(redis)
     source = SOURCES["segment"].configure("shop", SourceSettings(kind="segment", tokens=("t",)), EVENTS)
     receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "test")
-    return receiver.receive(source, json.dumps(elements).encode(), TOKEN, NOW)
+    return receiver.receive(source, WebhookRequest(json.dumps(elements).encode(), TOKEN, NOW))
 
 
 def test_what_the_receiver_ignored_is_listed_with_the_shape_of_a_sample(redis: Redis) -> None:
@@ -140,7 +140,7 @@ def test_a_flood_of_names_is_capped_and_what_was_not_seen_for_a_day_makes_room(r
 def test_one_process_remembers_no_more_names_than_are_kept(redis: Redis, unmapped: Unmapped) -> None:
     for number in range(MAX_NAMES + 50):
         unmapped.note("shop", [Ignored(f"N{number // 26}{chr(97 + number % 26)}")], NOW)
-    assert len(unmapped._seen) == MAX_NAMES
+    assert len(unmapped._counts) == MAX_NAMES
 
 
 def test_a_sample_that_cannot_be_read_costs_the_shape_only(redis: Redis, unmapped: Unmapped) -> None:

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
 from adapter.app import create_app
-from adapter.ingest.limits import SETTINGS, network_of
+from adapter.ingest.limits import SETTINGS, client_network
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from freshgate.telemetry import metrics
@@ -207,7 +207,7 @@ def test_the_log_names_the_setting_once_in_a_flood(shop: Shop) -> None:
     ],
 )
 def test_whom_a_limit_per_ip_holds_for(remote: str, network: str) -> None:
-    assert network_of(remote) == network
+    assert client_network(remote) == network
 
 
 def test_every_limit_is_counted() -> None:
