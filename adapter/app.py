@@ -1,6 +1,6 @@
-"""The composition root of process 1: settings become sources, a connection and a Flask app.
+"""The composition root of process 1: builds the sources, the connection to Redis and the Flask app from the settings.
 
-gunicorn serves `adapter.app:from_environment()`; `routes/` has the URLs, `ingest/receive.py` does the work.
+gunicorn serves `adapter.app:from_environment()`; `routes/` has the URLs, `ingest/receive.py` the path of a webhook.
 """
 
 from __future__ import annotations
@@ -25,9 +25,7 @@ from adapter.routes.tracking_api import add_tracking
 from adapter.routes.webhooks import add_webhooks
 from adapter.sources import configure_sources
 from freshgate.catalogs import load_event_types, load_triggers
-from freshgate.errors import (
-    FreshgateError,
-)
+from freshgate.errors import FreshgateError
 from freshgate.queue import queue_name
 from freshgate.settings import Settings, load, require_pii_key
 from freshgate.state import store
@@ -38,41 +36,41 @@ log = logs.get(__name__)
 
 
 def from_environment() -> Flask:
-    """The app as gunicorn serves it."""
+    """The app that gunicorn serves. Raises FreshgateError, with the reason in the log."""
     settings = load(os.environ)
     logs.configure(settings.log_level, json=not sys.stderr.isatty())
     try:
         check(settings)
     except FreshgateError as error:
-        # What gunicorn says of it ends with "Worker failed to boot", which helps nobody.
+        # gunicorn's own message is "Worker failed to boot", which does not say why.
         log.critical("cannot_start", reason=str(error))
         raise
     client = store.connect(settings.redis_url)
     traces = tracing.setup(settings, "receiver")
-    # A worker of gunicorn ends in order, and then sends what it still has.
+    # A worker that stops in order then exports the spans that it still has.
     atexit.register(traces.close)
     try:
         store.load(client)
     except RedisError as error:
-        # Redis may come later: /readyz says so, and the functions are loaded with the first event.
+        # Redis may come up later: /readyz reports it, and the first event loads the functions.
         log.warning("redis_unavailable", error=type(error).__name__)
     return create_app(settings, client, traces)
 
 
 def check(settings: Settings) -> None:
-    """Raises SettingsError or CatalogError for whatever would keep the receiver from starting."""
+    """Raises SettingsError or CatalogError for anything that would keep the receiver from starting."""
     require_pii_key(settings)
     configure_sources(settings)
     load_triggers(settings)
 
 
 def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Flask:
-    """An app on one Redis. Raises SettingsError or CatalogError, which stop the start."""
+    """The app on one Redis. Raises SettingsError or CatalogError, which stop the start."""
     app = Flask("freshgate")
     if settings.trusted_proxies:
-        # Of all that a proxy may say, we need to know who the visitor is.
+        # The visitor's address is all that we need from the proxy's headers.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]  # as Flask's documentation has it
-    app.config["MAX_CONTENT_LENGTH"] = max((one.max_bytes for one in settings.sources.values()), default=1 << 24)
+    app.config["MAX_CONTENT_LENGTH"] = max((source.max_bytes for source in settings.sources.values()), default=1 << 24)
     require_pii_key(settings)
     sources = configure_sources(settings)
     receiver = build_receiver(settings, client, traces)
@@ -95,6 +93,6 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
 
 
 def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:
-    """What records and enqueues as the settings say."""
+    """A receiver for the settings' catalog, which enqueues to the first ESP account."""
     planner = Planner(load_event_types(settings), load_triggers(settings), settings.pii_key.encode())
     return Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")), traces)

@@ -1,6 +1,6 @@
-"""How gunicorn runs the receiver: `gunicorn -c python:adapter.gunicorn_conf 'adapter.app:from_environment()'`.
+"""gunicorn's configuration: `gunicorn -c python:adapter.gunicorn_conf 'adapter.app:from_environment()'`.
 
-Reads the same settings as everyone; the metrics of all its workers are served together on a port of their own.
+It reads Freshgate's settings; the metrics of all workers are served together on a port of their own.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from freshgate.telemetry import logs
 
 SETTINGS = settings.load(os.environ)
 METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"
-# Before anything imports prometheus_client, which reads it at import.
+# Set before anything imports prometheus_client, which reads it at import.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS)
 
 
-# What gunicorn quotes of a request: lines that it could not parse, headers, and of a URL the query.
+# What gunicorn quotes of a request: lines that it could not parse, headers, the query of a URL.
 QUOTED = re.compile(r"['\"?].*", re.DOTALL)
 
 
-def _unquoted(record: logging.LogRecord) -> bool:
-    """A filter that changes: a request that gunicorn complains of may hold addresses and secrets."""
+def _remove_quotes(record: logging.LogRecord) -> bool:
+    """A log filter that removes quotes from gunicorn's messages: they may hold addresses and secrets."""
     text = record.getMessage()
     if text.startswith(("Invalid request from", "Error handling request")):
         record.msg, record.args = QUOTED.sub("…", text), ()
@@ -38,14 +38,14 @@ def _unquoted(record: logging.LogRecord) -> bool:
 
 
 class StructuredLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
-    """gunicorn's own lines, in the form of all others."""
+    """Writes gunicorn's own log lines in the form of all others."""
 
     def setup(self, cfg: Any) -> None:
         super().setup(cfg)
         logs.configure(SETTINGS.log_level, json=True)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
-        self.error_log.addFilter(_unquoted)
+        self.error_log.addFilter(_remove_quotes)
 
 
 bind = f"[{SETTINGS.host}]:{SETTINGS.port}" if ":" in SETTINGS.host else f"{SETTINGS.host}:{SETTINGS.port}"
@@ -59,35 +59,36 @@ limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 8190
 accesslog = None
-# Its default is one socket a user: two receivers would share it.
+# By default there is one socket a user, which two receivers would share.
 control_socket_disable = True
 logger_class = StructuredLogger
-# The heartbeat files of the workers must not wait for a disk.
+# The workers' heartbeat files must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # a fixed place of Linux
 proc_name = "freshgate-receiver"
 
 
 def on_starting(server: Any) -> None:
-    """The figures of processes that are gone would be counted for ever."""
+    """Hook of gunicorn's master: clears old metrics, makes the catalog's copy, and guards its reload."""
+    # The counts of processes that are gone would be added for ever.
     shutil.rmtree(METRICS, ignore_errors=True)
     METRICS.mkdir(parents=True)
     refresh_catalog()
-    folder = catalog_copy.folder_of(SETTINGS)
+    folder = catalog_copy.current_folder(SETTINGS)
     if folder.exists():
         os.environ[catalogs.COPY] = str(folder)
-    # Without any copy the workers load the catalog from where it stands, and say what is wrong with it.
+    # Without a copy the workers load the catalog from the Python path, and say what is wrong with it.
     replace_workers = server.handle_hup
 
     def hang_up() -> None:
         if refresh_catalog():
             replace_workers()
 
-    # No hook of gunicorn's can call a reload off, and new workers that cannot boot would end the master.
+    # No hook of gunicorn can cancel a reload, and new workers that cannot boot would end the master.
     server.handle_hup = hang_up
 
 
 def refresh_catalog() -> bool:
-    """Whether new workers could start. A refused catalog, or settings, ends nobody: the old workers serve on."""
+    """Whether new workers could start. If the catalog or the settings are refused, the old workers go on."""
     log = logs.get("adapter.gunicorn_conf")
     try:
         changed = catalog_copy.refresh(SETTINGS, os.environ)

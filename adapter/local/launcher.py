@@ -48,7 +48,7 @@ def run(environ: Mapping[str, str]) -> int:
         settings = load(environ)
         app.check(settings)
         catalog_copy.refresh(settings, environ)
-        environ[catalogs.COPY] = str(catalog_copy.folder_of(settings))
+        environ[catalogs.COPY] = str(catalog_copy.current_folder(settings))
         return Launcher(environ, var).run()
 
 

@@ -1,1 +1,1 @@
-"""Everything that knows Flask, beside app.py: one file for each family of URLs."""
+"""The routes, one file for each family of URLs. Only they and `app.py` know Flask."""

@@ -1,6 +1,6 @@
-"""JSON replies, and errors as statuses: each family of URLs has a form of its own for faults.
+"""JSON replies, and the replies to errors, which each family of URLs has in its own form.
 
-Every route answers through `reply`; `app.py` installs the error handlers.
+Every route replies through `reply`; `app.py` installs the error handlers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ log = logs.get(__name__)
 _encode = msgspec.json.Encoder().encode
 RETRY_AFTER_S = 5
 TRACKING_PREFIX = "/v1/"
+# HTTP status → the code in the tracking API's errors.
 CODES = {
     400: "invalid_request",
     401: "unauthorized",
@@ -37,37 +38,38 @@ def reply(status: int, body: Any, headers: dict[str, str] | None = None) -> Resp
 
 
 def fault(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
-    """A reply that refuses the request as a whole, in the form that callers of its URL read."""
+    """A reply that refuses the whole request, in the form that callers of its URL read."""
     body = tracking_error(status, reason) if request.path.startswith(TRACKING_PREFIX) else {"error": reason}
     return reply(status, body, headers)
 
 
 def tracking_error(status: int, text: str) -> dict[str, str]:
-    """The form without which analytics-python repeats whatever was refused (segment/analytics/request.py)."""
+    """An error of the tracking API. In any other form, analytics-python repeats the request
+    (segment/analytics/request.py)."""
     return {"code": CODES.get(status, "error"), "message": text}
 
 
 def add_error_handlers(app: Flask) -> None:
-    """Every error of a route, as a reply that tells the caller little; the log has said the rest."""
+    """Turns every error of a route into a reply that tells the caller little; the log has the rest."""
 
     @app.errorhandler(RequestError)
-    def refused(error: RequestError) -> Response:
+    def request_error(error: RequestError) -> Response:
         reason = "signature rejected" if isinstance(error, NotAuthentic) else error.reason
         headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, RateLimited) else None
         return fault(error.status, reason, headers)
 
     @app.errorhandler(StoreUnavailable)
-    def unavailable(error: StoreUnavailable) -> Response:
+    def store_unavailable(error: StoreUnavailable) -> Response:
         log.error("store_unavailable", error=str(error))
         return fault(error.status, "try again later", {"Retry-After": str(RETRY_AFTER_S)})
 
     @app.errorhandler(HTTPException)
-    def http(error: HTTPException) -> Response:
+    def http_error(error: HTTPException) -> Response:
         allowed = getattr(error, "valid_methods", None)
         headers = {"Allow": ", ".join(sorted(allowed))} if allowed else None
         return fault(error.code or 500, error.name.lower(), headers)
 
     @app.errorhandler(Exception)
-    def ours(error: Exception) -> Response:
+    def unexpected_error(error: Exception) -> Response:
         log.exception("unexpected", error=type(error).__name__)
         return fault(503, "try again later", {"Retry-After": str(RETRY_AFTER_S)})

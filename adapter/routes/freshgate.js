@@ -1,14 +1,14 @@
-/* Freshgate for pages without a CDP: what a visitor does, as Segment's calls. docs/BROWSER.md says how to use it. */
+/* The snippet for pages without a CDP: sends what a visitor does as Segment's calls. docs/BROWSER.md has its use. */
 (function (window, document) {
   'use strict'
   var script = document.currentScript || document.querySelector('script[data-write-key]')
   var told = script.dataset
   var url = (told.host || new URL(script.src).origin) + '/v1/batch'
-  var said = read('consent') // a refusal is remembered too, else an implied consent would come back
+  var said = read('consent') // a refusal is stored too, else implied consent would apply on the next page
   var consented = said === null ? told.consent === 'implied' : said
   var sending = false
   var wait = 1000
-  var waiting = [] // before consent, in memory only
+  var waiting = [] // calls before consent, in memory only
   var shown = Date.now()
   var deepest = 0
   var left = false
@@ -17,7 +17,7 @@
     try { return JSON.parse(localStorage.getItem('freshgate.' + name)) } catch (_) { return null }
   }
 
-  // What is not stored, for want of consent or because storage is forbidden: it lives as long as the page.
+  // Values that must not or cannot be stored (no consent, storage forbidden); they last as long as the page.
   var memory = {}
   function known(name) { return name in memory ? memory[name] : read(name) }
 
@@ -36,7 +36,7 @@
   function bytes(call) { return new Blob([JSON.stringify(call)]).size }
 
   function add(call) {
-    call.messageId = id() // once: a repetition is a duplicate
+    call.messageId = id() // set once, so that a repeated call counts as a duplicate
     call.timestamp = new Date().toISOString()
     if (consented) keep([call])
     else if (waiting.length < 50) waiting.push(call)
@@ -50,7 +50,7 @@
       call.anonymousId = anonymous
       if (user && !call.userId) call.userId = user
     })
-    // What Freshgate would refuse must not stand before the others for ever.
+    // A call that Freshgate would refuse must not block the queue for ever.
     calls = calls.filter(function (call) { return bytes(call) < 32000 })
     write('queue', (known('queue') || []).concat(calls).slice(-200))
     send()
@@ -61,7 +61,7 @@
     if (sending || !consented || !queue.length || navigator.onLine === false) return
     var batch = []
     var size = 0
-    // A browser lets 64 KB outlive the page.
+    // A keepalive request, which outlives the page, may have 64 KB.
     while (batch.length < queue.length && (size += bytes(queue[batch.length])) < 60000) {
       batch.push(queue[batch.length])
     }
@@ -69,12 +69,12 @@
     var ids = batch.map(function (call) { return call.messageId })
     var body = JSON.stringify({ writeKey: told.writeKey, sentAt: new Date().toISOString(), batch: batch })
     sending = true
-    // Plain text needs no preflight.
+    // text/plain needs no preflight.
     fetch(url, { method: 'POST', body: body, keepalive: true, headers: { 'Content-Type': 'text/plain' } })
       .then(function (answer) {
         if (answer.status === 429 || answer.status > 499) throw answer.status
         wait = 1000
-        // Taken, or refused for good. Another tab may have added some meanwhile.
+        // Accepted, or refused for good. Another tab may have added calls meanwhile.
         write('queue', (known('queue') || []).filter(function (call) { return ids.indexOf(call.messageId) < 0 }))
         sending = false
         send()
@@ -116,7 +116,7 @@
         try {
           ['anonymous', 'user', 'traits', 'queue'].forEach(function (one) { localStorage.removeItem('freshgate.' + one) })
           localStorage.setItem('freshgate.consent', 'false')
-        } catch (_) { /* nothing is there, and nothing can be */ }
+        } catch (_) { /* storage is forbidden, so nothing is stored */ }
         memory = {}
         waiting = []
       }

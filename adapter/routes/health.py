@@ -1,4 +1,4 @@
-"""`/healthz`: the process lives. `/readyz`: Redis is fit to take events, or what it lacks."""
+"""`/healthz` says that the process is alive, `/readyz` whether Redis can take events, and if not, why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from freshgate.state import store
 
 
 def add_health(app: Flask, client: redis.Redis) -> None:
-    """Both pages; neither asks for a secret, and neither says more than a state."""
+    """The routes of both; they ask for no secret, and tell a state only."""
 
     @app.get("/healthz")
     def healthz() -> Response:

@@ -1,4 +1,4 @@
-"""`GET /freshgate.js`: the script for pages of shops without a CDP. It posts to `tracking_api.py`.
+"""`GET /freshgate.js`: the snippet for pages of shops without a CDP, which posts to `tracking_api.py`.
 
 docs/BROWSER.md says how a page uses it.
 """
@@ -15,16 +15,16 @@ FILE = Path(__file__).with_name("freshgate.js")
 
 
 def add_snippet(app: Flask) -> None:
-    """The script, packed once; any page may load it, since it holds nothing."""
+    """The route of the snippet, compressed once. Any page may load it, since it holds no secret."""
     plain = FILE.read_bytes()
-    packed = gzip.compress(plain, 9, mtime=0)
+    gzipped = gzip.compress(plain, 9, mtime=0)
     tag = sha256(plain).hexdigest()[:16]
 
     @app.get("/freshgate.js")
     def snippet() -> Response:
-        zipped = request.accept_encodings["gzip"] > 0
-        response = Response(packed if zipped else plain, mimetype="text/javascript")
-        if zipped:
+        is_gzip = request.accept_encodings["gzip"] > 0
+        response = Response(gzipped if is_gzip else plain, mimetype="text/javascript")
+        if is_gzip:
             response.headers["Content-Encoding"] = "gzip"
         response.headers["Cache-Control"] = "public, max-age=3600"
         response.headers["Vary"] = "Accept-Encoding"

@@ -1,6 +1,6 @@
-"""The routes of Segment's HTTP Tracking API, for SDKs of which only the host was changed.
+"""The routes of Segment's HTTP Tracking API, `/v1/<call>`, for Segment's SDKs with another host.
 
-`sources/tracking.py` proves and reads the bodies; `receive.py` does the rest, as for webhooks.
+`sources/tracking.py` verifies and reads the bodies; `ingest/receive.py` does the rest, as for webhooks.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from freshgate.settings_parsing import setting_name
 from freshgate.telemetry import logs
 
 log = logs.get(__name__)
-# analytics.js posts to the first letter; a screen's is `s` (packages/browser/src/plugins/segmentio).
+# analytics.js posts to the first letter of a call; a screen's is `s` (packages/browser/src/plugins/segmentio).
 CALLS = {name[0]: name for name in ("track", "identify", "page", "screen", "group", "alias", "batch")}
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST, OPTIONS",
@@ -31,26 +31,26 @@ PREFLIGHT = {
 
 
 class NotForPages(RequestError):
-    """A page of a browser used a key that is a server's."""
+    """A browser's page used a key that it may not use."""
 
     status = 403
 
 
 def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
-    """POST /v1/<call> for the sources of kind `tracking`; with none of them, nobody's write key is right."""
-    ours = [source for source in sources.values() if source.settings.kind == "tracking"]
+    """The routes for the sources of kind `tracking`. Without such a source, every write key is rejected."""
+    tracking_sources = [source for source in sources.values() if source.settings.kind == "tracking"]
 
     @app.post("/v1/<call>", provide_automatic_options=False)
     def call(call: str) -> Response:
         if call == "m":
-            # The SDK's measurements of itself.
+            # analytics.js reports metrics about itself here.
             return reply(200, {"success": True})
         name = CALLS.get(call, call)
         if name not in CALLS.values():
             return reply(404, tracking_error(404, "no such call"))
         received_at = time.time_ns() // 1_000_000
         body = _body()
-        source = _owner(ours, body)
+        source = _find_source(tracking_sources, body)
         _refuse_pages(source)
         context = RequestContext(call=name)
         receiver.receive(
@@ -65,10 +65,10 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
 
     @app.after_request
     def allow_pages(response: Response) -> Response:
-        """A page may read the answer, the reason of a refusal too; without credentials: there are no cookies here."""
+        """Lets a page read the reply, a refusal's reason too. Credentials are not allowed: there are no cookies."""
         if request.path.startswith(TRACKING_PREFIX):
             origin = request.headers.get("Origin")
-            allowed = _allowed(ours)
+            allowed = _allowed_origins(tracking_sources)
             if origin and (origin in allowed or not allowed):
                 response.headers["Access-Control-Allow-Origin"] = origin if allowed else "*"
                 response.headers["Access-Control-Expose-Headers"] = "Retry-After"
@@ -77,7 +77,7 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
 
 
 def _body() -> bytes:
-    """The body's plain bytes. Raises TooLarge before more than the limit is in memory, RequestError for broken gzip."""
+    """The body, unzipped. Raises TooLarge before more than the limit is in memory, RequestError for broken gzip."""
     request.max_content_length = MAX_BYTES
     too_large = TooLarge(f"more than {MAX_BYTES} bytes", "the tracking API takes no larger body, gzipped or not")
     try:
@@ -89,49 +89,50 @@ def _body() -> bytes:
         return body
     if encoding != "gzip":
         raise UnsupportedBody("content encoding not supported", "gzip is")
-    unpacking = zlib.decompressobj(wbits=31)
+    decompressor = zlib.decompressobj(wbits=31)
     try:
-        plain = unpacking.decompress(body, MAX_BYTES + 1)
+        plain = decompressor.decompress(body, MAX_BYTES + 1)
     except zlib.error:
         raise RequestError("not gzip") from None
     if len(plain) > MAX_BYTES:
         raise too_large
-    if not unpacking.eof:
+    if not decompressor.eof:
         raise RequestError("not gzip")
     return plain
 
 
-def _owner(ours: list[Source], body: bytes) -> Source:
-    """The source whose write key the request has. Raises NotAuthentic if it has nobody's."""
-    if not ours:
+def _find_source(sources: list[Source], body: bytes) -> Source:
+    """The source of the request's write key, or the last one, whose verification then fails. Raises
+    NotAuthentic without any source."""
+    if not sources:
         raise NotAuthentic("write key rejected", "no source has kind = 'tracking'")
-    for source in ours[:-1]:
+    for source in sources[:-1]:
         try:
             source.verify(body, request.headers)
         except NotAuthentic:
             continue
         return source
-    # The receiver verifies it, and counts what is not authentic.
-    return ours[-1]
+    # The receiver verifies this one, and counts the failure.
+    return sources[-1]
 
 
 def _refuse_pages(source: Source) -> None:
-    """A server's key works in no page, so nobody puts one there by mistake, for all to read."""
+    """Raises NotForPages for a server's key, which must not be published, and for an origin that is not allowed."""
     origin = request.headers.get("Origin")
     if origin is None:
         return
     if source.settings.trust == "server":
         key = setting_name("sources", source.name, "trust")
-        log.warning("key_in_a_page", source=source.name, hint=f'{key}: write "browser" for a key that stands in a page')
+        log.warning("key_in_a_page", source=source.name, hint=f'{key}: write "browser" for a key that pages use')
         raise NotForPages("this write key is a server's; a page needs one of a source with trust = browser")
     allowed = source.settings.allowed_origins
     if allowed and origin not in allowed:
         key = setting_name("sources", source.name, "allowed_origins")
-        log.warning("origin_not_allowed", source=source.name, hint=f"{key} does not have the page's origin")
+        log.warning("origin_not_allowed", source=source.name, hint=f"{key} does not list the page's origin")
         raise NotForPages("this page may not use this write key")
 
 
-def _allowed(ours: list[Source]) -> set[str]:
-    """The pages that may call us, of all sources together: a preflight has no key. Empty is all."""
-    browsers = [source.settings.allowed_origins for source in ours if source.settings.trust == "browser"]
+def _allowed_origins(sources: list[Source]) -> set[str]:
+    """The origins that any source allows, since a preflight has no key. Empty is every origin."""
+    browsers = [source.settings.allowed_origins for source in sources if source.settings.trust == "browser"]
     return set() if not all(browsers) else {origin for origins in browsers for origin in origins}
