@@ -173,19 +173,17 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
         if not isinstance(entries, dict):
             raise SettingsError(f"{table}: expected tables; write [{table}.NAME] and its keys below")
         for name, entry in entries.items():
+            if table == "sources" and not SOURCE_NAME.fullmatch(name):
+                raise SettingsError(
+                    f"sources.{name}: a source's name is part of its URL; write small letters, digits, _"
+                )
             check_names(entry, (field.name for field in fields(struct)), table, name)
             if table == "sources":
-                _complete_source(name, entry)
+                entry.setdefault("kind", name)
             if table == "esps":
                 _complete_esp(name, entry, sandbox)
         document[table] = {name: convert(entry, struct, table, name) for name, entry in entries.items()}
     return convert(document, Settings)
-
-
-def _complete_source(name: str, entry: dict[str, Any]) -> None:
-    if not SOURCE_NAME.fullmatch(name):
-        raise SettingsError(f"sources.{name}: a source's name is part of its URL; write small letters, digits, _")
-    entry.setdefault("kind", name)
 
 
 def _complete_esp(name: str, entry: dict[str, Any], sandbox: str) -> None:

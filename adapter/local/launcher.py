@@ -1,6 +1,6 @@
 """The launcher, which `make run` starts: Valkey, receiver, worker, timers and sandbox, as children that it keeps alive.
 
-`start_checks.py` says first what would go wrong; `processes.py` starts, watches and ends each child.
+`start_checks.py` first checks the folder and the ports; `processes.py` starts, watches and ends each child.
 """
 
 from __future__ import annotations

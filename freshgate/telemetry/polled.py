@@ -1,4 +1,4 @@
-"""Metrics whose values stand in Redis, served by the one process that polls it: the class, and its registration.
+"""Metrics whose values are read from Redis, served by the one process that polls it.
 
 `metrics.py` declares them; `workers/redis_monitor.py` sets them every few seconds.
 """
