@@ -245,9 +245,3 @@ def contradiction(trigger: Trigger, records: Records, claim: Claim) -> Decision 
     if trigger.delay and mark.at + trigger.delay > claim.at:
         return _withhold(send, "cancelled", "not_quiet_yet")
     return _suppressed(trigger, records_then, send) or _withdrawn(trigger, records_then, send)
-
-
-def owner_key(member: str) -> str:
-    """The Redis key of the person or order that holds the send's claim and timer."""
-    _, kind, entity_id = keys.parse_member(member)
-    return keys.entity(kind, entity_id)

@@ -18,7 +18,7 @@ from freshgate.state.planner import PERSON_TTL
 from freshgate.state.store import fcall
 from freshgate.state.views import WENT_OUT, Claim
 from freshgate.telemetry import metrics
-from workers.gate import Decision, Records, owner_key
+from workers.gate import Decision, Records
 
 TRAIL_ENTRIES = 100
 _encode = msgspec.json.Encoder().encode
@@ -119,7 +119,7 @@ class Ledger:
         trigger, _, entity_id = keys.parse_member(item.member)
         arguments = [_field(trigger, claim), claim.token, "", "", "", "", self._now()]
         self._settling.append((len(self._pipe.command_stack), entity_id, arguments))
-        fcall(self._pipe, "fg1_settle", [owner_key(item.member)], *arguments)
+        fcall(self._pipe, "fg1_settle", [keys.owner_key(item.member)], *arguments)
         self._uncount(records, claim, "released")
 
     def withhold(self, trigger: Trigger, item: Item, person: str, decision: Decision) -> None:
@@ -134,7 +134,7 @@ class Ledger:
         """The send is `dead` without a claim: it cannot even be decided on. It can be listed and replayed."""
         _, kind, entity_id = keys.parse_member(item.member)
         self.retime(item, None)
-        owner = owner_key(item.member)
+        owner = keys.owner_key(item.member)
         field = f"c:{trigger}:{keys.send_id(trigger, entity_id, reason)}"
         # `fg1_replay` takes it off this list again.
         shard = owner[len(keys.PREFIX) : owner.index("}") + 1]
@@ -176,7 +176,9 @@ class Ledger:
 
     def retime(self, item: Item, due: int | None) -> None:
         """The timer fires again at `due` (ms), or never if None. A due that an event set meanwhile stays."""
-        fcall(self._pipe, "fg1_retime", [owner_key(item.member)], item.member, item.due, "" if due is None else due)
+        fcall(
+            self._pipe, "fg1_retime", [keys.owner_key(item.member)], item.member, item.due, "" if due is None else due
+        )
 
     def count_failure(self, item: Item) -> int:
         """How often this send took its worker down, or our own code failed on it; the first time not counted."""
@@ -186,7 +188,7 @@ class Ledger:
 
     def retry_failed(self, item: Item, due: int) -> None:
         """The send on which our own code failed comes back at `due` (ms); its failures stay counted."""
-        fcall(self._pipe, "fg1_retime", [owner_key(item.member)], item.member, item.due, due, 1)
+        fcall(self._pipe, "fg1_retime", [keys.owner_key(item.member)], item.member, item.due, due, 1)
 
     def note_failure(self, trigger: Trigger, person: str, reason: str) -> None:
         """A line on the trail for a send on which our own or the catalog's code failed."""
@@ -219,7 +221,7 @@ class Ledger:
                 said = _text(fcall(self._client, "fg1_settle", [keys.person(person)], *moved))
                 if member:
                     self._client.lmove(trail, f"{keys.person(person)}:dec", "LEFT", "LEFT")
-                    fcall(self._client, "fg1_retime", [owner_key(member)], member, due, "")
+                    fcall(self._client, "fg1_retime", [keys.owner_key(member)], member, due, "")
         return replies
 
     def _uncount(self, records: Records, claim: Claim, state: str) -> None:
@@ -229,7 +231,7 @@ class Ledger:
 
     def _owner(self, trigger: Trigger, item: Item, records: Records) -> str:
         if trigger.subject == "order":
-            return owner_key(item.member)
+            return keys.owner_key(item.member)
         return keys.person(records.person.id)
 
     def _note(self, person: str, trigger: str, state: str, entry: dict[str, Any], now: int) -> None:

@@ -74,6 +74,12 @@ def parse_member(text: str) -> tuple[str, Entity, str]:
     return trigger, ("p" if kind == "p" else "o"), entity_id
 
 
+def owner_key(text: str) -> str:
+    """The key of the person or order that holds the timer, and its claims."""
+    _, kind, entity_id = parse_member(text)
+    return entity(kind, entity_id)
+
+
 def send_id(trigger: str, subject: str, version: str) -> str:
     return blake2b(f"{trigger}\0{subject}\0{version}".encode(), digest_size=12).hexdigest()
 

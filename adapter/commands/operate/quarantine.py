@@ -59,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
     logs.configure("error", json=False)
     client = connect_local_store(settings)
     only = getattr(options, "only", None)
-    elements = [(entry, element) for entry, element in quarantine.list_elements(client) if only in (None, short_id(entry))]
+    elements = [
+        (entry, element) for entry, element in quarantine.list_elements(client) if only in (None, short_id(entry))
+    ]
     if only and not elements:
         print(f"no element in the quarantine is called {only}", file=sys.stderr)
         return 1
