@@ -42,12 +42,16 @@ LOOK_BACK = "lookback"
 
 
 class Ready(NamedTuple):
-    """A send that the gate let through: claimed, and looked at once more `seen` (monotonic seconds)."""
+    """A send that the gate let through: claimed, and looked at once more `seen` (monotonic seconds).
+
+    not_connected  why there is no connection to the ESP; then the call need not be tried
+    """
 
     records: Records
     decision: Decision
     claim: Claim
     seen: float
+    not_connected: EspError | None
 
 
 class Courier:
@@ -160,7 +164,7 @@ class Courier:
             self._ledger.hand_over(item, records.person.id)
             metrics.RETIMED.labels(trigger.name, "merged").inc()
             return None
-        token, claim = "", None
+        token, claim, not_connected = "", None, None
         for _ in range(MAX_ROUNDS):
             decision = decide(trigger, item.member, records, self._now(), token)
             if decision.do == "orphan" and decision.claim:
@@ -173,6 +177,8 @@ class Courier:
                 self._put_off_or_end(trigger, item, records, decision)
                 return None
             if claim is None:
+                # Connecting may take longer than a purchase takes to arrive: the claim and the last look come after it.
+                not_connected = not_connected or self._prepare()
                 token = token_hex(6)
                 attempt = Claim(
                     send_id_of(trigger, item.member, records, decision.version),
@@ -192,12 +198,19 @@ class Courier:
                         return None
             seen = time.monotonic()
             if claim and self._ledger.is_current(records) and time.monotonic() - seen < MAX_GATE_TO_CALL_S:
-                return Ready(records, decision, claim, seen)
+                return Ready(records, decision, claim, seen, not_connected)
             records = self._lookup.records([(trigger, item.member)])[item.member]
         if claim:
             self._ledger.release(item, records, claim)
         self._ledger.retime(item, self._now() + 1000)
         metrics.RETIMED.labels(trigger.name, "contended").inc()
+        return None
+
+    def _prepare(self) -> EspError | None:
+        try:
+            self._esp.prepare()
+        except EspError as error:
+            return error
         return None
 
     def _ends_orphan(self, trigger: Trigger, item: Item, records: Records, decision: Decision, orphan: Claim) -> bool:
@@ -221,7 +234,7 @@ class Courier:
             self._ledger.retime(item, self._now())
 
     def _call(self, trigger: Trigger, item: Item, ready: Ready) -> None:
-        records, decision, claim, seen = ready
+        records, decision, claim, seen, not_connected = ready
         try:
             template_data = trigger.compose(records.person, records.order)
         except Exception:
@@ -240,6 +253,8 @@ class Courier:
         begun = time.perf_counter()
         try:
             with self._traces.call(self._esp.name, claim.send_id):
+                if not_connected:
+                    raise not_connected
                 result = self._esp.send(message)
                 tracing.set_http_status(result.status)
         except EspError as error:

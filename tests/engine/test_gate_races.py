@@ -8,6 +8,7 @@ import pytest
 from redis import Redis
 
 from freshgate.declare import Trigger
+from freshgate.errors import EspError
 from freshgate.queue import Item, Job
 from tests.engine.world import HOUR, MINUTE, PII_KEY, START, World, product
 from workers.courier import Courier
@@ -106,3 +107,35 @@ def test_a_merge_between_claim_and_settle_leaves_one_mail(world: World) -> None:
     world.run(world.now + HOUR)
     assert [to for _, to in world.mails()].count(ADA) == 2
     assert ("abandoned_cart", "sent") in world.outcomes("new")
+
+
+def test_a_purchase_while_the_connection_to_the_esp_is_opened_cancels_the_mail(world: World) -> None:
+    world.tell(world.event("Product Added", user="ada", email=ADA, product=product("tea")))
+    world.now += HOUR
+
+    def connecting() -> None:
+        world.esp.connecting = None
+        world.tell(world.event("Order Completed", user="ada", order_id="1"))
+
+    world.esp.connecting = connecting
+    ((member, due),) = world.due(world.now)
+    world.courier.deliver(Job(sends=(Item(member, due),), created=world.now))
+    assert world.mails() == []
+    assert ("abandoned_cart", "cancelled") in world.outcomes("ada")
+
+
+def test_an_esp_that_cannot_be_reached_is_tried_again_and_not_asked_twice(world: World) -> None:
+    world.tell(world.event("Signed Up", user="ada", email=ADA))
+    attempts = []
+
+    def connecting() -> None:
+        attempts.append(world.now)
+        raise EspError("not sent: ConnectionRefusedError")
+
+    world.esp.connecting = connecting
+    world.run()
+    assert len(attempts) == 1
+    assert world.outcomes("ada") == [("welcome", "retry")]
+    world.esp.connecting = None
+    world.run(world.now + HOUR)
+    assert world.mails() == [("welcome", ADA)]

@@ -40,6 +40,11 @@ class RememberingEsp:
         self.mails: list[Message] = []
         self.errors: list[EspError | BaseException] = []
         self.before: Callable[[Message], None] | None = None
+        self.connecting: Callable[[], None] | None = None
+
+    def prepare(self) -> None:
+        if self.connecting:
+            self.connecting()
 
     def send(self, message: Message) -> SendResult:
         if self.before:

@@ -42,6 +42,9 @@ class Esp(Protocol):
 
     name: str
 
+    def prepare(self) -> None:
+        """Opens the connection unless it stands: the last look at Redis comes after it. Raises EspError, retryable."""
+
     def send(self, message: Message) -> SendResult:
         """Hands one mail over, in `timeout_s` at most. Raises EspError only, which says whether a retry may help."""
 
@@ -56,6 +59,9 @@ class OnlyTo:
         self.name = esp.name
         self._esp = esp
         self._patterns = tuple(pattern.lower() for pattern in patterns)
+
+    def prepare(self) -> None:
+        self._esp.prepare()
 
     def send(self, message: Message) -> SendResult:
         """Raises a permanent EspError for every other address."""

@@ -66,13 +66,7 @@ class Connection:
         """
         request = self._request(method, path, headers, body)
         deadline = time.monotonic() + timeout_s
-        try:
-            with WATCHDOG.guard(deadline) as guard:
-                sock = self._connected(deadline, guard.watch)
-                sock.sendall(request)
-        except (OSError, ValueError) as error:
-            self.close()
-            raise EspError(f"{self.name}: not sent: {self._cause(error, deadline)}") from None
+        sock = self._connect_and_send(request, deadline)
         try:
             with WATCHDOG.guard(deadline) as guard:
                 guard.watch(sock)
@@ -87,6 +81,20 @@ class Connection:
         if not reusable:
             self.close()
         return response
+
+    def prepare(self, timeout_s: float) -> None:
+        """Opens a connection unless one stands, so that the next exchange begins at once. Raises EspError (retryable)."""
+        self._connect_and_send(b"", time.monotonic() + timeout_s)
+
+    def _connect_and_send(self, request: bytes, deadline: float) -> socket.socket:
+        try:
+            with WATCHDOG.guard(deadline) as guard:
+                sock = self._connected(deadline, guard.watch)
+                sock.sendall(request)
+        except (OSError, ValueError) as error:
+            self.close()
+            raise EspError(f"{self.name}: not sent: {self._cause(error, deadline)}") from None
+        return sock
 
     def close(self) -> None:
         """Closes the socket, if one is open. The next exchange opens a new one."""
@@ -123,6 +131,7 @@ class Connection:
     def _open(self, deadline: float, watch: Callable[[socket.socket], None]) -> socket.socket:
         sock = self._socket = socket.create_connection((self.host, self.port), timeout=_remaining_s(deadline))
         self._pid = os.getpid()
+        self._used_at = time.monotonic()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         watch(sock)
         if self.tls is not None:

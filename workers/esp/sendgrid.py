@@ -76,6 +76,10 @@ class Sendgrid:
             body["asm"] = {"group_id": message.asm_group_id}
         return body
 
+    def prepare(self) -> None:
+        """Opens the connection unless it stands. Raises EspError, which is retryable."""
+        self._connection.prepare(self._settings.timeout_s)
+
     def send(self, message: Message) -> SendResult:
         """Hands one mail over, in `timeout_s` at most. Raises EspError only, which says whether a retry may help."""
         try:
