@@ -83,7 +83,7 @@ class Connection:
         return response
 
     def prepare(self, timeout_s: float) -> None:
-        """Opens a connection unless one stands, so that the next exchange begins at once. Raises EspError (retryable)."""
+        """Opens a connection unless it stands; the next exchange begins at once. Raises EspError, retryable."""
         self._connect_and_send(b"", time.monotonic() + timeout_s)
 
     def _connect_and_send(self, request: bytes, deadline: float) -> socket.socket:
