@@ -14,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver
 from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
+from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.tracking import MAX_BYTES
 from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
@@ -38,7 +39,7 @@ class NotForPages(RequestError):
 
 def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
     """POST /v1/<call> for the sources of kind `tracking`; with none of them, nobody's write key is right."""
-    ours = [source for source in sources.values() if source.settings.kind == "tracking"]
+    ours = [source for source in sources.values() if SOURCES[source.settings.kind].endpoint == "tracking_api"]
 
     @app.post("/v1/<call>", provide_automatic_options=False)
     def call(call: str) -> Response:
@@ -101,7 +102,8 @@ def _body() -> bytes:
 def _owner(ours: list[Source], body: bytes) -> Source:
     """The source whose write key the request has. Raises NotAuthentic if it has nobody's."""
     if not ours:
-        raise NotAuthentic("write key rejected", "no source has kind = 'tracking'")
+        kinds = " or ".join(repr(kind.name) for kind in SOURCES.values() if kind.endpoint == "tracking_api")
+        raise NotAuthentic("write key rejected", f"no source has kind = {kinds}")
     for source in ours[:-1]:
         try:
             source.verify(body, request.headers)

@@ -14,14 +14,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver
 from adapter.routes.answers import reply
+from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
 from freshgate.errors import TooLarge
 from freshgate.settings_parsing import setting_name
 
 WITH_BODY = ["POST", "PUT", "PATCH"]
 FORM = "application/x-www-form-urlencoded"
-# Kinds that have audiences with URLs of their own, and may be told by GET.
-OF_TEALIUM = frozenset({"tealium"})
 
 
 def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
@@ -31,7 +30,7 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
     @app.route("/webhooks/<name>/<audience>/<any(joined, left):turn>", methods=WITH_BODY)
     def webhook(name: str, audience: str = "", turn: Literal["", "joined", "left"] = "") -> Response:
         source = sources.get(name)
-        if source is None or (audience and source.settings.kind not in OF_TEALIUM):
+        if source is None or (audience and not SOURCES[source.settings.kind].has_audiences):
             return reply(404, {"error": "no such source"})
         received_at = time.time_ns() // 1_000_000
         request.max_content_length = source.settings.max_bytes
@@ -52,9 +51,9 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         source = sources.get(name)
         if source is None:
             return reply(404, {"error": "no such source"})
-        allowed = source.settings.kind in OF_TEALIUM and source.settings.allow_get
-        # HEAD comes with GET, and nobody tells of events with it.
-        if not allowed or request.method != "GET":
+        is_allowed = SOURCES[source.settings.kind].has_audiences and source.settings.allow_get
+        # Flask adds HEAD to GET; no CDP posts events with it.
+        if not is_allowed or request.method != "GET":
             return reply(405, {"error": "method not allowed"}, {"Allow": ", ".join(WITH_BODY)})
         received_at = time.time_ns() // 1_000_000
         # A query is written as a form is.

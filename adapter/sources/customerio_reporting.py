@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, SecurityScheme, SourceKind, failed
 from adapter.sources.reading.dialect import Dialect, own_address, read_fields, value_at
 from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of, person_id
 from adapter.sources.reading.salvage import MAX_DEPTH, decode_leniently, elements
@@ -118,14 +118,22 @@ class ReportingSource:
         )
 
 
-class ReportingKind:
-    """The dialect of Customer.io's reporting webhooks."""
-
-    name = "customerio_reporting"
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> ReportingSource:
-        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
-        return ReportingSource(name, settings, catalog)
+def prove(secret: str, body: bytes) -> dict[str, str]:
+    """The headers with which Customer.io sends a body now."""
+    now = str(int(time.time()))
+    digest = hmac.new(secret.encode(), f"v0:{now}:".encode() + body, "sha256").hexdigest()
+    return {"X-CIO-Timestamp": now, "X-CIO-Signature": digest}
 
 
-CUSTOMERIO_REPORTING = ReportingKind()
+CUSTOMERIO_REPORTING = SourceKind(
+    name="customerio_reporting",
+    configure=ReportingSource,
+    own_emails=ADDRESSES,
+    prove=prove,
+    first_secrets={"secret": "", "token": ""},
+    security=SecurityScheme(
+        name="customerio_reporting",
+        scheme={"type": "apiKey", "in": "header", "name": "X-CIO-Signature"},
+        on_audience_urls=False,
+    ),
+)

@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, SecurityScheme, SourceKind, failed
 from adapter.sources.reading.identity import canonical
 from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, decode_leniently, elements, members
 from adapter.sources.reading.static_header import Tokens, header_bytes, matches_any
 from adapter.sources.reading.timestamps import time_ms
+from adapter.sources.segment.kinds import SEGMENT
 from adapter.sources.segment.source import SegmentSource
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
@@ -217,14 +218,21 @@ def _salvaged_item(raw: bytes, depth: int) -> Any:
         return Refused("not_json")
 
 
-class TrackingKind:
-    """The HTTP Tracking API's dialect."""
-
-    name = "tracking"
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> TrackingSource:
-        """The source of that name. Raises SettingsError without a write key, CatalogError as Segment's."""
-        return TrackingSource(name, settings, catalog)
+def prove(secret: str, body: bytes) -> dict[str, str]:
+    """The headers with which an SDK sends a body: the write key is the user of an empty password."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{secret}:".encode()).decode()}
 
 
-TRACKING = TrackingKind()
+TRACKING = SourceKind(
+    name="tracking",
+    configure=TrackingSource,
+    reads=SEGMENT.name,
+    roots=SEGMENT.roots,
+    own_emails=SEGMENT.own_emails,
+    made_up_event=SEGMENT.made_up_event,
+    prove=prove,
+    proven_by="write_keys",
+    first_secrets={"write_key": ""},
+    security=SecurityScheme(name="write_key", scheme={"type": "http", "scheme": "basic"}),
+    endpoint="tracking_api",
+)

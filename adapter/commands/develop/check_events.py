@@ -17,25 +17,12 @@ from adapter.commands.develop.places import place_of, place_of_catalog
 from adapter.sources import SOURCES
 from adapter.sources.reading.converters import CONVERTERS
 from adapter.sources.reading.dialect import alternatives
-from adapter.sources.unverified import readable, spelling_of
+from adapter.sources.unverified import readable
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, SettingsError
 from freshgate.settings import SourceSettings
 
 FILL_IN = "fill in"
-# What a path may begin with. Segment: docs, connections/spec/common.md; mParticle: sources/mparticle/elements.py.
-ROOTS: dict[str, tuple[str, ...]] = {
-    "segment": (
-        *("anonymousId", "userId", "previousId", "groupId", "messageId", "type", "event", "action", "name", "category"),
-        *("anonymous_id", "user_id", "previous_id", "group_id", "properties", "traits", "context", "integrations"),
-        *("timestamp", "originalTimestamp", "sentAt", "receivedAt", "version", "channel", "projectId", "options"),
-    ),
-    "mparticle": (
-        *("event_type", "data", "user_identities", "user_attributes"),
-        *("products", "product", "promotion", "list"),
-    ),
-    # Tealium's are the variables of a shop's own data layer: any name may be right.
-}
 # What each effect on a cart or an order reads.
 NEEDS = {"add": "product", "remove": "product", "snapshot": "products"}
 
@@ -66,7 +53,7 @@ def _of_event(event: EventType, package: str) -> Iterator[Fault]:
         if kind not in SOURCES:
             where = place_of(event, package, "sources", kind)
             yield Fault(where, f"{event.name}: no source kind {kind!r}; known: {', '.join(SOURCES)}")
-        elif (read := spelling_of(kind)) != kind:
+        elif (read := SOURCES[kind].spelling) != kind:
             where = place_of(event, package, "sources", kind)
             yield Fault(where, f"{event.name}: {kind} reads the spelling of {read!r}; write it there")
         yield from _of_paths(event, kind, spelling, package)
@@ -91,6 +78,7 @@ def _of_event(event: EventType, package: str) -> Iterator[Fault]:
 
 
 def _of_paths(event: EventType, kind: str, spelling: From, package: str) -> Iterator[Fault]:
+    roots = SOURCES[kind].roots if kind in SOURCES else ()
     for name, path in spelling.paths.items():
         where = place_of(event, package, "sources", kind, name)
         head = f"{event.name} from {kind}: "
@@ -98,10 +86,9 @@ def _of_paths(event: EventType, kind: str, spelling: From, package: str) -> Iter
             yield Fault(where, f"{head}the path of {name!r} has no field; declare it in `fields`")
         for option in alternatives(path):
             steps = option.split(".")
-            roots = ROOTS.get(kind)
             if not all(steps):
                 yield Fault(where, f"{head}path {option!r} of {name!r} has an empty step")
-            elif roots is not None and steps[0] not in roots:
+            elif roots and steps[0] not in roots:
                 near = difflib.get_close_matches(steps[0], roots, 1) or roots
                 begins = f"path {option!r} of {name!r} begins with {steps[0]!r}"
                 yield Fault(where, f"{head}{begins}, which no element has; is {' or '.join(near)} meant?")

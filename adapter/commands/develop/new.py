@@ -21,7 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from adapter.commands.develop.check_events import FILL_IN, payload_folder, slug
 from adapter.commands.develop.table import with_entry
 from adapter.sources import SOURCES
-from adapter.sources.unverified import spelling_of
+from adapter.sources.base import MadeUpEvent
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import load_local_settings
@@ -39,13 +39,6 @@ Nothing is ever overwritten. docs/ADDING.md says what to fill in."""
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, keep_trailing_newline=True
 )
-# kind → how a name that the shop made up is spelled, and where its fields stand.
-SPELLINGS: dict[str, tuple[dict[str, str], str]] = {
-    "segment": ({"type": "track", "event": "{name}"}, "properties.plan"),
-    "mparticle": ({"event_type": "custom_event", "data.event_name": "{name}"}, "data.custom_attributes.plan"),
-    "tealium": ({"tealium_event": "{slug}"}, "plan"),
-}
-OTHER_SPELLING = ({"event": "{name}"}, "plan")
 
 Files = dict[Path, str]
 
@@ -57,9 +50,8 @@ def add(commands: Any) -> None:
     whats = parser.add_subparsers(dest="what", required=True, metavar="what")
     event = _what(whats, "event", '"Subscription Renewed" --from segment', "an event type, its line, and payload pairs")
     event.add_argument("name", metavar="NAME", help='its canonical name, such as "Subscription Renewed"')
-    event.add_argument(
-        "--from", dest="kinds", default="segment", metavar="KIND,...", help="which CDPs say it: " + ", ".join(SOURCES)
-    )
+    kinds = "which CDPs send it: " + ", ".join(SOURCES)
+    event.add_argument("--from", dest="kinds", default=next(iter(SOURCES)), metavar="KIND,...", help=kinds)
     event.add_argument("--payloads", type=Path, metavar="DIR", help="the folder of payload pairs")
     trigger = _what(whats, "trigger", 'thanks --on "Order Completed"', "a trigger, its line in TRIGGERS, and its test")
     trigger.add_argument("name", metavar="NAME", help="such as renewal_thanks")
@@ -111,7 +103,7 @@ def _event(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Fi
         if kind not in SOURCES:
             raise FreshgateError(f"--from: no source kind {kind!r}; there are: {', '.join(SOURCES)}")
     # A kind that reads another's elements has no spelling of its own.
-    kinds = list(dict.fromkeys(spelling_of(kind) for kind in kinds))
+    kinds = list(dict.fromkeys(SOURCES[kind].spelling for kind in kinds))
     if not kinds:
         raise FreshgateError("--from: name at least one source kind")
     table = folder / "events" / "__init__.py"
@@ -121,11 +113,16 @@ def _event(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Fi
     pairs = options.payloads or payload_folder(folder)
     for kind in kinds:
         stem = pairs / kind / f"{told['slug']}__full"
-        template = f"payload_{kind}.json" if kind in SPELLINGS else "payload_other.json"
-        files[stem.with_suffix(".json")] = _rendered(template, told)
+        files[stem.with_suffix(".json")] = _payload(SOURCES[kind].made_up_event, told)
         files[stem.with_suffix(".expected.json")] = _expected(stem.with_suffix(".json"), kind)
     tables = {table: with_entry(_there(table), "EVENTS", f".{told['slug']}", told["constant"])}
     return files, tables, f"every FILL IN of {file}, then the pairs; python -m adapter check says what is left"
+
+
+def _payload(made_up: MadeUpEvent, told: Mapping[str, str]) -> str:
+    if made_up.payload is None:
+        return _rendered("payload.json", told)
+    return TEMPLATES.from_string(made_up.payload.read_text(encoding="utf-8")).render(**told)
 
 
 def _expected(body: Path, kind: str) -> str:
@@ -135,8 +132,9 @@ def _expected(body: Path, kind: str) -> str:
 
 
 def _spelling(kind: str, told: Mapping[str, str]) -> dict[str, str]:
-    when, path = SPELLINGS.get(kind, OTHER_SPELLING)
-    return {"kind": kind, "when": json.dumps({key: word.format(**told) for key, word in when.items()}), "path": path}
+    made_up = SOURCES[kind].made_up_event
+    when = json.dumps({key: text.format(**told) for key, text in made_up.when.items()})
+    return {"kind": kind, "when": when, "path": made_up.field}
 
 
 def _trigger(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Files, str]:

@@ -11,18 +11,15 @@ from typing import Any
 
 import msgspec
 
+from adapter.sources import SOURCES
 from adapter.sources.reading.dialect import alternatives
 from freshgate.declare import EventType, FieldType, From
 from freshgate.events import Event, Verdict
-from freshgate.settings import SourceSettings
 
 MARK = "\0"
 BY_FUNCTION = "read"
-# Where an address stands in every element, whatever its event type: each source kind says so itself.
-OWN_PLACES = (
-    *("context.traits.email", "traits.email", "user_identities.email", "user_attributes.email"),
-    *SourceSettings(kind="").email_keys,
-)
+# Where an address stands in every element, whatever its event type.
+OWN_EMAILS = tuple(dict.fromkeys(path for kind in SOURCES.values() for path in kind.own_emails))
 
 
 def probing(catalog: Sequence[EventType]) -> tuple[EventType, ...]:
@@ -59,7 +56,7 @@ def origins(verdict: Verdict, probed: Event | None, catalog: Mapping[str, EventT
         if _probe(name, BY_FUNCTION) in present:
             found[name] = f"{BY_FUNCTION}()"
     if verdict.email and "email" not in found:
-        for option in OWN_PLACES:
+        for option in OWN_EMAILS:
             if _may_be("email", option, verdict, probed):
                 found.setdefault("email", option)
     return found
@@ -77,7 +74,7 @@ def _probed(event: EventType) -> EventType:
     sources: dict[str, From] = {}
     for kind, spelling in event.sources.items():
         paths = dict(spelling.paths)
-        for name, path in [*spelling.paths.items(), ("email", OWN_PLACES)]:
+        for name, path in [*spelling.paths.items(), ("email", SOURCES[kind].own_emails if kind in SOURCES else ())]:
             for option in alternatives(path):
                 fields[_probe(name, option)] = "text" if name == "email" else event.fields.get(name, "text")
                 paths[_probe(name, option)] = option

@@ -21,7 +21,7 @@ import msgspec
 from adapter.commands.develop.origins import origins, paired, probing
 from adapter.commands.terminal import Paint, span
 from adapter.ingest.receive import check_trust
-from adapter.sources import SOURCES
+from adapter.sources import SOURCES, find_kind
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.unverified import readable
 from freshgate.catalogs import events_of, triggers_of
@@ -99,9 +99,7 @@ def source_of(settings: Settings, name: str, catalog: Sequence[EventType]) -> So
     if given is None:
         known = ", ".join(sorted({*settings.sources, *SOURCES}))
         raise SettingsError(f"--source: no source '{name}'; there are: {known}")
-    if given.kind not in SOURCES:
-        raise SettingsError(f"sources.{name}.kind: {given.kind!r}; there are: {', '.join(SOURCES)}")
-    return SOURCES[given.kind].configure(name, readable(given), catalog)
+    return find_kind(name, given).configure(name, readable(given), catalog)
 
 
 def _told(

@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from adapter.commands.post.shoppers import Step, story
-from adapter.local.example import url_of
-from adapter.sources.segment.signature import sign
+from adapter.local.example import segment_source, url_of
+from adapter.sources.segment.kinds import SEGMENT
 from freshgate.errors import SettingsError
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, SourceSettings
@@ -98,10 +98,10 @@ def refuse_live(settings: Settings) -> None:
 
 def first_source(settings: Settings) -> tuple[str, SourceSettings]:
     """The first source that speaks Segment and signs. Raises SettingsError."""
-    for name, source in settings.sources.items():
-        if source.kind == "segment" and source.secrets:
-            return name, source
-    raise SettingsError("no source of kind segment with secrets: set FRESHGATE_SOURCES__SEGMENT__SECRETS")
+    name = segment_source(settings)
+    if name is None:
+        raise SettingsError("no source of kind segment with secrets: set FRESHGATE_SOURCES__SEGMENT__SECRETS")
+    return name, settings.sources[name]
 
 
 class Site:
@@ -167,8 +167,7 @@ class Traffic:
         # An attacker, or a secret that was rotated on one side only.
         secret = f"{self.dice.getrandbits(64):x}" if chance < 0.01 else self._source.secrets[0]
         for _ in range(2 if chance > 0.98 else 1):
-            headers = {"x-signature": sign(secret, body)}
-            self.statuses[self._site.post(self._path, body, headers)] += 1
+            self.statuses[self._site.post(self._path, body, SEGMENT.prove(secret, body))] += 1
         self.events += 1
 
 

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NO_CONTEXT, RequestContext, failed
+from adapter.sources.base import NO_CONTEXT, MadeUpEvent, RequestContext, SourceKind, failed
 from adapter.sources.mparticle import elements as spell
 from adapter.sources.mparticle.batch import Batch, TooManyElements, batches
 from adapter.sources.mparticle.firehose import Request, as_batch
@@ -216,14 +217,15 @@ def _raw(batch: Batch, events: Any) -> bytes:
         return b""
 
 
-class MparticleKind:
-    """mParticle's dialect."""
-
-    name = "mparticle"
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> MparticleSource:
-        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
-        return MparticleSource(name, settings, catalog)
-
-
-MPARTICLE = MparticleKind()
+MPARTICLE = SourceKind(
+    name="mparticle",
+    configure=MparticleSource,
+    # `elements.py` makes these members.
+    roots=("event_type", "data", "user_identities", "user_attributes", "products", "product", "promotion", "list"),
+    own_emails=OWN_EMAILS,
+    made_up_event=MadeUpEvent(
+        when={"event_type": "custom_event", "data.event_name": "{name}"},
+        field="data.custom_attributes.plan",
+        payload=Path(__file__).with_name("made_up_event.json.j2"),
+    ),
+)

@@ -1,6 +1,6 @@
-"""Is a body really from that Segment source: X-Signature over raw bytes, and the second factor for batches.
+"""Verifies that a body is from a Segment source: X-Signature over the raw bytes, and a token for batches.
 
-`source.py` holds one Verifier a source; the boundaries of elements come from `salvage.py`.
+`kinds.py` makes one Verifier a source; `salvage.py` finds where elements begin and end.
 """
 
 from __future__ import annotations
@@ -112,3 +112,18 @@ def _inner(element: bytes) -> bytes:
 def sign(secret: str, body: bytes) -> str:
     """Segment's X-Signature of these bytes. https://segment.com/docs/connections/destinations/catalog/actions-webhook/"""
     return hmac.new(secret.encode(), body, hashlib.sha1).hexdigest()
+
+
+def prove(secret: str, body: bytes) -> dict[str, str]:
+    """The headers with which Segment sends a body: of an array its first element is signed."""
+    return {"X-Signature": sign(secret, _signed_part(body))}
+
+
+def _signed_part(body: bytes) -> bytes:
+    if body.lstrip(b" \t\r\n")[:1] != b"[":
+        return body
+    try:
+        first = next(elements(body), None)
+    except UnbalancedJson:
+        return body
+    return body if first is None else body[first.start : first.end]

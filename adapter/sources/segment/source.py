@@ -1,6 +1,6 @@
-"""Segment's webhooks, and whoever speaks like them: the elements of a body read into canonical events.
+"""Segment's webhooks, and those of CDPs that post the same elements: a body is read into canonical events.
 
-`signature.py` and `static_header.py` prove bodies; `plans.py` compiles the catalog, broken bodies go to `salvage.py`.
+`kinds.py` declares who they are and how each is verified; `plans.py` compiles the catalog, `salvage.py` splits bodies.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ from adapter.sources.reading.salvage import (
     decode_leniently,
     elements,
 )
-from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence, time_ms
 from adapter.sources.segment.plans import ReadPlan, members, own_address, plan, read_fields
-from adapter.sources.segment.signature import Verifier
 from freshgate.declare import EventType
-from freshgate.errors import CatalogError, RequestError, SettingsError, TooLarge
+from freshgate.errors import CatalogError, RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
 from freshgate.settings_parsing import setting_name
@@ -232,37 +230,3 @@ class SegmentSource:
 
 def _is_list(body: bytes) -> bool:
     return body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"["
-
-
-class SegmentKind:
-    """Segment's dialect, signed. Customer.io's CDP sends and signs the same
-    (docs.customer.io, cdp/destinations/connections/webhook)."""
-
-    def __init__(self, name: str, advice: str) -> None:
-        self.name = name
-        self._advice = advice
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
-        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
-        if not settings.secrets and not settings.tokens:
-            key = setting_name("sources", name, "secrets")
-            raise SettingsError(f"{key}: without a secret nobody can be believed; {self._advice}")
-        return SegmentSource(name, settings, catalog, Verifier(name, settings).verify)
-
-
-class UnsignedKind:
-    """Segment's dialect, sent with a static header: RudderStack's webhook, Hightouch's HTTP requests."""
-
-    def __init__(self, name: str, advice: str) -> None:
-        self.name = name
-        self._advice = advice
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
-        """As SegmentKind's."""
-        return SegmentSource(name, settings, catalog, HeaderVerifier(name, settings, self._advice).verify)
-
-
-SEGMENT = SegmentKind("segment", "write the shared secret of Segment's webhook")
-CUSTOMERIO = SegmentKind("customerio", "write the shared secret of the webhook in Customer.io's data pipelines")
-RUDDERSTACK = UnsignedKind("rudderstack", "write the Authorization header that is set in RudderStack's webhook")
-HIGHTOUCH = UnsignedKind("hightouch", "write the Authorization header that is set in Hightouch's HTTP request")

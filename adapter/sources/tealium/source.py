@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NO_CONTEXT, RequestContext, failed
+from adapter.sources.base import NO_CONTEXT, MadeUpEvent, RequestContext, SourceKind, failed
 from adapter.sources.reading.converters import id_text
 from adapter.sources.reading.dialect import (
     Dialect,
@@ -224,14 +225,15 @@ def _raw(sent: Any) -> bytes:
         return b""
 
 
-class TealiumKind:
-    """Tealium's dialect."""
-
-    name = "tealium"
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> TealiumSource:
-        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
-        return TealiumSource(name, settings, catalog)
-
-
-TEALIUM = TealiumKind()
+TEALIUM = SourceKind(
+    name="tealium",
+    configure=TealiumSource,
+    # No roots: a path names a variable of the shop's own data layer, so any may be right.
+    own_emails=SourceSettings(kind="tealium").email_keys,
+    made_up_event=MadeUpEvent(
+        when={"tealium_event": "{slug}"},
+        field="plan",
+        payload=Path(__file__).with_name("made_up_event.json.j2"),
+    ),
+    has_audiences=True,
+)

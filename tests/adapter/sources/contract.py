@@ -35,7 +35,7 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(Heal
 class SourceContract:
     """Subclasses name the kind, how it is authenticated, and one element that is read as an Event."""
 
-    kind: SourceKind
+    kind: SourceKind[Any]
     settings: SourceSettings
     good: Mapping[str, Any]
 
