@@ -58,10 +58,6 @@ class RateLimited(RequestError):
         self.retry_after_s = retry_after_s
 
 
-class MappingError(FreshgateError):
-    """One element is ours, but broken: it is refused, and its neighbours are kept."""
-
-
 class StoreUnavailable(FreshgateError):
     """Our fault: Redis did not take it. The caller should try again (503 with Retry-After)."""
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import time
 
+from freshgate.clock import now_ms
 from freshgate.errors import FreshgateError
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import load
@@ -35,7 +35,7 @@ def run(argv: list[str] | None = None) -> int:
         if chosen.command == "sandbox":
             server.serve(settings.sandbox_host, settings.sandbox_port, settings.sandbox_password)
             return 0
-        return commands.run(settings, chosen, time.time_ns() // 1_000_000)
+        return commands.run(settings, chosen, now_ms())
     except FreshgateError as error:
         print(f"workers: {error}", file=sys.stderr)
         return 2

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Mapping
 
@@ -17,6 +16,7 @@ from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.tracking import MAX_BYTES
+from freshgate.clock import now_ms
 from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
 from freshgate.settings_parsing import setting_name
 from freshgate.telemetry import logs
@@ -49,7 +49,7 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         name = CALLS.get(call, call)
         if name not in CALLS.values():
             return reply(404, tracking_error(404, "no such call"))
-        received_at = time.time_ns() // 1_000_000
+        received_at = now_ms()
         body = _body()
         source = _owner(ours, body)
         _refuse_pages(source)

@@ -9,7 +9,6 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -25,6 +24,7 @@ from adapter.sources import SOURCES, find_kind
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.unverified import readable
 from freshgate.catalogs import events_of, triggers_of
+from freshgate.clock import now_ms
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import RequestError, SettingsError
 from freshgate.events import Event, Ignored, Product, Refused, Verdict
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError("--audience: write NAME/joined or NAME/left")
     context = RequestContext(content_type=options.content_type, audience=audience, turn=turn)
     try:
-        told = report(settings, options.source, body, time.time_ns() // 1_000_000, context)
+        told = report(settings, options.source, body, now_ms(), context)
     except RequestError as error:
         return _refused(error, as_json=options.json)
     if options.json:
