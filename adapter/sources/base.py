@@ -17,6 +17,8 @@ from freshgate.declare import EventType
 from freshgate.events import Refused, Verdict
 from freshgate.settings import SourceSettings
 
+FORM_CONTENT_TYPE = "application/x-www-form-urlencoded"
+
 
 class Headers(Protocol):
     """Header fields by name, whatever their case: werkzeug's, or any mapping in tests."""
@@ -113,8 +115,8 @@ class SourceKind(Generic[S_co]):
     made_up_event   how `new event` spells an event for it
     prove           (secret, body) -> the headers with which the CDP sends that body
     proven_by       the setting that has its secrets
-    first_secrets   the secrets that a first run makes -> what stands before the random part.
-                    Where a header is all there is, a token would be a second one that somebody has to set
+    first_secrets   which of "secret", "token" and "write_key" a first run makes -> what stands before the random
+                    part. Where a header is all there is, a token would be a second one that somebody has to set
     security        its authentication in the OpenAPI document
     endpoint        where it is posted to: /webhooks/<name>, or the HTTP Tracking API
     has_audiences   it has URLs of audiences below its own, and may be sent by GET where the settings allow it
@@ -128,9 +130,7 @@ class SourceKind(Generic[S_co]):
     made_up_event: MadeUpEvent = MadeUpEvent(when={"event": "{name}"}, field="plan")
     prove: Callable[[str, bytes], dict[str, str]] = authorization
     proven_by: Literal["secrets", "write_keys"] = "secrets"
-    first_secrets: Mapping[Literal["secret", "token", "write_key"], str] = field(
-        default_factory=lambda: {"secret": "Bearer "}
-    )
+    first_secrets: Mapping[str, str] = field(default_factory=lambda: {"secret": "Bearer "})
     security: SecurityScheme = AUTHORIZATION
     endpoint: Literal["webhook", "tracking_api"] = "webhook"
     has_audiences: bool = False

@@ -10,12 +10,9 @@ from typing import Any
 
 import msgspec
 
+from adapter.sources.reading.limits import TooManyElements
 from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, Span, decode_leniently, elements, members
 from freshgate.events import Refused
-
-
-class TooManyElements(Exception):
-    """The body has more elements than the source takes."""
 
 
 class Batch(msgspec.Struct, gc=False):

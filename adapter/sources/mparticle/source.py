@@ -13,19 +13,19 @@ import msgspec
 
 from adapter.sources.base import NO_CONTEXT, MadeUpEvent, RequestContext, SourceKind, failed
 from adapter.sources.mparticle import elements as spell
-from adapter.sources.mparticle.batch import Batch, TooManyElements, batches
+from adapter.sources.mparticle.batch import Batch, batches
 from adapter.sources.mparticle.firehose import Request, as_batch
-from adapter.sources.reading.converters import id_text
-from adapter.sources.reading.dialect import Dialect, Spelling, extra_product_events, own_address, read_fields
-from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of, person_id
+from adapter.sources.reading.dialect import Dialect, Steps, extra_product_events, read_values
+from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
+from adapter.sources.reading.limits import TooManyElements, too_many_elements
+from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence, time_ms
 from freshgate.declare import EventType
-from freshgate.errors import RequestError, TooLarge
+from freshgate.errors import RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import setting_name
 
 # Client made and kept over a retry; the server's; seen outbound only (docs, developers/server/json-reference).
 MESSAGE_IDS = ("source_message_id", "event_id", "message_id")
@@ -50,7 +50,7 @@ class MparticleSource:
         self.verify = HeaderVerifier(
             name, settings, "write the Authorization header that mParticle's webhook sends"
         ).verify
-        self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
+        self._junk = junk_ids(settings)
         self._purposes = frozenset(purpose.strip().lower() for purpose in settings.consent_purposes)
         self._dialect = Dialect("mparticle", catalog, OWN_EMAILS)
 
@@ -72,7 +72,7 @@ class MparticleSource:
                 else:
                     self._batch(as_batch(batch), received_at, verdicts, more, most)
         except TooManyElements:
-            raise self._too_many() from None
+            raise too_many_elements(self.name, self.settings, "post fewer batches at once") from None
         except UnbalancedJson:
             raise RequestError("not JSON") from None
         return verdicts + more
@@ -128,12 +128,9 @@ class MparticleSource:
         return made, list(extra_product_events(made, element.get("products")))
 
     def _made(
-        self, found: Spelling, element: dict[str, Any], batch: Batch, person: Person, received_at: int
+        self, found: Spelling[Steps], element: dict[str, Any], batch: Batch, person: Person, received_at: int
     ) -> Event | Refused:
-        fields, unreadable = read_fields(found, element)
-        email, garbled = own_address(found, element)
-        if garbled:
-            unreadable.append("email")
+        fields, email, unreadable = read_values(found, element)
         if person.user_id is None and person.anonymous_id is None and not (found.suppresses and email):
             return Refused("no_identity")
         data = element["data"]
@@ -181,18 +178,12 @@ class MparticleSource:
     def _message_id(self, element: dict[str, Any], person: Person) -> str:
         data = element["data"]
         for name in MESSAGE_IDS:
-            told = id_text(data.get(name))
-            if told is not None and len(told) <= MAX_MESSAGE_ID_LENGTH and told.lower() not in self._junk:
-                return told
+            message_id = sent_message_id(data.get(name), self._junk)
+            if message_id is not None:
+                return message_id
         # The person belongs to it: two people's "session_start" may be the same text.
         context = [person.user_id, person.anonymous_id, person.identities, element["event_type"], data]
         return message_id_of(self.name, canonical(context))
-
-    def _too_many(self) -> TooLarge:
-        return TooLarge(
-            f"more than {self.settings.max_elements} elements",
-            f"{self.name}: post fewer batches at once, or raise {setting_name('sources', self.name, 'max_elements')}",
-        )
 
 
 def _broken(event: Any) -> Refused | None:

@@ -28,7 +28,7 @@ def _signed(advice: str) -> Configure:
     def configure(name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
         if not settings.secrets and not settings.tokens:
             key = setting_name("sources", name, "secrets")
-            raise SettingsError(f"{key}: without a secret nobody can be believed; {advice}")
+            raise SettingsError(f"{key}: without a secret no request can be verified; {advice}")
         return SegmentSource(name, settings, catalog, Verifier(name, settings).verify)
 
     return configure

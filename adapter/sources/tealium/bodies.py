@@ -11,16 +11,13 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from adapter.sources.base import FORM_CONTENT_TYPE
+from adapter.sources.reading.limits import TooManyElements
 from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, UnbalancedJson, decode_leniently, elements
 from freshgate.events import Refused
 
-FORM = "application/x-www-form-urlencoded"
 # More fields than any data layer has.
 MAX_FIELDS = 2000
-
-
-class TooManyElements(Exception):
-    """The body has more elements than the source takes."""
 
 
 def sent_elements(body: bytes, content_type: str, most: int) -> list[Any]:
@@ -44,7 +41,7 @@ def sent_elements(body: bytes, content_type: str, most: int) -> list[Any]:
 
 
 def _is_form(body: bytes, content_type: str) -> bool:
-    return content_type.strip().lower().startswith(FORM) or body.startswith(b"data=")
+    return content_type.strip().lower().startswith(FORM_CONTENT_TYPE) or body.startswith(b"data=")
 
 
 def _fields(body: bytes) -> dict[str, Any]:

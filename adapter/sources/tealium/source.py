@@ -13,29 +13,20 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, MadeUpEvent, RequestContext, SourceKind, failed
-from adapter.sources.reading.converters import id_text
-from adapter.sources.reading.dialect import (
-    Dialect,
-    Spelling,
-    extra_product_events,
-    own_address,
-    read_fields,
-    steps_of,
-    value_at,
-)
-from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of, person_id
+from adapter.sources.reading.dialect import Dialect, Steps, extra_product_events, read_values, steps_of, value_at
+from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
+from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
+from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence
 from adapter.sources.tealium import elements as spell
-from adapter.sources.tealium.bodies import TooManyElements, sent_elements
+from adapter.sources.tealium.bodies import sent_elements
 from freshgate.declare import EventType
-from freshgate.errors import RequestError, TooLarge
+from freshgate.errors import RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import setting_name
 
-MAX_NAME_LENGTH = 100
 # A visitor may list hundreds, and lists them again each time; the engine merges no more into one person.
 MAX_REPLACED = 50
 
@@ -60,7 +51,7 @@ class TealiumSource:
         self.verify = HeaderVerifier(
             name, settings, "write the Authorization header that Tealium's connector sends"
         ).verify
-        self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
+        self._junk = junk_ids(settings)
         self._user_ids = tuple(steps_of(key) for key in settings.user_id_keys)
         self._dialect = Dialect("tealium", catalog, settings.email_keys)
         self._of_cart = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
@@ -75,7 +66,7 @@ class TealiumSource:
         try:
             found = sent_elements(body, context.content_type, self.settings.max_elements)
         except TooManyElements:
-            raise self._too_many() from None
+            raise too_many_elements(self.name, self.settings, "lower the batch size at Tealium") from None
         except UnbalancedJson:
             raise RequestError("not JSON") from None
         verdicts: list[Verdict] = []
@@ -176,12 +167,9 @@ class TealiumSource:
         return next((found for value in values if (found := person_id(value, self._junk)) is not None), None)
 
     def _event(
-        self, found: Spelling, told: TealiumElement, received_at: int, previous_id: str | None = None
+        self, found: Spelling[Steps], told: TealiumElement, received_at: int, previous_id: str | None = None
     ) -> Event | Refused:
-        fields, unreadable = read_fields(found, told.element)
-        email, garbled = own_address(found, told.element)
-        if garbled:
-            unreadable.append("email")
+        fields, email, unreadable = read_values(found, told.element)
         if told.user_id is None and told.anonymous_id is None and not (found.suppresses and email):
             return Refused("no_identity")
         occurred_at, clamped = occurrence(told.stated, told.sent.get("post_time"), received_at)
@@ -204,17 +192,7 @@ class TealiumSource:
 
     def _message_id(self, given: Any, context: Any) -> str:
         """The id that Tealium gave, else a hash: a redelivery has the same bytes, and so the same id."""
-        told = id_text(given)
-        if told is not None and len(told) <= MAX_MESSAGE_ID_LENGTH and told.lower() not in self._junk:
-            return told
-        return message_id_of(self.name, canonical(context))
-
-    def _too_many(self) -> TooLarge:
-        return TooLarge(
-            f"more than {self.settings.max_elements} elements",
-            f"{self.name}: lower the batch size at Tealium, "
-            f"or raise {setting_name('sources', self.name, 'max_elements')}",
-        )
+        return sent_message_id(given, self._junk) or message_id_of(self.name, canonical(context))
 
 
 def _raw(sent: Any) -> bytes:
