@@ -9,13 +9,13 @@ import os
 import secrets
 from pathlib import Path
 
-from adapter.sources import SOURCES
+from adapter.sources import find_kind
 from freshgate.local_settings import left_out
 from freshgate.settings import Settings
 
 
 def make_secrets(settings: Settings, var: Path) -> None:
-    """Create the secrets that are neither in the settings nor in var/secrets/."""
+    """Create the secrets that are neither in the settings nor in var/secrets/. Raises SettingsError."""
     folder = var / "secrets"
     for name, _ in left_out(settings):
         prefix = _prefix(settings, name)
@@ -38,6 +38,4 @@ def _prefix(settings: Settings, name: str) -> str | None:
     if table != "source":
         return ""
     source, _, field = rest.rpartition(".")
-    kind = SOURCES.get(settings.sources[source].kind)
-    # A kind that does not exist stops the start later, with an error that names the setting.
-    return next((prefix for name, prefix in kind.first_secrets.items() if name == field), None) if kind else ""
+    return find_kind(source, settings.sources[source]).first_secrets.get(field)

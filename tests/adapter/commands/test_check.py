@@ -91,7 +91,7 @@ def test_a_sound_catalog_has_no_fault(check: Check) -> None:
         (
             'profile=("plan",)',
             'profile=("plan", "colour")',
-            "shop.py:8: Renewed: profile keeps 'colour', which is no field",
+            "shop.py:8: Renewed: profile keeps 'colour', which is not a field",
         ),
         ('marks=("renewed",),', 'marks=("renewed",), cart="add",', "Renewed: cart='add' needs the field 'product'"),
         ('"segment": From', '"fax": From', "shop.py:6: Renewed: no source kind 'fax'; known: "),
