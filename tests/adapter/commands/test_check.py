@@ -54,8 +54,8 @@ def check(here: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRe
         text = HEAD + EVENT + TRIGGER + TABLES
         assert old in text
         (here / f"{name}.py").write_text(text.replace(old, new, 1))
-        found = faults_of(name, settings or Settings(catalog=name))
-        return [f"{fault.place}: {fault.text}".replace(name, "shop") for fault in found]
+        faults = faults_of(name, settings or Settings(catalog=name))
+        return [f"{fault.place}: {fault.text}".replace(name, "shop") for fault in faults]
 
     return call
 
@@ -141,14 +141,14 @@ def test_a_sound_catalog_has_no_fault(check: Check) -> None:
     ],
 )
 def test_each_fault_is_told_with_its_place(check: Check, old: str, new: str, fault: str) -> None:
-    found = check(old, new)
-    assert [one for one in found if fault in one], found
+    faults = check(old, new)
+    assert any(fault in text for text in faults), faults
 
 
 def test_two_event_types_of_one_spelling_are_a_fault_of_the_second(check: Check) -> None:
     second = EVENT.replace("RENEWED", "PAID").replace('name="Renewed"', 'name="Paid"')
-    found = check(TABLES, second + TABLES.replace("(RENEWED,)", "(RENEWED, PAID)"))
-    assert found == ["shop.py:24: Paid from segment: 'Renewed' is Renewed already"]
+    faults = check(TABLES, second + TABLES.replace("(RENEWED,)", "(RENEWED, PAID)"))
+    assert faults == ["shop.py:24: Paid from segment: 'Renewed' is Renewed already"]
 
 
 def test_a_spelling_that_nobody_reads_is_a_fault(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -195,6 +195,6 @@ def test_the_command_line_prints_the_faults_and_is_1(
     text = (HEAD + EVENT + TRIGGER + TABLES).replace("properties.plan", "plan")
     (here / "brokenshop.py").write_text(text)
     assert main(["check", "--catalog", "brokenshop"]) == 1
-    told = capsys.readouterr()
-    assert told.out.startswith("brokenshop.py:6: Renewed from segment: path 'plan'")
-    assert told.err == "1 fault in catalog brokenshop\n"
+    printed = capsys.readouterr()
+    assert printed.out.startswith("brokenshop.py:6: Renewed from segment: path 'plan'")
+    assert printed.err == "1 fault in catalog brokenshop\n"
