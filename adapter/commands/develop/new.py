@@ -169,28 +169,26 @@ def _mark(folder: Path, name: str) -> str:
 
 
 def _source(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:
-    table = _existing(Path("adapter/sources/__init__.py"))
-    file = table.with_name(f"{forms['slug']}.py")
-    files = {
-        file: _render("source.py", forms),
-        Path(f"tests/adapter/sources/test_{forms['slug']}.py"): _render("source_test.py", forms),
-    }
-    module = f"adapter.sources.{forms['slug']}"
-    tables = {table: with_entry(table, "SOURCES", module, forms["constant"], forms["slug"])}
     setting = f"[sources.{forms['slug']}] in the settings switches it on"
-    return files, tables, f"every FILL IN of {file} and of its test; {setting}"
+    return _kind("source", Path("adapter/sources/__init__.py"), "SOURCES", forms["constant"], forms, setting)
 
 
 def _esp(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:
-    table = _existing(Path("workers/esp/__init__.py"))
-    file = table.with_name(f"{forms['slug']}.py")
-    files = {
-        file: _render("esp.py", forms),
-        Path(f"tests/workers/esp/test_{forms['slug']}.py"): _render("esp_test.py", forms),
-    }
-    module = f"workers.esp.{forms['slug']}"
-    tables = {table: with_entry(table, "ESPS", module, forms["class_name"], forms["slug"])}
     setting = f'kind = "{forms["slug"]}" in [esps.NAME] switches it on'
+    return _kind("esp", Path("workers/esp/__init__.py"), "ESPS", forms["class_name"], forms, setting)
+
+
+def _kind(
+    what: str, init: Path, table: str, entry: str, forms: dict[str, str], setting: str
+) -> tuple[Files, Files, str]:
+    """A module beside the table that lists `entry` under the name, and its test."""
+    name, package = forms["slug"], _existing(init).parent
+    file = package / f"{name}.py"
+    files = {
+        file: _render(f"{what}.py", forms),
+        Path("tests") / package / f"test_{name}.py": _render(f"{what}_test.py", forms),
+    }
+    tables = {init: with_entry(init, table, ".".join([*package.parts, name]), entry, name)}
     return files, tables, f"every FILL IN of {file} and of its test; {setting}"
 
 
