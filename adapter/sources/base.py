@@ -89,7 +89,7 @@ class SecurityScheme(msgspec.Struct, frozen=True, kw_only=True):
 AUTHORIZATION = SecurityScheme(name="header", scheme={"type": "apiKey", "in": "header", "name": "Authorization"})
 
 
-class MadeUpEvent(msgspec.Struct, frozen=True, kw_only=True):
+class ExampleEvent(msgspec.Struct, frozen=True, kw_only=True):
     """How a shop's own event is spelled: what `python -m adapter new event` writes.
 
     when     the `when` of its From; `{name}` and `{slug}` stand for the event's name
@@ -112,7 +112,7 @@ class SourceKind(Generic[S_co]):
     reads           whose `From` in the catalog it reads, where that is not its own
     roots           the members that a path in the catalog may begin with; empty is any
     own_emails      the paths at which a person's own address stands in every element
-    made_up_event   how `new event` spells an event for it
+    example_event   how `new event` spells an event for it
     prove           (secret, body) -> the headers with which the CDP sends that body
     proven_by       the setting that has its secrets
     first_secrets   which of "secret", "token" and "write_key" a first run makes -> what stands before the random
@@ -127,7 +127,7 @@ class SourceKind(Generic[S_co]):
     reads: str = ""
     roots: tuple[str, ...] = ()
     own_emails: tuple[str, ...] = ()
-    made_up_event: MadeUpEvent = MadeUpEvent(when={"event": "{name}"}, field="plan")
+    example_event: ExampleEvent = ExampleEvent(when={"event": "{name}"}, field="plan")
     prove: Callable[[str, bytes], dict[str, str]] = authorization
     proven_by: Literal["secrets", "write_keys"] = "secrets"
     first_secrets: Mapping[str, str] = field(default_factory=lambda: {"secret": "Bearer "})

@@ -21,7 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from adapter.commands.develop.check_events import FILL_IN, payload_folder, slug
 from adapter.commands.develop.table import with_entry
 from adapter.sources import SOURCES
-from adapter.sources.base import MadeUpEvent
+from adapter.sources.base import ExampleEvent
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import load_local_settings
@@ -118,16 +118,17 @@ def _event(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, F
     pairs = options.payloads or payload_folder(folder)
     for kind in kinds:
         stem = pairs / kind / f"{forms['slug']}__full"
-        files[stem.with_suffix(".json")] = _payload(SOURCES[kind].made_up_event, forms)
+        files[stem.with_suffix(".json")] = example_payload(SOURCES[kind].example_event, forms)
         files[stem.with_suffix(".expected.json")] = _expected(stem.with_suffix(".json"), kind)
     tables = {table: with_entry(_existing(table), "EVENTS", f".{forms['slug']}", forms["constant"])}
     return files, tables, f"every FILL IN of {file}, then the pairs; python -m adapter check says what is left"
 
 
-def _payload(made_up: MadeUpEvent, forms: Mapping[str, str]) -> str:
-    if made_up.payload is None:
+def example_payload(example: ExampleEvent, forms: Mapping[str, str]) -> str:
+    """The payload of an event whose name has these `names`, as that kind of source sends it."""
+    if example.payload is None:
         return _render("payload.json", forms)
-    return TEMPLATES.from_string(made_up.payload.read_text(encoding="utf-8")).render(**forms)
+    return TEMPLATES.from_string(example.payload.read_text(encoding="utf-8")).render(**forms)
 
 
 def _expected(body: Path, kind: str) -> str:
@@ -137,9 +138,9 @@ def _expected(body: Path, kind: str) -> str:
 
 
 def _spelling(kind: str, forms: Mapping[str, str]) -> dict[str, str]:
-    made_up = SOURCES[kind].made_up_event
-    when = json.dumps({key: text.format(**forms) for key, text in made_up.when.items()})
-    return {"kind": kind, "when": when, "path": made_up.field}
+    example = SOURCES[kind].example_event
+    when = json.dumps({key: text.format(**forms) for key, text in example.when.items()})
+    return {"kind": kind, "when": when, "path": example.field}
 
 
 def _trigger(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:

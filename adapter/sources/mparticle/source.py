@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NO_CONTEXT, MadeUpEvent, RequestContext, SourceKind, failed
+from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
 from adapter.sources.mparticle import elements as spell
 from adapter.sources.mparticle.batch import Batch, batches
 from adapter.sources.mparticle.firehose import Request, as_batch
@@ -214,9 +214,9 @@ MPARTICLE = SourceKind(
     # `elements.py` makes these members.
     roots=("event_type", "data", "user_identities", "user_attributes", "products", "product", "promotion", "list"),
     own_emails=OWN_EMAILS,
-    made_up_event=MadeUpEvent(
+    example_event=ExampleEvent(
         when={"event_type": "custom_event", "data.event_name": "{name}"},
         field="data.custom_attributes.plan",
-        payload=Path(__file__).with_name("made_up_event.json.j2"),
+        payload=Path(__file__).with_name("example_event.json.j2"),
     ),
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from adapter.sources.base import AUTHORIZATION, MadeUpEvent, SecurityScheme, SourceKind, authorization
+from adapter.sources.base import AUTHORIZATION, ExampleEvent, SecurityScheme, SourceKind, authorization
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.segment.plans import EVERY_EMAIL
 from adapter.sources.segment.signature import Verifier, prove
@@ -53,10 +53,10 @@ SEGMENT = SourceKind(
         *("timestamp", "originalTimestamp", "sentAt", "receivedAt", "version", "channel", "projectId", "options"),
     ),
     own_emails=EVERY_EMAIL,
-    made_up_event=MadeUpEvent(
+    example_event=ExampleEvent(
         when={"type": "track", "event": "{name}"},
         field="properties.plan",
-        payload=Path(__file__).with_name("made_up_event.json.j2"),
+        payload=Path(__file__).with_name("example_event.json.j2"),
     ),
     prove=prove,
     # Of a batch X-Signature covers the first element only; a token vouches for the rest.

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NO_CONTEXT, MadeUpEvent, RequestContext, SourceKind, failed
+from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
 from adapter.sources.reading.dialect import Dialect, Steps, extra_product_events, read_values, steps_of, value_at
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
@@ -208,10 +208,10 @@ TEALIUM = SourceKind(
     configure=TealiumSource,
     # No roots: a path names a variable of the shop's own data layer, so any may be right.
     own_emails=SourceSettings(kind="tealium").email_keys,
-    made_up_event=MadeUpEvent(
+    example_event=ExampleEvent(
         when={"tealium_event": "{slug}"},
         field="plan",
-        payload=Path(__file__).with_name("made_up_event.json.j2"),
+        payload=Path(__file__).with_name("example_event.json.j2"),
     ),
     has_audiences=True,
 )

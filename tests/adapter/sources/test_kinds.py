@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from adapter.commands.develop.new import example_payload, names
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext
 from adapter.sources.unverified import readable
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, NotAuthentic
+from freshgate.events import Event, Refused
 from freshgate.settings import SourceSettings
+from tests.adapter.sources.contract import RECEIVED_AT
 
 ROOT = Path(__file__).parents[3]
 BODY = b'[{"event":"one"},{"event":"two"}]'
@@ -53,11 +56,21 @@ def test_the_secrets_of_a_first_run_are_enough_and_each_is_asked_for(kind) -> No
 
 
 @KINDS
-def test_a_made_up_event_is_read_by_the_spelling_that_new_writes(kind) -> None:
-    """A path begins with a root of the kind, and so does what `when` looks at."""
-    paths = [kind.made_up_event.field, *kind.made_up_event.when, *kind.own_emails]
-    assert not kind.roots or {path.split(".")[0] for path in paths} <= {*kind.roots}
-    assert kind.made_up_event.payload is None or kind.made_up_event.payload.is_file()
+def test_an_example_event_is_read_by_the_spelling_that_new_writes_beside_it(kind) -> None:
+    example, forms = kind.example_event, names("Plan Renewed")
+    spelling = From(
+        when={path: text.format(**forms) for path, text in example.when.items()}, paths={"plan": example.field}
+    )
+    renewed = EventType(name="Plan Renewed", fields={"plan": "text"}, sources={kind.spelling: spelling})
+    source = kind.configure("shop", readable(SourceSettings(kind=kind.name)), [renewed])
+    verdict = source.read(example_payload(example, forms).encode(), RECEIVED_AT)[0]
+    if example.payload is None:
+        # The flat object, in which a kind may find the person or not.
+        assert isinstance(verdict, Event) or verdict == Refused("no_identity")
+    else:
+        assert isinstance(verdict, Event)
+        assert (verdict.name, verdict.user_id, verdict.email) == ("Plan Renewed", "u-1", "ada@example.com")
+        assert verdict.fields == {"plan": "fill in"}
 
 
 @KINDS
@@ -65,7 +78,7 @@ def test_only_a_kind_with_audiences_reads_what_an_audiences_url_says(kind) -> No
     source = kind.configure("shop", readable(SourceSettings(kind=kind.name)), [])
     body = b'{"event":"one","type":"track","user_id":"u-1"}'
     context = RequestContext(audience="vips", turn="joined")
-    differs = source.read(body, 1_790_000_040_000, context) != source.read(body, 1_790_000_040_000)
+    differs = source.read(body, RECEIVED_AT, context) != source.read(body, RECEIVED_AT)
     assert differs == kind.has_audiences
 
 

@@ -57,14 +57,14 @@ class Page:
     def __init__(self, client: FlaskClient, ip: str = HERE) -> None:
         self._client = client
         self._headers = {**basic("page-key:"), "X-Forwarded-For": ip}
-        self._told = 0
+        self._posted = 0
 
     def tells(self, *emails: str | None, replay: bool = False) -> TestResponse:
         """One call, with an Identify for each address; None is an event without one."""
         batch = []
         for email in emails or (None,):
-            self._told += not replay
-            event: dict[str, Any] = {"type": "page", "anonymousId": "x", "messageId": f"{id(self)}-{self._told}"}
+            self._posted += not replay
+            event: dict[str, Any] = {"type": "page", "anonymousId": "x", "messageId": f"{id(self)}-{self._posted}"}
             batch.append(event | ({"type": "identify", "traits": {"email": email}} if email else {}))
         return self._client.post("/v1/batch", json={"batch": batch}, headers=self._headers)
 
