@@ -16,6 +16,7 @@ import msgspec
 from msgspec.structs import fields
 
 from freshgate.errors import SettingsError
+from freshgate.ids import JUNK_IDS
 from freshgate.settings_checks import convert
 from freshgate.settings_parsing import apply_environment, check_names, setting_name
 
@@ -42,18 +43,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     max_bytes: int = 16 * 1024 * 1024
     max_elements: int = 4000
     # Ids that name nobody, whatever their case.
-    junk_ids: tuple[str, ...] = (
-        "",
-        "null",
-        "undefined",
-        "0",
-        "none",
-        "guest",
-        "anonymous",
-        "nan",
-        "nil",
-        "00000000-0000-0000-0000-000000000000",
-    )
+    junk_ids: tuple[str, ...] = JUNK_IDS
     # Kind `tracking`: the write keys of SDKs, and the pages that may use one; () allows every page.
     write_keys: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()

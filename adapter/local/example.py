@@ -1,4 +1,4 @@
-"""A signed example to paste: what `make run` prints of where webhooks go."""
+"""The signed example request that `make run` prints, ready to be pasted."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ import json
 import secrets
 from datetime import UTC, datetime
 
-from adapter.sources.segment.signature import sign
+from adapter.sources.segment.kinds import SEGMENT
 from freshgate.settings import Settings
 
 
 def curl_line(settings: Settings) -> str:
-    """A line to paste: an order that was completed just now, with an address, signed for the first Segment source."""
-    name = next((n for n, source in settings.sources.items() if source.kind == "segment" and source.secrets), None)
+    """A curl line that posts an order, completed just now, to the first Segment source; empty without such a source."""
+    name = segment_source(settings)
     if name is None:
         return ""
     source = settings.sources[name]
     body = json.dumps(_order(), separators=(",", ":"))
-    headers = {"content-type": "application/json", "x-signature": sign(source.secrets[0], body.encode())}
+    headers = {"content-type": "application/json"}
+    headers |= {header.lower(): value for header, value in SEGMENT.prove(source.secrets[0], body.encode()).items()}
     if source.tokens:
         headers["x-freshgate-token"] = source.tokens[0]
     options = " ".join(f"-H '{header}: {value}'" for header, value in headers.items())
     return f"curl -sS {options} -d '{body}' {url_of(settings)}/webhooks/{name}"
+
+
+def segment_source(settings: Settings) -> str | None:
+    """The name of the first source that takes signed Segment elements: what is made up here and by `traffic` is one."""
+    sources = settings.sources.items()
+    return next((name for name, source in sources if source.kind == SEGMENT.name and source.secrets), None)
 
 
 def url_of(settings: Settings) -> str:

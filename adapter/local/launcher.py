@@ -20,6 +20,7 @@ from adapter.local.example import curl_line, url_of
 from adapter.local.processes import Child
 from adapter.local.secrets import make_secrets
 from adapter.local.start_checks import check_ports, lock_folder, prepare_folder, uses_sandbox, wait_for_leftovers
+from adapter.sources import SOURCES
 from freshgate import catalogs
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import with_secrets
@@ -212,7 +213,7 @@ def _relative(path: Path) -> str:
 def _welcome(settings: Settings) -> str:
     lines = ["", f"Freshgate is up. Webhooks go to {url_of(settings)}/webhooks/<source>:"]
     for name, source in settings.sources.items():
-        if source.kind == "tracking":
+        if SOURCES[source.kind].endpoint == "tracking_api":
             lines.append(f"  {name:10} write key {', '.join(source.write_keys)}   at {url_of(settings)}/v1/")
             continue
         lines.append(f"  {name:10} secret {', '.join(source.secrets) or '-'}   token {', '.join(source.tokens) or '-'}")

@@ -1,6 +1,6 @@
-"""Secrets for a first run that nobody had to write: var/secrets/, one file each, readable by their owner only.
+"""Makes the secrets of a first run, so that nobody has to write any: files in var/secrets/, readable by the owner only.
 
-The launcher makes what is missing; `freshgate/local_settings.py` names the files in the environment of each process.
+The launcher calls it; `freshgate/local_settings.py` names the files in the environment of each process.
 """
 
 from __future__ import annotations
@@ -9,21 +9,19 @@ import os
 import secrets
 from pathlib import Path
 
+from adapter.sources import find_kind
 from freshgate.local_settings import missing_secrets
 from freshgate.settings import Settings
 
-# Kinds that prove themselves by the `Authorization` header alone.
-BY_HEADER = frozenset({"mparticle", "tealium", "rudderstack", "hightouch"})
-
 
 def make_secrets(settings: Settings, var: Path) -> None:
-    """Create the secrets that the settings leave out and no earlier start made."""
+    """Create the secrets that are neither in the settings nor in var/secrets/. Raises SettingsError."""
     folder = var / "secrets"
     for name, _ in missing_secrets(settings):
         prefix = _prefix(settings, name)
         file = folder / name
         if prefix is None:
-            # Left from when the source was of another kind: this one would ask its callers for it.
+            # The source was of another kind before; with this file it would ask its callers for this secret, too.
             file.unlink(missing_ok=True)
             continue
         if file.exists():
@@ -40,10 +38,4 @@ def _prefix(settings: Settings, name: str) -> str | None:
     if table != "source":
         return ""
     source, _, field = rest.rpartition(".")
-    kind = settings.sources[source].kind
-    if kind == "tracking" or field == "write_key":
-        return "" if kind == "tracking" and field == "write_key" else None
-    if kind in BY_HEADER:
-        # Where the header is all there is, a token would be a second header that somebody has to set.
-        return "Bearer " if field == "secret" else None
-    return ""
+    return find_kind(source, settings.sources[source]).first_secrets.get(field)

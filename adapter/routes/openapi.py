@@ -1,6 +1,7 @@
 """The receiver's endpoints as an OpenAPI document, served at /openapi.json.
 
-Hand-written, since what is promised should not change with the code; tests hold the two together.
+Written by hand, so that the promise does not change with the code; tests compare the two. Only how requests are
+authenticated comes from the declarations of the source kinds.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ import msgspec
 from flask import Flask, Response
 
 from adapter.routes.tracking_api import CALLS
+from adapter.sources import SOURCES
+from adapter.sources.base import Source, SourceKind
 from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 from freshgate.version import VERSION
 
 Schema = dict[str, Any]
 METHODS = ("post", "put", "patch")
+KINDS = {
+    endpoint: [kind for kind in SOURCES.values() if kind.endpoint == endpoint]
+    for endpoint in ("webhook", "tracking_api")
+}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 SCHEMAS: dict[str, Schema] = {
     "Answer": {
@@ -107,14 +114,19 @@ def document() -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {
-            "/webhooks/{source}": _webhook("", [_path("source", "a source of the settings")]),
+            "/webhooks/{source}": _webhook(
+                "", [_path("source", "a source of the settings")], _alternatives(KINDS["webhook"])
+            ),
             "/webhooks/{source}/{audience}/{turn}": _webhook(
                 "OfAudience",
                 [
-                    _path("source", "a source of kind tealium"),
+                    _path(
+                        "source", "a source of kind " + " or ".join(k.name for k in KINDS["webhook"] if k.has_audiences)
+                    ),
                     _path("audience", "any name"),
                     _path("turn", "what the visitor did", enum=["joined", "left"]),
                 ],
+                _alternatives(kind for kind in KINDS["webhook"] if kind.security.on_audience_urls),
             ),
             "/v1/{call}": _tracking(),
             "/healthz": {"get": _operation("healthz", "The process lives", {200: _json("Health", "it does")})},
@@ -145,35 +157,42 @@ def document() -> dict[str, Any]:
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": {
-                "segment": {"type": "apiKey", "in": "header", "name": "X-Signature"},
-                "header": {"type": "apiKey", "in": "header", "name": "Authorization"},
                 "token": {"type": "apiKey", "in": "header", "name": "X-Freshgate-Token"},
-                "customerio_reporting": {"type": "apiKey", "in": "header", "name": "X-CIO-Signature"},
-                "write_key": {"type": "http", "scheme": "basic"},
+                **{kind.security.name: kind.security.scheme for kind in SOURCES.values()},
             },
         },
     }
 
 
-def _webhook(name: str, parameters: list[Schema]) -> Schema:
-    security: list[Schema] = [{"segment": []}, {"segment": [], "token": []}, {"header": []}, {"token": []}]
-    if not name:
-        security.append({"customerio_reporting": []})
-    told: Schema = {"parameters": parameters}
+def _alternatives(kinds: Iterable[SourceKind[Source]]) -> list[Schema]:
+    """The security requirements of which a request meets one: a scheme of one of the kinds, or the source's token."""
+    alternatives: list[Schema] = []
+    for kind in kinds:
+        alternatives.append({kind.security.name: []})
+        if kind.security.with_token:
+            alternatives.append({kind.security.name: [], "token": []})
+    alternatives.append({"token": []})
+    return [alternative for index, alternative in enumerate(alternatives) if alternative not in alternatives[:index]]
+
+
+def _webhook(name: str, parameters: list[Schema], security: list[Schema]) -> Schema:
+    path: Schema = {"parameters": parameters}
     for method in METHODS:
         answers = {200: _json("Answer", "recorded"), **_faults("Fault", (400, 401, 404, 405, 413, 415, 429, 503))}
-        told[method] = _operation(f"{method}Webhook{name}", "Take what a CDP tells", answers)
-        told[method] |= {"requestBody": _ANYTHING, "security": security}
+        path[method] = _operation(f"{method}Webhook{name}", "Take what a CDP tells", answers)
+        path[method] |= {"requestBody": _ANYTHING, "security": security}
     answers = {200: _json("Answer", "recorded"), **_faults("Fault", (400, 401, 404, 405, 413, 429, 503))}
-    told["get"] = _operation(f"getWebhook{name}", "The same in `?data=`, for sources with allow_get", answers)
-    told["get"]["security"] = [{"header": []}, {"token": []}]
-    return told
+    path["get"] = _operation(f"getWebhook{name}", "The same in `?data=`, for sources with allow_get", answers)
+    path["get"]["security"] = _alternatives(kind for kind in KINDS["webhook"] if kind.has_audiences)
+    return path
 
 
 def _tracking() -> Schema:
     answers = {200: _json("Done", "taken"), **_faults("TrackingFault", (400, 401, 403, 404, 405, 413, 415, 429, 503))}
     call = _operation("track", "Segment's HTTP Tracking API: its SDKs need only another host", answers)
-    call |= {"requestBody": {**_ANYTHING, "required": False}, "security": [{"write_key": []}, {}]}
+    # A write key may stand in the body instead.
+    security: list[Schema] = [*({kind.security.name: []} for kind in KINDS["tracking_api"]), {}]
+    call |= {"requestBody": {**_ANYTHING, "required": False}, "security": security}
     preflight = _operation("preflight", "What a page may send", {204: {"description": "the headers say it"}})
     names = sorted({*CALLS, *CALLS.values(), "m"})
     return {"parameters": [_path("call", "long or short", enum=names)], "post": call, "options": preflight}

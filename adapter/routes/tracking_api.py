@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import time
 import zlib
 from collections.abc import Mapping
 
@@ -14,8 +13,10 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
+from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.tracking import MAX_BYTES
+from freshgate.clock import now_ms
 from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
 from freshgate.settings_parsing import setting_name
 from freshgate.telemetry import logs
@@ -38,7 +39,9 @@ class NotForPages(RequestError):
 
 def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
     """The routes for the sources of kind `tracking`. Without such a source, every write key is rejected."""
-    tracking_sources = [source for source in sources.values() if source.settings.kind == "tracking"]
+    tracking_sources = [
+        source for source in sources.values() if SOURCES[source.settings.kind].endpoint == "tracking_api"
+    ]
 
     @app.post("/v1/<call>", provide_automatic_options=False)
     def call(call: str) -> Response:
@@ -48,7 +51,7 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         name = CALLS.get(call, call)
         if name not in CALLS.values():
             return reply(404, tracking_error(404, "no such call"))
-        received_at = time.time_ns() // 1_000_000
+        received_at = now_ms()
         body = _body()
         source = _find_source(tracking_sources, body)
         _refuse_pages(source)
@@ -105,7 +108,8 @@ def _find_source(sources: list[Source], body: bytes) -> Source:
     """The source of the request's write key, or the last one, whose verification then fails. Raises
     NotAuthentic without any source."""
     if not sources:
-        raise NotAuthentic("write key rejected", "no source has kind = 'tracking'")
+        kinds = " or ".join(repr(kind.name) for kind in SOURCES.values() if kind.endpoint == "tracking_api")
+        raise NotAuthentic("write key rejected", f"no source has kind = {kinds}")
     for source in sources[:-1]:
         try:
             source.verify(body, request.headers)

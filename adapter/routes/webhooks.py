@@ -1,11 +1,10 @@
-"""`/webhooks/<source>`: where CDPs post. The query of a GET is read as a form, for sources that allow it.
+"""The routes `/webhooks/<source>`, to which CDPs post; sources that allow it may be sent by GET, too.
 
 `ingest/receive.py` does the work.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Literal
 
@@ -14,14 +13,13 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import reply
-from adapter.sources.base import RequestContext, Source
+from adapter.sources import SOURCES
+from adapter.sources.base import FORM_CONTENT_TYPE, RequestContext, Source
+from freshgate.clock import now_ms
 from freshgate.errors import TooLarge
 from freshgate.settings_parsing import setting_name
 
 WITH_BODY = ["POST", "PUT", "PATCH"]
-FORM = "application/x-www-form-urlencoded"
-# Kinds that have audiences with URLs of their own, and may be told by GET.
-OF_TEALIUM = frozenset({"tealium"})
 
 
 def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
@@ -31,9 +29,9 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
     @app.route("/webhooks/<name>/<audience>/<any(joined, left):turn>", methods=WITH_BODY)
     def webhook(name: str, audience: str = "", turn: Literal["", "joined", "left"] = "") -> Response:
         source = sources.get(name)
-        if source is None or (audience and source.settings.kind not in OF_TEALIUM):
+        if source is None or (audience and not SOURCES[source.settings.kind].has_audiences):
             return reply(404, {"error": "no such source"})
-        received_at = time.time_ns() // 1_000_000
+        received_at = now_ms()
         request.max_content_length = source.settings.max_bytes
         try:
             body = request.get_data(cache=False)
@@ -52,18 +50,18 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         source = sources.get(name)
         if source is None:
             return reply(404, {"error": "no such source"})
-        allowed = source.settings.kind in OF_TEALIUM and source.settings.allow_get
-        # HEAD comes with GET, and nobody tells of events with it.
-        if not allowed or request.method != "GET":
+        is_allowed = SOURCES[source.settings.kind].has_audiences and source.settings.allow_get
+        # Flask adds HEAD to GET; no CDP posts events with it.
+        if not is_allowed or request.method != "GET":
             return reply(405, {"error": "method not allowed"}, {"Allow": ", ".join(WITH_BODY)})
-        received_at = time.time_ns() // 1_000_000
-        # A query is written as a form is.
-        return receive(source, request.query_string, RequestContext(FORM, audience, turn), received_at)
+        received_at = now_ms()
+        # A query is encoded like a form.
+        return receive(source, request.query_string, RequestContext(FORM_CONTENT_TYPE, audience, turn), received_at)
 
     def receive(source: Source, body: bytes, context: RequestContext, received_at: int) -> Response:
-        # The signature or the token has been checked before this header is believed.
-        replay = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
-        again = replay and bool(source.settings.tokens)
+        # Only a request that the token proves may be a replay; `receive` verifies it before anything is recorded.
+        asks = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
+        replay = asks and bool(source.settings.tokens)
         remote = request.remote_addr or ""
-        told = receiver.receive(source, WebhookRequest(body, request.headers, received_at, context, again, remote))
-        return reply(200, told)
+        result = receiver.receive(source, WebhookRequest(body, request.headers, received_at, context, replay, remote))
+        return reply(200, result)

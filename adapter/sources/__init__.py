@@ -1,6 +1,6 @@
-"""The kinds of sources, by the name that `sources.<name>.kind` gives in the settings.
+"""The kinds of sources, by the name that `sources.<name>.kind` has in the settings.
 
-A new kind is one file beside this one and one line here.
+A new kind is one file beside this one, which declares its SourceKind, and one line here.
 """
 
 from __future__ import annotations
@@ -8,15 +8,15 @@ from __future__ import annotations
 from adapter.sources.base import Source, SourceKind
 from adapter.sources.customerio_reporting import CUSTOMERIO_REPORTING
 from adapter.sources.mparticle.source import MPARTICLE
-from adapter.sources.segment.source import CUSTOMERIO, HIGHTOUCH, RUDDERSTACK, SEGMENT
+from adapter.sources.segment.kinds import CUSTOMERIO, HIGHTOUCH, RUDDERSTACK, SEGMENT
 from adapter.sources.tealium.source import TEALIUM
 from adapter.sources.tracking import TRACKING
 from freshgate.catalogs import load_event_types
 from freshgate.errors import SettingsError
-from freshgate.settings import Settings
+from freshgate.settings import Settings, SourceSettings
 from freshgate.settings_parsing import setting_name
 
-SOURCES: dict[str, SourceKind] = {
+SOURCES: dict[str, SourceKind[Source]] = {
     "segment": SEGMENT,
     "mparticle": MPARTICLE,
     "tealium": TEALIUM,
@@ -29,15 +29,18 @@ SOURCES: dict[str, SourceKind] = {
 
 
 def configure_sources(settings: Settings) -> dict[str, Source]:
-    """Every source of the settings, ready to verify and read. Raises SettingsError: no secret, no start."""
+    """Every source of the settings, ready to verify and read. Raises SettingsError for one without a secret."""
     catalog = load_event_types(settings)
     sources = {}
     for name, source in settings.sources.items():
-        kind = SOURCES.get(source.kind)
-        if kind is None:
-            known = ", ".join(sorted(SOURCES))
-            raise SettingsError(
-                f"{setting_name('sources', name, 'kind')}: {source.kind!r}; write which CDP it is: {known}"
-            )
-        sources[name] = kind.configure(name, source, catalog)
+        sources[name] = find_kind(name, source).configure(name, source, catalog)
     return sources
+
+
+def find_kind(name: str, source: SourceSettings) -> SourceKind[Source]:
+    """The kind of the source that has this name in the settings. Raises SettingsError where there is no such kind."""
+    kind = SOURCES.get(source.kind)
+    if kind is None:
+        known = ", ".join(sorted(SOURCES))
+        raise SettingsError(f"{setting_name('sources', name, 'kind')}: {source.kind!r}; write which CDP it is: {known}")
+    return kind

@@ -1,6 +1,6 @@
-"""Segment's HTTP Tracking API, which its SDKs speak: calls and batches that are known by their write key.
+"""Segment's HTTP Tracking API, which its SDKs speak: verifies a request by its write key, and reads its items.
 
-`routes/tracking_api.py` has the routes; `segment/source.py` reads the items, once they look as a webhook's elements do.
+`routes/tracking_api.py` has the routes; `segment/source.py` reads the items, after they were made a webhook's elements.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, SecurityScheme, SourceKind, failed
 from adapter.sources.reading.identity import canonical
 from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, decode_leniently, elements, members
 from adapter.sources.reading.static_header import Tokens, header_bytes, matches_any
 from adapter.sources.reading.timestamps import time_ms
+from adapter.sources.segment.kinds import SEGMENT
 from adapter.sources.segment.source import SegmentSource
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, TooLarge
@@ -30,29 +31,29 @@ MAX_ITEMS = 2500
 MAX_ITEM_BYTES = 32 * 1024
 # Brackets within one member, before we know who sent the body.
 MAX_BRACKETS = 100_000
-# What a request may take on its way without anybody's clock being wrong.
-ON_ITS_WAY_MS = 10_000
-AHEAD_MS = 1_000
-# A clock that is wrong by more is none; and what was sent longer ago was kept by somebody, it did not just happen.
+# How long a request may travel, and how far a clock may be ahead, before we call the device's clock wrong.
+MAX_TRAVEL_MS = 10_000
+MAX_AHEAD_MS = 1_000
+# A larger difference is not corrected: the clock was never set, or the request was stored before it was sent.
 MAX_SKEW_MS = 24 * 3_600_000
 
 
-class _Keyed(msgspec.Struct, gc=False):
-    writeKey: Any = None  # noqa: N815  # as it is spelled
+class _KeyedBody(msgspec.Struct, gc=False):
+    writeKey: Any = None  # noqa: N815  # the member's name
 
 
 class WriteKeys:
-    """The write keys of one source, as Basic's user name or in the body; they are compared in constant time."""
+    """The write keys of one source, sent as Basic's user name or in the body, and compared in constant time."""
 
     def __init__(self, name: str, settings: SourceSettings) -> None:
         self._name = name
         self._keys = [key.encode() for key in settings.write_keys]
         self._tokens = Tokens(name, settings)
         self._key = setting_name("sources", name, "write_keys")
-        self._decode = msgspec.json.Decoder(_Keyed).decode
+        self._decode = msgspec.json.Decoder(_KeyedBody).decode
         if not self._keys:
             raise SettingsError(
-                f"{self._key}: without a key nobody can be believed; write the one that the SDK is given"
+                f"{self._key}: without a key no request can be verified; write the one that the SDK uses"
             )
 
     def verify(self, body: bytes, headers: Headers) -> None:
@@ -60,13 +61,13 @@ class WriteKeys:
 
         analytics-python has the key in the body only, with OAuth too; analytics-node has it in both places.
         """
-        basic = _user(headers.get("Authorization") or "")
-        if not matches_any(self._in_body(body) if basic is None else basic, self._keys):
+        basic_user = _basic_user(headers.get("Authorization") or "")
+        if not matches_any(self._key_in_body(body) if basic_user is None else basic_user, self._keys):
             raise NotAuthentic("write key rejected", f"{self._name}: the write key is not one of {self._key}")
         if self._tokens and not self._tokens.vouched(headers):
             raise self._tokens.missing()
 
-    def _in_body(self, body: bytes) -> str:
+    def _key_in_body(self, body: bytes) -> str:
         try:
             key = self._decode(body).writeKey
         except DECODE_ERRORS:
@@ -76,28 +77,28 @@ class WriteKeys:
 
 def _salvaged_key(body: bytes) -> Any:
     try:
-        # Bounded, since nobody knows yet who sent it.
+        # Bounded, since the sender is not verified yet.
         next(elements(body, MAX_BRACKETS), None)
         return next((decode_leniently(value) for name, value, _ in members(body.strip()) if name == "writeKey"), None)
     except (ValueError, RecursionError):
         return None
 
 
-def _user(authorization: str) -> str | None:
+def _basic_user(authorization: str) -> str | None:
     """Basic's user name; None for other schemes. The colon may be missing (docs, http-api, "authentication")."""
-    scheme, _, given = authorization.partition(" ")
+    scheme, _, credentials = authorization.partition(" ")
     if scheme.lower() != "basic":
         return None
     try:
-        user = base64.b64decode(header_bytes(given.strip()), validate=True).partition(b":")[0]
+        user = base64.b64decode(header_bytes(credentials.strip()), validate=True).partition(b":")[0]
     except (binascii.Error, ValueError):
         return ""
-    # As a header would have been decoded, so that it compares equal to the key's bytes.
+    # Decoded as WSGI decodes a header, so that it compares equal to the key's bytes.
     return user.decode("latin-1")
 
 
 class _Items:
-    """Items as bytes, for message ids and samples: the same however, and however often, the request was sent."""
+    """Items as bytes, for message ids and samples: the same in every retry of the request."""
 
     def __init__(self, items: Sequence[Any]) -> None:
         self._items = items
@@ -107,7 +108,7 @@ class _Items:
 
 
 class TrackingSource:
-    """The calls of one or more write keys."""
+    """One configured source: the calls of one or more write keys."""
 
     def __init__(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> None:
         self.name = name
@@ -116,28 +117,28 @@ class TrackingSource:
         self._reader = SegmentSource(name, settings, catalog, self.verify)
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
-        """One verdict an item, in order; `context.call` is the call that the URL names, if it does.
+        """One verdict an item, in order; `context.call` is the call in the URL.
 
-        Raises TooLarge for too many bytes or items, RequestError for a body that is no JSON object.
+        Raises TooLarge for too many bytes or items, RequestError for a body that is not a JSON object.
         """
         if len(body) > MAX_BYTES:
             raise TooLarge(f"more than {MAX_BYTES} bytes", f"{self.name}: the SDK's batches are too large")
-        told = _decoded(body)
-        batch = told.get("batch")
+        payload = _decode(body)
+        batch = payload.get("batch")
         if type(batch) is list:
             items = batch
         elif context.call == "batch":
             raise RequestError("no batch", f"{self.name}: the body has no list `batch`")
         else:
-            told.pop("writeKey", None)
-            items = [told if context.call == "" else {**told, "type": context.call}]
-        most = min(MAX_ITEMS, self.settings.max_elements)
-        if len(items) > most:
-            raise TooLarge(f"more than {most} items", f"{self.name}: the SDK's batches are too large")
+            payload.pop("writeKey", None)
+            items = [payload if context.call == "" else {**payload, "type": context.call}]
+        max_items = min(MAX_ITEMS, self.settings.max_elements)
+        if len(items) > max_items:
+            raise TooLarge(f"more than {max_items} items", f"{self.name}: the SDK's batches are too large")
         raws = _Items(items)
-        return [self._item(item, told, raws, index, received_at) for index, item in enumerate(items)]
+        return [self._read_item(item, payload, raws, index, received_at) for index, item in enumerate(items)]
 
-    def _item(self, item: Any, told: dict[str, Any], raws: _Items, index: int, received_at: int) -> Verdict:
+    def _read_item(self, item: Any, payload: dict[str, Any], raws: _Items, index: int, received_at: int) -> Verdict:
         if isinstance(item, Refused):
             return item
         if type(item) is not dict:
@@ -145,70 +146,70 @@ class TrackingSource:
         try:
             if len(raws[index]) > MAX_ITEM_BYTES:
                 return Refused("too_large")
-            element = _as_element(item, told, received_at)
+            element = _to_element(item, payload, received_at)
         except RecursionError:
             return Refused("too_deep")
         try:
             return self._reader.read_item(element, raws, index, received_at)
-        except Exception as error:  # One item's fault that nobody foresaw must not cost its neighbours.
+        except Exception as error:  # A fault of ours in one item must not cost its neighbours.
             return failed(error, canonical({"batch": [element]}))
 
 
-def _as_element(item: dict[str, Any], told: dict[str, Any], received_at: int) -> dict[str, Any]:
-    """As Segment's webhook would send it on: the batch's context in each item, and times by our clock."""
+def _to_element(item: dict[str, Any], payload: dict[str, Any], received_at: int) -> dict[str, Any]:
+    """The element that Segment's webhook would send of it: with the batch's context, and with times by our clock."""
     element = {**item}
-    shared = told.get("context")
-    if told is not item and type(shared) is dict:
+    shared = payload.get("context")
+    if payload is not item and type(shared) is dict:
         own = item.get("context")
         element["context"] = {**shared, **own} if type(own) is dict else shared
-    sent_at = time_ms(item.get("sentAt")) or time_ms(told.get("sentAt"))
+    sent_at = time_ms(item.get("sentAt")) or time_ms(payload.get("sentAt"))
     stated = time_ms(item.get("timestamp")) or time_ms(item.get("originalTimestamp")) or sent_at
-    element["timestamp"] = _by_our_clock(stated, sent_at, received_at)
-    # That is said by the time now; and it is ours to say when we received it.
+    element["timestamp"] = _to_our_clock(stated, sent_at, received_at)
+    # `timestamp` has it already; and a device does not know when we received it.
     element["sentAt"] = element["receivedAt"] = None
     return element
 
 
-def _by_our_clock(stated: int | None, sent_at: int | None, received_at: int) -> int | None:
+def _to_our_clock(stated: int | None, sent_at: int | None, received_at: int) -> int | None:
     """The time (ms) that a device stated, corrected as Segment does: received - (sent - stated).
 
-    Not for the moment that a request takes on its way: it differs from one to the next, and would change their order.
-    Nor for what somebody kept for a day: it did not just happen.
+    A request's travel time is not corrected: it differs from one to the next, and would change their order. Nor is a
+    difference of more than a day.
     """
     if stated is None or sent_at is None:
         return stated
     skew = received_at - sent_at
-    if -AHEAD_MS <= skew <= ON_ITS_WAY_MS or abs(skew) > MAX_SKEW_MS:
+    if -MAX_AHEAD_MS <= skew <= MAX_TRAVEL_MS or abs(skew) > MAX_SKEW_MS:
         return stated
     return stated + skew
 
 
-def _decoded(body: bytes) -> dict[str, Any]:
+def _decode(body: bytes) -> dict[str, Any]:
     try:
-        told = msgspec.json.decode(body)
+        payload = msgspec.json.decode(body)
     except DECODE_ERRORS:
-        told = _salvaged(body)
-    if type(told) is not dict:
+        payload = _salvage(body)
+    if type(payload) is not dict:
         raise RequestError("not a JSON object")
-    return told
+    return payload
 
 
-def _salvaged(body: bytes) -> dict[str, Any]:
-    """Every member, and every item of the batch, read alone: what is broken costs only itself."""
-    told: dict[str, Any] = {}
+def _salvage(body: bytes) -> dict[str, Any]:
+    """The body with each member, and each item of the batch, decoded alone: a broken one costs only itself."""
+    payload: dict[str, Any] = {}
     try:
         for name, value, depth in members(body.strip(b" \t\r\n")):
             if name == "batch" and value[:1] == b"[":
-                told[name] = [_salvaged_item(value[span.start : span.end], span.depth) for span in elements(value)]
+                payload[name] = [_salvage_value(value[span.start : span.end], span.depth) for span in elements(value)]
             else:
-                salvaged = _salvaged_item(value, depth)
-                told[name] = None if isinstance(salvaged, Refused) else salvaged
+                salvaged = _salvage_value(value, depth)
+                payload[name] = None if isinstance(salvaged, Refused) else salvaged
     except ValueError:
         raise RequestError("not JSON") from None
-    return told
+    return payload
 
 
-def _salvaged_item(raw: bytes, depth: int) -> Any:
+def _salvage_value(raw: bytes, depth: int) -> Any:
     if depth > MAX_DEPTH:
         return Refused("too_deep")
     try:
@@ -217,14 +218,21 @@ def _salvaged_item(raw: bytes, depth: int) -> Any:
         return Refused("not_json")
 
 
-class TrackingKind:
-    """The HTTP Tracking API's dialect."""
-
-    name = "tracking"
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> TrackingSource:
-        """The source of that name. Raises SettingsError without a write key, CatalogError as Segment's."""
-        return TrackingSource(name, settings, catalog)
+def prove(secret: str, body: bytes) -> dict[str, str]:
+    """The headers with which an SDK sends a body: the write key is the user of an empty password."""
+    return {"Authorization": "Basic " + base64.b64encode(f"{secret}:".encode()).decode()}
 
 
-TRACKING = TrackingKind()
+TRACKING = SourceKind(
+    name="tracking",
+    configure=TrackingSource,
+    reads=SEGMENT.name,
+    roots=SEGMENT.roots,
+    own_emails=SEGMENT.own_emails,
+    example_event=SEGMENT.example_event,
+    prove=prove,
+    proven_by="write_keys",
+    first_secrets={"write_key": ""},
+    security=SecurityScheme(name="write_key", scheme={"type": "http", "scheme": "basic"}),
+    endpoint="tracking_api",
+)

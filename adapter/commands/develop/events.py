@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from adapter.sources.reading.dialect import alternatives
+from adapter.sources.reading.paths import alternatives
 from freshgate.catalogs import load_event_types
 from freshgate.declare import EventType, From
 from freshgate.local_settings import load_local_settings

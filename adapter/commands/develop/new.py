@@ -1,7 +1,7 @@
-"""`python -m adapter new`: writes the files of a new event type, trigger, source or ESP, each to be filled in.
+"""`python -m adapter new`: writes the files of a new event type, trigger, source or ESP, to be filled in.
 
-What it writes passes lint and types, and fails its tests with a message that says what to fill in. The texts stand in
-`templates/`; `table.py` adds the lines to the tables.
+What it writes passes lint and types, and fails its tests with a message that says what to fill in. The templates are
+in `templates/`; `table.py` adds the lines to the tables.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from adapter.commands.develop.check_events import FILL_IN, payload_folder, slug
 from adapter.commands.develop.table import with_entry
 from adapter.sources import SOURCES
-from adapter.sources.unverified import spelling_of
+from adapter.sources.base import ExampleEvent
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import load_local_settings
@@ -35,17 +35,10 @@ EPILOG = """examples:
   python -m adapter new esp examplemail
 
 Nothing is ever overwritten. docs/ADDING.md says what to fill in."""
-# Without autoescape: the texts are Python and JSON.
+# Without autoescape, since they are Python and JSON.
 TEMPLATES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, keep_trailing_newline=True
 )
-# kind → how a name that the shop made up is spelled, and where its fields stand.
-SPELLINGS: dict[str, tuple[dict[str, str], str]] = {
-    "segment": ({"type": "track", "event": "{name}"}, "properties.plan"),
-    "mparticle": ({"event_type": "custom_event", "data.event_name": "{name}"}, "data.custom_attributes.plan"),
-    "tealium": ({"tealium_event": "{slug}"}, "plan"),
-}
-OTHER_SPELLING = ({"event": "{name}"}, "plan")
 
 Files = dict[Path, str]
 
@@ -54,35 +47,39 @@ def add(commands: Any) -> None:
     parser = commands.add_parser(
         "new", help=HELP, description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    whats = parser.add_subparsers(dest="what", required=True, metavar="what")
-    event = _what(whats, "event", '"Subscription Renewed" --from segment', "an event type, its line, and payload pairs")
-    event.add_argument("name", metavar="NAME", help='its canonical name, such as "Subscription Renewed"')
-    event.add_argument(
-        "--from", dest="kinds", default="segment", metavar="KIND,...", help="which CDPs say it: " + ", ".join(SOURCES)
+    subparsers = parser.add_subparsers(dest="what", required=True, metavar="what")
+    event = _add_what(
+        subparsers, "event", '"Subscription Renewed" --from segment', "an event type, its line, and payload pairs"
     )
+    event.add_argument("name", metavar="NAME", help='its canonical name, such as "Subscription Renewed"')
+    kinds = "which CDPs send it: " + ", ".join(SOURCES)
+    event.add_argument("--from", dest="kinds", default=next(iter(SOURCES)), metavar="KIND,...", help=kinds)
     event.add_argument("--payloads", type=Path, metavar="DIR", help="the folder of payload pairs")
-    trigger = _what(whats, "trigger", 'thanks --on "Order Completed"', "a trigger, its line in TRIGGERS, and its test")
+    trigger = _add_what(
+        subparsers, "trigger", 'thanks --on "Order Completed"', "a trigger, its line in TRIGGERS, and its test"
+    )
     trigger.add_argument("name", metavar="NAME", help="such as renewal_thanks")
     trigger.add_argument("--on", default="", metavar="EVENT", help="the event type that starts it")
-    for words in (event, trigger):
-        words.add_argument("--catalog", type=Path, metavar="DIR", help="the folder of your own catalog")
-    source = _what(whats, "source", "examplecdp", "a kind of source, its line in SOURCES, and its test")
-    esp = _what(whats, "esp", "examplemail", "a kind of ESP, its line in ESPS, and its test")
-    for words in (source, esp):
-        words.add_argument("name", metavar="NAME", help="as the settings' `kind` will say it")
+    for subparser in (event, trigger):
+        subparser.add_argument("--catalog", type=Path, metavar="DIR", help="the folder of your own catalog")
+    source = _add_what(subparsers, "source", "examplecdp", "a kind of source, its line in SOURCES, and its test")
+    esp = _add_what(subparsers, "esp", "examplemail", "a kind of ESP, its line in ESPS, and its test")
+    for subparser in (source, esp):
+        subparser.add_argument("name", metavar="NAME", help="its `kind` in the settings")
     parser.set_defaults(run=run)
 
 
-def _what(whats: Any, name: str, example: str, told: str) -> argparse.ArgumentParser:
+def _add_what(subparsers: Any, name: str, example: str, description: str) -> argparse.ArgumentParser:
     epilog = f"example: python -m adapter new {name} {example}"
-    made: argparse.ArgumentParser = whats.add_parser(name, help=told, description=told, epilog=epilog)
-    return made
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        name, help=description, description=description, epilog=epilog
+    )
+    return parser
 
 
 def run(options: argparse.Namespace) -> int:
-    makers = {"event": _event, "trigger": _trigger, "source": _source, "esp": _esp}
-    told = names(options.name)
-    files, tables, then = makers[options.what](options, told)
+    builders = {"event": _event, "trigger": _trigger, "source": _source, "esp": _esp}
+    files, tables, to_fill_in = builders[options.what](options, names(options.name))
     for path in files:
         if path.exists():
             raise FreshgateError(f"{path} exists already; nothing was written")
@@ -90,12 +87,12 @@ def run(options: argparse.Namespace) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         print(("changed  " if path in tables else "written  ") + str(path))
-    print(f"\nNow fill in: {then}")
+    print(f"\nNow fill in: {to_fill_in}")
     return 0
 
 
 def names(name: str) -> dict[str, str]:
-    """The name as texts, files, constants and classes have it. Raises FreshgateError for one that cannot be any."""
+    """The name as texts, files, constants and classes have it. Raises FreshgateError for a name that cannot be used."""
     file = slug(name)
     if not file.isidentifier() or keyword.iskeyword(file) or not re.fullmatch(r"[^\"\\\x00-\x1f{}]{1,60}", name):
         raise FreshgateError(f"{name!r} cannot be a name here; write letters, digits and spaces, a letter first")
@@ -104,58 +101,65 @@ def names(name: str) -> dict[str, str]:
     return {"name": name, "slug": file, "constant": file.upper(), "class_name": class_name, "title": title}
 
 
-def _event(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Files, str]:
+def _event(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:
     folder = _catalog(options.catalog)
     kinds = [kind.strip() for kind in options.kinds.split(",") if kind.strip()]
     for kind in kinds:
         if kind not in SOURCES:
-            raise FreshgateError(f"--from: no source kind {kind!r}; there are: {', '.join(SOURCES)}")
-    # A kind that reads another's elements has no spelling of its own.
-    kinds = list(dict.fromkeys(spelling_of(kind) for kind in kinds))
+            raise FreshgateError(f"--from: no source kind {kind!r}; known: {', '.join(SOURCES)}")
+    # A kind that reads the elements of another kind has no spelling of its own.
+    kinds = list(dict.fromkeys(SOURCES[kind].spelling for kind in kinds))
     if not kinds:
         raise FreshgateError("--from: name at least one source kind")
     table = folder / "events" / "__init__.py"
-    spellings = [_spelling(kind, told) for kind in kinds]
-    file = folder / "events" / f"{told['slug']}.py"
-    files = {file: _rendered("event.py", told, table=_home(table), spellings=spellings)}
+    spellings = [_spelling(kind, forms) for kind in kinds]
+    file = folder / "events" / f"{forms['slug']}.py"
+    files = {file: _render("event.py", forms, table=_short_path(table), spellings=spellings)}
     pairs = options.payloads or payload_folder(folder)
     for kind in kinds:
-        stem = pairs / kind / f"{told['slug']}__full"
-        template = f"payload_{kind}.json" if kind in SPELLINGS else "payload_other.json"
-        files[stem.with_suffix(".json")] = _rendered(template, told)
+        stem = pairs / kind / f"{forms['slug']}__full"
+        files[stem.with_suffix(".json")] = example_payload(SOURCES[kind].example_event, forms)
         files[stem.with_suffix(".expected.json")] = _expected(stem.with_suffix(".json"), kind)
-    tables = {table: with_entry(_there(table), "EVENTS", f".{told['slug']}", told["constant"])}
+    tables = {table: with_entry(_existing(table), "EVENTS", f".{forms['slug']}", forms["constant"])}
     return files, tables, f"every FILL IN of {file}, then the pairs; python -m adapter check says what is left"
 
 
+def example_payload(example: ExampleEvent, forms: Mapping[str, str]) -> str:
+    """The payload of an event whose name has these `names`, as that kind of source sends it."""
+    if example.payload is None:
+        return _render("payload.json", forms)
+    return TEMPLATES.from_string(example.payload.read_text(encoding="utf-8")).render(**forms)
+
+
 def _expected(body: Path, kind: str) -> str:
-    shows = f"python -m adapter read {body} --source {kind}"
-    how = f"write all that is read from {body.name} by hand, as docs/ADDING.md shows; compare: {shows}"
-    return json.dumps({FILL_IN: how}, indent=2) + "\n"
+    command = f"python -m adapter read {body} --source {kind}"
+    advice = f"write all that is read from {body.name} by hand, as docs/ADDING.md shows; compare: {command}"
+    return json.dumps({FILL_IN: advice}, indent=2) + "\n"
 
 
-def _spelling(kind: str, told: Mapping[str, str]) -> dict[str, str]:
-    when, path = SPELLINGS.get(kind, OTHER_SPELLING)
-    return {"kind": kind, "when": json.dumps({key: word.format(**told) for key, word in when.items()}), "path": path}
+def _spelling(kind: str, forms: Mapping[str, str]) -> dict[str, str]:
+    example = SOURCES[kind].example_event
+    when = json.dumps({key: text.format(**forms) for key, text in example.when.items()})
+    return {"kind": kind, "when": when, "path": example.field}
 
 
-def _trigger(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Files, str]:
+def _trigger(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:
     folder = _catalog(options.catalog)
     table = folder / "triggers" / "__init__.py"
     on, about = "()", "fill in"
     if options.on:
         on, about = f"({json.dumps(options.on)},)", _mark(folder, options.on)
-    file = folder / "triggers" / f"{told['slug']}.py"
-    files = {file: _rendered("trigger.py", told, table=_home(table), on=on, about=about)}
+    file = folder / "triggers" / f"{forms['slug']}.py"
+    files = {file: _render("trigger.py", forms, table=_short_path(table), on=on, about=about)}
     tests = Path("tests/engine")
     if (tests / "world.py").exists() and folder.resolve().parent == Path.cwd():
-        files[tests / f"test_{told['slug']}.py"] = _rendered("trigger_test.py", told)
-    tables = {table: with_entry(_there(table), "TRIGGERS", f".{told['slug']}", told["constant"])}
+        files[tests / f"test_{forms['slug']}.py"] = _render("trigger_test.py", forms)
+    tables = {table: with_entry(_existing(table), "TRIGGERS", f".{forms['slug']}", forms["constant"])}
     return files, tables, f"every FILL IN of {file}; python -m adapter check says what is left"
 
 
 def _mark(folder: Path, name: str) -> str:
-    """The first mark of the event type: what a trigger that starts on it can be about."""
+    """The first mark of the event type: a trigger that starts on it can be about that."""
     events: tuple[EventType, ...] = import_module(".".join(_package(folder))).EVENTS
     for event in events:
         if event.name == name:
@@ -165,62 +169,60 @@ def _mark(folder: Path, name: str) -> str:
     raise FreshgateError(f"--on: no event type is called {name!r}")
 
 
-def _source(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Files, str]:
-    table = _there(Path("adapter/sources/__init__.py"))
-    file = table.with_name(f"{told['slug']}.py")
+def _source(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:
+    setting = f"[sources.{forms['slug']}] in the settings switches it on"
+    return _kind("source", Path("adapter/sources/__init__.py"), "SOURCES", forms["constant"], forms, setting)
+
+
+def _esp(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:
+    setting = f'kind = "{forms["slug"]}" in [esps.NAME] switches it on'
+    return _kind("esp", Path("workers/esp/__init__.py"), "ESPS", forms["class_name"], forms, setting)
+
+
+def _kind(
+    what: str, init: Path, table: str, entry: str, forms: dict[str, str], setting: str
+) -> tuple[Files, Files, str]:
+    """A module beside the table that lists `entry` under the name, and its test."""
+    name, package = forms["slug"], _existing(init).parent
+    file = package / f"{name}.py"
     files = {
-        file: _rendered("source.py", told),
-        Path(f"tests/adapter/sources/test_{told['slug']}.py"): _rendered("source_test.py", told),
+        file: _render(f"{what}.py", forms),
+        Path("tests") / package / f"test_{name}.py": _render(f"{what}_test.py", forms),
     }
-    module = f"adapter.sources.{told['slug']}"
-    tables = {table: with_entry(table, "SOURCES", module, told["constant"], told["slug"])}
-    on = f"[sources.{told['slug']}] in the settings switches it on"
-    return files, tables, f"every FILL IN of {file} and of its test; {on}"
+    tables = {init: with_entry(init, table, ".".join([*package.parts, name]), entry, name)}
+    return files, tables, f"every FILL IN of {file} and of its test; {setting}"
 
 
-def _esp(options: argparse.Namespace, told: dict[str, str]) -> tuple[Files, Files, str]:
-    table = _there(Path("workers/esp/__init__.py"))
-    file = table.with_name(f"{told['slug']}.py")
-    files = {
-        file: _rendered("esp.py", told),
-        Path(f"tests/workers/esp/test_{told['slug']}.py"): _rendered("esp_test.py", told),
-    }
-    module = f"workers.esp.{told['slug']}"
-    tables = {table: with_entry(table, "ESPS", module, told["class_name"], told["slug"])}
-    on = f'kind = "{told["slug"]}" in [esps.NAME] switches it on'
-    return files, tables, f"every FILL IN of {file} and of its test; {on}"
+def _render(template: str, forms: Mapping[str, str], **values: Any) -> str:
+    return TEMPLATES.get_template(f"{template}.j2").render(**forms, **values)
 
 
-def _rendered(template: str, told: Mapping[str, str], **more: Any) -> str:
-    return TEMPLATES.get_template(f"{template}.j2").render(**told, **more)
-
-
-def _catalog(given: Path | None) -> Path:
-    """The folder of the catalog: the one that was named, or that of the package in the settings."""
-    if given is not None:
-        return given
+def _catalog(folder: Path | None) -> Path:
+    """The folder of the catalog: the named one, or that of the package in the settings."""
+    if folder is not None:
+        return folder
     name = load_local_settings().catalog
-    found = find_spec(name)
-    places = list(found.submodule_search_locations or ()) if found else []
-    if not places:
+    spec = find_spec(name)
+    locations = list(spec.submodule_search_locations or ()) if spec else []
+    if not locations:
         raise CatalogError(f"catalog = {name!r}: no such package; name its folder with --catalog")
-    here, path = Path.cwd(), Path(places[0])
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    cwd, path = Path.cwd(), Path(locations[0])
+    return path.relative_to(cwd) if path.is_relative_to(cwd) else path
 
 
 def _package(folder: Path) -> Iterator[str]:
-    """The dotted name under which the folder is imported from here."""
+    """The parts of the folder's dotted name, as it is imported from the current folder."""
     resolved = folder.resolve()
     if not resolved.is_relative_to(Path.cwd()):
         raise FreshgateError(f"--on: {folder} is not below this folder, so it cannot be imported; leave --on out")
     yield from resolved.relative_to(Path.cwd()).parts
 
 
-def _home(table: Path) -> str:
+def _short_path(table: Path) -> str:
     return "/".join(table.parts[-3:])
 
 
-def _there(table: Path) -> Path:
+def _existing(table: Path) -> Path:
     if not table.exists():
-        raise FreshgateError(f"{table}: no such file; is this the right folder? docs/ADDING.md shows what stands there")
+        raise FreshgateError(f"{table}: no such file; change to the folder that has it, as docs/ADDING.md shows")
     return table

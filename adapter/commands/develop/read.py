@@ -9,7 +9,6 @@ import argparse
 import json
 import re
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -21,10 +20,11 @@ import msgspec
 from adapter.commands.develop.origins import origins, paired, probing
 from adapter.commands.terminal import Paint, format_duration
 from adapter.ingest.receive import check_trust
-from adapter.sources import SOURCES
+from adapter.sources import SOURCES, find_kind
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.unverified import readable
 from freshgate.catalogs import load_event_types, load_triggers
+from freshgate.clock import now_ms
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import RequestError, SettingsError
 from freshgate.events import Event, Ignored, Product, Refused, Verdict
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
         raise SettingsError("--audience: write NAME/joined or NAME/left")
     context = RequestContext(content_type=options.content_type, audience=audience, turn=turn)
     try:
-        verdicts = build_report(settings, options.source, body, time.time_ns() // 1_000_000, context)
+        verdicts = build_report(settings, options.source, body, now_ms(), context)
     except RequestError as error:
         return _print_refusal(error, as_json=options.json)
     if options.json:
@@ -99,9 +99,7 @@ def find_source(settings: Settings, name: str, catalog: Sequence[EventType]) -> 
     if source is None:
         known = ", ".join(sorted({*settings.sources, *SOURCES}))
         raise SettingsError(f"--source: there is no source '{name}'; known: {known}")
-    if source.kind not in SOURCES:
-        raise SettingsError(f"sources.{name}.kind: {source.kind!r}; known kinds: {', '.join(SOURCES)}")
-    return SOURCES[source.kind].configure(name, readable(source), catalog)
+    return find_kind(name, source).configure(name, readable(source), catalog)
 
 
 def _describe(

@@ -1,6 +1,6 @@
-"""`python -m adapter sign`: the X-Signature of a body, for a request to paste.
+"""`python -m adapter sign`: the signature of a body, for a request to paste.
 
-`sources/segment/signature.py` signs, as Segment does.
+Each kind declares how its CDP signs: `SourceKind.prove`.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from adapter.sources.segment.signature import sign
+from adapter.sources import find_kind
 from freshgate.errors import SettingsError
 from freshgate.local_settings import load_local_settings
+from freshgate.settings_parsing import setting_name
 
-HELP = "print the X-Signature of a body"
+HELP = "print the signature of a body, as the source's CDP sends it"
 
 
 def add(commands: Any) -> None:
@@ -30,8 +31,12 @@ def run(options: argparse.Namespace) -> int:
     source = settings.sources.get(name)
     if source is None:
         raise SettingsError(f"no source '{name}'; there are: {', '.join(settings.sources)}")
-    if not source.secrets:
-        raise SettingsError(f"sources.{name}.secrets is empty; set FRESHGATE_SOURCES__{name.upper()}__SECRETS")
+    kind = find_kind(name, source)
+    secrets: tuple[str, ...] = getattr(source, kind.proven_by)
+    if not secrets:
+        raise SettingsError(f"{setting_name('sources', name, kind.proven_by)}: empty; write the secret to sign with")
     body = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
-    print(sign(source.secrets[0], body))
+    headers = kind.prove(secrets[0], body)
+    # A single header is named by whoever pastes its value.
+    print("\n".join(headers.values() if len(headers) == 1 else map(": ".join, headers.items())))
     return 0

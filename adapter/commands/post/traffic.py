@@ -21,8 +21,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from adapter.commands.post.shoppers import Step, make_story
-from adapter.local.example import url_of
-from adapter.sources.segment.signature import sign
+from adapter.local.example import segment_source, url_of
+from adapter.sources.segment.kinds import SEGMENT
 from freshgate.errors import SettingsError
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, SourceSettings
@@ -102,10 +102,10 @@ def refuse_live(settings: Settings) -> None:
 
 def first_source(settings: Settings) -> tuple[str, SourceSettings]:
     """The first source of kind segment that has secrets. Raises SettingsError if there is none."""
-    for name, source in settings.sources.items():
-        if source.kind == "segment" and source.secrets:
-            return name, source
-    raise SettingsError("no source of kind segment has secrets: set FRESHGATE_SOURCES__SEGMENT__SECRETS")
+    name = segment_source(settings)
+    if name is None:
+        raise SettingsError("no source of kind segment has secrets: set FRESHGATE_SOURCES__SEGMENT__SECRETS")
+    return name, settings.sources[name]
 
 
 class Client:
@@ -171,8 +171,7 @@ class Traffic:
         # A wrong secret stands for an attacker, or for a secret that was rotated on one side only.
         secret = f"{self.random.getrandbits(64):x}" if chance < 0.01 else self._source.secrets[0]
         for _ in range(2 if chance > 0.98 else 1):
-            headers = {"x-signature": sign(secret, body)}
-            self.statuses[self._client.post(self._path, body, headers)] += 1
+            self.statuses[self._client.post(self._path, body, SEGMENT.prove(secret, body))] += 1
         self.events += 1
 
 

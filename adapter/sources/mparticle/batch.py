@@ -11,13 +11,10 @@ from typing import Any
 
 import msgspec
 
+from adapter.sources.reading.limits import TooManyElements
 from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, Span, decode_leniently, elements, members
 from adapter.sources.reading.salvaged_elements import decode_each_element
 from freshgate.events import Refused
-
-
-class TooManyElements(Exception):
-    """The body has more elements than the source takes."""
 
 
 class Batch(msgspec.Struct, gc=False):

@@ -19,10 +19,10 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from adapter.sources.reading.converters import MAX_LINES, flag
+from adapter.sources.reading.limits import MAX_NAME_LENGTH
 from adapter.sources.reading.timestamps import time_ms
 from freshgate.events import Refused
 
-MAX_NAME_LENGTH = 100
 PRODUCT_LINKS = ("url", "image_url", "imageUrl")
 
 

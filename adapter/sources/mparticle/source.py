@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NO_CONTEXT, RequestContext, failed
-from adapter.sources.mparticle.batch import Batch, TooManyElements, decode_batches, encode_batch
+from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
+from adapter.sources.mparticle.batch import Batch, decode_batches, encode_batch
 from adapter.sources.mparticle.elements import (
     build_element,
     find_withdrawal,
@@ -21,18 +22,18 @@ from adapter.sources.mparticle.elements import (
     unmapped_name,
 )
 from adapter.sources.mparticle.firehose import SubjectRequest, to_batch
-from adapter.sources.reading.dialect import Dialect, Spelling, extra_product_events, own_address, read_fields
-from adapter.sources.reading.identity import canonical, message_id_of, person_id
-from adapter.sources.reading.message_ids import valid_message_id
+from adapter.sources.reading.dialect import Dialect, Steps, extra_product_events, read_values
+from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
+from adapter.sources.reading.limits import TooManyElements, too_many_elements
+from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence, time_ms
 from freshgate.declare import EventType
-from freshgate.errors import RequestError, TooLarge
+from freshgate.errors import RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import setting_name
 
 # Best first: set by the client and kept over its retries; set by the server; seen outbound only (docs,
 # developers/server/json-reference).
@@ -58,7 +59,7 @@ class MparticleSource:
         self.verify = HeaderVerifier(
             name, settings, "write the Authorization header that mParticle's webhook sends"
         ).verify
-        self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
+        self._junk = junk_ids(settings)
         self._purposes = frozenset(purpose.strip().lower() for purpose in settings.consent_purposes)
         self._dialect = Dialect("mparticle", catalog, OWN_EMAILS)
 
@@ -81,7 +82,7 @@ class MparticleSource:
                 else:
                     self._read_batch(to_batch(batch), received_at, verdicts, extra, max_extra)
         except TooManyElements:
-            raise self._too_large() from None
+            raise too_many_elements(self.name, self.settings, "post fewer batches at once") from None
         except UnbalancedJson:
             raise RequestError("not JSON") from None
         return verdicts + extra
@@ -145,12 +146,9 @@ class MparticleSource:
         return verdict, list(extra_product_events(verdict, element.get("products")))
 
     def _build_event(
-        self, spelling: Spelling, element: dict[str, Any], batch: Batch, person: BatchPerson, received_at: int
+        self, spelling: Spelling[Steps], element: dict[str, Any], batch: Batch, person: BatchPerson, received_at: int
     ) -> Event | Refused:
-        fields, unreadable = read_fields(spelling, element)
-        email, unreadable_email = own_address(spelling, element)
-        if unreadable_email:
-            unreadable.append("email")
+        fields, email, unreadable = read_values(spelling, element)
         if person.user_id is None and person.anonymous_id is None and not (spelling.suppresses and email):
             return Refused("no_identity")
         data = element["data"]
@@ -175,7 +173,7 @@ class MparticleSource:
     def _message_id(self, element: dict[str, Any], person: BatchPerson) -> str:
         data = element["data"]
         for name in MESSAGE_IDS:
-            if (message_id := valid_message_id(data.get(name), self._junk)) is not None:
+            if (message_id := sent_message_id(data.get(name), self._junk)) is not None:
                 return message_id
         # The hash includes the person: "session_start" may be the same text for two people.
         hashed = [person.user_id, person.anonymous_id, person.identities, element["event_type"], data]
@@ -215,21 +213,16 @@ class MparticleSource:
         verdict, _ = self._read_event({"event_type": "custom_event", "data": data}, batch, person, received_at)
         yield verdict
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(
-            f"more than {self.settings.max_elements} elements",
-            f"{self.name}: post fewer batches at once, or raise {setting_name('sources', self.name, 'max_elements')}",
-        )
 
-
-class MparticleKind:
-    """mParticle's dialect."""
-
-    name = "mparticle"
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> MparticleSource:
-        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
-        return MparticleSource(name, settings, catalog)
-
-
-MPARTICLE = MparticleKind()
+MPARTICLE = SourceKind(
+    name="mparticle",
+    configure=MparticleSource,
+    # `elements.py` makes these members.
+    roots=("event_type", "data", "user_identities", "user_attributes", "products", "product", "promotion", "list"),
+    own_emails=OWN_EMAILS,
+    example_event=ExampleEvent(
+        when={"event_type": "custom_event", "data.event_name": "{name}"},
+        field="data.custom_attributes.plan",
+        payload=Path(__file__).with_name("example_event.json.j2"),
+    ),
+)

@@ -1,1 +1,1 @@
-"""What the kinds of sources share: reading values, times, ids and broken bodies."""
+"""What the kinds of sources share: paths, values, times, ids, broken bodies and static headers."""

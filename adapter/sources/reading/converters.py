@@ -1,6 +1,6 @@
-"""One converter a Kind of field: the value as the CDP sent it → the value of `Event.fields`, or None if unreadable.
+"""One converter a FieldType: the value as the CDP sent it → the value of `Event.fields`, or None if unreadable.
 
-`dialect.py` and `segment/plans.py` compile them into the plans of event types; absent values never come here.
+`paths.py` compiles them into the spellings of event types, and never calls them with an absent value.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from freshgate.events import Product
 
 MAX_LINES = 250
 MAX_TEXT_LENGTH = 500
-MAX_NAME_LENGTH = 200
+MAX_PRODUCT_NAME_LENGTH = 200
 MAX_URL_LENGTH = 500
 MAX_ID_LENGTH = 256
 MAX_MONEY = 10**12
@@ -43,13 +43,13 @@ def text(value: Any) -> str | None:
 
 
 def money(value: Any) -> Decimal | None:
-    """The exact decimal that was written; None beyond 10^12 either way."""
+    """The exact decimal; None beyond 10^12 either way."""
     plain = money_text(value)
     return Decimal(plain) if plain else None
 
 
 def money_text(value: Any) -> str:
-    """Decimal text without exponent, such as "39.95"; empty if it is no amount."""
+    """Decimal text without exponent, such as "39.95"; empty if it is not an amount."""
     if type(value) is float:
         # `repr` is the shortest text that reads back as the same float: what the shop wrote.
         if not -MAX_MONEY <= value <= MAX_MONEY:
@@ -87,7 +87,7 @@ def flag(value: Any) -> bool | None:
 
 
 def product(value: Any) -> Product | None:
-    """One line from a product object; None without an id. What else cannot be read is left at its default."""
+    """One line from a product object; None without an id. Any other value that cannot be read stays at its default."""
     if type(value) is not dict:
         return None
     get = value.get
@@ -100,7 +100,7 @@ def product(value: Any) -> Product | None:
     return Product(
         product_id,
         (id_text(variant) or "") if variant else "",
-        name[:MAX_NAME_LENGTH] if type(name) is str else "",
+        name[:MAX_PRODUCT_NAME_LENGTH] if type(name) is str else "",
         money_text(price) if price is not None else "",
         quantity if type(quantity) is int and 0 <= quantity <= MAX_MONEY else _quantity(quantity),
         _url(url) if url else "",
@@ -109,21 +109,21 @@ def product(value: Any) -> Product | None:
 
 
 def _quantity(value: Any) -> int:
-    found = number(value)
-    if found is None or found != int(found):
+    quantity = number(value)
+    if quantity is None or quantity != int(quantity):
         return 1
-    return int(found) if 0 <= found <= MAX_MONEY else 1
+    return int(quantity) if 0 <= quantity <= MAX_MONEY else 1
 
 
 def _url(value: Any) -> str:
     if type(value) is not str or not value.startswith(("https://", "http://")) or len(value) > MAX_URL_LENGTH:
         return ""
-    fit = value.isprintable() and " " not in value and '"' not in value and "<" not in value and ">" not in value
-    return value if fit else ""
+    is_safe = value.isprintable() and " " not in value and '"' not in value and "<" not in value and ">" not in value
+    return value if is_safe else ""
 
 
 def products(value: Any) -> tuple[Product, ...] | None:
-    """The lines that have an id, at most 250; None if there are lines and none has one."""
+    """The lines that have an id, at most 250; None if there are lines, and no line has an id."""
     if type(value) is not list:
         return None
     lines = tuple([line for line in map(product, value[:MAX_LINES]) if line is not None])

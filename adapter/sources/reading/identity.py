@@ -1,6 +1,6 @@
-"""Ids and addresses of people: what is one, and what only looks like one.
+"""Ids and addresses: what is one, and what only looks like one.
 
-Used by every source kind, before anything is recorded under the id.
+Every source kind asks before anything is recorded under an id.
 """
 
 from __future__ import annotations
@@ -10,28 +10,20 @@ import re
 from hashlib import blake2b
 from typing import Any
 
-# What broken tracking code sends for "nobody". Whoever shares such an id would become one person.
-JUNK_IDS = frozenset(
-    {
-        "",
-        "null",
-        "undefined",
-        "0",
-        "none",
-        "guest",
-        "anonymous",
-        "nan",
-        "nil",
-        "00000000-0000-0000-0000-000000000000",
-    }
-)
-MAX_ID_LENGTH = 256
+from adapter.sources.reading.converters import MAX_ID_LENGTH, id_text
+from freshgate.settings import SourceSettings
+
 MAX_MESSAGE_ID_LENGTH = 200
 MAX_EMAIL_LENGTH = 254
 ADDRESS = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+@[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+")
 
 
-def person_id(value: Any, junk: frozenset[str] = JUNK_IDS) -> str | None:
+def junk_ids(settings: SourceSettings) -> frozenset[str]:
+    """The source's ids of nobody, as `person_id` and `sent_message_id` compare them."""
+    return frozenset(junk.strip().lower() for junk in settings.junk_ids)
+
+
+def person_id(value: Any, junk: frozenset[str]) -> str | None:
     """The id as text, or None where the value identifies nobody. Whole numbers become text exactly."""
     if type(value) is str:
         text = value
@@ -53,12 +45,19 @@ def address(value: Any) -> str | None:
     return text if len(text) <= MAX_EMAIL_LENGTH and ADDRESS.fullmatch(text) else None
 
 
-def message_id_of(source: str, told: bytes) -> str:
-    """The id of a message that has none: the same bytes from the same source are the same message, told again."""
-    digest = blake2b(source.encode() + b"\0" + told, digest_size=16)
+def sent_message_id(value: Any, junk: frozenset[str]) -> str | None:
+    """The id that the CDP gave a message, or None where the value is not one that a redelivery could repeat."""
+    message_id = id_text(value)
+    usable = message_id is not None and len(message_id) <= MAX_MESSAGE_ID_LENGTH and message_id.lower() not in junk
+    return message_id if usable else None
+
+
+def message_id_of(source: str, raw: bytes) -> str:
+    """A computed message id, where none was sent: the same bytes from the same source are a redelivery."""
+    digest = blake2b(source.encode() + b"\0" + raw, digest_size=16)
     return f"h-{digest.hexdigest()}"
 
 
 def canonical(value: Any) -> bytes:
-    """The same bytes for the same value, in whatever order its members came."""
+    """The value as JSON whose bytes do not depend on the order of its members."""
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()

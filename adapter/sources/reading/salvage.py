@@ -1,10 +1,11 @@
-"""The slow path: where the elements of a body begin and end, and reading one that the fast decoder refused.
+"""The slow path: finds where the elements of a body begin and end, and reads one that the fast decoder refused.
 
-Verification and reading share these boundaries, so what was signed is what is read.
+Verification and reading share these boundaries, so what is read is what was signed.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
@@ -14,24 +15,26 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-# Whole strings and whatever is no bracket, in one step. Possessive: hostile bodies cannot make it backtrack.
+from adapter.sources.reading.limits import TooManyElements
+
+# Skips whole strings and all that is not a bracket. Possessive, so that no hostile body makes it backtrack.
 INSIDE = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 SPACE = re.compile(rb"[ \t\r\n]*")
-# The name of an object's member, up to where its value begins.
+# The name of an object's member, up to the first byte of its value.
 MEMBER = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 OPENING = frozenset(b"{[")
 LIST_OPENS, LIST_CLOSES, OBJECT_OPENS, OBJECT_CLOSES, COMMA = b"[]{},"
 MAX_DEPTH = 64
-# What a fast decoder raises for a body that the slow path may still read.
+# The errors of a fast decoder, for a body that the slow path may still read.
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
-# More digits than any id may have: no number that we could use.
+# More than any number has that an id or an amount may be.
 MAX_DIGITS = 300
 
 
 class UnbalancedJson(ValueError):
-    """The body's outer array or object does not close, or is none."""
+    """The body is not an array or an object, or its outer brackets do not close."""
 
 
 class Span(NamedTuple):
@@ -42,15 +45,23 @@ class Span(NamedTuple):
     depth: int
 
 
-def elements(body: bytes, most: int = sys.maxsize) -> Iterator[Span]:
-    """The elements of an array, or the one object. Raises NotClosed where the outer brackets do not close.
+def split(body: bytes, max_elements: int) -> list[Span]:
+    """The elements of an array, or the one object. Raises UnbalancedJson, and TooManyElements beyond `max_elements`."""
+    spans = list(itertools.islice(elements(body), max_elements + 1))
+    if len(spans) > max_elements:
+        raise TooManyElements
+    return spans
 
-    `most` bounds the brackets within one element, for callers that do not know yet who sent the body.
+
+def elements(body: bytes, max_brackets: int = sys.maxsize) -> Iterator[Span]:
+    """The elements of an array, or the one object. Raises UnbalancedJson where the outer brackets do not close.
+
+    `max_brackets` bounds those within one element, for callers that do not know yet who sent the body.
     """
     at = _skip_space(body, 0)
     opening = body[at] if at < len(body) else None
     if opening == OBJECT_OPENS:
-        end, depth, _ = _closing(body, at, most)
+        end, depth, _ = _closing(body, at, max_brackets)
         if body[end - 1] != OBJECT_CLOSES or _skip_space(body, end) != len(body):
             raise UnbalancedJson
         yield Span(at, end, depth)
@@ -61,7 +72,7 @@ def elements(body: bytes, most: int = sys.maxsize) -> Iterator[Span]:
     if body[at : at + 1] == b"]" and _skip_space(body, at + 1) == len(body):
         return
     while True:
-        end, depth = _element_end(body, at, most)
+        end, depth = _element_end(body, at, max_brackets)
         yield Span(at, at + len(body[at:end].rstrip(b" \t\r\n")), depth)
         if body[end] == LIST_CLOSES:
             if _skip_space(body, end + 1) != len(body):
@@ -71,74 +82,74 @@ def elements(body: bytes, most: int = sys.maxsize) -> Iterator[Span]:
 
 
 def members(raw: bytes) -> Iterator[tuple[str, bytes, int]]:
-    """The members of one object, each alone: name, the value's bytes, and how deep it goes. Names are read, values not.
+    """The members of one object: each name decoded, its value's bytes, and how many brackets deep the value goes.
 
-    Raises ValueError for what is no object or does not close.
+    Raises ValueError for what is not an object, or does not close.
     """
     if raw[:1] != b"{" or raw[-1:] != b"}":
         raise UnbalancedJson
     # Between its braces an object is a list of members, so the same scan finds them.
     inside = b"[" + raw[1:-1] + b"]"
     for span in elements(inside):
-        named = MEMBER.match(inside, span.start, span.end)
-        if named is None:
-            raise ValueError("no member")
-        yield str(decode_leniently(named[1])), inside[named.end() : span.end], span.depth
+        match = MEMBER.match(inside, span.start, span.end)
+        if match is None:
+            raise ValueError("not a member")
+        yield str(decode_leniently(match[1])), inside[match.end() : span.end], span.depth
 
 
-def _element_end(body: bytes, at: int, most: int) -> tuple[int, int]:
+def _element_end(body: bytes, at: int, brackets_left: int) -> tuple[int, int]:
     """The index of the comma or bracket behind the element, and how deep the element goes."""
-    deepest = 0
-    while most > 0:
-        at = _run(BETWEEN, body, at)
+    max_depth = 0
+    while brackets_left > 0:
+        at = _skip(BETWEEN, body, at)
         char = body[at]
         if char in OPENING:
-            at, depth, most = _closing(body, at, most)
-            deepest = max(deepest, depth)
+            at, depth, brackets_left = _closing(body, at, brackets_left)
+            max_depth = max(max_depth, depth)
         elif char in (COMMA, LIST_CLOSES):
-            return at, deepest
+            return at, max_depth
         elif char == OBJECT_CLOSES:
-            # Too many closing braces spoil this element, not the array.
-            at, most = at + 1, most - 1
+            # A closing brace too many spoils this element, not the array.
+            at, brackets_left = at + 1, brackets_left - 1
         else:
             break
     raise UnbalancedJson
 
 
-def _closing(body: bytes, at: int, most: int) -> tuple[int, int, int]:
-    """The index behind the bracket that closes the one at `at`, how deep it went, and what is left of `most`.
+def _closing(body: bytes, at: int, brackets_left: int) -> tuple[int, int, int]:
+    """The index behind the bracket that closes the one at `at`, how deep it went, and how many brackets are left.
 
-    All brackets count alike: what is nested wrongly is found when the element is read.
+    All brackets count alike: wrong nesting is found when the element is decoded.
     """
-    depth = deepest = 0
-    while most > 0:
+    depth = max_depth = 0
+    while brackets_left > 0:
         char = body[at]
         if char in OPENING:
             depth += 1
-            deepest = max(deepest, depth)
+            max_depth = max(max_depth, depth)
         elif char in (LIST_CLOSES, OBJECT_CLOSES):
             depth -= 1
             if depth == 0:
-                return at + 1, deepest, most
+                return at + 1, max_depth, brackets_left
         else:
             # A text that never ends.
             break
-        most -= 1
-        at = _run(INSIDE, body, at + 1)
+        brackets_left -= 1
+        at = _skip(INSIDE, body, at + 1)
     raise UnbalancedJson
 
 
-def _run(what: re.Pattern[bytes], body: bytes, at: int) -> int:
-    found = what.match(body, at)
-    end = found.end() if found else at
+def _skip(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
+    match = pattern.match(body, at)
+    end = match.end() if match else at
     if end >= len(body):
         raise UnbalancedJson
     return end
 
 
 def _skip_space(body: bytes, at: int) -> int:
-    found = SPACE.match(body, at)
-    return found.end() if found else at
+    match = SPACE.match(body, at)
+    return match.end() if match else at
 
 
 class ElementBytes(Protocol):
@@ -148,7 +159,7 @@ class ElementBytes(Protocol):
 
 
 class RawElements:
-    """The raw bytes of a body's elements, found only when somebody asks."""
+    """The raw bytes of a body's elements; the body is scanned only when one is asked for."""
 
     def __init__(self, body: bytes, spans: list[Span] | None = None) -> None:
         self._body = body
@@ -164,27 +175,27 @@ class RawElements:
 def decode_leniently(raw: bytes) -> Any:
     """The value of one element by the standard library, lone surrogates replaced by U+FFFD.
 
-    Raises ValueError for what is no JSON, NaN and Infinity included. Whoever calls has checked the depth.
+    Raises ValueError for what is not JSON, NaN and Infinity included. The caller has checked the depth.
     """
-    value = json.loads(raw.decode("utf-8"), parse_constant=_no_constant, parse_int=_whole)
+    value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_to_number)
     # JavaScript cuts an emoji in half with `substring` and JSON.stringify writes the half as an escape.
-    return _mended(value) if ESCAPED_SURROGATE.search(raw) else value
+    return _without_surrogates(value) if ESCAPED_SURROGATE.search(raw) else value
 
 
-def _no_constant(name: str) -> None:
+def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _whole(digits: str) -> int | float:
-    # Python refuses to read integers beyond 4,300 digits; one absurd field shall not cost the element.
+def _to_number(digits: str) -> int | float:
+    # Python refuses to read integers beyond 4,300 digits; one absurd field must not cost the element.
     return int(digits) if len(digits) <= MAX_DIGITS else math.inf
 
 
-def _mended(value: Any) -> Any:
+def _without_surrogates(value: Any) -> Any:
     if type(value) is str:
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if type(value) is list:
-        return [_mended(item) for item in value]
+        return [_without_surrogates(item) for item in value]
     if type(value) is dict:
-        return {_mended(key): _mended(item) for key, item in value.items()}
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
     return value

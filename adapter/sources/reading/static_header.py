@@ -1,6 +1,6 @@
-"""Static headers, compared in constant time: `Authorization` where a CDP signs nothing, and the token of a source.
+"""Verifies static headers, in constant time: `Authorization` of CDPs that sign nothing, and a source's token.
 
-`tokens` in X-Freshgate-Token are a second factor for any kind; `signature.py` asks for it with half-signed batches.
+A token in X-Freshgate-Token is a second factor for any kind; `segment/signature.py` asks for it with batches.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from freshgate.settings_parsing import setting_name
 
 
 class Tokens:
-    """The tokens of one source. Several may be valid at once, so that they can be changed."""
+    """The tokens of one source. Several may be valid at once, so that they can be rotated."""
 
     def __init__(self, name: str, settings: SourceSettings) -> None:
         self._name = name
@@ -25,7 +25,7 @@ class Tokens:
         return bool(self._tokens)
 
     def vouched(self, headers: Headers) -> bool:
-        """Whether a right token was sent; a wrong one is never passed over."""
+        """Whether a right token was sent. Raises NotAuthentic for a wrong one."""
         sent = headers.get("X-Freshgate-Token")
         if sent is None or not self._tokens:
             return False
@@ -34,14 +34,14 @@ class Tokens:
         return True
 
     def missing(self) -> NotAuthentic:
-        """The fault of a request that no token vouches for."""
+        """The error of a request that no token vouches for."""
         return NotAuthentic("signature rejected", f"{self._name}: X-Freshgate-Token is not one of {self._key}")
 
 
 class HeaderVerifier:
-    """For kinds whose only authentication is a static header: `secrets` are whole `Authorization` values.
+    """Verifies a source by static headers alone: `secrets` are whole `Authorization` values.
 
-    Of secrets and tokens at least one must be set; each that is set must match.
+    At least one of secrets and tokens must be set; each that is set must match.
     """
 
     def __init__(self, name: str, settings: SourceSettings, advice: str) -> None:
@@ -51,7 +51,7 @@ class HeaderVerifier:
         self._tokens = Tokens(name, settings)
         self._key = setting_name("sources", name, "secrets")
         if not self._secrets and not self._tokens:
-            raise SettingsError(f"{self._key}: without a secret nobody can be believed; {advice}")
+            raise SettingsError(f"{self._key}: without a secret no request can be verified; {advice}")
 
     def verify(self, body: bytes, headers: Headers) -> None:
         """Raise NotAuthentic unless the request carries each header that is configured. The body is not signed."""
@@ -61,17 +61,17 @@ class HeaderVerifier:
             raise self._tokens.missing()
 
 
-def matches_any(sent: str, ours: list[bytes]) -> bool:
-    """Whether the header's value is one of ours; takes the same time wherever they differ."""
-    given = header_bytes(sent)
-    right = False
-    for one in ours:
-        right |= hmac.compare_digest(one, given)
-    return right
+def matches_any(sent: str, secrets: list[bytes]) -> bool:
+    """Whether the header's value is one of the secrets; takes the same time wherever they differ."""
+    value = header_bytes(sent)
+    matches = False
+    for secret in secrets:
+        matches |= hmac.compare_digest(secret, value)
+    return matches
 
 
 def header_bytes(sent: str) -> bytes:
-    """What was on the wire: WSGI hands header bytes over as Latin-1 text."""
+    """The header's bytes on the wire: WSGI hands them over as Latin-1 text."""
     try:
         return sent.encode("latin-1")
     except UnicodeEncodeError:

@@ -1,6 +1,6 @@
-"""Timestamps, however they are spelled → integer milliseconds UTC.
+"""Timestamps in any spelling → integer milliseconds UTC.
 
-Used by every source kind; what cannot be a time is None, and the caller takes the next best.
+Every source kind reads times with it; what cannot be a time is None, and the caller takes the next best.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
-# Before any CDP existed: such a time is a clock that was never set.
+# 2000-01-01, before any CDP existed: an earlier time is from a clock that was never set.
 EARLIEST = 946_684_800_000
-# 9999-12-31: above it no calendar can show the time.
+# 9999-12-31, the last day that `datetime` has.
 LATEST = 253_402_300_799_999
-# Guessed by magnitude: below it a number counts seconds (as milliseconds it would lie before 1973-03-03).
+# A number below it counts seconds: as milliseconds it would lie before 1973-03-03.
 SECONDS_BELOW = 1e11
 
-# A clock may be this far ahead of ours; what is further ahead is not a time but a mistake.
+# How far a clock may be ahead of ours; a time further ahead is a mistake.
 AHEAD_MS = 300_000
 
 NUMBER = re.compile(r"\d{1,16}(?:\.\d+)?", re.ASCII)
-# Segment's own page has `2015-2-02T00:30:08.276Z` (docs, connections/spec/common.md), which is no ISO 8601.
+# Segment's own page has `2015-2-02T00:30:08.276Z` (docs, connections/spec/common.md), which is not ISO 8601.
 LOOSE = re.compile(
     r"(\d{4})-(\d{1,2})-(\d{1,2})(?:[Tt ]+(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,](\d+))?)?)?"
     r"\s*(?:([Zz]|UTC|GMT)|([+-])(\d{2}):?(\d{2})?)?",
@@ -30,16 +30,16 @@ LOOSE = re.compile(
 )
 
 
-def occurrence(stated: int | None, told: Any, received_at: int) -> tuple[int, bool]:
-    """When it happened (ms), and whether what the caller stated had to be clamped.
+def occurrence(stated: int | None, cdp_received_at: Any, received_at: int) -> tuple[int, bool]:
+    """When it happened (ms), and whether the stated time had to be replaced.
 
-    stated  the element's own time (ms), if it has one
-    told    the payload's own word for when the CDP received it: a missing or future time becomes this one, which is
-            the same in every redelivery, as our clock is not
+    stated           the element's own time (ms), if it has one
+    cdp_received_at  when the CDP received it, as the payload says: it replaces a missing or future time, since it is
+                     the same in every redelivery, which our clock is not
     """
     if stated is not None and stated <= received_at + AHEAD_MS:
         return stated, False
-    fallback = time_ms(told)
+    fallback = time_ms(cdp_received_at)
     if fallback is not None and fallback <= received_at + AHEAD_MS:
         return fallback, stated is not None
     return received_at, stated is not None or fallback is not None
@@ -60,10 +60,10 @@ def time_ms(value: Any) -> int | None:
             since = moment - EPOCH
             ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
         except (ValueError, OverflowError):
-            found = _unpadded(value)
-            if found is None:
+            unpadded_ms = _unpadded(value)
+            if unpadded_ms is None:
                 return None
-            ms = found
+            ms = unpadded_ms
         return ms if ms >= EARLIEST else None
     if type(value) is int or type(value) is float:
         return _from_number(value)
@@ -88,10 +88,10 @@ def _loose(text: str) -> datetime | None:
 
 
 def _unpadded(text: str) -> int | None:
-    found = LOOSE.fullmatch(text.strip())
-    if found is None:
+    match = LOOSE.fullmatch(text.strip())
+    if match is None:
         return None
-    year, month, day, hour, minute, second, fraction, _, sign, off_hours, off_minutes = found.groups()
+    year, month, day, hour, minute, second, fraction, _, sign, off_hours, off_minutes = match.groups()
     try:
         moment = datetime(
             int(year), int(month), int(day), int(hour or 0), int(minute or 0), int(second or 0), tzinfo=UTC

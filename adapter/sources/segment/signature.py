@@ -1,6 +1,6 @@
-"""Is a body really from that Segment source: X-Signature over raw bytes, and the second factor for batches.
+"""Verifies that a body is from a Segment source: X-Signature over the raw bytes, and a token for batches.
 
-`source.py` holds one Verifier a source; the boundaries of elements come from `salvage.py`.
+`kinds.py` makes one Verifier a source; `salvage.py` finds where elements begin and end.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 
-from adapter.sources.base import Headers
+from adapter.sources.base import FORM_CONTENT_TYPE, Headers
 from adapter.sources.reading.salvage import UnbalancedJson, elements
 from adapter.sources.reading.static_header import Tokens
 from freshgate.errors import NotAuthentic, UnsupportedBody
@@ -18,7 +18,7 @@ from freshgate.settings_parsing import setting_name
 
 # A lone `json` key around an object: the signature is over the object (action-destinations, webhook-extensible/send).
 WRAPPED = re.compile(rb'\{[ \t\r\n]*"json"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
-# Brackets within a first element, before we know who sent it: a thousand times what any event has.
+# Brackets within a first element, before the sender is verified: a thousand times what any event has.
 MAX_BRACKETS = 100_000
 
 
@@ -29,17 +29,17 @@ class BatchWithoutToken(NotAuthentic):
 
 
 class Verifier:
-    """The secrets and tokens of one source. Several of each may be valid at once, so that they can be changed."""
+    """The secrets and tokens of one source. Several of each may be valid at once, so that they can be rotated."""
 
     def __init__(self, name: str, settings: SourceSettings) -> None:
         self._name = name
-        self._keyed = [hmac.new(secret.encode(), digestmod="sha1") for secret in settings.secrets]
+        self._keyed_hashes = [hmac.new(secret.encode(), digestmod="sha1") for secret in settings.secrets]
         self._tokens = Tokens(name, settings)
         self._secrets_key = setting_name("sources", name, "secrets")
         self._tokens_key = setting_name("sources", name, "tokens")
 
     def verify(self, body: bytes, headers: Headers) -> None:
-        """Raise NotAuthentic unless the raw bytes are from this source; UnsupportedBody for what nobody signed so.
+        """Raise NotAuthentic unless the raw bytes are from this source; UnsupportedBody for what Segment never sends.
 
         One object: X-Signature is over the body. An array: over its first element, and with more elements (or
         none) a token must vouch for it in X-Freshgate-Token. Without secrets the token alone decides.
@@ -49,10 +49,10 @@ class Verifier:
         if encoding and encoding.strip().lower() != "identity":
             raise UnsupportedBody("content encoding not supported", f"{self._name}: the signature is over plain bytes")
         content_type = headers.get("Content-Type")
-        if content_type and content_type.lower().lstrip().startswith("application/x-www-form-urlencoded"):
+        if content_type and content_type.lower().lstrip().startswith(FORM_CONTENT_TYPE):
             raise UnsupportedBody("content type not supported", f"{self._name}: set the webhook's Content-Type to JSON")
         vouched = self._tokens.vouched(headers)
-        if not self._keyed:
+        if not self._keyed_hashes:
             if not vouched:
                 raise self._tokens.missing()
             return
@@ -62,15 +62,15 @@ class Verifier:
             raise self._bad_signature()
 
     def _signed(self, signed: bytes, signature: str | None) -> bool:
-        # `compare_digest` raises on texts beyond ASCII. Upper-case hex is nothing that Segment sends: it is refused.
+        # `compare_digest` raises on texts beyond ASCII. Segment sends lower-case hex, so upper case is refused.
         if not signature or not signature.isascii():
             return False
-        right = False
-        for keyed in self._keyed:
-            digest = keyed.copy()
+        matches = False
+        for keyed_hash in self._keyed_hashes:
+            digest = keyed_hash.copy()
             digest.update(signed)
-            right |= hmac.compare_digest(digest.hexdigest(), signature)
-        return right
+            matches |= hmac.compare_digest(digest.hexdigest(), signature)
+        return matches
 
     def _verify_list(self, body: bytes, signature: str | None, vouched: bool) -> None:
         try:
@@ -78,7 +78,7 @@ class Verifier:
         except UnbalancedJson:
             raise self._bad_signature() from None
         if first is None:
-            # Nothing is signed in an empty array.
+            # In an empty array no byte is signed.
             if not vouched:
                 raise self._tokens.missing()
             return
@@ -98,12 +98,12 @@ class Verifier:
 
 def _inner(element: bytes) -> bytes:
     """The object within `{"json": {...}}`, or the element itself where `json` is not its only key."""
-    found = WRAPPED.match(element)
-    if found is None:
+    match = WRAPPED.match(element)
+    if match is None:
         return element
-    inner = element[found.end() :].removesuffix(b"}").rstrip(b" \t\r\n")
+    inner = element[match.end() :].removesuffix(b"}").rstrip(b" \t\r\n")
     try:
-        # More than the one object in there would be bytes that the signature does not cover.
+        # Bytes behind the one object would not be covered by the signature.
         return inner if [span.end for span in elements(inner, MAX_BRACKETS)] == [len(inner)] else element
     except UnbalancedJson:
         return element
@@ -112,3 +112,18 @@ def _inner(element: bytes) -> bytes:
 def sign(secret: str, body: bytes) -> str:
     """Segment's X-Signature of these bytes. https://segment.com/docs/connections/destinations/catalog/actions-webhook/"""
     return hmac.new(secret.encode(), body, hashlib.sha1).hexdigest()
+
+
+def prove(secret: str, body: bytes) -> dict[str, str]:
+    """The headers with which Segment sends a body: of an array its first element is signed."""
+    return {"X-Signature": sign(secret, _signed_part(body))}
+
+
+def _signed_part(body: bytes) -> bytes:
+    if body.lstrip(b" \t\r\n")[:1] != b"[":
+        return body
+    try:
+        first = next(elements(body), None)
+    except UnbalancedJson:
+        return body
+    return body if first is None else body[first.start : first.end]

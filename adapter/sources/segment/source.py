@@ -1,6 +1,6 @@
-"""Segment's webhooks, and whoever speaks like them: the elements of a body read into canonical events.
+"""Segment's webhooks, and those of CDPs that post the same elements: a body is read into canonical events.
 
-`signature.py` and `static_header.py` prove bodies; `plans.py` compiles the catalog, broken bodies go to `salvage.py`.
+`kinds.py` declares who they are and how each is verified; `plans.py` compiles the catalog, `salvage.py` splits bodies.
 """
 
 from __future__ import annotations
@@ -11,40 +11,37 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
-from adapter.sources.reading.dialect import alternatives
-from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, message_id_of, person_id
+from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, junk_ids, message_id_of, person_id
+from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
+from adapter.sources.reading.paths import alternatives
 from adapter.sources.reading.salvage import (
     DECODE_ERRORS,
     MAX_DEPTH,
     ElementBytes,
     RawElements,
-    Span,
     UnbalancedJson,
     decode_leniently,
-    elements,
+    split,
 )
-from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence, time_ms
-from adapter.sources.segment.plans import ReadPlan, members, own_address, plan, read_fields
-from adapter.sources.segment.signature import Verifier
+from adapter.sources.segment.plans import ReadPlan, members, plan, read_values
 from freshgate.declare import EventType
-from freshgate.errors import CatalogError, RequestError, SettingsError, TooLarge
+from freshgate.errors import CatalogError, RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import setting_name
 
-MAX_NAME_LENGTH = 100
-# The email spec's samples are in snake_case and say `action` for `type` (docs, connections/spec/email.md).
+# The samples of the email spec are in snake_case, with `action` for `type` (docs, connections/spec/email.md).
 MEMBERS = (
     *("type", "action", "event", "userId", "user_id", "anonymousId", "anonymous_id", "previousId", "previous_id"),
     *("messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "properties", "traits", "json"),
 )
+ADVICE = "lower the batch size at Segment"
 
 
 class SegmentSource:
-    """One configured endpoint for Segment's webhooks, and for whoever sends the same.
+    """One configured endpoint for webhooks with Segment's elements.
 
-    verify  proves a body by its headers, or raises NotAuthentic
+    verify  raises NotAuthentic unless the headers prove the body
     """
 
     def __init__(
@@ -57,7 +54,7 @@ class SegmentSource:
         self.name = name
         self.settings = settings
         self.verify = verify
-        self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
+        self._junk = junk_ids(settings)
         self._tracks: dict[str, ReadPlan] = {}
         self._calls: dict[str, ReadPlan] = {}
         spellings = [event.sources["segment"] for event in catalog if "segment" in event.sources]
@@ -67,26 +64,26 @@ class SegmentSource:
         top, context = members(spellings, MEMBERS)
         self._context_members = context
         self._context = msgspec.defstruct("Context", [(member, Any, None) for member in context], frozen=True, gc=False)
-        self._nothing = self._context()
+        self._no_context = self._context()
         self._members = top
         self._envelope = msgspec.defstruct(
             "Envelope",
-            [*((member, Any, None) for member in top), ("context", self._context, self._nothing)],
+            [*((member, Any, None) for member in top), ("context", self._context, self._no_context)],
             gc=False,
         )
-        self._one = msgspec.json.Decoder(self._envelope)
-        self._many = msgspec.json.Decoder(list[self._envelope])  # type: ignore[name-defined]
+        self._decode_element = msgspec.json.Decoder(self._envelope).decode
+        self._decode_list = msgspec.json.Decoder(list[self._envelope]).decode  # type: ignore[name-defined]
 
     def _add(self, event: EventType) -> None:
         when = event.sources["segment"].when
         if "type" not in when or not set(when) <= {"type", "event"}:
             raise CatalogError(f"{event.name} from segment: `when` takes `type`, and `event` for tracks")
-        compiled = plan(event, event.sources["segment"])
-        table, spelled = (self._tracks, when["event"]) if "event" in when else (self._calls, when["type"])
-        for spelling in alternatives(spelled):
-            if spelling in table:
-                raise CatalogError(f"{event.name} from segment: {spelling!r} is {table[spelling].name} already")
-            table[spelling] = compiled
+        compiled = plan(event)
+        table, names = (self._tracks, when["event"]) if "event" in when else (self._calls, when["type"])
+        for name in alternatives(names):
+            if name in table:
+                raise CatalogError(f"{event.name} from segment: {name!r} is {table[name].name} already")
+            table[name] = compiled
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an element, in order; `received_at` in milliseconds UTC.
@@ -94,43 +91,43 @@ class SegmentSource:
         Raises TooLarge for too many elements, RequestError for a body that is neither a JSON object nor an array.
         """
         try:
-            envelopes = self._many.decode(body) if _is_list(body) else (self._one.decode(body),)
+            envelopes = self._decode_list(body) if _is_list(body) else (self._decode_element(body),)
         except DECODE_ERRORS:
             return self._salvage(body, received_at)
         if len(envelopes) > self.settings.max_elements:
-            raise self._too_many()
+            raise too_many_elements(self.name, self.settings, ADVICE)
         raws = RawElements(body)
         verdicts: list[Verdict] = []
         for index, envelope in enumerate(envelopes):
             try:
                 verdicts.append(self._element(envelope, raws, index, received_at))
-            except Exception as error:  # One element's fault that nobody foresaw must not cost its neighbours.
+            except Exception as error:  # A fault of ours in one element must not cost its neighbours.
                 verdicts.append(failed(error, raws[index]))
         return verdicts
 
     def read_item(self, item: dict[str, Any], raws: ElementBytes, index: int, received_at: int) -> Verdict:
-        """One element that somebody else has decoded; `raws[index]` are its bytes."""
-        return self._element(self._loosely(item), raws, index, received_at)
+        """The verdict on one element that the caller has decoded; `raws[index]` are its bytes."""
+        return self._element(self._envelope_of(item), raws, index, received_at)
 
     def _element(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
         call = envelope.type or envelope.action
         name = envelope.event
         if type(call) is str and call != "track":
-            found = self._calls.get(call)
-            if found is None:
+            spelling = self._calls.get(call)
+            if spelling is None:
                 return Ignored(call[:MAX_NAME_LENGTH], lambda: decode_leniently(raws[index]))
         elif type(name) is str and name:
-            found = self._tracks.get(name)
-            if found is None:
+            spelling = self._tracks.get(name)
+            if spelling is None:
                 return Ignored(f"track / {name[:MAX_NAME_LENGTH]}", lambda: decode_leniently(raws[index]))
         elif envelope.json is not None:
             # The extensible webhook wraps the elements of a batch (action-destinations, webhook-extensible/send).
             return self._unwrapped(raws, index, received_at)
         else:
             return Refused("no_type")
-        return self._event(found, envelope, raws, index, received_at)
+        return self._event(spelling, envelope, raws, index, received_at)
 
-    def _event(self, found: ReadPlan, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
+    def _event(self, spelling: ReadPlan, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
         junk = self._junk
         user_id = person_id(envelope.userId, junk)
         if user_id is None and envelope.user_id is not None:
@@ -139,17 +136,14 @@ class SegmentSource:
         if anonymous_id is None and envelope.anonymous_id is not None:
             anonymous_id = person_id(envelope.anonymous_id, junk)
         previous_id = None
-        if found.effect == "alias":
+        if spelling.effect == "alias":
             previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)
-        fields, unreadable = read_fields(found, envelope)
-        email, garbled = own_address(found, envelope)
-        if garbled:
-            unreadable.append("email")
-        if user_id is None and anonymous_id is None and previous_id is None and not (found.suppresses and email):
+        fields, email, unreadable = read_values(spelling, envelope)
+        if user_id is None and anonymous_id is None and previous_id is None and not (spelling.suppresses and email):
             return Refused("no_identity")
-        if found.read is not None:
+        if spelling.read is not None:
             element = decode_leniently(raws[index])
-            fields.update(found.read(element["json"] if element.keys() == {"json"} else element))
+            fields.update(spelling.read(element["json"] if element.keys() == {"json"} else element))
         message_id = envelope.messageId
         if type(message_id) is not str or not 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH:
             message_id = message_id_of(self.name, raws[index])
@@ -158,7 +152,7 @@ class SegmentSource:
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=found.name,
+            name=spelling.name,
             message_id=message_id,
             occurred_at=occurred_at,
             received_at=received_at,
@@ -173,12 +167,10 @@ class SegmentSource:
 
     def _salvage(self, body: bytes, received_at: int) -> Sequence[Verdict]:
         """The elements one by one, where the body as a whole could not be decoded."""
-        spans: list[Span] = []
         try:
-            for span in elements(body):
-                if len(spans) == self.settings.max_elements:
-                    raise self._too_many()
-                spans.append(span)
+            spans = split(body, self.settings.max_elements)
+        except TooManyElements:
+            raise too_many_elements(self.name, self.settings, ADVICE) from None
         except UnbalancedJson:
             raise RequestError("not JSON") from None
         raws = RawElements(body, spans)
@@ -194,7 +186,7 @@ class SegmentSource:
         if depth > MAX_DEPTH:
             return Refused("too_deep")
         try:
-            envelope = self._one.decode(raws[index])
+            envelope = self._decode_element(raws[index])
         except DECODE_ERRORS:
             try:
                 envelope = decode_leniently(raws[index])
@@ -202,7 +194,7 @@ class SegmentSource:
                 return Refused("not_json")
             if type(envelope) is not dict:
                 return Refused("not_an_object")
-            envelope = self._loosely(envelope)
+            envelope = self._envelope_of(envelope)
         return self._element(envelope, raws, index, received_at)
 
     def _unwrapped(self, raws: ElementBytes, index: int, received_at: int) -> Verdict:
@@ -212,57 +204,15 @@ class SegmentSource:
             return Refused("not_json")
         if len(outer) != 1 or type(outer["json"]) is not dict or outer["json"].keys() == {"json"}:
             return Refused("no_type")
-        return self._element(self._loosely(outer["json"]), raws, index, received_at)
+        return self._element(self._envelope_of(outer["json"]), raws, index, received_at)
 
-    def _loosely(self, element: dict[str, Any]) -> Any:
+    def _envelope_of(self, element: dict[str, Any]) -> Any:
         """The envelope of an element whose members may have any type."""
-        given = element.get("context")
-        context = self._nothing
-        if type(given) is dict:
-            context = self._context(**{member: given.get(member) for member in self._context_members})
+        context, sent = self._no_context, element.get("context")
+        if type(sent) is dict:
+            context = self._context(**{member: sent.get(member) for member in self._context_members})
         return self._envelope(**{member: element.get(member) for member in self._members}, context=context)
-
-    def _too_many(self) -> TooLarge:
-        return TooLarge(
-            f"more than {self.settings.max_elements} elements",
-            f"{self.name}: lower the batch size at Segment, "
-            f"or raise {setting_name('sources', self.name, 'max_elements')}",
-        )
 
 
 def _is_list(body: bytes) -> bool:
     return body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"["
-
-
-class SegmentKind:
-    """Segment's dialect, signed. Customer.io's CDP sends and signs the same
-    (docs.customer.io, cdp/destinations/connections/webhook)."""
-
-    def __init__(self, name: str, advice: str) -> None:
-        self.name = name
-        self._advice = advice
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
-        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
-        if not settings.secrets and not settings.tokens:
-            key = setting_name("sources", name, "secrets")
-            raise SettingsError(f"{key}: without a secret nobody can be believed; {self._advice}")
-        return SegmentSource(name, settings, catalog, Verifier(name, settings).verify)
-
-
-class UnsignedKind:
-    """Segment's dialect, sent with a static header: RudderStack's webhook, Hightouch's HTTP requests."""
-
-    def __init__(self, name: str, advice: str) -> None:
-        self.name = name
-        self._advice = advice
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
-        """As SegmentKind's."""
-        return SegmentSource(name, settings, catalog, HeaderVerifier(name, settings, self._advice).verify)
-
-
-SEGMENT = SegmentKind("segment", "write the shared secret of Segment's webhook")
-CUSTOMERIO = SegmentKind("customerio", "write the shared secret of the webhook in Customer.io's data pipelines")
-RUDDERSTACK = UnsignedKind("rudderstack", "write the Authorization header that is set in RudderStack's webhook")
-HIGHTOUCH = UnsignedKind("hightouch", "write the Authorization header that is set in Hightouch's HTTP request")

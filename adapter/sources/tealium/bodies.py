@@ -12,16 +12,13 @@ from urllib.parse import parse_qs
 
 import msgspec
 
+from adapter.sources.base import FORM_CONTENT_TYPE
+from adapter.sources.reading.limits import TooManyElements
 from adapter.sources.reading.salvage import DECODE_ERRORS, UnbalancedJson
 from adapter.sources.reading.salvaged_elements import decode_each_element
 
-FORM = "application/x-www-form-urlencoded"
 # More fields than any data layer has.
 MAX_FIELDS = 2000
-
-
-class TooManyElements(Exception):
-    """The body has more elements than the source takes."""
 
 
 def decode_body(body: bytes, content_type: str, max_elements: int) -> list[Any]:
@@ -45,7 +42,7 @@ def decode_body(body: bytes, content_type: str, max_elements: int) -> list[Any]:
 
 
 def _is_form(body: bytes, content_type: str) -> bool:
-    return content_type.strip().lower().startswith(FORM) or body.startswith(b"data=")
+    return content_type.strip().lower().startswith(FORM_CONTENT_TYPE) or body.startswith(b"data=")
 
 
 def _parse_form(body: bytes) -> dict[str, Any]:

@@ -6,36 +6,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from adapter.sources.base import NO_CONTEXT, RequestContext, failed
-from adapter.sources.reading.dialect import (
-    Dialect,
-    Spelling,
-    extra_product_events,
-    own_address,
-    read_fields,
-    steps_of,
-    value_at,
-)
-from adapter.sources.reading.identity import canonical, message_id_of, person_id
-from adapter.sources.reading.message_ids import valid_message_id
+from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
+from adapter.sources.reading.dialect import Dialect, Steps, extra_product_events, read_values, steps_of, value_at
+from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
+from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
+from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
 from adapter.sources.reading.timestamps import occurrence
 from adapter.sources.tealium import elements
-from adapter.sources.tealium.bodies import TooManyElements, decode_body, encode_payload
+from adapter.sources.tealium.bodies import decode_body, encode_payload
 from freshgate.declare import EventType
-from freshgate.errors import RequestError, TooLarge
+from freshgate.errors import RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.settings import SourceSettings
-from freshgate.settings_parsing import setting_name
 
-MAX_NAME_LENGTH = 100
-# A visitor may list hundreds, and repeats them each time; the engine merges no more into one person.
+# A visitor may list hundreds, and repeats them each time; no more are linked for one visitor.
 MAX_REPLACED = 50
 
 
@@ -59,7 +51,7 @@ class TealiumSource:
         self.verify = HeaderVerifier(
             name, settings, "write the Authorization header that Tealium's connector sends"
         ).verify
-        self._junk = frozenset(junk.strip().lower() for junk in settings.junk_ids)
+        self._junk = junk_ids(settings)
         self._user_ids = tuple(steps_of(key) for key in settings.user_id_keys)
         self._dialect = Dialect("tealium", catalog, settings.email_keys)
         self._cart_events = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
@@ -74,7 +66,7 @@ class TealiumSource:
         try:
             payloads = decode_body(body, context.content_type, self.settings.max_elements)
         except TooManyElements:
-            raise self._too_large() from None
+            raise too_many_elements(self.name, self.settings, "lower the batch size at Tealium") from None
         except UnbalancedJson:
             raise RequestError("not JSON") from None
         verdicts: list[Verdict] = []
@@ -106,7 +98,7 @@ class TealiumSource:
             return [Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: payload)]
         # In a flat data layer `event_id` is the shop's own variable, and two events may have the same.
         event_id = payload.get("event_id") if type(payload.get("data")) is dict else None
-        message_id = valid_message_id(event_id, self._junk) or self._hash(payload)
+        message_id = sent_message_id(event_id, self._junk) or self._hash(payload)
         identified = self._identify(payload, element, elements.event_time(element), message_id)
         event = self._build_event(spelling, identified, received_at)
         if spelling.name not in self._cart_events:
@@ -191,12 +183,9 @@ class TealiumSource:
         return next((valid for value in values if (valid := person_id(value, self._junk)) is not None), None)
 
     def _build_event(
-        self, spelling: Spelling, identified: IdentifiedElement, received_at: int, previous_id: str | None = None
+        self, spelling: Spelling[Steps], identified: IdentifiedElement, received_at: int, previous_id: str | None = None
     ) -> Event | Refused:
-        fields, unreadable = read_fields(spelling, identified.element)
-        email, unreadable_email = own_address(spelling, identified.element)
-        if unreadable_email:
-            unreadable.append("email")
+        fields, email, unreadable = read_values(spelling, identified.element)
         if identified.user_id is None and identified.anonymous_id is None and not (spelling.suppresses and email):
             return Refused("no_identity")
         occurred_at, clamped = occurrence(identified.event_time, identified.payload.get("post_time"), received_at)
@@ -221,22 +210,16 @@ class TealiumSource:
         """A message id for what has none: a redelivery has the same bytes, and so the same id."""
         return message_id_of(self.name, canonical(value))
 
-    def _too_large(self) -> TooLarge:
-        return TooLarge(
-            f"more than {self.settings.max_elements} elements",
-            f"{self.name}: lower the batch size at Tealium, "
-            f"or raise {setting_name('sources', self.name, 'max_elements')}",
-        )
 
-
-class TealiumKind:
-    """Tealium's dialect."""
-
-    name = "tealium"
-
-    def configure(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> TealiumSource:
-        """The source of that name. Raises SettingsError without a secret, CatalogError for what cannot be compiled."""
-        return TealiumSource(name, settings, catalog)
-
-
-TEALIUM = TealiumKind()
+TEALIUM = SourceKind(
+    name="tealium",
+    configure=TealiumSource,
+    # No roots: a path names a variable of the shop's own data layer, so any may be right.
+    own_emails=SourceSettings(kind="tealium").email_keys,
+    example_event=ExampleEvent(
+        when={"tealium_event": "{slug}"},
+        field="plan",
+        payload=Path(__file__).with_name("example_event.json.j2"),
+    ),
+    has_audiences=True,
+)

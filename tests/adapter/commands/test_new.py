@@ -65,8 +65,8 @@ def test_what_is_written_passes_lint_and_types(tree: Path, run: Run) -> None:
         shutil.copytree(ROOT / ".mypy_cache", tree / ".mypy_cache")
     stems = [file.removesuffix(".py").removesuffix("/__init__") for file in code]
     done = run("mypy", *(word for stem in stems for word in ("-m", stem.replace("/", "."))))
-    ours = [line for line in done.stdout.splitlines() if line.partition(":")[0] in code]
-    assert ours == [], done.stdout
+    errors = [line for line in done.stdout.splitlines() if line.partition(":")[0] in code]
+    assert errors == [], done.stdout
     assert done.returncode == 0 or "errors" in done.stdout, done.stderr
 
 
@@ -90,14 +90,18 @@ def test_a_new_event_type_fails_until_its_pairs_are_filled_in(tree: Path, run: R
     assert "segment/subscription_renewed__full.expected.json:1: fill in: write all that is read" in check.stdout
     for kind in ("segment", "mparticle"):
         body = f"tests/payloads/{kind}/subscription_renewed__full.json"
-        told = json.loads(run("adapter", "read", body, "--source", kind, "--json").stdout)["verdicts"][0]
-        assert (told["name"], told["user_id"], told["email"]) == ("Subscription Renewed", "u-1", "ada@example.com")
-        assert told["fields"] == {"plan": "fill in"}
-        expected = {key: told[key] for key in list(told)[: list(told).index("clamped") + 1]}
+        verdict = json.loads(run("adapter", "read", body, "--source", kind, "--json").stdout)["verdicts"][0]
+        assert (verdict["name"], verdict["user_id"], verdict["email"]) == (
+            "Subscription Renewed",
+            "u-1",
+            "ada@example.com",
+        )
+        assert verdict["fields"] == {"plan": "fill in"}
+        expected = {key: verdict[key] for key in list(verdict)[: list(verdict).index("clamped") + 1]}
         (tree / body.replace(".json", ".expected.json")).write_text(json.dumps(expected))
     code = tree / "catalog/events/subscription_renewed.py"
-    left = run("adapter", "check").stdout
-    assert {line.partition(":")[0] for line in left.splitlines()} == {"catalog/events/subscription_renewed.py"}
+    faults = run("adapter", "check").stdout
+    assert {line.partition(":")[0] for line in faults.splitlines()} == {"catalog/events/subscription_renewed.py"}
     code.write_text(code.read_text().replace("FILL IN", ""))
     check = run("adapter", "check")
     assert (check.returncode, check.stdout.splitlines()[-1].endswith("no fault")) == (0, True)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from adapter.__main__ import main
-from adapter.commands.post.proof import PROOFS, proof
+from adapter.commands.post.proof import proof
 from adapter.commands.post.replay import Replay, read_bodies
 from adapter.sources import SOURCES
 from catalog import EVENTS
@@ -119,10 +119,10 @@ def test_every_kind_of_source_accepts_the_headers(kind: str, body: bytes) -> Non
 
 def test_headers_are_as_their_documents_show_them(monkeypatch: pytest.MonkeyPatch) -> None:
     """RFC 7617 for a write key; Customer.io's digest computed with openssl."""
-    key = PROOFS["tracking"]("Aladdin", b"{}")
+    key = SOURCES["tracking"].prove("Aladdin", b"{}")
     assert key == {"Authorization": "Basic QWxhZGRpbjo="}
     monkeypatch.setattr("time.time", lambda: 1_790_000_000.9)
-    assert PROOFS["customerio_reporting"]("key", b"{}") == {
+    assert SOURCES["customerio_reporting"].prove("key", b"{}") == {
         "X-CIO-Timestamp": "1790000000",
         "X-CIO-Signature": "ef363b5ed529f7b549df3e7c1e40f58cc2cd335be177d195aa556259bfeafa20",
     }

@@ -71,7 +71,7 @@ def test_the_same_seed_makes_the_same_shoppers_and_another_seed_others() -> None
 
 def test_events_are_signed_all_but_a_few() -> None:
     posted = posted_after(60)
-    wrong = [body for _, body, headers in posted if headers["x-signature"] != sign("the-secret", body)]
+    wrong = [body for _, body, headers in posted if headers["X-Signature"] != sign("the-secret", body)]
     assert 0 < len(wrong) < len(posted) / 20
 
 

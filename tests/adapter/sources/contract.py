@@ -1,6 +1,6 @@
-"""What every kind of source must hold, whatever its dialect.
+"""The promises that every kind of source keeps, whatever its dialect.
 
-`class TestSegment(SourceContract)` gives the attributes; the tests come with the class.
+`class TestSegment(SourceContract)` sets the attributes, and inherits the tests.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=list(Heal
 class SourceContract:
     """Subclasses name the kind, how it is authenticated, and one element that is read as an Event."""
 
-    kind: SourceKind
+    kind: SourceKind[Any]
     settings: SourceSettings
     good: Mapping[str, Any]
 
@@ -101,11 +101,11 @@ class SourceContract:
                     call(prefix + body)
 
     @FUZZ
-    @given(found=st.dictionaries(st.sampled_from(["list", "tail"]), JSON, max_size=2), data=st.data())
-    def test_wrong_types_in_any_member_never_fail_the_neighbours(self, found: dict[str, Any], data: Any) -> None:
+    @given(foreign=st.dictionaries(st.sampled_from(["list", "tail"]), JSON, max_size=2), data=st.data())
+    def test_wrong_types_in_any_member_never_fail_the_neighbours(self, foreign: dict[str, Any], data: Any) -> None:
         hostile = {member: data.draw(JSON, label=member) for member in self.good}
         mixed = {**self.good, data.draw(st.sampled_from(sorted(self.good))): data.draw(JSON)}
-        body = self.body([self.good, hostile, mixed, found, self.good])
+        body = self.body([self.good, hostile, mixed, foreign, self.good])
         verdicts = self.source().read(body, RECEIVED_AT)
         assert len(verdicts) == 5
         assert isinstance(verdicts[0], Event) and isinstance(verdicts[4], Event)
@@ -116,6 +116,9 @@ class SourceContract:
 
 
 def from_page(verdicts: Sequence[Verdict]) -> list[Verdict]:
-    """What is left of them where the source's key stands in a page: the receiver's word on what was read."""
+    """The verdicts that the receiver leaves where the source's key stands in a page."""
     types = {event.name: event for event in EVENTS}
-    return [check_trust(one, types[one.name], "browser") if isinstance(one, Event) else one for one in verdicts]
+    return [
+        check_trust(verdict, types[verdict.name], "browser") if isinstance(verdict, Event) else verdict
+        for verdict in verdicts
+    ]

@@ -97,8 +97,8 @@ def test_a_bounce_of_nobody_is_refused() -> None:
 
 def test_a_missing_event_id_is_the_same_in_a_redelivery() -> None:
     first = read({"object_type": "email", "metric": "bounced", "data": {"recipient": "a@example.com"}})
-    again = read({"data": {"recipient": "a@example.com"}, "metric": "bounced", "object_type": "email"})
-    assert first.message_id == again.message_id
+    redelivery = read({"data": {"recipient": "a@example.com"}, "metric": "bounced", "object_type": "email"})
+    assert first.message_id == redelivery.message_id
     assert first.message_id.startswith("h-")
 
 

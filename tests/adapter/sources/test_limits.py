@@ -27,8 +27,8 @@ Shop = Callable[..., FlaskClient]
 
 def counted(redis: Redis, pattern: str = "*") -> list[str]:
     """The keys under which limits are counted."""
-    found: Any = redis.keys(f"fg:limit:{pattern}")
-    return sorted(key.decode() for key in found)
+    counters: Any = redis.keys(f"fg:limit:{pattern}")
+    return sorted(key.decode() for key in counters)
 
 
 def kinds(redis: Redis) -> list[str]:
@@ -57,14 +57,14 @@ class Page:
     def __init__(self, client: FlaskClient, ip: str = HERE) -> None:
         self._client = client
         self._headers = {**basic("page-key:"), "X-Forwarded-For": ip}
-        self._told = 0
+        self._posted = 0
 
-    def tells(self, *emails: str | None, again: bool = False) -> TestResponse:
+    def tells(self, *emails: str | None, replay: bool = False) -> TestResponse:
         """One call, with an Identify for each address; None is an event without one."""
         batch = []
         for email in emails or (None,):
-            self._told += not again
-            event: dict[str, Any] = {"type": "page", "anonymousId": "x", "messageId": f"{id(self)}-{self._told}"}
+            self._posted += not replay
+            event: dict[str, Any] = {"type": "page", "anonymousId": "x", "messageId": f"{id(self)}-{self._posted}"}
             batch.append(event | ({"type": "identify", "traits": {"email": email}} if email else {}))
         return self._client.post("/v1/batch", json={"batch": batch}, headers=self._headers)
 
@@ -112,13 +112,13 @@ def test_one_visitors_flood_leaves_the_others_alone(shop: Shop) -> None:
 def test_a_visitor_may_give_so_many_addresses_and_these_again_and_again(shop: Shop, redis: Redis) -> None:
     client = shop(addresses_per_ip=(2, 3_600_000))
     page = Page(client)
-    assert [page.is_limited(one) for one in ("a@x.org", "B@x.org", "b@x.org ", "a@x.org")] == [False] * 4
+    assert [page.is_limited(email) for email in ("a@x.org", "B@x.org", "b@x.org ", "a@x.org")] == [False] * 4
     assert page.is_limited("c@x.org")
     assert not page.is_limited(None)
     assert not Page(client, THERE).is_limited("c@x.org")
     # No address and no visitor can be read from what is counted.
-    (told,) = [key for key in counted(redis, "addresses:*") if redis.scard(key) == 2]
-    stored = f"{counted(redis)} {redis.smembers(told)}"
+    (addresses,) = [key for key in counted(redis, "addresses:*") if redis.scard(key) == 2]
+    stored = f"{counted(redis)} {redis.smembers(addresses)}"
     assert "x.org" not in stored
     assert HERE not in stored
 
@@ -136,7 +136,7 @@ def test_what_was_refused_is_taken_when_it_comes_again(shop: Shop, redis: Redis)
     page.tells()
     assert page.tells().status_code == 429
     redis.delete(*counted(redis))
-    assert page.tells(again=True).status_code == 200
+    assert page.tells(replay=True).status_code == 200
     person = keys.person(keys.person_id("main", None, "x"))
     trail: Any = redis.lrange(f"{person}:ev", 0, -1)
     assert [entry.partition(b"\t")[0] for entry in trail] == [b"accepted"] * 2

@@ -1,11 +1,10 @@
-"""Fixture in, verdict out: every pair under tests/payloads/<kind>, and at least one for every event type and spelling.
+"""Every pair under tests/payloads/<kind> is read as expected, and every spelling of an event type has a pair.
 
-`<event>__<case>.json` is a body as that CDP sends it. `<event>__<case>.expected.json` is all that is read from it:
-one verdict, or a list of them where the body says several things. `verdict` is "event", "ignored" (with `what`) or
-"refused" (with `reason`). Of an event every member is compared: name, message_id, occurred_at, user_id, anonymous_id,
-previous_id, email, fields, unreadable, clamped. Amounts are `{"money": "39.95"}`, so that a text is not taken for one;
-of a product only what differs from its defaults is told. "h-*" stands for a computed message id. The body arrives at
-RECEIVED_AT.
+`<event>__<case>.json` is a body as that CDP sends it. `<event>__<case>.expected.json` is all that is read from it: one
+verdict, or a list of them. `verdict` is "event", "ignored" (with `what`) or "refused" (with `reason`). All members of
+an event are compared: name, message_id, occurred_at, user_id, anonymous_id, previous_id, email, fields, unreadable,
+clamped. An amount is `{"money": "39.95"}`, which differs from a text; a product has only the members that differ from
+their defaults. "h-*" stands for a computed message id. The body arrives at RECEIVED_AT.
 """
 
 from __future__ import annotations
@@ -37,11 +36,11 @@ PAIRS = sorted(FOLDER.glob("*/*.expected.json"))
 RECEIVED_AT = 1_790_000_040_000
 
 
-def told(verdict: Verdict) -> dict[str, Any]:
+def as_expected(verdict: Verdict) -> dict[str, Any]:
     """A verdict in the format of the expected files."""
     if isinstance(verdict, Event):
-        ours = {"source": verdict.source, "id_space": verdict.id_space, "received_at": verdict.received_at}
-        assert ours == {"source": "shop", "id_space": "main", "received_at": RECEIVED_AT}
+        envelope = {"source": verdict.source, "id_space": verdict.id_space, "received_at": verdict.received_at}
+        assert envelope == {"source": "shop", "id_space": "main", "received_at": RECEIVED_AT}
         message_id = "h-*" if re.fullmatch(r"h-[0-9a-f]{32}", verdict.message_id) else verdict.message_id
         return {
             "verdict": "event",
@@ -83,7 +82,7 @@ def test_the_payload_is_read_as_its_expected_file_says(expected: Path) -> None:
     kind = expected.parent.name
     source = SOURCES[kind].configure("shop", SETTINGS[kind], EVENTS)
     body = expected.with_name(expected.name.replace(".expected.json", ".json")).read_bytes()
-    assert [told(verdict) for verdict in source.read(body, RECEIVED_AT)] == expectations(expected)
+    assert [as_expected(verdict) for verdict in source.read(body, RECEIVED_AT)] == expectations(expected)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +92,9 @@ def test_the_payload_is_read_as_its_expected_file_says(expected: Path) -> None:
 )
 def test_every_spelling_of_an_event_type_has_a_pair_that_is_read_as_that_event(event: Any, kind: str) -> None:
     slug = re.sub(r"[^a-z0-9]+", "_", event.name.lower())
-    found = [one for path in (FOLDER / kind).glob(f"{slug}__*.expected.json") for one in expectations(path)]
-    assert [one for one in found if one.get("name") == event.name], f"write tests/payloads/{kind}/{slug}__full.json"
+    pairs = (FOLDER / kind).glob(f"{slug}__*.expected.json")
+    names = {verdict.get("name") for path in pairs for verdict in expectations(path)}
+    assert event.name in names, f"write tests/payloads/{kind}/{slug}__full.json"
 
 
 def test_no_payload_stands_without_its_expected_file() -> None:

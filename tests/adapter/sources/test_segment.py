@@ -15,8 +15,9 @@ import pytest
 from werkzeug.datastructures import EnvironHeaders
 
 from adapter.sources import SOURCES
+from adapter.sources.segment.kinds import SEGMENT
 from adapter.sources.segment.signature import BatchWithoutToken
-from adapter.sources.segment.source import SEGMENT, SegmentSource
+from adapter.sources.segment.source import SegmentSource
 from catalog.events import EVENTS
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, NotAuthentic, RequestError, UnsupportedBody

@@ -158,9 +158,9 @@ SENT_MS = 1_789_995_600_000
 )
 def test_a_wrong_clock_is_corrected_by_when_it_sent(received: int, corrected: int) -> None:
     item = {**VIEWED, "timestamp": "2026-09-21T12:59:50Z"}
-    told = event({"batch": [item], "sentAt": SENT}, received_at=received)
-    assert told.occurred_at == SENT_MS - 10_000 + corrected
-    assert not told.clamped
+    tracked = event({"batch": [item], "sentAt": SENT}, received_at=received)
+    assert tracked.occurred_at == SENT_MS - 10_000 + corrected
+    assert not tracked.clamped
 
 
 def test_a_receipt_that_the_caller_claims_is_not_believed() -> None:
@@ -171,9 +171,9 @@ def test_a_receipt_that_the_caller_claims_is_not_believed() -> None:
 def test_a_missing_message_id_is_the_same_in_a_redelivery_that_was_sent_later() -> None:
     item = {name: value for name, value in VIEWED.items() if name != "messageId"}
     first = event({"batch": [item], "sentAt": SENT})
-    again = event({"sentAt": "2026-09-21T13:01:00Z", "batch": [dict(reversed(item.items()))]})
+    redelivery = event({"sentAt": "2026-09-21T13:01:00Z", "batch": [dict(reversed(item.items()))]})
     other = event({"batch": [{**item, "userId": "eve"}], "sentAt": SENT})
-    assert first.message_id == again.message_id != other.message_id
+    assert first.message_id == redelivery.message_id != other.message_id
     singly = [event({**item, "sentAt": at}, RequestContext(call="track")) for at in (SENT, "2026-09-21T13:01:00Z")]
     assert singly[0].message_id == singly[1].message_id
 
