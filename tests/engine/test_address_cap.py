@@ -29,12 +29,12 @@ def world(redis: Redis) -> World:
 
 def leave_carts(world: World, *users: str, address: str = ADA) -> None:
     for user in users:
-        world.tell(world.event("Product Added", user=user, email=address, product=product("a")))
+        world.record(world.event("Product Added", user=user, email=address, product=product("a")))
 
 
 def orders(world: World, *numbers: str) -> None:
     for number in numbers:
-        world.tell(world.event("Order Completed", user=f"buyer-{number}", email=ADA, order_id=number))
+        world.record(world.event("Order Completed", user=f"buyer-{number}", email=ADA, order_id=number))
     world.run()
 
 
@@ -87,7 +87,7 @@ def test_one_that_may_have_left_does(world: World) -> None:
 def test_two_workers_at_once_do_not_both_take_the_last_place(world: World) -> None:
     leave_carts(world, "a", "b", "c")
     world.now += 31 * MINUTE
-    (first, *_), others = world.due(world.now), world.due(world.now)[1:]
+    (first, *_), others = world.due_timers(world.now), world.due_timers(world.now)[1:]
     other = world.new_courier()
 
     def meanwhile() -> None:
@@ -113,7 +113,7 @@ def test_a_send_that_has_to_look_twice_does_not_count_itself(world: World) -> No
 
 
 def test_what_is_remembered_of_an_address_that_no_event_told_of_is_forgotten(world: World) -> None:
-    world.tell(world.event("Product Added", user=ADA, product=product("a")))
+    world.record(world.event("Product Added", user=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == [CART]
     address = keys.entity("a", keys.address_id(PII_KEY, ADA))
@@ -121,7 +121,7 @@ def test_what_is_remembered_of_an_address_that_no_event_told_of_is_forgotten(wor
 
 
 def test_counting_a_mail_forgets_no_unsubscribe(world: World) -> None:
-    world.tell(world.event("Unsubscribed", email=ADA))
+    world.record(world.event("Unsubscribed", email=ADA))
     orders(world, "1")
     assert world.mails() == [ORDER]
     assert world.client.pttl(keys.entity("a", keys.address_id(PII_KEY, ADA))) == -1

@@ -23,7 +23,7 @@ def world(redis: Redis) -> World:
 
 
 def browser(world: World, *events: Event) -> None:
-    world.tell(*events, trusted=False)
+    world.record(*events, trusted=False)
 
 
 def wait(world: World) -> list[tuple[str, str]]:
@@ -50,7 +50,7 @@ def test_a_page_confirms_no_order_and_takes_no_orders_id(world: World) -> None:
     browser(world, world.event("Order Completed", anon="x", email=EVE, **order))
     world.run()
     assert world.mails() == []
-    world.tell(world.event("Order Completed", user="ada", email=ADA, order_id="1"))
+    world.record(world.event("Order Completed", user="ada", email=ADA, order_id="1"))
     world.run()
     assert world.mails() == [("order_confirmation", ADA)]
 
@@ -65,16 +65,16 @@ def test_a_purchase_that_a_page_tells_stops_the_mail_about_its_cart(world: World
 def test_a_page_never_changes_the_address_that_a_server_gave(world: World) -> None:
     # The user is new, so the device becomes theirs; then the server tells their address, with an older time.
     browser(world, world.event("Identify", anon="x", user="ada", email=EVE))
-    world.tell(world.event("Identify", user="ada", email=ADA, at=world.now - HOUR))
+    world.record(world.event("Identify", user="ada", email=ADA, at=world.now - HOUR))
     world.now += 1000
     browser(world, world.event("Identify", anon="x", user="ada", email=EVE))
-    world.tell(world.event("Order Completed", user="ada", order_id="1"))
+    world.record(world.event("Order Completed", user="ada", order_id="1"))
     world.run()
     assert world.mails() == [("order_confirmation", ADA)]
 
 
 def test_a_device_that_claims_a_known_user_reaches_nothing_of_theirs_and_gets_no_mail(world: World) -> None:
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     before = world.state("ada")
     browser(world, adds(world, anon="x", user="ada", email=EVE))
     assert world.state("ada") == before
@@ -86,7 +86,7 @@ def test_a_device_that_claims_a_known_user_reaches_nothing_of_theirs_and_gets_no
 
 
 def test_what_waited_before_the_claim_is_withheld_too(world: World) -> None:
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     browser(world, world.event("Identify", anon="x", email=EVE), adds(world, anon="x"))
     world.now += 1000
     browser(world, world.event("Page", anon="x", user="ada"))
@@ -94,10 +94,10 @@ def test_what_waited_before_the_claim_is_withheld_too(world: World) -> None:
 
 
 def test_once_the_server_confirms_the_device_is_theirs(world: World) -> None:
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     browser(world, adds(world, anon="x", user="ada"))
     world.now += 1000
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Page", user="ada", anon="x"))
     assert wait(world) == [("abandoned_cart", ADA)]
     world.now += 1000
     browser(world, world.event("Product Viewed", anon="x", user="ada", product=product("b")))
@@ -107,7 +107,7 @@ def test_once_the_server_confirms_the_device_is_theirs(world: World) -> None:
 def test_a_second_user_of_a_device_touches_neither(world: World) -> None:
     browser(world, world.event("Identify", anon="x", user="ada"), adds(world, anon="x", user="ada"))
     before = world.state("ada")
-    answer = world.tell(adds(world, anon="x", user="eve"), trusted=False)
+    answer = world.record(adds(world, anon="x", user="eve"), trusted=False)
     assert answer.ignored == 1
     assert world.state("ada") == before
     assert world.state("eve") == {}
@@ -161,5 +161,5 @@ def test_a_mail_that_waits_for_an_address_finds_the_one_that_a_page_gave_the_use
     browser(world, adds(world, anon="x"))
     assert wait(world) == []
     # The server says whose the other device is; of an address it says nothing.
-    world.tell(world.event("Page", user="eve", anon="x"))
+    world.record(world.event("Page", user="eve", anon="x"))
     assert wait(world) == [CART]

@@ -31,7 +31,7 @@ def counted(trigger: str, reason: str) -> float:
 
 
 def mailed_cart(world: World) -> None:
-    world.tell(
+    world.record(
         world.event("Identify", user="ada", email=ADA),
         world.event("Product Added", user="ada", product=product("tea")),
     )
@@ -46,7 +46,7 @@ def test_a_purchase_before_the_mail_that_arrives_after_it_contradicts_it_once(wo
         order = world.event(
             "Order Completed", user="ada", order_id=f"{number}", products=(product("tea"),), at=world.now - 10 * MINUTE
         )
-        world.tell(order)
+        world.record(order)
         world.run(world.now + 5 * SECOND)
     (only,) = contradictions(world, "ada")
     assert only["trigger"] == "abandoned_cart"
@@ -57,49 +57,49 @@ def test_a_purchase_before_the_mail_that_arrives_after_it_contradicts_it_once(wo
 def test_a_purchase_after_the_mail_is_what_the_mail_was_for(world: World) -> None:
     mailed_cart(world)
     world.now += MINUTE
-    world.tell(world.event("Order Completed", user="ada", order_id="1", products=(product("tea"),)))
+    world.record(world.event("Order Completed", user="ada", order_id="1", products=(product("tea"),)))
     world.run(world.now + HOUR)
     assert contradictions(world, "ada") == []
 
 
 def test_a_late_event_that_changes_nothing_contradicts_nothing(world: World) -> None:
     mailed_cart(world)
-    world.tell(world.event("Product Viewed", user="ada", product=product("mug"), at=world.now - 20 * MINUTE))
-    world.tell(world.event("Product Added", user="ada", product=product("tea")))
-    world.tell(world.event("Identify", user="ada", email=ADA, at=world.now - MINUTE))
+    world.record(world.event("Product Viewed", user="ada", product=product("mug"), at=world.now - 20 * MINUTE))
+    world.record(world.event("Product Added", user="ada", product=product("tea")))
+    world.record(world.event("Identify", user="ada", email=ADA, at=world.now - MINUTE))
     world.run(world.now + MINUTE)
     assert contradictions(world, "ada") == []
 
 
 def test_activity_before_the_mail_that_arrives_after_it_contradicts_it(world: World) -> None:
     mailed_cart(world)
-    world.tell(world.event("Product Added", user="ada", product=product("mug"), at=world.now - 2 * MINUTE))
+    world.record(world.event("Product Added", user="ada", product=product("mug"), at=world.now - 2 * MINUTE))
     world.run(world.now + MINUTE)
     assert [one["reason"] for one in contradictions(world, "ada")] == ["not_quiet_yet"]
 
 
 def test_an_unsubscribe_before_the_mail_that_arrives_after_it_contradicts_it(world: World) -> None:
     mailed_cart(world)
-    world.tell(world.event("Unsubscribed", user="ada", email=ADA, at=world.now - 10 * MINUTE))
+    world.record(world.event("Unsubscribed", user="ada", email=ADA, at=world.now - 10 * MINUTE))
     world.run(world.now + MINUTE)
     assert [one["reason"] for one in contradictions(world, "ada")] == ["unsubscribed"]
 
 
 def test_a_cancellation_by_somebody_else_contradicts_the_confirmation(world: World) -> None:
-    world.tell(world.event("Order Completed", user="ada", email=ADA, order_id="1"))
+    world.record(world.event("Order Completed", user="ada", email=ADA, order_id="1"))
     world.run()
     assert world.mails() == [("order_confirmation", ADA)]
     world.now += MINUTE
-    world.tell(world.event("Order Cancelled", user="desk", order_id="1", at=world.now - MINUTE))
+    world.record(world.event("Order Cancelled", user="desk", order_id="1", at=world.now - MINUTE))
     world.run(world.now + MINUTE)
     assert [one["reason"] for one in contradictions(world, "ada")] == ["order_cancelled"]
 
 
 def test_a_merge_that_brings_an_earlier_purchase_contradicts_the_mail(world: World) -> None:
-    world.tell(
+    world.record(
         world.event("Order Completed", anon="x", order_id="1", products=(product("tea"),), at=world.now + MINUTE)
     )
     mailed_cart(world)
-    world.tell(world.event("Identify", user="ada", anon="x", email=ADA))
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
     world.run(world.now + MINUTE)
     assert [one["reason"] for one in contradictions(world, "ada")] == ["ordered"]

@@ -79,7 +79,7 @@ def test_any_order_duplication_split_and_moment_of_linking_gives_the_same_state(
         cut = data.draw(st.integers(1, len(order)))
         events = [told(world, number, *one) for number, one in order]
         for at in range(0, len(events), cut):
-            world.tell(*events[at : at + cut])
+            world.record(*events[at : at + cut])
         outcomes.append((world.state("u"), decisions(world)))
     assert outcomes[0][0] == outcomes[1][0]
     assert outcomes[0][1] == outcomes[1][1]
@@ -87,8 +87,8 @@ def test_any_order_duplication_split_and_moment_of_linking_gives_the_same_state(
 
 def test_what_one_user_did_never_reaches_another_of_the_same_device(redis: Redis) -> None:
     world = World(redis)
-    world.tell(world.event("Product Added", user="ada", anon="x", product=product("a"), email="ada@example.com"))
-    world.tell(world.event("Product Added", user="bob", anon="x", product=product("b"), email="bob@example.com"))
+    world.record(world.event("Product Added", user="ada", anon="x", product=product("a"), email="ada@example.com"))
+    world.record(world.event("Product Added", user="bob", anon="x", product=product("b"), email="bob@example.com"))
     world.run(world.now + 35 * MINUTE)
     mails = {message.to: [line["product_id"] for line in message.data["products"]] for message in world.esp.mails}
     assert mails == {"ada@example.com": ["a"], "bob@example.com": ["b"]}

@@ -79,7 +79,7 @@ def story(world: World) -> list[Callable[[], Any]]:
         ],
         [world.event("Signed Up", user="eve", email="eve@example.com")],
     ]
-    told = [partial(world.tell, *batch) for batch in events]
+    told = [partial(world.record, *batch) for batch in events]
     # The last look is later than every lease and claim: whatever the dead had claimed is found by then.
     return [*told, lambda: world.run(world.now + 35 * MINUTE), lambda: world.run(world.now + HOUR)]
 
@@ -102,7 +102,7 @@ def survive(redis: Redis, server: str, at: int, after: bool) -> tuple[World, Dyi
         except Death:
             # A new process: nothing that was in memory is left.
             fresh = World(client, esp=esp)
-            fresh.now, fresh._told = world.now, world._told
+            fresh.now, fresh._event_count = world.now, world._event_count
             world.receiver, world.courier = fresh.receiver, world.new_courier()
             step()
     return world, dying

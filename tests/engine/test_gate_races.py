@@ -41,35 +41,35 @@ def courier(world: World, then: Callable[[], object]) -> Courier:
 def world(redis: Redis) -> World:
     """Ada left a cart half an hour ago: her mail is due now."""
     world = World(redis)
-    world.tell(world.event("Identify", user="ada", email=ADA))
-    world.tell(world.event("Product Added", user="ada", product=product("a")))
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Product Added", user="ada", product=product("a")))
     world.now = START + 31 * MINUTE
     return world
 
 
 def fire(world: World, by: Courier) -> None:
-    (member, due), *_ = world.due(world.now)
+    (member, due), *_ = world.due_timers(world.now)
     by.deliver(Job(sends=(Item(member, due),), created=world.now))
 
 
 def test_a_purchase_between_reading_and_sending_cancels_the_mail(world: World) -> None:
-    fire(world, courier(world, lambda: world.tell(world.event("Order Completed", user="ada"))))
+    fire(world, courier(world, lambda: world.record(world.event("Order Completed", user="ada"))))
     world.run(world.now + HOUR)
     assert world.mails() == []
     assert world.outcomes("ada")[-1] == ("abandoned_cart", "cancelled")
 
 
 def test_an_unsubscribe_of_the_address_between_reading_and_sending_suppresses_the_mail(world: World) -> None:
-    fire(world, courier(world, lambda: world.tell(world.event("Unsubscribed", email=ADA))))
+    fire(world, courier(world, lambda: world.record(world.event("Unsubscribed", email=ADA))))
     world.run(world.now + HOUR)
     assert world.mails() == []
     assert world.outcomes("ada") == [("abandoned_cart", "suppressed")]
 
 
 def test_a_cancellation_of_the_order_between_reading_and_sending_supersedes_it(world: World) -> None:
-    world.tell(world.event("Order Completed", user="ada", order_id="1", at=START - HOUR))
-    (member, due), *_ = [one for one in world.due(world.now + 30_000) if one[0].startswith("order_confirmation")]
-    late = courier(world, lambda: world.tell(world.event("Order Cancelled", user="bob", order_id="1")))
+    world.record(world.event("Order Completed", user="ada", order_id="1", at=START - HOUR))
+    (member, due), *_ = [one for one in world.due_timers(world.now + 30_000) if one[0].startswith("order_confirmation")]
+    late = courier(world, lambda: world.record(world.event("Order Cancelled", user="bob", order_id="1")))
     late.deliver(Job(sends=(Item(member, due),), created=world.now))
     assert world.mails() == []
     assert ("order_confirmation", "superseded") in world.outcomes("ada")
@@ -83,26 +83,26 @@ def test_two_workers_with_the_same_send_send_it_once(world: World) -> None:
 
 def test_a_worker_that_finds_an_open_claim_waits_until_it_is_settled(world: World) -> None:
     other = world.new_courier()
-    (member, due), *_ = world.due(world.now)
-    world.esp.before = lambda message: other.deliver(Job(sends=(Item(member, due),), created=world.now))
+    (member, due), *_ = world.due_timers(world.now)
+    world.esp.before_send = lambda message: other.deliver(Job(sends=(Item(member, due),), created=world.now))
     fire(world, world.new_courier())
-    world.esp.before = None
+    world.esp.before_send = None
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
 
 
 def test_a_merge_between_claim_and_settle_leaves_one_mail(world: World) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("b")))
-    world.tell(world.event("Identify", anon="x", email=ADA))
+    world.record(world.event("Product Added", anon="x", product=product("b")))
+    world.record(world.event("Identify", anon="x", email=ADA))
     world.now += 31 * MINUTE
-    (member, due), *_ = [one for one in world.due(world.now) if one[0].startswith("abandoned_cart|p:a")]
+    (member, due), *_ = [one for one in world.due_timers(world.now) if one[0].startswith("abandoned_cart|p:a")]
 
     def merge(message: Message) -> None:
-        world.tell(world.event("Page", user="new", anon="x"))
+        world.record(world.event("Page", user="new", anon="x"))
 
-    world.esp.before = merge
+    world.esp.before_send = merge
     world.new_courier().deliver(Job(sends=(Item(member, due),), created=world.now))
-    world.esp.before = None
+    world.esp.before_send = None
     world.run(world.now + HOUR)
     assert [to for _, to in world.mails()].count(ADA) == 2
     assert ("abandoned_cart", "sent") in world.outcomes("new")

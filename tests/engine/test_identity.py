@@ -57,9 +57,9 @@ def fold(world: World) -> None:
 
 
 def test_an_alias_moves_one_user_into_another(world: World) -> None:
-    world.tell(world.event("Identify", user="old", email=ADA))
-    world.tell(world.event("Product Added", user="old", product=product("a")))
-    world.tell(world.event("Alias", user="new", previous_id="old"))
+    world.record(world.event("Identify", user="old", email=ADA))
+    world.record(world.event("Product Added", user="old", product=product("a")))
+    world.record(world.event("Alias", user="new", previous_id="old"))
     assert resolved(world, user="old") == keys.person_id("main", "new", None)
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
@@ -67,41 +67,41 @@ def test_an_alias_moves_one_user_into_another(world: World) -> None:
 
 
 def test_what_an_older_name_is_told_after_an_alias_goes_to_the_newer(world: World) -> None:
-    world.tell(world.event("Product Added", user="old", product=product("a")))
-    world.tell(world.event("Alias", user="new", previous_id="old"))
-    world.tell(world.event("Identify", user="old", email=ADA))
-    world.tell(world.event("Order Completed", user="old", order_id="1", at=world.now + 1))
+    world.record(world.event("Product Added", user="old", product=product("a")))
+    world.record(world.event("Alias", user="new", previous_id="old"))
+    world.record(world.event("Identify", user="old", email=ADA))
+    world.record(world.event("Order Completed", user="old", order_id="1", at=world.now + 1))
     world.run(world.now + HOUR)
     assert world.mails() == [("order_confirmation", ADA)]
     assert world.state("old") == {}
 
 
 def test_an_alias_back_is_refused_as_a_cycle_and_both_names_stay_one_person(world: World) -> None:
-    world.tell(world.event("Identify", user="a", email=ADA))
-    world.tell(world.event("Alias", user="b", previous_id="a"))
-    world.tell(world.event("Alias", user="a", previous_id="b"))
+    world.record(world.event("Identify", user="a", email=ADA))
+    world.record(world.event("Alias", user="b", previous_id="a"))
+    world.record(world.event("Alias", user="a", previous_id="b"))
     assert resolved(world, user="a") == resolved(world, user="b") == keys.person_id("main", "b", None)
     assert merge(world.client, keys.person_id("main", "b", None), keys.person_id("main", "a", None), START) == "cycle"
 
 
 def test_a_cycle_of_three_is_refused(world: World) -> None:
     for old, new in (("a", "b"), ("b", "c"), ("c", "a")):
-        world.tell(world.event("Alias", user=new, previous_id=old))
+        world.record(world.event("Alias", user=new, previous_id=old))
     assert {resolved(world, user=name) for name in "abc"} == {keys.person_id("main", "c", None)}
 
 
 def test_an_alias_to_oneself_changes_nothing(world: World) -> None:
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     before = world.state("ada")
-    world.tell(world.event("Alias", user="ada", previous_id="ada"))
+    world.record(world.event("Alias", user="ada", previous_id="ada"))
     assert resolved(world, user="ada") == USER
     assert {field: value for field, value in world.state("ada").items() if field in before} == before
 
 
 def test_at_most_fifty_anonymous_ids_merge_into_one_person(world: World) -> None:
     for number in range(MAX_MERGED + 1):
-        world.tell(world.event("Product Added", anon=f"x{number}", product=product(f"p{number}")))
-        world.tell(world.event("Page", user="ada", anon=f"x{number}"))
+        world.record(world.event("Product Added", anon=f"x{number}", product=product(f"p{number}")))
+        world.record(world.event("Page", user="ada", anon=f"x{number}"))
     lines = [field for field in world.state("ada") if field.startswith("+")]
     assert len(lines) == MAX_MERGED
     last = keys.person_id("main", None, f"x{MAX_MERGED}")
@@ -110,44 +110,44 @@ def test_at_most_fifty_anonymous_ids_merge_into_one_person(world: World) -> None
 
 
 def test_an_anonymous_id_that_meets_a_second_user_stays_with_the_first(world: World) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("a")))
-    world.tell(world.event("Identify", user="ada", anon="x", email=ADA))
-    world.tell(world.event("Identify", user="bob", anon="x", email="bob@example.com"))
-    world.tell(world.event("Product Added", anon="x", product=product("b")))
+    world.record(world.event("Product Added", anon="x", product=product("a")))
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
+    world.record(world.event("Identify", user="bob", anon="x", email="bob@example.com"))
+    world.record(world.event("Product Added", anon="x", product=product("b")))
     assert "+a" in world.state("ada")
     assert not [field for field in world.state("bob") if field.startswith("+")]
 
 
 @pytest.mark.parametrize("until", [begin, take, fold])
 def test_a_merge_that_was_cut_off_is_finished_by_the_gate(world: World, until: Callable[[World], None]) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("a")))
-    world.tell(world.event("Identify", user="ada", email=ADA))
-    world.tell(world.event("Product Added", user="ada", product=product("b")))
+    world.record(world.event("Product Added", anon="x", product=product("a")))
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Product Added", user="ada", product=product("b")))
     until(world)
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
     told = world.esp.mails[0].data["products"]
     assert {line["product_id"] for line in told} == {"a", "b"}
     assert resolve(world.client, X) == USER
-    assert world.due(world.now + 48 * HOUR) == []
+    assert world.due_timers(world.now + 48 * HOUR) == []
 
 
 @pytest.mark.parametrize("until", [begin, take, fold])
 def test_a_merge_that_was_cut_off_and_told_again_is_finished(world: World, until: Callable[[World], None]) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("a")))
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Product Added", anon="x", product=product("a")))
+    world.record(world.event("Identify", user="ada", email=ADA))
     until(world)
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Page", user="ada", anon="x"))
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
     assert world.outcomes("ada") == [("abandoned_cart", "sent")]
 
 
 def test_a_waiting_timer_travels_along(world: World) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("a")))
+    world.record(world.event("Product Added", anon="x", product=product("a")))
     world.now += 10 * MINUTE
-    world.tell(world.event("Identify", user="ada", anon="x", email=ADA))
-    ((member, due),) = world.due(world.now + HOUR)
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
+    ((member, due),) = world.due_timers(world.now + HOUR)
     assert member == keys.member("abandoned_cart", "p", USER)
     assert due >= START + 30 * MINUTE
     world.run(world.now + HOUR)
@@ -155,81 +155,81 @@ def test_a_waiting_timer_travels_along(world: World) -> None:
 
 
 def test_a_parked_send_travels_along_and_leaves_when_the_user_has_an_address(world: World) -> None:
-    world.tell(world.event("Signed Up", anon="x"))
+    world.record(world.event("Signed Up", anon="x"))
     world.run()
     assert world.outcomes(anon="x") == [("welcome", "parked")]
-    world.tell(world.event("Identify", user="ada", email=ADA))
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Page", user="ada", anon="x"))
     world.run(world.now + MINUTE)
     assert world.mails() == [("welcome", ADA)]
 
 
 def test_a_parked_send_that_has_travelled_leaves_when_an_address_comes_later(world: World) -> None:
-    world.tell(world.event("Signed Up", anon="x"))
+    world.record(world.event("Signed Up", anon="x"))
     world.run()
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Page", user="ada", anon="x"))
     world.run(world.now + MINUTE)
     assert world.mails() == []
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     world.run(world.now + MINUTE)
     assert world.mails() == [("welcome", ADA)]
-    assert world.due(world.now + 48 * HOUR) == []
+    assert world.due_timers(world.now + 48 * HOUR) == []
 
 
 def test_the_parked_confirmation_of_an_anonymous_order_travels_along(world: World) -> None:
-    world.tell(world.event("Order Completed", anon="x", order_id="1"))
+    world.record(world.event("Order Completed", anon="x", order_id="1"))
     world.run()
-    world.tell(world.event("Identify", user="ada", anon="x", email=ADA))
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
     world.run(world.now + MINUTE)
     assert world.mails() == [("order_confirmation", ADA)]
 
 
 def test_nobody_is_welcomed_twice_under_two_names(world: World) -> None:
-    world.tell(world.event("Signed Up", anon="x", email=ADA))
+    world.record(world.event("Signed Up", anon="x", email=ADA))
     world.run()
     world.now += MINUTE
-    world.tell(world.event("Signed Up", user="ada", anon="x", email=ADA))
+    world.record(world.event("Signed Up", user="ada", anon="x", email=ADA))
     world.run(world.now + HOUR)
     assert world.mails() == [("welcome", ADA)]
     assert world.outcomes("ada") == [("welcome", "sent"), ("welcome", "duplicate")]
 
 
 def test_nobody_is_welcomed_twice_when_both_names_are_known_before_they_meet(world: World) -> None:
-    world.tell(world.event("Signed Up", anon="x"))
-    world.tell(world.event("Signed Up", user="ada", email=ADA))
+    world.record(world.event("Signed Up", anon="x"))
+    world.record(world.event("Signed Up", user="ada", email=ADA))
     world.run()
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Page", user="ada", anon="x"))
     world.run(world.now + HOUR)
     assert world.mails() == [("welcome", ADA)]
 
 
 def claimed_as_anonymous(world: World) -> Item:
-    world.tell(world.event("Signed Up", anon="x", email=ADA))
-    ((member, due),) = world.due(world.now + 30_000)
+    world.record(world.event("Signed Up", anon="x", email=ADA))
+    ((member, due),) = world.due_timers(world.now + 30_000)
 
     def meet(_message: Message) -> None:
-        world.tell(world.event("Page", user="ada", anon="x"))
+        world.record(world.event("Page", user="ada", anon="x"))
 
-    world.esp.before = meet
+    world.esp.before_send = meet
     return Item(member, due)
 
 
 def deliver(world: World, item: Item) -> None:
     """One job whose call is interrupted by the merge; from then on nothing interrupts."""
     world.courier.deliver(Job(sends=(item,), created=world.now))
-    world.esp.before = None
+    world.esp.before_send = None
 
 
 def run_on(world: World, most: int = 20) -> None:
     """As `World.run`, but a timer that nobody ever takes away is a failure and no endless loop."""
     for _ in range(most):
-        due = world.due(world.now + 25 * HOUR)
+        due = world.due_timers(world.now + 25 * HOUR)
         if not due:
             return
         member, at = due[0]
         world.now = max(world.now, at)
         world.courier.deliver(Job(sends=(Item(member, at),), created=world.now))
-    raise AssertionError(f"timers that never end: {world.due(world.now)}")
+    raise AssertionError(f"timers that never end: {world.due_timers(world.now)}")
 
 
 def test_a_send_claimed_before_the_merge_and_settled_after_it_stays_one_mail(world: World) -> None:
@@ -261,7 +261,7 @@ def test_a_worker_that_died_in_mid_call_while_the_merge_happened_leaves_unknown(
     world.esp.errors = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         deliver(world, item)
-    world.esp.before = None
+    world.esp.before_send = None
     world.courier = world.new_courier()
     run_on(world)
     assert world.mails() == []

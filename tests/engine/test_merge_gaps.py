@@ -24,7 +24,7 @@ def world(redis: Redis) -> World:
 
 
 def test_a_receiver_that_dies_right_after_recording_a_link_does_not_cause_a_second_welcome(world: World) -> None:
-    world.tell(world.event("Signed Up", anon="x", email=ADA))
+    world.record(world.event("Signed Up", anon="x", email=ADA))
     world.run()
     plan = world.planner.plan(world.event("Signed Up", user="ada", anon="x", email=ADA, at=world.now + 1))
     # The one trip is made; what follows it, the merge, is not.
@@ -36,14 +36,14 @@ def test_a_receiver_that_dies_right_after_recording_a_link_does_not_cause_a_seco
 
 
 def test_a_claim_given_back_after_its_person_was_merged_is_not_taken_for_a_dead_workers(world: World) -> None:
-    world.tell(world.event("Identify", anon="x", email=ADA))
+    world.record(world.event("Identify", anon="x", email=ADA))
     member = keys.member("welcome", "p", keys.person_id("main", None, "x"))
     trigger = world.triggers["welcome"]
     records = world.courier._lookup.records([(trigger, member)])[member]
     claim = Claim("send", "claimed", "token", world.now + 15_000, world.now, 0, "")
     item = Item(member, world.now)
     assert world.courier._ledger.claim(trigger, item, records, claim)
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Page", user="ada", anon="x"))
     world.courier._ledger.release(item, records, claim)
     world.courier._ledger.flush()
     left: Any = world.client.hgetall(keys.person(keys.person_id("main", "ada", None)))

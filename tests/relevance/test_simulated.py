@@ -69,7 +69,7 @@ def live(world: World, one: Shopper) -> list[Mail]:
     for told in one.told:
         world.run(START + told.arrives - 1)
         world.now = START + told.arrives
-        world.tell(canonical(world, told))
+        world.record(canonical(world, told))
         world.run()
     world.run(START + 60_000)
     return sorted(

@@ -57,7 +57,7 @@ class Shop:
 
     def request(self, *events: Event, traceparent: str | None = None) -> None:
         with self.traces.request("segment", traceparent):
-            self.world.tell(*events)
+            self.world.record(*events)
 
     def jobs(self) -> list[dict[str, Any]]:
         """What workers would be handed; taken from the queue."""
