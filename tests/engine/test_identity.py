@@ -1,6 +1,6 @@
-"""One person under several names: what is known, waits and went out under one is so under all, whenever they meet.
+"""One person with several ids: state, timers and sent mails of each count for all, whenever the ids are linked.
 
-Anonymous ids and aliases end as tombstones; a merge that was cut off is finished by whoever comes by.
+A merged id leaves a tombstone. A merge that was interrupted is finished by the next process that reads the person.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ def world(redis: Redis) -> World:
     return World(redis)
 
 
-def resolved(world: World, user: str | None = None, anon: str | None = None) -> str:
+def resolve_id(world: World, user: str | None = None, anon: str | None = None) -> str:
     return resolve(world.client, keys.person_id("main", user, anon))
 
 
-def begin(world: World) -> None:
+def interrupt_after_begin(world: World) -> None:
     fcall(world.client, "fg1_merge_begin", [keys.person(USER)], X, MAX_MERGED)
 
 
-def take(world: World) -> None:
-    begin(world)
+def interrupt_after_take(world: World) -> None:
+    interrupt_after_begin(world)
     fcall(world.client, "fg1_merge_take", [keys.person(X)], USER, PERSON_TTL)
 
 
-def fold(world: World) -> None:
-    """Everything but the last step: the anonymous record was not yet dropped."""
-    begin(world)
+def interrupt_before_drop(world: World) -> None:
+    """All but the last step, which drops the anonymous record."""
+    interrupt_after_begin(world)
 
     class NoDrop:
         def execute_command(self, *args: object) -> object:
@@ -60,7 +60,7 @@ def test_an_alias_moves_one_user_into_another(world: World) -> None:
     world.record(world.event("Identify", user="old", email=ADA))
     world.record(world.event("Product Added", user="old", product=product("a")))
     world.record(world.event("Alias", user="new", previous_id="old"))
-    assert resolved(world, user="old") == keys.person_id("main", "new", None)
+    assert resolve_id(world, user="old") == keys.person_id("main", "new", None)
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
     assert world.outcomes("new") == [("abandoned_cart", "sent")]
@@ -80,21 +80,21 @@ def test_an_alias_back_is_refused_as_a_cycle_and_both_names_stay_one_person(worl
     world.record(world.event("Identify", user="a", email=ADA))
     world.record(world.event("Alias", user="b", previous_id="a"))
     world.record(world.event("Alias", user="a", previous_id="b"))
-    assert resolved(world, user="a") == resolved(world, user="b") == keys.person_id("main", "b", None)
+    assert resolve_id(world, user="a") == resolve_id(world, user="b") == keys.person_id("main", "b", None)
     assert merge(world.client, keys.person_id("main", "b", None), keys.person_id("main", "a", None), START) == "cycle"
 
 
 def test_a_cycle_of_three_is_refused(world: World) -> None:
     for old, new in (("a", "b"), ("b", "c"), ("c", "a")):
         world.record(world.event("Alias", user=new, previous_id=old))
-    assert {resolved(world, user=name) for name in "abc"} == {keys.person_id("main", "c", None)}
+    assert {resolve_id(world, user=name) for name in "abc"} == {keys.person_id("main", "c", None)}
 
 
 def test_an_alias_to_oneself_changes_nothing(world: World) -> None:
     world.record(world.event("Identify", user="ada", email=ADA))
     before = world.state("ada")
     world.record(world.event("Alias", user="ada", previous_id="ada"))
-    assert resolved(world, user="ada") == USER
+    assert resolve_id(world, user="ada") == USER
     assert {field: value for field, value in world.state("ada").items() if field in before} == before
 
 
@@ -118,25 +118,25 @@ def test_an_anonymous_id_that_meets_a_second_user_stays_with_the_first(world: Wo
     assert not [field for field in world.state("bob") if field.startswith("+")]
 
 
-@pytest.mark.parametrize("until", [begin, take, fold])
-def test_a_merge_that_was_cut_off_is_finished_by_the_gate(world: World, until: Callable[[World], None]) -> None:
+@pytest.mark.parametrize("interrupt", [interrupt_after_begin, interrupt_after_take, interrupt_before_drop])
+def test_a_merge_that_was_cut_off_is_finished_by_the_gate(world: World, interrupt: Callable[[World], None]) -> None:
     world.record(world.event("Product Added", anon="x", product=product("a")))
     world.record(world.event("Identify", user="ada", email=ADA))
     world.record(world.event("Product Added", user="ada", product=product("b")))
-    until(world)
+    interrupt(world)
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
-    told = world.esp.mails[0].data["products"]
-    assert {line["product_id"] for line in told} == {"a", "b"}
+    lines_mailed = world.esp.mails[0].data["products"]
+    assert {line["product_id"] for line in lines_mailed} == {"a", "b"}
     assert resolve(world.client, X) == USER
     assert world.due_timers(world.now + 48 * HOUR) == []
 
 
-@pytest.mark.parametrize("until", [begin, take, fold])
-def test_a_merge_that_was_cut_off_and_told_again_is_finished(world: World, until: Callable[[World], None]) -> None:
+@pytest.mark.parametrize("interrupt", [interrupt_after_begin, interrupt_after_take, interrupt_before_drop])
+def test_a_merge_that_was_cut_off_and_told_again_is_finished(world: World, interrupt: Callable[[World], None]) -> None:
     world.record(world.event("Product Added", anon="x", product=product("a")))
     world.record(world.event("Identify", user="ada", email=ADA))
-    until(world)
+    interrupt(world)
     world.record(world.event("Page", user="ada", anon="x"))
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
@@ -203,26 +203,26 @@ def test_nobody_is_welcomed_twice_when_both_names_are_known_before_they_meet(wor
     assert world.mails() == [("welcome", ADA)]
 
 
-def claimed_as_anonymous(world: World) -> Item:
+def claim_as_anonymous(world: World) -> Item:
     world.record(world.event("Signed Up", anon="x", email=ADA))
     ((member, due),) = world.due_timers(world.now + 30_000)
 
-    def meet(_message: Message) -> None:
+    def link(_message: Message) -> None:
         world.record(world.event("Page", user="ada", anon="x"))
 
-    world.esp.before_send = meet
+    world.esp.before_send = link
     return Item(member, due)
 
 
 def deliver(world: World, item: Item) -> None:
-    """One job whose call is interrupted by the merge; from then on nothing interrupts."""
+    """Deliver one job, during whose call the merge happens; no later call is interrupted."""
     world.courier.deliver(Job(sends=(item,), created=world.now))
     world.esp.before_send = None
 
 
-def run_on(world: World, most: int = 20) -> None:
-    """As `World.run`, but a timer that nobody ever takes away is a failure and no endless loop."""
-    for _ in range(most):
+def run_all_timers(world: World, max_timers: int = 20) -> None:
+    """As `World.run`, but a timer that is never removed fails the test instead of looping for ever."""
+    for _ in range(max_timers):
         due = world.due_timers(world.now + 25 * HOUR)
         if not due:
             return
@@ -233,36 +233,36 @@ def run_on(world: World, most: int = 20) -> None:
 
 
 def test_a_send_claimed_before_the_merge_and_settled_after_it_stays_one_mail(world: World) -> None:
-    deliver(world, claimed_as_anonymous(world))
-    run_on(world)
+    deliver(world, claim_as_anonymous(world))
+    run_all_timers(world)
     assert world.mails() == [("welcome", ADA)]
     assert ("welcome", "sent") in world.outcomes("ada")
 
 
 def test_a_send_refused_for_now_while_the_merge_happened_is_tried_again_and_sent_once(world: World) -> None:
-    item = claimed_as_anonymous(world)
+    item = claim_as_anonymous(world)
     world.esp.errors = [EspError("503", retry_after_s=7)]
     deliver(world, item)
-    run_on(world)
+    run_all_timers(world)
     assert world.mails() == [("welcome", ADA)]
 
 
 def test_a_send_of_which_nobody_knows_while_the_merge_happened_is_not_repeated(world: World) -> None:
-    item = claimed_as_anonymous(world)
+    item = claim_as_anonymous(world)
     world.esp.errors = [EspError("timeout", ambiguous=True)]
     deliver(world, item)
-    run_on(world)
+    run_all_timers(world)
     assert world.mails() == []
     assert ("welcome", "unknown") in world.outcomes("ada")
 
 
 def test_a_worker_that_died_in_mid_call_while_the_merge_happened_leaves_unknown(world: World) -> None:
-    item = claimed_as_anonymous(world)
+    item = claim_as_anonymous(world)
     world.esp.errors = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         deliver(world, item)
     world.esp.before_send = None
     world.courier = world.new_courier()
-    run_on(world)
+    run_all_timers(world)
     assert world.mails() == []
     assert ("welcome", "unknown") in world.outcomes("ada")

@@ -1,4 +1,4 @@
-"""What one event writes, where it could write too much or too little."""
+"""What recording one event writes: not too much, not too little."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def world(redis: Redis) -> World:
 
 
 def test_a_message_that_is_repeated_for_ever_fills_no_memory(world: World, redis: Redis) -> None:
-    told = world.event("Product Viewed", user="ada", product=product("a"))
+    event = world.event("Product Viewed", user="ada", product=product("a"))
     for _ in range(5):
-        world.record(*[told] * 50)
+        world.record(*[event] * 50)
     assert redis.llen(f"{keys.person(keys.person_id('main', 'ada', None))}:ev") == 200
 
 
