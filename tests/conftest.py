@@ -18,6 +18,29 @@ from adapter.local import embedded
 from freshgate.telemetry import logs
 from tests.harness.ports import free_ports
 
+# Files and folders that `make check` leaves out: they start the whole product or many processes, or try many inputs.
+SLOW = (
+    "adapter/commands/test_example.py",
+    "adapter/commands/test_new.py",
+    "adapter/local/test_launcher.py",
+    "deploy/test_by_hand.py",
+    "deploy/test_hosts.py",
+    "freshgate/telemetry/test_processes.py",
+    "fuzz/",
+    "relevance/",
+    "sdks/",
+    "system/",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of SLOW, before pytest selects by markers."""
+    tests = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True)
 def unconfigured_logs() -> Iterator[None]:
