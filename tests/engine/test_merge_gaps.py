@@ -27,7 +27,7 @@ def test_a_receiver_that_dies_right_after_recording_a_link_does_not_cause_a_seco
     world.record(world.event("Signed Up", anon="x", email=ADA))
     world.run()
     plan = world.planner.plan(world.event("Signed Up", user="ada", anon="x", email=ADA, at=world.now + 1))
-    # Recording takes one trip, which is made; the merge, which follows it, is not.
+    # Commit the one trip of recording, and leave out the merge that follows it.
     world.receiver.recorder._commit(plan.writes, [])
     world.now += 1
     world.run(world.now + HOUR)

@@ -61,7 +61,7 @@ class Person:
         return next(addresses, None)
 
     def has_opted_out(self) -> bool:
-        """Whether the person opted out, not only an address."""
+        """Whether the person opted out; an opt-out of an address does not count."""
         return any(event.name == "stop" and "email" not in event.fields for event in self.events)
 
     def cart(self) -> set[str]:

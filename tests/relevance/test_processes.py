@@ -37,7 +37,7 @@ ENVIRON = {
 
 
 def pick_shoppers() -> dict[int, Shopper]:
-    """Seed → shopper, for the first seeds of which no arrival is a race."""
+    """Seed → shopper, for the first seeds without an arrival that is a race."""
     shoppers: dict[int, Shopper] = {}
     seed = 100_000
     while len(shoppers) < SHOPPERS:

@@ -52,7 +52,7 @@ def test_a_worker_killed_in_mid_send_leaves_unknown_and_others_go_out_meanwhile(
     ada, bob = Shopper(), Shopper()
     system.faults(kind="hang", seconds=10, accept=True)
     assert system.post(ada.ordered()).status == 200
-    # The sandbox has taken the call: the fault is used up.
+    # The fault is used up once the sandbox has the call.
     system.wait_for(lambda: system.request("SANDBOX_PORT", "GET", "/faults").json == [], timeout=2.5)
     killed = system.kill("worker")
     assert system.post(bob.ordered()).status == 200
