@@ -154,7 +154,9 @@ class System:
 
     def pid(self, name: str) -> int:
         """The process id of receiver, worker, timers, sandbox or redis."""
-        return int((self.var / "pids" / name).read_text(encoding="ascii"))
+        file = self.var / "pids" / name
+        # Empty for a moment while the launcher writes it.
+        return int(self.wait_for(lambda: file.read_text(encoding="ascii"), timeout=5))
 
     def pids(self) -> dict[str, int]:
         return {file.name: self.pid(file.name) for file in (self.var / "pids").iterdir() if file.name[0] != "."}
