@@ -31,14 +31,17 @@ SLOW = (
     "sdks/",
     "system/",
 )
+# Property tests that every source has, with hundreds of inputs each.
+SLOW_TESTS = "test_wrong_types_in_any_"
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of SLOW, before pytest selects by markers."""
+    """Mark the slow tests, before pytest selects by markers."""
     tests = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(tests).as_posix().startswith(SLOW):
+        is_slow_file = item.path.relative_to(tests).as_posix().startswith(SLOW)
+        if is_slow_file or item.name.startswith(SLOW_TESTS):
             item.add_marker(pytest.mark.slow)
 
 
