@@ -1,43 +1,52 @@
-# The two commands that matter: `make run` and `make test`. Each sets up what it needs in .venv.
+# Each target installs what it needs into .venv. While you write code: `make check`; before you push: `make test`.
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: run observe test test-tools dashboards bench lint format help
+.PHONY: run observe check test test-tools dashboards bench lint format version-check help
 
 run: .venv/.embedded $(BIN)/freshgate  ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/freshgate run
 
-observe: .venv/.dev $(BIN)/freshgate  ## the same with made-up shoppers, Prometheus and Alertmanager; Ctrl-C stops it
+observe: .venv/.dev $(BIN)/freshgate  ## make run with made-up shoppers, Prometheus and Alertmanager
 	@exec $(BIN)/python -m dashboards.observe
 
-test: lint  ## check the code and run all tests
-	$(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+check: lint  ## lint, types, imports and the fast tests, in less than a minute
+	$(PYTEST) -m "not tools and not slow"
 
-test-tools: .venv/.tools  ## the checks that need large downloads: the real Compose, hadolint, Prometheus, DataDog
+test: lint  ## lint, types, imports and all tests
+	$(PYTEST)
+
+test-tools: .venv/.tools  ## tests that need large downloads: Compose, hadolint, Prometheus, DataDog, Chromium
 	$(BIN)/python -m pytest -m tools
 
-lint: .venv/.dev $(BIN)/freshgate  ## ruff, mypy and the order of imports
+lint: .venv/.dev $(BIN)/freshgate  ## ruff, mypy and import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/.dev  ## rewrite the code as ruff likes it
+format: .venv/.dev  ## fix and format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-dashboards: .venv/.dev  ## write the boards, rules and alerts anew
+dashboards: .venv/.dev  ## generate the boards, rules and alerts
 	$(BIN)/python -m dashboards.generate
 
-bench: .venv/.dev  ## measure the speed on this machine, in six minutes; BENCH="--quick" in two
+bench: .venv/.dev  ## measure the speed of this machine, in six minutes; BENCH=--quick takes two
 	$(BIN)/python -m bench $(BENCH)
 
-help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+version-check:  ## check that TAG=v1.2.3 names the version in freshgate/version.py
+	@version=$$($(PYTHON) -c 'import runpy; print(runpy.run_path("freshgate/version.py")["VERSION"])'); \
+	  test "$$TAG" = "v$$version" || { \
+	  echo "TAG is '$$TAG', but freshgate/version.py says $$version: tag v$$version, or change VERSION" >&2; exit 1; }
 
-# A failed installation leaves no stamp, so the next call tries again.
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' Makefile
+
+# A failed installation leaves no stamp, so the next call retries it.
 .venv/.embedded: requirements.txt requirements-embedded.txt | $(BIN)/python
 	@echo "installing what Freshgate needs into .venv"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-embedded.txt
@@ -62,5 +71,5 @@ $(BIN)/freshgate: Makefile | $(BIN)/python
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Freshgate needs Python 3.11 or newer: install it, or name it with make PYTHON=python3.12" >&2; exit 1; }
+	  echo "Freshgate needs Python 3.11 or newer: install it, or name it as in make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv .venv

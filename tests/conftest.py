@@ -1,6 +1,6 @@
-"""The fixtures of all tests: a Valkey of their own, and free ports.
+"""Fixtures for all tests: a Valkey server and free ports.
 
-`redis` is empty for each test; functions and scripts that an earlier test loaded may still be there.
+`redis` is empty at the start of each test, but for functions and scripts that an earlier test loaded.
 """
 
 from __future__ import annotations
@@ -18,10 +18,36 @@ from adapter.local import embedded
 from freshgate.telemetry import logs
 from tests.harness.ports import free_ports
 
+# Files and folders that `make check` leaves out: they start the whole product or many processes, or try many inputs.
+SLOW = (
+    "adapter/commands/test_example.py",
+    "adapter/commands/test_new.py",
+    "adapter/local/test_launcher.py",
+    "deploy/test_by_hand.py",
+    "deploy/test_hosts.py",
+    "freshgate/telemetry/test_processes.py",
+    "fuzz/",
+    "relevance/",
+    "sdks/",
+    "system/",
+)
+# Property tests that every source has, with hundreds of inputs each.
+SLOW_TESTS = "test_wrong_types_in_any_"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the slow tests, before pytest selects by markers."""
+    tests = Path(__file__).parent
+    for item in items:
+        is_slow_file = item.path.relative_to(tests).as_posix().startswith(SLOW)
+        if is_slow_file or item.name.startswith(SLOW_TESTS):
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(autouse=True)
 def unconfigured_logs() -> Iterator[None]:
-    """What a test sets up for its logs ends with it: the stream that they go to does, too."""
+    """Undo a test's logging setup after it, since the stream that it writes to is closed then."""
     yield
     root = logging.getLogger()
     for handler in [handler for handler in root.handlers if type(handler) is logging.StreamHandler]:
@@ -35,7 +61,7 @@ def unconfigured_logs() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """The URL of a Valkey that lives as long as the test session."""
-    # Not pytest's own folder: its path may be too long for a socket.
+    # Not pytest's folder, whose path may be too long for a Unix socket.
     with tempfile.TemporaryDirectory(prefix="freshgate-test-") as folder:
         server = embedded.prepare(Path(folder) / "redis", log=Path(folder) / "redis.log")
         process = embedded.start(server)
@@ -45,7 +71,7 @@ def redis_server() -> Iterator[str]:
 
 @pytest.fixture
 def redis(redis_server: str) -> Iterator[Redis]:
-    """A client that answers bytes, on an empty database."""
+    """A client whose replies are bytes, on an empty database."""
     client = Redis.from_url(redis_server, decode_responses=False)
     client.flushdb()
     yield client
@@ -54,5 +80,5 @@ def redis(redis_server: str) -> Iterator[Redis]:
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """A function: each call gives another TCP port of 127.0.0.1 on which nothing listens."""
+    """A function that returns another free TCP port of 127.0.0.1 at each call."""
     return lambda: free_ports(1)[0]

@@ -1,6 +1,6 @@
-"""The reference in docs/ is complete: each settings key, metric, event type and trigger has its row, none is left over.
+"""The reference in docs/ is complete: each settings key, metric, event type and trigger has a row, and no row is stale.
 
-`rows` and `missing` are pure, and are themselves held against made-up names.
+The helpers `rows` and `missing` are tested themselves, with made-up names.
 """
 
 from __future__ import annotations
@@ -28,42 +28,44 @@ def read(name: str) -> str:
 
 
 def rows(text: str) -> list[list[str]]:
-    """The cells of every table row, without back ticks; heads and rulers are left out."""
+    """The cells of each table row, without back ticks; heads and rulers are not rows."""
     lines = text.splitlines()
-    told = []
+    cells = []
     for line, after in zip(lines, [*lines[1:], ""], strict=True):
         is_ruler = line.startswith("|") and not line.strip("|-: ")
         is_head = after.startswith("|") and not after.strip("|-: ")
         if line.startswith("|") and not is_ruler and not is_head:
-            told.append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
-    return told
+            cells.append([cell.strip().strip("`") for cell in line.strip("|").split("|")])
+    return cells
 
 
 def missing(names: Iterable[str], text: str, column: int = 0) -> list[str]:
-    """The names that stand in no row's cell of that column."""
-    told = {row[column] for row in rows(text) if len(row) > column}
-    return [name for name in names if name not in told]
+    """The names that no row has in this column."""
+    present = {row[column] for row in rows(text) if len(row) > column}
+    return [name for name in names if name not in present]
 
 
 def variables(struct: type[msgspec.Struct], prefix: str = "FRESHGATE_") -> Iterator[str]:
-    """The environment variable of every key; `<NAME>` stands for what a table is called."""
+    """The environment variable of each key; `<NAME>` stands for the name of a table."""
     for field in fields(struct):
-        inner = [one for one in get_args(field.type) if isinstance(one, type) and issubclass(one, msgspec.Struct)]
+        types = [part for part in get_args(field.type) if isinstance(part, type)]
+        inner = [part for part in types if issubclass(part, msgspec.Struct)]
         if inner:
             yield from variables(inner[0], f"{prefix}{field.name.upper()}__<NAME>__")
         else:
             yield prefix + field.name.upper()
 
 
-def exported() -> dict[str, tuple[str, tuple[str, ...]]]:
+def declared_metrics() -> dict[str, tuple[str, tuple[str, ...]]]:
     """name → (type, labels) of every metric that is an attribute of freshgate.telemetry.metrics."""
-    born = (MetricWrapperBase, PolledMetric)
-    found: dict[str, Any] = {key: value for key, value in vars(metrics).items() if isinstance(value, born)}
-    told = {}
-    for metric in found.values():
-        kind = metric.describe()[0]
-        told[kind.name + ("_total" if kind.type == "counter" else "")] = (kind.type, tuple(metric._labelnames))
-    return told
+    classes = (MetricWrapperBase, PolledMetric)
+    instances: list[Any] = [value for value in vars(metrics).values() if isinstance(value, classes)]
+    labels = {}
+    for metric in instances:
+        family = metric.describe()[0]
+        name = family.name + ("_total" if family.type == "counter" else "")
+        labels[name] = (family.type, tuple(metric._labelnames))
+    return labels
 
 
 # ---- the checks themselves
@@ -98,20 +100,20 @@ def test_every_setting_has_its_row() -> None:
 
 def test_every_row_of_a_setting_is_a_setting() -> None:
     known = set(variables(Settings))
-    told = [row for row in rows(read("SETTINGS.md")) if len(row) == 5]
-    assert [row[1] for row in told if row[1] not in known] == []
-    assert [row for row in told if row[0] != row[1].rpartition("__")[2].removeprefix("FRESHGATE_").lower()] == []
+    settings = [row for row in rows(read("SETTINGS.md")) if len(row) == 5]
+    assert [row[1] for row in settings if row[1] not in known] == []
+    assert [row for row in settings if row[0] != row[1].rpartition("__")[2].removeprefix("FRESHGATE_").lower()] == []
 
 
 def test_every_metric_has_its_row() -> None:
-    assert missing(exported(), read("METRICS.md")) == []
+    assert missing(declared_metrics(), read("METRICS.md")) == []
 
 
 def test_every_row_of_a_metric_is_a_metric_with_its_type_and_labels() -> None:
-    told = {row[0]: (row[1], row[3]) for row in rows(read("METRICS.md")) if len(row) == 5}
-    assert told == {
+    documented = {row[0]: (row[1], row[3]) for row in rows(read("METRICS.md")) if len(row) == 5}
+    assert documented == {
         name: (kind, ", ".join(f"`{label}`" for label in labels).strip("`") or "–")
-        for name, (kind, labels) in exported().items()
+        for name, (kind, labels) in declared_metrics().items()
     }
 
 
@@ -133,8 +135,8 @@ def test_every_event_type_has_its_row_with_its_spellings() -> None:
     assert set(spelled) == {event.name for event in EVENTS}
     for event in EVENTS:
         when = event.sources["segment"].when if "segment" in event.sources else {"type": ""}
-        wanted = when.get("event", when["type"])
-        for spelling in (wanted,) if isinstance(wanted, str) else wanted:
+        spellings = when.get("event", when["type"])
+        for spelling in (spellings,) if isinstance(spellings, str) else spellings:
             assert spelling in spelled[event.name], f"{event.name}: EVENTS.md does not say {spelling!r}"
 
 

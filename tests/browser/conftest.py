@@ -1,4 +1,4 @@
-"""A real Chromium, a page of a shop on 127.0.0.1, and a running Freshgate that the page may talk to."""
+"""A real Chromium, a shop's page on 127.0.0.1, and a running Freshgate that the page posts to."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ FLAGS = (
 
 
 class Shop:
-    """Pages of a shop, each made of what stands in `body`; the script comes from Freshgate, as it would.
+    """Serves a page at each path: `tag`, which loads the script from Freshgate, and then `body`.
 
-    scripts  a folder of further scripts, at the root
+    scripts  a folder whose files are served at the root
     """
 
     def __init__(self, freshgate: str) -> None:
@@ -88,7 +88,7 @@ def shop(system: System) -> Iterator[Shop]:
 
 @pytest.fixture(scope="session")
 def chromium() -> tuple[str, str]:
-    """The browser and its driver, from Debian's packages; skipped where they cannot be had, but not in CI."""
+    """Paths of browser and driver, from Debian's packages. Without them the test is skipped; in CI it fails."""
     if not all(map(shutil.which, PROGRAMS)):
         try:
             packages = ["chromium", "chromium-driver"]
@@ -96,14 +96,14 @@ def chromium() -> tuple[str, str]:
         except (OSError, subprocess.SubprocessError) as error:
             if os.environ.get("CI"):
                 raise
-            pytest.skip(f"there is no Chromium, and it cannot be installed: {error}")
+            pytest.skip(f"Chromium cannot be installed: {error}")
     browser, driver = (str(shutil.which(program)) for program in PROGRAMS)
     return browser, driver
 
 
 @pytest.fixture
 def browser(chromium: tuple[str, str], tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    """A browser that has never been anywhere."""
+    """A browser with an empty profile."""
     driving = pytest.importorskip("selenium.webdriver")
     options = driving.ChromeOptions()
     options.binary_location = chromium[0]

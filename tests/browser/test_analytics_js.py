@@ -1,4 +1,4 @@
-"""Segment's own script for browsers, with nothing but its host changed, in a real Chromium: every call arrives once.
+"""Segment's own script for browsers in a real Chromium, with only its host changed: each call arrives once.
 
 It comes from the npm registry; `conftest.py` has the browser, the shop and the running Freshgate.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.tools
 
 PACKAGE = "@segment/analytics-next@1.84.3"
-# The settings that Segment's CDN would give; with `batching`, calls go to /v1/b, else one by one to /v1/t and so on.
+# The settings that Segment's CDN sends. With `batching` calls go to /v1/b, otherwise singly to /v1/t and so on.
 CALLS = """
 const [key, host, batching, user, done] = arguments
 const segment = { apiKey: key, apiHost: host, protocol: 'http' }
@@ -52,7 +52,7 @@ def test_every_call_arrives_once_and_the_mail_leaves(
         (event, "accepted") for event in ("Identify", "Page", "Product Viewed", "Product Added", "Screen", "Group")
     )
     system.wait_for(lambda: sorted(re.findall(r"event     (.+?) from page: (\w+)", system.why(device))) == expected)
-    # Nobody knew the user, so the device is theirs.
+    # The user was unknown, so the device becomes theirs.
     assert system.why(user).splitlines()[0] == system.why(device).splitlines()[0]
     (mail,) = system.wait_for(lambda: [mail for mail in system.outbox() if mail["to"] == f"{user}@example.com"])
     assert mail["custom_args"]["freshgate_trigger"] == "abandoned_cart"

@@ -1,4 +1,4 @@
-"""The script for pages in a real Chromium: what a visitor does arrives once, and nothing before they agree.
+"""The script for pages in a real Chromium: each event of a visitor arrives once, and none before they consent.
 
 `conftest.py` has the browser, the shop and the running Freshgate.
 """
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.tools
 
-AGREED = "freshgate.consent(true)"
-LOSES_ONE_ANSWER = """
+CONSENT = "freshgate.consent(true)"
+LOSE_FIRST_RESPONSE = """
 var real = fetch, lost = false
-window.fetch = function (url, what) {
-  return real(url, what).then(function (answer) { if (!lost) { lost = true; throw 0 } return answer })
+window.fetch = function (url, options) {
+  return real(url, options).then(function (response) { if (!lost) { lost = true; throw 0 } return response })
 }
 """
 CART = """
@@ -36,23 +36,23 @@ CART = """
 """
 
 
-def anonymous(browser: webdriver.Chrome) -> str:
+def anonymous_id(browser: webdriver.Chrome) -> str:
     return str(browser.execute_script("return JSON.parse(localStorage.getItem('freshgate.anonymous'))"))
 
 
 def queued(browser: webdriver.Chrome) -> list[Any]:
-    found: list[Any] = browser.execute_script("return JSON.parse(localStorage.getItem('freshgate.queue') || '[]')")
-    return found
+    events: list[Any] = browser.execute_script("return JSON.parse(localStorage.getItem('freshgate.queue') || '[]')")
+    return events
 
 
 def trail(system: System, who: str) -> list[tuple[str, str]]:
-    """(event, verdict) of everything that is known of a visitor."""
+    """(event, verdict) of each event of a visitor."""
     return re.findall(r"event     (.+?) from page: (\w+)", system.why(who))
 
 
 def wait_for_trail(system: System, browser: webdriver.Chrome, *expected: str) -> None:
-    """Each of these events was told once, and nothing else."""
-    who = anonymous(browser)
+    """Check that these events arrived, each once, and no others."""
+    who = anonymous_id(browser)
     system.wait_for(lambda: not queued(browser))
     assert sorted(trail(system, who)) == sorted((event, "accepted") for event in expected)
 
@@ -63,17 +63,17 @@ def test_nothing_is_stored_or_sent_before_the_visitor_agrees(
     before = received(system)
     browser.get(shop.url)
     browser.execute_script("freshgate.track('Product Viewed', {product_id: 'mug'})")
-    time.sleep(1)  # A request that should not be there has had its time.
+    time.sleep(1)  # Time enough for a request that must not come.
     assert browser.execute_script("return localStorage.length") == 0
     assert received(system) == before
-    browser.execute_script(AGREED)
+    browser.execute_script(CONSENT)
     wait_for_trail(system, browser, "Page", "Product Viewed")
-    # The next page needs no second word.
+    # The next page asks for no second consent.
     browser.get(f"{shop.url}/next")
     expected = sorted((event, "accepted") for event in ("Page", "Product Viewed", "Page Left", "Page"))
-    # What was on its way when the page was left may be told again, and is a duplicate then.
+    # An event in flight when the page is left may be sent twice, and is a duplicate then.
     system.wait_for(
-        lambda: sorted(told for told in trail(system, anonymous(browser)) if told[1] == "accepted") == expected
+        lambda: sorted(entry for entry in trail(system, anonymous_id(browser)) if entry[1] == "accepted") == expected
     )
     browser.execute_script("freshgate.consent(false)")
     assert browser.execute_script("return Object.keys(localStorage)") == ["freshgate.consent"]
@@ -88,7 +88,7 @@ def test_a_refusal_holds_on_the_next_page_where_consent_is_implied(
     browser.execute_script("freshgate.consent(false)")
     before = received(system)
     browser.get(f"{shop.url}/next")
-    time.sleep(1)  # A request that should not be there has had its time.
+    time.sleep(1)  # Time enough for a request that must not come.
     assert received(system) == before
     assert browser.execute_script("return Object.keys(localStorage)") == ["freshgate.consent"]
 
@@ -97,8 +97,8 @@ def test_an_event_that_is_too_large_does_not_stand_before_the_others(
     system: System, shop: Shop, browser: webdriver.Chrome
 ) -> None:
     browser.get(shop.url)
-    browser.execute_script(AGREED)
-    # Of three bytes a letter: more than a browser sends when a page is left.
+    browser.execute_script(CONSENT)
+    # 75 kB, since a letter has three bytes: more than a browser sends when a page is left.
     browser.execute_script("freshgate.track('Product Viewed', {product_id: 'mug', name: '\u706f'.repeat(25000)})")
     browser.execute_script("freshgate.track('Product Added', {product_id: 'mug', name: 'Mug'})")
     wait_for_trail(system, browser, "Page", "Product Added")
@@ -122,8 +122,8 @@ def test_a_click_and_a_form_tell_without_a_line_of_script_and_the_mail_leaves(
     browser.find_element("css selector", "[type=submit]").click()
     browser.find_element("tag name", "b").click()
     system.wait_for(lambda: not queued(browser))
-    # Nobody maps what the form is called.
-    assert sorted(trail(system, anonymous(browser))) == [
+    # No event type maps the name of the form.
+    assert sorted(trail(system, anonymous_id(browser))) == [
         ("Identify", "accepted"),
         ("Page", "accepted"),
         ("Product Added", "accepted"),
@@ -136,10 +136,10 @@ def test_a_click_and_a_form_tell_without_a_line_of_script_and_the_mail_leaves(
 def test_leaving_tells_for_how_long_and_how_far(system: System, shop: Shop, browser: webdriver.Chrome) -> None:
     shop.body = CART
     browser.get(shop.url)
-    browser.execute_script(AGREED)
+    browser.execute_script(CONSENT)
     browser.execute_script("window.scrollTo(0, document.documentElement.scrollHeight)")
     system.wait_for(lambda: not queued(browser))
-    who = anonymous(browser)
+    who = anonymous_id(browser)
     browser.get("about:blank")
     system.wait_for(lambda: ("Page Left", "accepted") in trail(system, who))
     assert [event for event, _ in trail(system, who)].count("Page Left") == 1
@@ -149,7 +149,7 @@ def test_what_happens_offline_is_told_once_when_the_browser_is_back(
     system: System, shop: Shop, browser: webdriver.Chrome
 ) -> None:
     browser.get(shop.url)
-    browser.execute_script(AGREED)
+    browser.execute_script(CONSENT)
     wait_for_trail(system, browser, "Page")
     browser.set_network_conditions(offline=True, latency=0, throughput=0)
     browser.execute_script("for (var n = 0; n < 3; n++) freshgate.track('Product Viewed', {product_id: 'p' + n})")
@@ -160,29 +160,28 @@ def test_what_happens_offline_is_told_once_when_the_browser_is_back(
 
 
 def test_a_page_does_not_become_a_known_customer(system: System, shop: Shop, browser: webdriver.Chrome) -> None:
-    user, address, mine = f"user-{uuid4().hex}", f"{uuid4().hex[:8]}@example.com", f"{uuid4().hex[:8]}@example.com"
+    user, address, claimed = f"user-{uuid4().hex}", f"{uuid4().hex[:8]}@example.com", f"{uuid4().hex[:8]}@example.com"
     assert system.post({"type": "identify", "userId": user, "traits": {"email": address}}).status == 200
     browser.get(shop.url)
-    browser.execute_script(AGREED)
-    browser.execute_script("freshgate.identify(arguments[0], {email: arguments[1]})", user, mine)
+    browser.execute_script(CONSENT)
+    browser.execute_script("freshgate.identify(arguments[0], {email: arguments[1]})", user, claimed)
     browser.execute_script("freshgate.track('Product Added', {product_id: 'mug', name: 'Mug'})")
     wait_for_trail(system, browser, "Page", "Identify", "Product Added")
-    said = system.wait_for(lambda: re.findall(r"abandoned_cart: (.*)", system.why(anonymous(browser))))
-    assert said == ["cancelled (unproven_identity)"]
+    decisions = system.wait_for(lambda: re.findall(r"abandoned_cart: (.*)", system.why(anonymous_id(browser))))
+    assert decisions == ["cancelled (unproven_identity)"]
     assert "Product Added" not in system.why(user)
-    assert [mail for mail in system.outbox() if mail["to"] in (address, mine)] == []
+    assert [mail for mail in system.outbox() if mail["to"] in (address, claimed)] == []
 
 
 def test_an_event_that_was_not_taken_is_sent_again_and_counted_once(
     system: System, shop: Shop, browser: webdriver.Chrome
 ) -> None:
     browser.get(shop.url)
-    browser.execute_script(AGREED)
+    browser.execute_script(CONSENT)
     wait_for_trail(system, browser, "Page")
-    # The answer is lost, as far as the page can tell: the event was taken all the same.
-    browser.execute_script(LOSES_ONE_ANSWER)
+    # The event is accepted, but the page does not see the response.
+    browser.execute_script(LOSE_FIRST_RESPONSE)
     browser.execute_script("freshgate.track('Product Viewed', {product_id: 'mug'})")
-    system.wait_for(lambda: ("Product Viewed", "duplicate") in trail(system, anonymous(browser)))
-    told = [event for event in trail(system, anonymous(browser)) if event == ("Product Viewed", "accepted")]
-    assert len(told) == 1
+    system.wait_for(lambda: ("Product Viewed", "duplicate") in trail(system, anonymous_id(browser)))
+    assert trail(system, anonymous_id(browser)).count(("Product Viewed", "accepted")) == 1
     assert json.dumps(queued(browser)) == "[]"

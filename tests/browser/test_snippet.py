@@ -1,4 +1,4 @@
-"""The script for pages, as it is served: small, valid, cached. `test_pages.py` runs it in a browser."""
+"""The script for pages as it is served: small, valid, cached. `test_pages.py` runs it in a browser."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def test_it_is_small_and_the_same_however_it_is_sent(client: FlaskClient) -> Non
 def test_a_browser_asks_again_after_an_hour_and_gets_nothing_twice(client: FlaskClient) -> None:
     first = client.get("/freshgate.js")
     assert "max-age=3600" in first.headers["Cache-Control"]
-    again = client.get("/freshgate.js", headers={"If-None-Match": first.headers["ETag"]})
-    assert (again.status_code, again.data) == (304, b"")
+    response = client.get("/freshgate.js", headers={"If-None-Match": first.headers["ETag"]})
+    assert (response.status_code, response.data) == (304, b"")
 
 
 def test_any_page_may_load_it(client: FlaskClient) -> None:
@@ -44,6 +44,6 @@ def test_any_page_may_load_it(client: FlaskClient) -> None:
     assert headers["Vary"] == "Accept-Encoding"
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="there is no Node.js to check it with")
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_it_is_javascript() -> None:
     subprocess.run(["node", "--check", str(FILE)], check=True, capture_output=True)

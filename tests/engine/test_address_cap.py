@@ -1,4 +1,4 @@
-"""At most so many mails to one address in an hour, whichever triggers and whoever's persons they are."""
+"""The address cap: at most so many mails to one address in a time, across triggers and persons."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def world(redis: Redis) -> World:
 
 def leave_carts(world: World, *users: str, address: str = ADA) -> None:
     for user in users:
-        world.tell(world.event("Product Added", user=user, email=address, product=product("a")))
+        world.record(world.event("Product Added", user=user, email=address, product=product("a")))
 
 
 def orders(world: World, *numbers: str) -> None:
     for number in numbers:
-        world.tell(world.event("Order Completed", user=f"buyer-{number}", email=ADA, order_id=number))
+        world.record(world.event("Order Completed", user=f"buyer-{number}", email=ADA, order_id=number))
     world.run()
 
 
@@ -43,8 +43,8 @@ def test_a_third_persons_mail_to_the_same_address_is_withheld_and_says_so(world:
     leave_carts(world, "d", address="eve@example.com")
     world.run(world.now + HOUR)
     assert sorted(world.mails()) == [CART, CART, ("abandoned_cart", "eve@example.com")]
-    told = [world.decisions(user)[-1] for user in ("a", "b", "c")]
-    (withheld,) = [entry for entry in told if entry["state"] == "capped"]
+    entries = [world.decisions(user)[-1] for user in ("a", "b", "c")]
+    (withheld,) = [entry for entry in entries if entry["state"] == "capped"]
     assert withheld["reason"] == "address_2_in_7200s"
     assert withheld["compared"]["sent_at"] > 0
 
@@ -87,7 +87,7 @@ def test_one_that_may_have_left_does(world: World) -> None:
 def test_two_workers_at_once_do_not_both_take_the_last_place(world: World) -> None:
     leave_carts(world, "a", "b", "c")
     world.now += 31 * MINUTE
-    (first, *_), others = world.due(world.now), world.due(world.now)[1:]
+    (first, *_), others = world.due_timers(world.now), world.due_timers(world.now)[1:]
     other = world.new_courier()
 
     def meanwhile() -> None:
@@ -96,8 +96,8 @@ def test_two_workers_at_once_do_not_both_take_the_last_place(world: World) -> No
 
     _courier(world, meanwhile).deliver(Job(sends=(Item(*first),), created=world.now))
     assert world.mails() == [CART] * 2
-    told = [world.decisions(user)[-1] for user in ("a", "b", "c")]
-    assert [entry["reason"] for entry in told if entry["state"] == "capped"] == ["address_2_in_7200s"]
+    entries = [world.decisions(user)[-1] for user in ("a", "b", "c")]
+    assert [entry["reason"] for entry in entries if entry["state"] == "capped"] == ["address_2_in_7200s"]
 
 
 def test_a_send_that_has_to_look_twice_does_not_count_itself(world: World) -> None:
@@ -106,14 +106,14 @@ def test_a_send_that_has_to_look_twice_does_not_count_itself(world: World) -> No
     leave_carts(world, "b")
     world.now += 31 * MINUTE
     address = keys.entity("a", keys.address_id(PII_KEY, ADA))
-    # Its address is told of again between its claim and its call, each time that it looks.
+    # The address changes after each of its first three readings, so the claim fails and the send is decided again.
     world.courier = _courier(world, lambda: world.client.hincrby(address, "rev", 1), times=3)
     world.run()
     assert world.mails() == [CART] * 2
 
 
 def test_what_is_remembered_of_an_address_that_no_event_told_of_is_forgotten(world: World) -> None:
-    world.tell(world.event("Product Added", user=ADA, product=product("a")))
+    world.record(world.event("Product Added", user=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == [CART]
     address = keys.entity("a", keys.address_id(PII_KEY, ADA))
@@ -121,28 +121,28 @@ def test_what_is_remembered_of_an_address_that_no_event_told_of_is_forgotten(wor
 
 
 def test_counting_a_mail_forgets_no_unsubscribe(world: World) -> None:
-    world.tell(world.event("Unsubscribed", email=ADA))
+    world.record(world.event("Unsubscribed", email=ADA))
     orders(world, "1")
     assert world.mails() == [ORDER]
     assert world.client.pttl(keys.entity("a", keys.address_id(PII_KEY, ADA))) == -1
 
 
-class _Busy(Lookup):
-    """Reads as ever; after each of its first readings something happens."""
+class InterruptedLookup(Lookup):
+    """Calls `then` after each of its first `times` readings."""
 
     then: Callable[[], object]
     times = 0
 
     def records(self, sends: Sequence[tuple[Trigger, str]]) -> dict[str, Records]:
-        found = super().records(sends)
+        records = super().records(sends)
         if self.times:
             self.times -= 1
             self.then()
-        return found
+        return records
 
 
 def _courier(world: World, then: Callable[[], object], times: int = 1) -> Courier:
-    lookup = _Busy(world.client, PII_KEY, 120_000)
+    lookup = InterruptedLookup(world.client, PII_KEY, 120_000)
     lookup.then, lookup.times = then, times
     esp: RememberingEsp = world.esp
     return Courier(world.client, world.triggers, esp, lookup, deadline_ms=10_000, clock=lambda: world.now)

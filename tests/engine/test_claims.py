@@ -51,9 +51,9 @@ def operator(world: World, redis_server: str) -> Operator:
 
 def order_of(world: World, user: str = "ada", email: str = ADA, order_id: str = "1") -> Item:
     """An order is recorded; its confirmation as a job names it."""
-    world.tell(world.event("Order Completed", user=user, email=email, order_id=order_id))
+    world.record(world.event("Order Completed", user=user, email=email, order_id=order_id))
     member = keys.member("order_confirmation", "o", keys.order_id("main", order_id))
-    (due,) = [at for waiting, at in world.due(world.now + HOUR) if waiting == member]
+    (due,) = [at for waiting, at in world.due_timers(world.now + HOUR) if waiting == member]
     return Item(member, due)
 
 
@@ -67,10 +67,10 @@ def stall_while_another_worker_finds_the_claim(world: World, item: Item) -> None
 
     def stalls(_message: Message) -> None:
         world.now += LEASE_LOST_MS
-        world.esp.before = None
+        world.esp.before_send = None
         other.deliver(Job(sends=(item,), created=world.now))
 
-    world.esp.before = stalls
+    world.esp.before_send = stalls
 
 
 def claim_due(redis: Redis, lease_ms: int = 30_000) -> list[Item]:
@@ -137,7 +137,7 @@ def test_retries_after_a_lost_lease_are_no_crashes(world: World, redis: Redis, l
 
 def test_a_send_that_takes_its_worker_down_three_times_is_given_up(world: World, redis: Redis) -> None:
     order_of(world)
-    world.esp.before = lambda _message: pytest.fail("never called")
+    world.esp.before_send = lambda _message: pytest.fail("never called")
     for _ in range(3):
         # Claimed by a worker that dies before it brings the send to a state.
         claim_due(redis, lease_ms=-1)
@@ -151,7 +151,7 @@ def test_a_send_that_takes_its_worker_down_three_times_is_given_up(world: World,
 def test_retry_after_binds_a_second_job_of_the_same_send(world: World) -> None:
     item = order_of(world)
     calls: list[int] = []
-    world.esp.before = lambda _message: calls.append(world.now)
+    world.esp.before_send = lambda _message: calls.append(world.now)
     world.esp.errors = [EspError("429", retry_after_s=3600, status=429)]
     deliver(world, item)
     world.now += 1000
@@ -213,11 +213,11 @@ def test_hold_stops_the_next_mail_of_a_job_that_is_under_way(world: World, opera
         if len(world.esp.mails) == 2:
             operator.run("hold")
 
-    world.esp.before = hold
+    world.esp.before_send = hold
     deliver(world, *items)
     # The mail that was on its way to the ESP leaves; no other does.
     assert len(world.mails()) == 3
-    world.esp.before = None
+    world.esp.before_send = None
     operator.run("release")
     world.run(world.now + MINUTE)
     assert len(world.mails()) == 8
@@ -238,29 +238,29 @@ def test_a_send_given_up_without_a_claim_is_replayed_within_the_age_that_the_ope
 
 def test_a_worker_that_was_overtaken_does_not_take_the_other_workers_mail_out_of_the_cap(redis: Redis) -> None:
     world = World(redis, [replace(t, unknown="resend", address_cap=(1, 2 * HOUR)) for t in TRIGGERS])
-    world.tell(world.event("Signed Up", user="ada", email=ADA))
-    ((member, due),) = world.due(world.now + HOUR)
+    world.record(world.event("Signed Up", user="ada", email=ADA))
+    ((member, due),) = world.due_timers(world.now + HOUR)
     other = world.new_courier()
 
     def stalls(_message: Message) -> None:
         world.now += LEASE_LOST_MS
-        world.esp.before = None
+        world.esp.before_send = None
         other.deliver(Job(sends=(Item(member, due),), created=world.now))
         # The other worker's mail left; ours is refused.
         world.esp.errors = [EspError("503", status=503)]
 
-    world.esp.before = stalls
+    world.esp.before_send = stalls
     deliver(world, Item(member, due))
     address = keys.entity("a", keys.address_id(PII_KEY, ADA))
     assert redis.hget(address, "mails") is not None
-    world.tell(world.event("Product Added", user="bob", email=ADA, product=product("t")))
+    world.record(world.event("Product Added", user="bob", email=ADA, product=product("t")))
     world.run(world.now + HOUR)
     assert world.mails() == [("welcome", ADA)]
 
 
 def test_a_timer_whose_order_is_gone_ends_alone(world: World) -> None:
-    world.tell(world.event("Signed Up", user="ada", email=ADA))
-    welcome = [Item(member, due) for member, due in world.due(world.now + HOUR)]
+    world.record(world.event("Signed Up", user="ada", email=ADA))
+    welcome = [Item(member, due) for member, due in world.due_timers(world.now + HOUR)]
     gone = Item(keys.member("order_confirmation", "o", keys.order_id("main", "gone")), world.now)
     deliver(world, *welcome, gone)
     assert world.mails() == [("welcome", ADA)]
@@ -270,7 +270,7 @@ def test_a_worker_of_an_older_release_leaves_sends_of_unknown_triggers_to_newer_
     hello = replace(next(t for t in TRIGGERS if t.name == "welcome"), name="hello")
     world = World(redis, [*TRIGGERS, hello])
     del world.triggers["hello"]
-    world.tell(world.event("Signed Up", user="ada", email=ADA))
+    world.record(world.event("Signed Up", user="ada", email=ADA))
     world.run(world.now + MINUTE)
     world.triggers["hello"] = hello
     world.courier = world.new_courier()
@@ -282,4 +282,4 @@ def test_sends_of_a_trigger_that_was_removed_are_given_up_in_the_end(world: Worl
     item = order_of(world)
     del world.triggers["order_confirmation"]
     world.run(world.now + 2 * HOUR)
-    assert item.member not in dict(world.due(world.now + 24 * HOUR))
+    assert item.member not in dict(world.due_timers(world.now + 24 * HOUR))

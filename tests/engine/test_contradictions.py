@@ -1,4 +1,4 @@
-"""A mail that was right on what was known, and wrong on what had happened: counted once, and told on the trail."""
+"""A mail that a later arrival proves wrong: counted once as contradicted, with an entry on the trail."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def world(redis: Redis) -> World:
 
 def contradictions(world: World, user: str) -> list[dict[str, Any]]:
     raw: Any = world.client.lrange(f"{keys.person(keys.person_id('main', user, None))}:dec", 0, -1)
-    told = [msgspec.json.decode(entry) for entry in reversed(raw)]
-    return [entry for entry in told if entry["state"] == "contradicted"]
+    decisions = [msgspec.json.decode(entry) for entry in reversed(raw)]
+    return [decision for decision in decisions if decision["state"] == "contradicted"]
 
 
-def counted(trigger: str, reason: str) -> float:
+def contradicted_total(trigger: str, reason: str) -> float:
     return metrics.CONTRADICTED.labels(trigger, reason)._value.get()
 
 
-def mailed_cart(world: World) -> None:
-    world.tell(
+def mail_a_cart(world: World) -> None:
+    world.record(
         world.event("Identify", user="ada", email=ADA),
         world.event("Product Added", user="ada", product=product("tea")),
     )
@@ -40,66 +40,66 @@ def mailed_cart(world: World) -> None:
 
 
 def test_a_purchase_before_the_mail_that_arrives_after_it_contradicts_it_once(world: World) -> None:
-    before = counted("abandoned_cart", "ordered")
-    mailed_cart(world)
+    before = contradicted_total("abandoned_cart", "ordered")
+    mail_a_cart(world)
     for number in range(2):
         order = world.event(
             "Order Completed", user="ada", order_id=f"{number}", products=(product("tea"),), at=world.now - 10 * MINUTE
         )
-        world.tell(order)
+        world.record(order)
         world.run(world.now + 5 * SECOND)
     (only,) = contradictions(world, "ada")
     assert only["trigger"] == "abandoned_cart"
     assert only["reason"] == "ordered"
-    assert counted("abandoned_cart", "ordered") == before + 1
+    assert contradicted_total("abandoned_cart", "ordered") == before + 1
 
 
 def test_a_purchase_after_the_mail_is_what_the_mail_was_for(world: World) -> None:
-    mailed_cart(world)
+    mail_a_cart(world)
     world.now += MINUTE
-    world.tell(world.event("Order Completed", user="ada", order_id="1", products=(product("tea"),)))
+    world.record(world.event("Order Completed", user="ada", order_id="1", products=(product("tea"),)))
     world.run(world.now + HOUR)
     assert contradictions(world, "ada") == []
 
 
 def test_a_late_event_that_changes_nothing_contradicts_nothing(world: World) -> None:
-    mailed_cart(world)
-    world.tell(world.event("Product Viewed", user="ada", product=product("mug"), at=world.now - 20 * MINUTE))
-    world.tell(world.event("Product Added", user="ada", product=product("tea")))
-    world.tell(world.event("Identify", user="ada", email=ADA, at=world.now - MINUTE))
+    mail_a_cart(world)
+    world.record(world.event("Product Viewed", user="ada", product=product("mug"), at=world.now - 20 * MINUTE))
+    world.record(world.event("Product Added", user="ada", product=product("tea")))
+    world.record(world.event("Identify", user="ada", email=ADA, at=world.now - MINUTE))
     world.run(world.now + MINUTE)
     assert contradictions(world, "ada") == []
 
 
 def test_activity_before_the_mail_that_arrives_after_it_contradicts_it(world: World) -> None:
-    mailed_cart(world)
-    world.tell(world.event("Product Added", user="ada", product=product("mug"), at=world.now - 2 * MINUTE))
+    mail_a_cart(world)
+    world.record(world.event("Product Added", user="ada", product=product("mug"), at=world.now - 2 * MINUTE))
     world.run(world.now + MINUTE)
-    assert [one["reason"] for one in contradictions(world, "ada")] == ["not_quiet_yet"]
+    assert [decision["reason"] for decision in contradictions(world, "ada")] == ["not_quiet_yet"]
 
 
 def test_an_unsubscribe_before_the_mail_that_arrives_after_it_contradicts_it(world: World) -> None:
-    mailed_cart(world)
-    world.tell(world.event("Unsubscribed", user="ada", email=ADA, at=world.now - 10 * MINUTE))
+    mail_a_cart(world)
+    world.record(world.event("Unsubscribed", user="ada", email=ADA, at=world.now - 10 * MINUTE))
     world.run(world.now + MINUTE)
-    assert [one["reason"] for one in contradictions(world, "ada")] == ["unsubscribed"]
+    assert [decision["reason"] for decision in contradictions(world, "ada")] == ["unsubscribed"]
 
 
 def test_a_cancellation_by_somebody_else_contradicts_the_confirmation(world: World) -> None:
-    world.tell(world.event("Order Completed", user="ada", email=ADA, order_id="1"))
+    world.record(world.event("Order Completed", user="ada", email=ADA, order_id="1"))
     world.run()
     assert world.mails() == [("order_confirmation", ADA)]
     world.now += MINUTE
-    world.tell(world.event("Order Cancelled", user="desk", order_id="1", at=world.now - MINUTE))
+    world.record(world.event("Order Cancelled", user="desk", order_id="1", at=world.now - MINUTE))
     world.run(world.now + MINUTE)
-    assert [one["reason"] for one in contradictions(world, "ada")] == ["order_cancelled"]
+    assert [decision["reason"] for decision in contradictions(world, "ada")] == ["order_cancelled"]
 
 
 def test_a_merge_that_brings_an_earlier_purchase_contradicts_the_mail(world: World) -> None:
-    world.tell(
+    world.record(
         world.event("Order Completed", anon="x", order_id="1", products=(product("tea"),), at=world.now + MINUTE)
     )
-    mailed_cart(world)
-    world.tell(world.event("Identify", user="ada", anon="x", email=ADA))
+    mail_a_cart(world)
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
     world.run(world.now + MINUTE)
-    assert [one["reason"] for one in contradictions(world, "ada")] == ["ordered"]
+    assert [decision["reason"] for decision in contradictions(world, "ada")] == ["ordered"]

@@ -1,6 +1,6 @@
 """State does not depend on arrival: any order, duplication, split and moment of linking gives the same registers.
 
-And so the same decisions, at every moment.
+Equal registers give equal decisions, which are compared at several moments.
 """
 
 from __future__ import annotations
@@ -33,36 +33,36 @@ STREAM = st.lists(
 )
 
 
-def told(world: World, number: int, step: tuple[str, Any, str], tick: int, who: str) -> Event:
-    name, what, variant = step
-    more: dict[str, Any] = {}
+def to_event(world: World, number: int, step: tuple[str, Any, str], tick: int, ids: str) -> Event:
+    name, value, variant = step
+    fields: dict[str, Any] = {}
     if name in ("Product Added", "Product Removed", "Product Viewed"):
-        more["product"] = product(what, variant=variant)
+        fields["product"] = product(value, variant=variant)
     elif name in ("Cart Viewed", "Order Completed"):
-        more["products"] = tuple(product(one) for one in what)
+        fields["products"] = tuple(product(product_id) for product_id in value)
     elif name == "Identify":
-        more["email"] = what
+        fields["email"] = value
     return world.event(
         name,
         at=START - HOUR + tick,
-        user=None if who == "anon" else "u",
-        anon=None if who == "user" else "x",
+        user=None if ids == "anon" else "u",
+        anon=None if ids == "user" else "x",
         message_id=f"m{number}",
-        **more,
+        **fields,
     )
 
 
 def decisions(world: World) -> list[Decision]:
-    """What every trigger would decide about this person at some moments, parked and due times aside."""
+    """What each trigger about persons decides about this one at three moments."""
     person = keys.person_id("main", "u", None)
-    found = []
+    decided = []
     for trigger in world.triggers.values():
         if trigger.subject != "person":
             continue
         member = keys.member(trigger.name, "p", person)
         records = world.courier._lookup.records([(trigger, member)])[member]
-        found += [decide(trigger, member, records, START + later) for later in (2 * HOUR, 20 * HOUR, 40 * HOUR)]
-    return found
+        decided += [decide(trigger, member, records, START + delay) for delay in (2 * HOUR, 20 * HOUR, 40 * HOUR)]
+    return decided
 
 
 @settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
@@ -77,9 +77,9 @@ def test_any_order_duplication_split_and_moment_of_linking_gives_the_same_state(
         redis.flushdb()
         world = World(redis)
         cut = data.draw(st.integers(1, len(order)))
-        events = [told(world, number, *one) for number, one in order]
+        events = [to_event(world, number, *element) for number, element in order]
         for at in range(0, len(events), cut):
-            world.tell(*events[at : at + cut])
+            world.record(*events[at : at + cut])
         outcomes.append((world.state("u"), decisions(world)))
     assert outcomes[0][0] == outcomes[1][0]
     assert outcomes[0][1] == outcomes[1][1]
@@ -87,8 +87,8 @@ def test_any_order_duplication_split_and_moment_of_linking_gives_the_same_state(
 
 def test_what_one_user_did_never_reaches_another_of_the_same_device(redis: Redis) -> None:
     world = World(redis)
-    world.tell(world.event("Product Added", user="ada", anon="x", product=product("a"), email="ada@example.com"))
-    world.tell(world.event("Product Added", user="bob", anon="x", product=product("b"), email="bob@example.com"))
+    world.record(world.event("Product Added", user="ada", anon="x", product=product("a"), email="ada@example.com"))
+    world.record(world.event("Product Added", user="bob", anon="x", product=product("b"), email="bob@example.com"))
     world.run(world.now + 35 * MINUTE)
     mails = {
         message.to: [line["product_id"] for line in message.template_data["products"]] for message in world.esp.mails

@@ -1,7 +1,7 @@
-"""The process dies at the k-th command or call, for every k; the CDP retries; each mail goes out once or is unknown.
+"""The process dies at the k-th command or call, for each k; the CDP retries; each mail goes out once or is unknown.
 
-In process: a connection that dies raises what nothing catches, before the command or after its reply is lost; then
-everything is built anew on the same Redis.
+Death is simulated in process: a call raises what nothing catches, before or after it took effect; then all objects are
+built again on the same Redis.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ ADA = "ada@example.com"
 
 
 class Death(BaseException):
-    """The process is gone."""
+    """Ends the process: no `except Exception` catches it."""
 
 
 class Dying:
-    """Counts every trip to Redis and every ESP call; dies at the k-th, before or after it took effect."""
+    """Counts each trip to Redis and each ESP call; dies at the k-th, before or after it took effect."""
 
     def __init__(self, at: int, after: bool) -> None:
         self.at, self.after, self.count = at, after, 0
 
-    def around(self, call: Callable[[], Any]) -> Any:
+    def call(self, function: Callable[[], Any]) -> Any:
         self.count += 1
         if self.count == self.at and not self.after:
             raise Death
-        result = call()
+        result = function()
         if self.count == self.at and self.after:
             raise Death
         return result
@@ -44,14 +44,14 @@ class DyingPipeline(Pipeline):
     dying: Dying
 
     def execute(self, raise_on_error: bool = True) -> Any:
-        return self.dying.around(lambda: super(DyingPipeline, self).execute(raise_on_error))
+        return self.dying.call(lambda: super(DyingPipeline, self).execute(raise_on_error))
 
 
 class DyingRedis(Redis):
     dying: Dying
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        return self.dying.around(lambda: super(DyingRedis, self).execute_command(*args, **options))
+        return self.dying.call(lambda: super(DyingRedis, self).execute_command(*args, **options))
 
     def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Any:
         pipe = DyingPipeline(self.connection_pool, self.response_callbacks, transaction, shard_hint)
@@ -65,12 +65,12 @@ class DyingEsp(RememberingEsp):
         self.dying = dying
 
     def send(self, message: Message) -> SendResult:
-        result: SendResult = self.dying.around(lambda: RememberingEsp.send(self, message))
+        result: SendResult = self.dying.call(lambda: RememberingEsp.send(self, message))
         return result
 
 
-def story(world: World) -> list[Callable[[], Any]]:
-    """Each step is one request, or a moment at which timers and jobs run."""
+def build_steps(world: World) -> list[Callable[[], Any]]:
+    """Steps to run in order: each is one request, or a moment at which timers and jobs run."""
     events = [
         [world.event("Product Added", anon="x", product=product("a"))],
         [
@@ -79,16 +79,16 @@ def story(world: World) -> list[Callable[[], Any]]:
         ],
         [world.event("Signed Up", user="eve", email="eve@example.com")],
     ]
-    told = [partial(world.tell, *batch) for batch in events]
-    # The last look is later than every lease and claim: whatever the dead had claimed is found by then.
-    return [*told, lambda: world.run(world.now + 35 * MINUTE), lambda: world.run(world.now + HOUR)]
+    steps = [partial(world.record, *batch) for batch in events]
+    # The last run is later than any lease or claim, so it finds what the dead process had claimed.
+    return [*steps, lambda: world.run(world.now + 35 * MINUTE), lambda: world.run(world.now + HOUR)]
 
 
 WANTED = [("abandoned_cart", ADA), ("order_confirmation", "bob@example.com"), ("welcome", "eve@example.com")]
 
 
-def survive(redis: Redis, server: str, at: int, after: bool) -> tuple[World, Dying]:
-    """Live through the story, dying once; whoever was cut off begins again, as CDP and timers do."""
+def run_and_die(redis: Redis, server: str, at: int, after: bool) -> tuple[World, Dying]:
+    """Run all steps and die once, at call number `at`; the interrupted step is repeated, as CDP and timers do."""
     redis.flushdb()
     dying = Dying(at, after)
     client: Any = DyingRedis.from_url(server)
@@ -96,19 +96,19 @@ def survive(redis: Redis, server: str, at: int, after: bool) -> tuple[World, Dyi
     esp = DyingEsp(dying)
     world = World(client, esp=esp)
     client.dying = dying
-    for step in story(world):
+    for step in build_steps(world):
         try:
             step()
         except Death:
-            # A new process: nothing that was in memory is left.
+            # A new process remembers nothing.
             fresh = World(client, esp=esp)
-            fresh.now, fresh._told = world.now, world._told
+            fresh.now, fresh._event_count = world.now, world._event_count
             world.receiver, world.courier = fresh.receiver, world.new_courier()
             step()
     return world, dying
 
 
-def accounted(world: World) -> list[str]:
+def sent_or_unknown(world: World) -> list[str]:
     mails = world.mails()
     assert len(mails) == len(set(mails)), f"twice: {mails}"
     entries: list[Any] = [
@@ -122,10 +122,10 @@ def accounted(world: World) -> list[str]:
 def test_dying_at_any_command_or_call_neither_loses_nor_doubles_a_mail(
     redis: Redis, redis_server: str, after: bool
 ) -> None:
-    world, dying = survive(redis, redis_server, 0, after)
+    world, dying = run_and_die(redis, redis_server, 0, after)
     assert sorted(world.mails()) == WANTED
     total = dying.count
     assert total > 20
     for at in range(1, total + 1):
-        world, _ = survive(redis, redis_server, at, after)
-        assert accounted(world) == [name for name, _ in WANTED], f"died at {at} of {total}"
+        world, _ = run_and_die(redis, redis_server, at, after)
+        assert sent_or_unknown(world) == [name for name, _ in WANTED], f"died at {at} of {total}"

@@ -1,4 +1,4 @@
-"""One person under several names: what is known, waits and went out under one is so under all, whenever they meet.
+"""One person with several ids: state, timers and sent mails of each count for all, whenever the ids are linked.
 
 Anonymous ids and aliases end as tombstones, in the call that links them.
 """
@@ -27,7 +27,7 @@ def world(redis: Redis) -> World:
     return World(redis)
 
 
-def resolved(world: World, user: str | None = None, anon: str | None = None) -> str:
+def resolve_id(world: World, user: str | None = None, anon: str | None = None) -> str:
     return resolve(world.client, keys.person_id("main", user, anon))
 
 
@@ -38,120 +38,122 @@ def record_and_die(world: World, *events: Event) -> None:
 
 
 def test_an_alias_moves_one_user_into_another(world: World) -> None:
-    world.tell(world.event("Identify", user="old", email=ADA))
-    world.tell(world.event("Product Added", user="old", product=product("a")))
-    world.tell(world.event("Alias", user="new", previous_id="old"))
-    assert resolved(world, user="old") == keys.person_id("main", "new", None)
+    world.record(world.event("Identify", user="old", email=ADA))
+    world.record(world.event("Product Added", user="old", product=product("a")))
+    world.record(world.event("Alias", user="new", previous_id="old"))
+    assert resolve_id(world, user="old") == keys.person_id("main", "new", None)
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
     assert world.outcomes("new") == [("abandoned_cart", "sent")]
 
 
 def test_what_an_older_name_is_told_after_an_alias_goes_to_the_newer(world: World) -> None:
-    world.tell(world.event("Product Added", user="old", product=product("a")))
-    world.tell(world.event("Alias", user="new", previous_id="old"))
-    world.tell(world.event("Identify", user="old", email=ADA))
-    world.tell(world.event("Order Completed", user="old", order_id="1", at=world.now + 1))
+    world.record(world.event("Product Added", user="old", product=product("a")))
+    world.record(world.event("Alias", user="new", previous_id="old"))
+    world.record(world.event("Identify", user="old", email=ADA))
+    world.record(world.event("Order Completed", user="old", order_id="1", at=world.now + 1))
     world.run(world.now + HOUR)
     assert world.mails() == [("order_confirmation", ADA)]
     assert world.state("old") == {}
 
 
 def test_an_alias_back_is_refused_as_a_cycle_and_both_names_stay_one_person(world: World) -> None:
-    world.tell(world.event("Identify", user="a", email=ADA))
-    world.tell(world.event("Alias", user="b", previous_id="a"))
-    world.tell(world.event("Alias", user="a", previous_id="b"))
-    assert resolved(world, user="a") == resolved(world, user="b") == keys.person_id("main", "b", None)
-    world.tell(world.event("Product Added", user="a", product=product("a")))
+    world.record(world.event("Identify", user="a", email=ADA))
+    world.record(world.event("Alias", user="b", previous_id="a"))
+    world.record(world.event("Alias", user="a", previous_id="b"))
+    assert resolve_id(world, user="a") == resolve_id(world, user="b") == keys.person_id("main", "b", None)
+    world.record(world.event("Product Added", user="a", product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
 
 
 def test_a_cycle_of_three_is_refused(world: World) -> None:
     for old, new in (("a", "b"), ("b", "c"), ("c", "a")):
-        world.tell(world.event("Alias", user=new, previous_id=old))
-    assert {resolved(world, user=name) for name in "abc"} == {keys.person_id("main", "c", None)}
+        world.record(world.event("Alias", user=new, previous_id=old))
+    assert {resolve_id(world, user=name) for name in "abc"} == {keys.person_id("main", "c", None)}
 
 
 def test_an_alias_to_oneself_changes_nothing(world: World) -> None:
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     before = world.state("ada")
-    world.tell(world.event("Alias", user="ada", previous_id="ada"))
-    assert resolved(world, user="ada") == USER
+    world.record(world.event("Alias", user="ada", previous_id="ada"))
+    assert resolve_id(world, user="ada") == USER
     assert {field: value for field, value in world.state("ada").items() if field in before} == before
 
 
 def test_an_anonymous_id_beyond_the_limit_starts_nothing(world: World) -> None:
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     for number in range(MAX_MERGED + 1):
-        world.tell(world.event("Product Added", anon=f"x{number}", product=product(f"p{number}")))
-        world.tell(world.event("Page", user="ada", anon=f"x{number}"))
+        world.record(world.event("Product Added", anon=f"x{number}", product=product(f"p{number}")))
+        world.record(world.event("Page", user="ada", anon=f"x{number}"))
     lines = [field for field in world.state("ada") if field.startswith("+")]
     assert len(lines) == MAX_MERGED
-    assert world.tell(world.event("Product Added", anon=f"x{MAX_MERGED}", email=ADA, product=product("a"))).ignored == 1
+    assert (
+        world.record(world.event("Product Added", anon=f"x{MAX_MERGED}", email=ADA, product=product("a"))).ignored == 1
+    )
 
 
 def test_what_the_300th_device_of_a_person_did_belongs_to_the_person(world: World) -> None:
     for number in range(300):
-        world.tell(world.event("Page", anon=f"x{number}"))
-        world.tell(world.event("Page", user="ada", anon=f"x{number}"))
-    world.tell(world.event("Product Added", anon="x299", email=ADA, product=product("a")))
+        world.record(world.event("Page", anon=f"x{number}"))
+        world.record(world.event("Page", user="ada", anon=f"x{number}"))
+    world.record(world.event("Product Added", anon="x299", email=ADA, product=product("a")))
     world.now += MINUTE
-    world.tell(world.event("Order Completed", user="ada", order_id="1"))
+    world.record(world.event("Order Completed", user="ada", order_id="1"))
     world.run(world.now + HOUR)
     assert world.mails() == [("order_confirmation", ADA)]
 
 
 def test_an_anonymous_id_that_meets_a_second_user_stays_with_the_first(world: World) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("a")))
-    world.tell(world.event("Identify", user="ada", anon="x", email=ADA))
-    world.tell(world.event("Identify", user="bob", anon="x", email="bob@example.com"))
-    world.tell(world.event("Product Added", anon="x", product=product("b")))
+    world.record(world.event("Product Added", anon="x", product=product("a")))
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
+    world.record(world.event("Identify", user="bob", anon="x", email="bob@example.com"))
+    world.record(world.event("Product Added", anon="x", product=product("b")))
     assert "+a" in world.state("ada")
     assert not [field for field in world.state("bob") if field.startswith("+")]
 
 
 def test_a_link_is_carried_out_in_the_call_that_records_it(world: World) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("a")))
-    world.tell(world.event("Identify", user="ada", email=ADA))
-    world.tell(world.event("Product Added", user="ada", product=product("b")))
+    world.record(world.event("Product Added", anon="x", product=product("a")))
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Product Added", user="ada", product=product("b")))
     record_and_die(world, world.event("Page", user="ada", anon="x"))
     assert resolve(world.client, X) == USER
     assert {field for field in world.state("ada") if field.startswith("+")} == {"+a", "+b"}
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
     assert {line["product_id"] for line in world.esp.mails[0].template_data["products"]} == {"a", "b"}
-    assert world.due(world.now + 48 * HOUR) == []
+    assert world.due_timers(world.now + 48 * HOUR) == []
 
 
 def test_a_link_that_is_told_again_after_the_receiver_died_changes_nothing(world: World) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("a")))
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Product Added", anon="x", product=product("a")))
+    world.record(world.event("Identify", user="ada", email=ADA))
     linking = world.event("Page", user="ada", anon="x")
     record_and_die(world, linking)
     before = world.state("ada")
-    assert world.tell(linking).duplicate == 1
+    assert world.record(linking).duplicate == 1
     assert world.state("ada") == before
     world.run(world.now + HOUR)
     assert world.outcomes("ada") == [("abandoned_cart", "sent")]
 
 
 def test_two_opposite_aliases_in_one_request_lose_nothing(world: World) -> None:
-    world.tell(world.event("Product Added", user="a", email=ADA, product=product("a")))
-    world.tell(world.event("Product Added", user="b", product=product("b")))
-    world.tell(world.event("Alias", user="b", previous_id="a"), world.event("Alias", user="a", previous_id="b"))
-    world.tell(world.event("Product Added", user="a", product=product("c")))
+    world.record(world.event("Product Added", user="a", email=ADA, product=product("a")))
+    world.record(world.event("Product Added", user="b", product=product("b")))
+    world.record(world.event("Alias", user="b", previous_id="a"), world.event("Alias", user="a", previous_id="b"))
+    world.record(world.event("Product Added", user="a", product=product("c")))
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)]
     assert {line["product_id"] for line in world.esp.mails[0].template_data["products"]} == {"a", "b", "c"}
 
 
 def test_a_chain_of_twelve_aliases_leads_to_the_person_that_lives(world: World) -> None:
-    world.tell(world.event("Product Added", user="u0", email=ADA, product=product("a")))
+    world.record(world.event("Product Added", user="u0", email=ADA, product=product("a")))
     for number in range(12):
-        world.tell(world.event("Alias", user=f"u{number + 1}", previous_id=f"u{number}"))
-    world.tell(world.event("Order Completed", user="u0", order_id="1"))
-    assert resolved(world, user="u0") == keys.person_id("main", "u12", None)
+        world.record(world.event("Alias", user=f"u{number + 1}", previous_id=f"u{number}"))
+    world.record(world.event("Order Completed", user="u0", order_id="1"))
+    assert resolve_id(world, user="u0") == keys.person_id("main", "u12", None)
     world.run(world.now + HOUR)
     assert world.mails() == [("order_confirmation", ADA)]
 
@@ -160,37 +162,37 @@ def test_a_person_with_4000_lines_is_merged_in_one_call(world: World) -> None:
     lines = tuple(product(f"p{number}") for number in range(4000))
     for first in range(0, 4000, 250):
         for line in lines[first : first + 250]:
-            world.tell(world.event("Product Added", anon="x", product=line))
-    world.tell(world.event("Page", user="ada", anon="x"))
+            world.record(world.event("Product Added", anon="x", product=line))
+    world.record(world.event("Page", user="ada", anon="x"))
     assert len([field for field in world.state("ada") if field.startswith("+")]) == 4000
 
 
 def test_a_tombstone_lives_as_long_as_somebody_writes_through_it(world: World) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("a")))
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Product Added", anon="x", product=product("a")))
+    world.record(world.event("Page", user="ada", anon="x"))
     world.client.pexpire(keys.person(X), 1000)
-    world.tell(world.event("Page", anon="x"))
+    world.record(world.event("Page", anon="x"))
     assert int(world.client.pttl(keys.person(X))) > PERSON_TTL // 2
 
 
 def test_who_was_erased_under_one_name_stays_erased_under_the_other(world: World) -> None:
-    world.tell(world.event("Product Added", user="old", email=ADA, product=product("a")))
+    world.record(world.event("Product Added", user="old", email=ADA, product=product("a")))
     late = world.event("Product Added", user="old", email=ADA, product=product("b"))
     world.now += MINUTE
-    world.tell(world.event("Delete", user="old"))
+    world.record(world.event("Delete", user="old"))
     world.now += MINUTE
-    world.tell(world.event("Alias", user="new", previous_id="old"))
-    assert world.tell(late).ignored == 1
+    world.record(world.event("Alias", user="new", previous_id="old"))
+    assert world.record(late).ignored == 1
     world.run(world.now + HOUR)
     assert world.mails() == []
     assert not [field for field in world.state("new") if field[0] in "+-" or field == "t:email"]
 
 
 def test_a_waiting_timer_travels_along(world: World) -> None:
-    world.tell(world.event("Product Added", anon="x", product=product("a")))
+    world.record(world.event("Product Added", anon="x", product=product("a")))
     world.now += 10 * MINUTE
-    world.tell(world.event("Identify", user="ada", anon="x", email=ADA))
-    ((member, due),) = world.due(world.now + HOUR)
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
+    ((member, due),) = world.due_timers(world.now + HOUR)
     assert member == keys.member("abandoned_cart", "p", USER)
     assert due >= START + 30 * MINUTE
     world.run(world.now + HOUR)
@@ -198,114 +200,114 @@ def test_a_waiting_timer_travels_along(world: World) -> None:
 
 
 def test_a_parked_send_travels_along_and_leaves_when_the_user_has_an_address(world: World) -> None:
-    world.tell(world.event("Signed Up", anon="x"))
+    world.record(world.event("Signed Up", anon="x"))
     world.run()
     assert world.outcomes(anon="x") == [("welcome", "parked")]
-    world.tell(world.event("Identify", user="ada", email=ADA))
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Page", user="ada", anon="x"))
     world.run(world.now + MINUTE)
     assert world.mails() == [("welcome", ADA)]
 
 
 def test_a_parked_send_that_has_travelled_leaves_when_an_address_comes_later(world: World) -> None:
-    world.tell(world.event("Signed Up", anon="x"))
+    world.record(world.event("Signed Up", anon="x"))
     world.run()
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Page", user="ada", anon="x"))
     world.run(world.now + MINUTE)
     assert world.mails() == []
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     world.run(world.now + MINUTE)
     assert world.mails() == [("welcome", ADA)]
-    assert world.due(world.now + 48 * HOUR) == []
+    assert world.due_timers(world.now + 48 * HOUR) == []
 
 
 def test_the_parked_confirmation_of_an_anonymous_order_travels_along(world: World) -> None:
-    world.tell(world.event("Order Completed", anon="x", order_id="1"))
+    world.record(world.event("Order Completed", anon="x", order_id="1"))
     world.run()
-    world.tell(world.event("Identify", user="ada", anon="x", email=ADA))
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
     world.run(world.now + MINUTE)
     assert world.mails() == [("order_confirmation", ADA)]
 
 
 def test_nobody_is_welcomed_twice_under_two_names(world: World) -> None:
-    world.tell(world.event("Signed Up", anon="x", email=ADA))
+    world.record(world.event("Signed Up", anon="x", email=ADA))
     world.run()
     world.now += MINUTE
-    world.tell(world.event("Signed Up", user="ada", anon="x", email=ADA))
+    world.record(world.event("Signed Up", user="ada", anon="x", email=ADA))
     world.run(world.now + HOUR)
     assert world.mails() == [("welcome", ADA)]
     assert world.outcomes("ada") == [("welcome", "sent"), ("welcome", "duplicate")]
 
 
 def test_nobody_is_welcomed_twice_when_both_names_are_known_before_they_meet(world: World) -> None:
-    world.tell(world.event("Signed Up", anon="x"))
-    world.tell(world.event("Signed Up", user="ada", email=ADA))
+    world.record(world.event("Signed Up", anon="x"))
+    world.record(world.event("Signed Up", user="ada", email=ADA))
     world.run()
-    world.tell(world.event("Page", user="ada", anon="x"))
+    world.record(world.event("Page", user="ada", anon="x"))
     world.run(world.now + HOUR)
     assert world.mails() == [("welcome", ADA)]
 
 
-def claimed_as_anonymous(world: World) -> Item:
-    world.tell(world.event("Signed Up", anon="x", email=ADA))
-    ((member, due),) = world.due(world.now + 30_000)
+def claim_as_anonymous(world: World) -> Item:
+    world.record(world.event("Signed Up", anon="x", email=ADA))
+    ((member, due),) = world.due_timers(world.now + 30_000)
 
-    def meet(_message: Message) -> None:
-        world.tell(world.event("Page", user="ada", anon="x"))
+    def link(_message: Message) -> None:
+        world.record(world.event("Page", user="ada", anon="x"))
 
-    world.esp.before = meet
+    world.esp.before_send = link
     return Item(member, due)
 
 
 def deliver(world: World, item: Item) -> None:
-    """One job whose call is interrupted by the merge; from then on nothing interrupts."""
+    """Deliver one job, during whose call the merge happens; no later call is interrupted."""
     world.courier.deliver(Job(sends=(item,), created=world.now))
-    world.esp.before = None
+    world.esp.before_send = None
 
 
-def run_on(world: World, most: int = 20) -> None:
-    """As `World.run`, but a timer that nobody ever takes away is a failure and no endless loop."""
-    for _ in range(most):
-        due = world.due(world.now + 25 * HOUR)
+def run_all_timers(world: World, max_timers: int = 20) -> None:
+    """As `World.run`, but a timer that is never removed fails the test instead of looping for ever."""
+    for _ in range(max_timers):
+        due = world.due_timers(world.now + 25 * HOUR)
         if not due:
             return
         member, at = due[0]
         world.now = max(world.now, at)
         world.courier.deliver(Job(sends=(Item(member, at),), created=world.now))
-    raise AssertionError(f"timers that never end: {world.due(world.now)}")
+    raise AssertionError(f"timers that never end: {world.due_timers(world.now)}")
 
 
 def test_a_send_claimed_before_the_merge_and_settled_after_it_stays_one_mail(world: World) -> None:
-    deliver(world, claimed_as_anonymous(world))
-    run_on(world)
+    deliver(world, claim_as_anonymous(world))
+    run_all_timers(world)
     assert world.mails() == [("welcome", ADA)]
     assert ("welcome", "sent") in world.outcomes("ada")
 
 
 def test_a_send_refused_for_now_while_the_merge_happened_is_tried_again_and_sent_once(world: World) -> None:
-    item = claimed_as_anonymous(world)
+    item = claim_as_anonymous(world)
     world.esp.errors = [EspError("503", retry_after_s=7)]
     deliver(world, item)
-    run_on(world)
+    run_all_timers(world)
     assert world.mails() == [("welcome", ADA)]
 
 
 def test_a_send_of_which_nobody_knows_while_the_merge_happened_is_not_repeated(world: World) -> None:
-    item = claimed_as_anonymous(world)
+    item = claim_as_anonymous(world)
     world.esp.errors = [EspError("timeout", ambiguous=True)]
     deliver(world, item)
-    run_on(world)
+    run_all_timers(world)
     assert world.mails() == []
     assert ("welcome", "unknown") in world.outcomes("ada")
 
 
 def test_a_worker_that_died_in_mid_call_while_the_merge_happened_leaves_unknown(world: World) -> None:
-    item = claimed_as_anonymous(world)
+    item = claim_as_anonymous(world)
     world.esp.errors = [KeyboardInterrupt()]
     with pytest.raises(KeyboardInterrupt):
         deliver(world, item)
-    world.esp.before = None
+    world.esp.before_send = None
     world.courier = world.new_courier()
-    run_on(world)
+    run_all_timers(world)
     assert world.mails() == []
     assert ("welcome", "unknown") in world.outcomes("ada")

@@ -1,4 +1,4 @@
-"""What the receiver does when our own side fails: no room in Redis, or an element that our code cannot read."""
+"""What the receiver does when Freshgate itself fails: no room in Redis, or an element on which its code raises."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.engine.world import World
 
 
 class HalfBroken:
-    """A source that everyone may post to; what it reads is one good event, and one on which its code failed."""
+    """A source that verifies nothing, and reads one event and one element on which its code raised."""
 
     name = "shop"
     settings = SourceSettings(kind="half_broken")
@@ -41,15 +41,15 @@ def world(redis: Redis) -> World:
     return World(redis)
 
 
-def receive(receiver: Receiver, world: World) -> tuple[int, int]:
+def receive_both(receiver: Receiver, world: World) -> tuple[int, int]:
     source = HalfBroken(world.event("Identify", user="ada", email="ada@example.com"))
-    answer = receiver.receive(source, WebhookRequest(b"", {}, world.now))
-    return answer.accepted, answer.refused
+    reply = receiver.receive(source, WebhookRequest(b"", {}, world.now))
+    return reply.accepted, reply.refused
 
 
 @pytest.fixture
 def crowded(redis: Redis) -> Iterator[Redis]:
-    """A Redis of whose memory nine tenths are used."""
+    """A Redis with 90 % of its memory used."""
     used = int(redis.info("memory")["used_memory"])
     redis.config_set("maxmemory", int(used / 0.9))
     yield redis
@@ -58,7 +58,7 @@ def crowded(redis: Redis) -> Iterator[Redis]:
 
 def test_a_redis_that_is_nearly_full_takes_no_more_events(world: World, crowded: Redis) -> None:
     with pytest.raises(StoreUnavailable, match="maxmemory"):
-        receive(world.receiver, world)
+        receive_both(world.receiver, world)
     assert world.state("ada") == {}
 
 
@@ -72,9 +72,9 @@ def test_a_redis_without_a_limit_or_with_room_is_not_kept_from_events(redis: Red
 
 
 def test_an_element_on_which_our_code_failed_is_kept_and_its_neighbour_recorded(world: World) -> None:
-    assert receive(world.receiver, world) == (1, 1)
-    ((_, kept),) = quarantine.list_elements(world.client)
-    assert kept == quarantine.QuarantinedElement("shop", b'{"n": 0}', world.now)
+    assert receive_both(world.receiver, world) == (1, 1)
+    ((_, element),) = quarantine.list_elements(world.client)
+    assert element == quarantine.QuarantinedElement("shop", b'{"n": 0}', world.now)
 
 
 def test_the_place_of_the_failure_is_told_and_not_the_elements_values() -> None:
@@ -90,8 +90,8 @@ def test_the_place_of_the_failure_is_told_and_not_the_elements_values() -> None:
 def test_the_quarantine_keeps_the_newest_thousand(redis: Redis) -> None:
     for number in range(quarantine.MAX_ENTRIES + 5):
         quarantine.add_element(redis, quarantine.QuarantinedElement("shop", b"%d" % number, number))
-    kept = [one.received_at for _, one in quarantine.list_elements(redis)]
-    assert kept == list(range(5, quarantine.MAX_ENTRIES + 5))
+    times = [element.received_at for _, element in quarantine.list_elements(redis)]
+    assert times == list(range(5, quarantine.MAX_ENTRIES + 5))
     entry, _ = next(quarantine.list_elements(redis))
     quarantine.remove_element(redis, entry)
     assert next(quarantine.list_elements(redis))[1].received_at == 6

@@ -1,4 +1,4 @@
-"""What one event writes, where it could write too much or too little."""
+"""What recording one event writes: not too much, not too little."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def world(redis: Redis) -> World:
 
 
 def test_a_message_that_is_repeated_for_ever_fills_no_memory(world: World, redis: Redis) -> None:
-    told = world.event("Product Viewed", user="ada", product=product("a"))
+    event = world.event("Product Viewed", user="ada", product=product("a"))
     for _ in range(5):
-        world.tell(*[told] * 50)
+        world.record(*[event] * 50)
     assert redis.llen(f"{keys.person(keys.person_id('main', 'ada', None))}:ev") == 200
 
 
@@ -29,15 +29,15 @@ def test_news_of_the_past_moves_the_revision_and_nothing_else(world: World, redi
     newer = world.event("Product Added", user="ada", email=ADA, product=product("a"))
     older = world.event("Product Added", user="ada", email=ADA, product=product("a"), at=world.now - 1000)
     ada = keys.person(keys.person_id("main", "ada", None))
-    world.tell(newer)
+    world.record(newer)
     before: Any = redis.hgetall(ada)
-    world.tell(older)
+    world.record(older)
     assert redis.hgetall(ada) == {**before, b"rev": b"2"}
     assert before[b"rev"] == b"1"
 
 
 def test_everything_that_is_known_of_a_person_expires(world: World, redis: Redis) -> None:
-    world.tell(world.event("Product Added", user="ada", anon="x", email=ADA, product=product("a")))
+    world.record(world.event("Product Added", user="ada", anon="x", email=ADA, product=product("a")))
     lives = {bytes(key).decode(): int(redis.pttl(key)) for key in redis.scan_iter("fg:*") if b"timers" not in key}
     assert lives
     assert [key for key, ms in lives.items() if ms <= 0] == []
@@ -45,10 +45,10 @@ def test_everything_that_is_known_of_a_person_expires(world: World, redis: Redis
 
 def test_a_parked_mail_leaves_no_flag_once_it_is_released(world: World, redis: Redis) -> None:
     ada = keys.person(keys.person_id("main", "ada", None))
-    world.tell(world.event("Order Completed", user="ada", order_id="1"))
+    world.record(world.event("Order Completed", user="ada", order_id="1"))
     world.run()
     assert redis.hget(ada, "parked") == b"1"
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     assert not redis.hexists(ada, "parked")
     world.run()
     assert world.mails() == [("order_confirmation", ADA)]

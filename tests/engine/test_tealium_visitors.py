@@ -1,6 +1,6 @@
-"""Visitors that Tealium stitches together: one person with one cart, and nobody else's mail.
+"""Visitors that Tealium stitches together become one person with one cart, who gets nobody else's mail.
 
-What the payloads are read into is `tests/adapter/sources/test_tealium.py`'s subject.
+`tests/adapter/sources/test_tealium.py` has how the payloads are read.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def world(redis: Redis) -> World:
 
 
 def post(world: World, *elements: dict[str, Any]) -> int:
-    """Posts a batch over the receiver; how many events were accepted."""
+    """Post a batch to the receiver; returns how many events it accepted."""
     headers = {"Authorization": "s"}
     return world.receiver.receive(SOURCE, WebhookRequest(json.dumps(elements).encode(), headers, world.now)).accepted
 

@@ -28,13 +28,13 @@ def opt_out(world: World, user: str) -> Event:
 
 
 def test_what_a_device_of_two_users_orders_alone_is_mailed_to_neither(world: World) -> None:
-    world.tell(world.event("Identify", user="ada", anon="device", email=ADA))
-    world.tell(world.event("Identify", user="ben", anon="device", email=BEN))
-    assert world.tell(world.event("Order Completed", anon="device", email=BEN, order_id="1")).ignored == 1
+    world.record(world.event("Identify", user="ada", anon="device", email=ADA))
+    world.record(world.event("Identify", user="ben", anon="device", email=BEN))
+    assert world.record(world.event("Order Completed", anon="device", email=BEN, order_id="1")).ignored == 1
     world.run(world.now + HOUR)
     assert world.mails() == []
     # Their server says whose it is.
-    world.tell(world.event("Order Completed", user="ben", order_id="1"))
+    world.record(world.event("Order Completed", user="ben", order_id="1"))
     world.run(world.now + HOUR)
     assert world.mails() == [("order_confirmation", BEN)]
 
@@ -42,16 +42,16 @@ def test_what_a_device_of_two_users_orders_alone_is_mailed_to_neither(world: Wor
 def test_an_erased_persons_late_order_is_not_mailed(world: World) -> None:
     late = world.event("Order Completed", user="ada", email=ADA, order_id="1")
     world.now += MINUTE
-    world.tell(world.event("Delete", user="ada"))
-    assert world.tell(late).ignored == 1
+    world.record(world.event("Delete", user="ada"))
+    assert world.record(late).ignored == 1
     world.run(world.now + HOUR)
     assert world.mails() == []
     assert not world.client.exists(keys.entity("o", keys.order_id("main", "1")))
 
 
 def test_another_event_under_a_used_message_id_is_not_a_duplicate(world: World) -> None:
-    world.tell(world.event("Product Added", user="ada", email=ADA, product=product("a")))
-    reply = world.tell(
+    world.record(world.event("Product Added", user="ada", email=ADA, product=product("a")))
+    reply = world.record(
         world.event("Identify", user="ada", email=ADA, message_id="same"),
         world.event("Order Completed", user="ada", email=ADA, order_id="1", message_id="same"),
         world.event("Order Completed", user="ada", email=ADA, order_id="2", message_id="same"),
@@ -63,9 +63,9 @@ def test_another_event_under_a_used_message_id_is_not_a_duplicate(world: World) 
 
 def test_the_same_event_told_again_is_a_duplicate_in_all_its_parts(world: World) -> None:
     order = world.event("Order Completed", user="ada", anon="device", email=ADA, order_id="1")
-    world.tell(order)
+    world.record(order)
     before = world.client.hgetall(keys.entity("o", keys.order_id("main", "1")))
-    assert world.tell(order).duplicate == 1
+    assert world.record(order).duplicate == 1
     assert world.client.hgetall(keys.entity("o", keys.order_id("main", "1"))) == before
     world.run(world.now + HOUR)
     assert world.mails() == [("order_confirmation", ADA)]
@@ -86,43 +86,43 @@ def test_an_opt_out_without_an_address_holds_for_the_address_in_any_order(world:
         world.event("Product Added", user="ada-2", email=ADA, product=product("a")),
     ]
     for index in order:
-        world.tell(events[index])
+        world.record(events[index])
     world.run(world.now + HOUR)
     assert world.mails() == []
     assert world.outcomes("ada-2") == [("abandoned_cart", "suppressed")]
 
 
 def test_an_opt_out_is_not_lost_when_the_receiver_dies_right_after_its_one_trip(world: World) -> None:
-    world.tell(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Identify", user="ada", email=ADA))
     plan = world.planner.plan(opt_out(world, "ada"))
     world.receiver.recorder._commit(plan.writes, [])
-    world.tell(world.event("Product Added", user="ada-2", email=ADA, product=product("a")))
+    world.record(world.event("Product Added", user="ada-2", email=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == []
 
 
 def test_an_opt_out_of_a_user_id_that_is_an_address_holds_for_the_address(world: World) -> None:
-    world.tell(opt_out(world, ADA))
-    world.tell(world.event("Product Added", user="u-1", email=ADA, product=product("a")))
+    world.record(opt_out(world, ADA))
+    world.record(world.event("Product Added", user="u-1", email=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == []
 
 
 def test_an_opt_out_told_by_a_device_holds_for_the_user_that_it_turns_out_to_be(world: World) -> None:
-    world.tell(world.event("Unsubscribed", anon="device"))
-    world.tell(world.event("Identify", user="ada", email=ADA))
-    world.tell(world.event("Page", user="ada", anon="device"))
-    world.tell(world.event("Product Added", user="ada-2", email=ADA, product=product("a")))
+    world.record(world.event("Unsubscribed", anon="device"))
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.record(world.event("Page", user="ada", anon="device"))
+    world.record(world.event("Product Added", user="ada-2", email=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == []
 
 
 def test_an_opt_out_outlives_the_person_who_told_it(world: World) -> None:
-    world.tell(world.event("Identify", user="ada", email=ADA))
-    world.tell(opt_out(world, "ada"))
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.record(opt_out(world, "ada"))
     world.client.delete(keys.person(keys.person_id("main", "ada", None)))
     address = keys.entity("a", keys.address_id(world.planner.pii_key, ADA))
     assert world.client.pttl(address) == -1
-    world.tell(world.event("Product Added", user="ada", email=ADA, product=product("a")))
+    world.record(world.event("Product Added", user="ada", email=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == []

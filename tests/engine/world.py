@@ -1,6 +1,6 @@
-"""Freshgate without its processes: the real planner, functions, gate and ledger on a real Redis, a clock of one's own.
+"""The engine without its processes: the real planner, functions, gate and ledger on a real Redis, with a fake clock.
 
-Events are told as canonical events; mails are remembered by an ESP that only remembers.
+Tests record canonical events and read which mails a fake ESP got; `tests/system` has the same with real processes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from freshgate.errors import EspError
 from freshgate.events import Event, Product
 from freshgate.queue import Item, Job
 from freshgate.state import keys, store
-from freshgate.state.planner import Planner
+from freshgate.state.planner import SAFETY_NET_MS, Planner
 from workers.courier import Courier
 from workers.esp.base import Message, SendResult
 from workers.lookup import Lookup
 
-PII_KEY = b"a key of the tests"
+PII_KEY = b"a key for tests"
 START = 1_760_000_000_000
 SECOND = 1000
 MINUTE = 60 * SECOND
@@ -32,23 +32,26 @@ HOUR = 60 * MINUTE
 
 
 class RememberingEsp:
-    """Takes every mail, unless `errors` says what to raise next."""
+    """A fake ESP that accepts each mail, or raises the next of `errors`.
+
+    before_send  called with each message first: what happens while the ESP is being called
+    """
 
     name = "sendgrid"
 
     def __init__(self) -> None:
         self.mails: list[Message] = []
         self.errors: list[EspError | BaseException] = []
-        self.before: Callable[[Message], None] | None = None
-        self.connecting: Callable[[], None] | None = None
+        self.before_send: Callable[[Message], None] | None = None
+        self.before_connect: Callable[[], None] | None = None
 
     def prepare(self) -> None:
-        if self.connecting:
-            self.connecting()
+        if self.before_connect:
+            self.before_connect()
 
     def send(self, message: Message) -> SendResult:
-        if self.before:
-            self.before(message)
+        if self.before_send:
+            self.before_send(message)
         if self.errors:
             raise self.errors.pop(0)
         self.mails.append(message)
@@ -59,7 +62,12 @@ class RememberingEsp:
 
 
 class World:
-    """One shop. `now` is the time, in milliseconds; `tell` what happened; `run` what is due by then."""
+    """One shop, from recorded events to mails.
+
+    `record` what happened, set `now` (ms UTC), `run` the sends that are due, then read `mails` and `outcomes`.
+
+    email_identity  whether an address names a person, as the setting of that name says
+    """
 
     def __init__(
         self,
@@ -78,8 +86,8 @@ class World:
         self.receiver = Receiver(client, self.planner, "test")
         self.email_identity = email_identity
         self.courier = self.new_courier()
-        self._told = 0
-        # Where to look for timers; a test that knows its persons may name fewer.
+        self._event_count = 0
+        # The shards that are searched for timers, all if None: a test that knows its persons is faster with few.
         self.shards: set[str] | None = None
 
     def new_courier(self) -> Courier:
@@ -87,13 +95,17 @@ class World:
         return Courier(self.client, self.triggers, self.esp, lookup, deadline_ms=10_000, clock=lambda: self.now)
 
     def event(
-        self, name: str, *, at: int | None = None, user: str | None = None, anon: str | None = None, **more: Any
+        self, name: str, *, at: int | None = None, user: str | None = None, anon: str | None = None, **fields: Any
     ) -> Event:
-        """An event that occurred at `at` (now if None) and arrives now. Further words are fields."""
-        self._told += 1
-        head = {key: more.pop(key) for key in ("message_id", "email", "previous_id", "received_at") if key in more}
-        head.setdefault("message_id", f"m{self._told}")
-        head.setdefault("received_at", self.now)
+        """A canonical event that occurred at `at` (ms UTC; now if None) and arrives now.
+
+        `message_id`, `email`, `previous_id` and `received_at` set those attributes; other keywords become fields.
+        """
+        self._event_count += 1
+        attributes: dict[str, Any] = {"message_id": f"m{self._event_count}", "received_at": self.now}
+        for attribute in ("message_id", "email", "previous_id", "received_at"):
+            if attribute in fields:
+                attributes[attribute] = fields.pop(attribute)
         return Event(
             source="segment",
             id_space="main",
@@ -101,52 +113,61 @@ class World:
             occurred_at=self.now if at is None else at,
             user_id=user,
             anonymous_id=anon,
-            fields=more,
-            **head,
+            fields=fields,
+            **attributes,
         )
 
-    def tell(self, *events: Event, again: bool = False, trusted: bool = True) -> WebhookReply:
-        answer = WebhookReply(refusals=[])
-        self.receiver.recorder.record(events, answer, again=again, trusted=trusted)
-        return answer
+    def record(self, *events: Event, trusted: bool = True) -> WebhookReply:
+        """Record events as the receiver does with the elements of one request; returns its counts of verdicts."""
+        reply = WebhookReply(refusals=[])
+        self.receiver.recorder.record(events, reply, trusted=trusted)
+        return reply
 
     def run(self, until: int | None = None) -> None:
-        """Immediate sends first, then every timer that is due by `until` (now if None), in order of due."""
+        """Deliver immediate sends, then each timer that is due by `until` (now if None), in the order of their dues.
+
+        `now` moves along, and is at least `until` in the end.
+        """
         target = self.now if until is None else until
-        waiting = self.due(max(target, self.now + 20_001))
-        at_once = [(member, at) for member, at in waiting if at <= self.now + 20_001 and self._is_immediate(member)]
-        for send in at_once:
-            self._deliver(*send)
-        # One look is enough where nothing happens.
-        while due := self.due(target) if at_once else [(member, at) for member, at in waiting if at <= target]:
-            at_once = due
-            self.now = max(self.now, due[0][1])
-            self._deliver(*due[0])
+        # No queue here: the timer that catches what the queue loses stands for an immediate send.
+        horizon = self.now + SAFETY_NET_MS + 1
+        timers = self.due_timers(max(target, horizon))
+        immediate = [(member, due) for member, due in timers if due <= horizon and self._is_immediate(member)]
+        for member, due in immediate:
+            self._deliver(member, due)
+        # Delivering changes the timers; until then those that were read are the right ones, and spare a trip.
+        pending = self.due_timers(target) if immediate else [(member, due) for member, due in timers if due <= target]
+        while pending:
+            member, due = pending[0]
+            self.now = max(self.now, due)
+            self._deliver(member, due)
+            pending = self.due_timers(target)
         self.now = max(self.now, target)
 
     def _is_immediate(self, member: str) -> bool:
         trigger = self.triggers.get(keys.parse_member(member)[0])
         return trigger is not None and trigger.delay == 0
 
-    def _deliver(self, member: str, at: int) -> None:
+    def _deliver(self, member: str, due: int) -> None:
         # As `fg1_claim_due` says it: whether somebody began with it before, and did not bring it to a state.
         shard = keys.shard(keys.parse_member(member)[2])
         returned = int(self.client.hexists(f"{keys.PREFIX}{shard}:begun", member))
-        self.courier.deliver(Job(sends=(Item(member, at, returned),), created=self.now))
+        self.courier.deliver(Job(sends=(Item(member, due, returned),), created=self.now))
 
-    def due(self, until: int) -> list[tuple[str, int]]:
+    def due_timers(self, until: int) -> list[tuple[str, int]]:
+        """(member, due in ms) of each timer that is due by `until`, by due."""
         pipe = self.client.pipeline(transaction=False)
         for name in keys.all_timers() if self.shards is None else map(keys.timers, self.shards):
             pipe.zrangebyscore(name, "-inf", until, withscores=True)
-        found = [(member.decode(), int(at)) for part in pipe.execute() for member, at in part]
-        return sorted(found, key=lambda pair: (pair[1], pair[0]))
+        timers = [(member.decode(), int(due)) for rows in pipe.execute() for member, due in rows]
+        return sorted(timers, key=lambda timer: (timer[1], timer[0]))
 
     def mails(self) -> list[tuple[str, str]]:
-        """(trigger, address) of every mail so far."""
+        """(trigger, address) of each mail that the ESP accepted, oldest first."""
         return [(message.trigger, message.to) for message in self.esp.mails]
 
     def state(self, user: str | None = None, anon: str | None = None) -> dict[str, str]:
-        """The registers of a person, without what only says when things arrived."""
+        """The registers of a person that must not depend on the order of arrival."""
         person = keys.person_id("main", user, anon)
         raw: Any = self.client.hgetall(keys.person(person))
         return {
@@ -156,11 +177,11 @@ class World:
         }
 
     def outcomes(self, user: str | None = None, anon: str | None = None) -> list[tuple[str, str]]:
-        """(trigger, state) of the person's decisions, oldest first."""
+        """(trigger, state) of each decision on the person's sends, oldest first."""
         return [(entry["trigger"], entry["state"]) for entry in self.decisions(user, anon)]
 
     def decisions(self, user: str | None = None, anon: str | None = None) -> list[dict[str, Any]]:
-        """What the trail says of the person's sends, oldest first."""
+        """The trail's entries on the person's sends, oldest first."""
         person = keys.person_id("main", user, anon)
         raw: Any = self.client.lrange(f"{keys.person(person)}:dec", 0, -1)
         return [msgspec.json.decode(entry) for entry in reversed(raw)]

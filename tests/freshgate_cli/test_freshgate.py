@@ -134,7 +134,7 @@ def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_commands_of_both_processes_answer_under_one_name(freshgate: Run, redis: Redis, redis_server: str) -> None:
     world = World(redis)
-    world.tell(world.event("Order Completed", user="ada", email="ada@example.com", order_id="1"))
+    world.record(world.event("Order Completed", user="ada", email="ada@example.com", order_id="1"))
     world.run()
     settings = {"REDIS_URL": redis_server, "PII_KEY": PII_KEY.decode()}
     why = freshgate("why", "ada", **settings)

@@ -1,4 +1,4 @@
-"""A receiver with sources of the test's choice, on the tests' Valkey."""
+"""A receiver with the sources that a test chooses, on the tests' Valkey."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Serve = Callable[[Mapping[str, SourceSettings]], FlaskClient]
 
 @pytest.fixture(scope="module")
 def serve(redis_server: str) -> Iterator[Serve]:
-    """A function: once a module, it gives the client of a receiver with these sources."""
+    """A function that returns the client of a receiver with these sources; call it once in a module."""
     before = set(REGISTRY._collector_to_names)
     redis = Redis.from_url(redis_server)
     redis.flushdb()

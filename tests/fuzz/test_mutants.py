@@ -1,6 +1,6 @@
-"""What a CDP really sends, a little wrong: every hand-written payload of every kind with parts replaced, lost or moved.
+"""Real payloads, a little wrong: the hand-written payloads of each kind with parts replaced, removed or moved.
 
-However it is wrong, the answer is no fault of ours, no element lands in the quarantine, and its neighbours are kept.
+Whatever is wrong, the response is not a 5xx, no element lands in the quarantine, and its neighbours are recorded.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.fuzz.conftest import Serve
 from tests.fuzz.test_openapi import VALUES
 
 FOLDER = Path(__file__).parent.parent / "payloads"
-# Kind → the folder of payloads in its dialect, where that is not its own.
+# Kind → the kind whose folder of payloads it shares.
 DIALECT = dict.fromkeys(("rudderstack", "hightouch", "customerio", "tracking"), "segment")
 PAYLOADS = {
     kind: [
@@ -68,14 +68,14 @@ def places(value: Any) -> list[tuple[Any, Any]]:
     """Every (container, key) of a document."""
     inner: list[tuple[Any, Any]] = []
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, one in items:
-        inner += [(value, key), *places(one)]
+    for key, element in items:
+        inner += [(value, key), *places(element)]
     return inner
 
 
 @st.composite
 def mutants(draw: st.DrawFn, payloads: list[Any]) -> Any:
-    """One of the payloads, with one to four of its parts other than they should be."""
+    """One of the payloads, with one to four of its parts changed."""
     document = [deepcopy(draw(st.sampled_from(payloads)))]
     for _ in range(draw(st.integers(1, 4))):
         container, key = draw(st.sampled_from(places(document)))
@@ -108,13 +108,13 @@ def quarantined(redis_server: str) -> int:
 @pytest.mark.parametrize("kind", sorted(SOURCES))
 def test_a_payload_that_is_a_little_wrong_gets_no_fault(client: FlaskClient, redis_server: str, kind: str) -> None:
     @settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
-    @given(told=mutants(PAYLOADS[kind]), cut=st.integers(0, 40))
-    def check(told: Any, cut: int) -> None:
-        wrapped = {"batch": [told]} if kind == "tracking" else told
-        body = json.dumps(wrapped).encode()
-        # Now and then the end is missing, too.
+    @given(mutant=mutants(PAYLOADS[kind]), cut=st.integers(0, 40))
+    def check(mutant: Any, cut: int) -> None:
+        payload = {"batch": [mutant]} if kind == "tracking" else mutant
+        body = json.dumps(payload).encode()
+        # Sometimes the end is missing, too.
         body = body[:-cut] if cut > 35 else body
-        # Of an array that is cut off within its first element there is nothing that the signature could be of.
+        # 401: an array that is cut off within its first element has no element to check the signature against.
         assert post(client, kind, body).status_code in (200, 400, 413, *([401] if cut > 35 else []))
         assert quarantined(redis_server) == 0
 
@@ -126,11 +126,11 @@ def test_its_neighbours_are_kept(client: FlaskClient, kind: str) -> None:
     good = PAYLOADS[kind][0]
 
     @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
-    @given(told=mutants(PAYLOADS[kind]))
-    def check(told: Any) -> None:
-        answer = post(client, kind, json.dumps([good, told, good]).encode()).get_json()
-        # What a visitor of Tealium's says besides comes after the elements.
-        assert sum(answer[verdict] for verdict in ("accepted", "duplicate", "ignored", "refused")) >= 3
-        assert not {0, 2} & {refusal["index"] for refusal in answer["refusals"]}
+    @given(mutant=mutants(PAYLOADS[kind]))
+    def check(mutant: Any) -> None:
+        reply = post(client, kind, json.dumps([good, mutant, good]).encode()).get_json()
+        # A visitor of Tealium adds further verdicts, after those of the elements.
+        assert sum(reply[verdict] for verdict in ("accepted", "duplicate", "ignored", "refused")) >= 3
+        assert not {0, 2} & {refusal["index"] for refusal in reply["refusals"]}
 
     check()

@@ -1,6 +1,6 @@
-"""The OpenAPI document says what the receiver does: every route stands in it, and every answer is one of its own.
+"""The OpenAPI document describes the receiver: it has all routes, and each response matches one of its schemas.
 
-Requests are built by hypothesis here, and by schemathesis, which reads the document, in `test_schemathesis.py`.
+Hypothesis builds the requests here; in `test_schemathesis.py` schemathesis builds them from the document.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-# What CDPs really call their members, so that more than the first check is reached.
+# Names that CDPs use, so that requests get beyond the first check.
 NAMES = st.sampled_from(
     ["type", "event", "userId", "anonymousId", "messageId", "timestamp", "properties", "context", "traits", "batch"]
     + ["events", "event_type", "data", "user_identities", "mpid", "timestamp_unixtime_ms", "udo", "tealium_event"]
@@ -69,10 +69,10 @@ def client(serve: Serve) -> FlaskClient:
     return serve(SOURCES)
 
 
-def promised(path: str, method: str, status: int) -> Any:
-    """The schema of an answer. KeyError for one that the document does not have."""
-    answer = DOCUMENT["paths"][path][method.lower()]["responses"][str(status)]
-    return {**answer["content"]["application/json"]["schema"], "components": DOCUMENT["components"]}
+def response_schema(path: str, method: str, status: int) -> Any:
+    """The schema of a response; KeyError if the document has none for this status."""
+    response = DOCUMENT["paths"][path][method.lower()]["responses"][str(status)]
+    return {**response["content"]["application/json"]["schema"], "components": DOCUMENT["components"]}
 
 
 def template(url: str) -> str:
@@ -89,16 +89,16 @@ def test_every_route_stands_in_it_and_nothing_else(client: FlaskClient) -> None:
         if method not in ("HEAD", "OPTIONS") and rule.endpoint != "static"
     }
     routes = {(path.replace("{any(joined, left):turn}", "{turn}"), method) for path, method in routes}
-    told = {
+    documented = {
         (path, method) for path, item in DOCUMENT["paths"].items() for method in item if method in (*METHODS, "get")
     }
-    assert told == routes
+    assert documented == routes
 
 
 def test_it_is_served(client: FlaskClient) -> None:
-    answer = client.get("/openapi.json")
-    assert answer.get_json() == json.loads(json.dumps(DOCUMENT))
-    assert answer.headers["Cache-Control"]
+    response = client.get("/openapi.json")
+    assert response.get_json() == json.loads(json.dumps(DOCUMENT))
+    assert response.headers["Cache-Control"]
 
 
 def test_its_schemas_are_schemas() -> None:
@@ -114,12 +114,12 @@ def test_every_answer_is_one_that_it_promises(
     if url.startswith("/v1/"):
         method = "POST"
     query = {"data": body.decode("utf-8", "replace")} if method == "GET" else None
-    answer = client.open(url, method=method, data=None if query else body, query_string=query, headers=headers)
-    assert answer.status_code < 500
-    Draft202012Validator(promised(template(url), method, answer.status_code)).validate(answer.get_json())
+    response = client.open(url, method=method, data=None if query else body, query_string=query, headers=headers)
+    assert response.status_code < 500
+    Draft202012Validator(response_schema(template(url), method, response.status_code)).validate(response.get_json())
 
 
 def test_a_method_that_is_not_there_is_told_which_are(client: FlaskClient) -> None:
-    answer = client.delete("/webhooks/segment")
-    assert answer.status_code == 405
-    assert {"POST", "PUT", "PATCH"} <= set(answer.headers["Allow"].split(", "))
+    response = client.delete("/webhooks/segment")
+    assert response.status_code == 405
+    assert {"POST", "PUT", "PATCH"} <= set(response.headers["Allow"].split(", "))

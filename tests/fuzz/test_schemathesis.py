@@ -1,4 +1,4 @@
-"""Schemathesis reads the OpenAPI document of a running receiver and asks what it can think of: no fault, no hang."""
+"""Schemathesis builds requests from the OpenAPI document of a running receiver: none gets a fault or no response."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ SOURCES = {
     "FRESHGATE_SOURCES__TEALIUM__ALLOW_GET": "true",
     "FRESHGATE_SOURCES__RUDDERSTACK__SECRETS": HEADER,
     "FRESHGATE_SOURCES__HIGHTOUCH__SECRETS": HEADER,
-    # A token decides alone, since schemathesis signs nothing. The other one takes what is signed only: it answers 401,
-    # and `test_mutants.py` goes further.
+    # A token suffices here, since schemathesis cannot sign. customerio_reporting accepts signed requests only, so it
+    # replies 401; `test_mutants.py` signs.
     "FRESHGATE_SOURCES__CUSTOMERIO__TOKENS": TOKEN,
     "FRESHGATE_SOURCES__CUSTOMERIO_REPORTING__SECRETS": "s",
     "FRESHGATE_SOURCES__SDK__KIND": "tracking",
-    # The user name of the same header.
+    # The user name in HEADER.
     "FRESHGATE_SOURCES__SDK__WRITE_KEYS": "x",
 }
 CHECKS = (
@@ -42,17 +42,17 @@ pytestmark = pytest.mark.tools
 
 def test_no_request_that_the_document_allows_or_forbids_gets_a_fault_or_no_answer(tmp_path: Path) -> None:
     with System(SOURCES) as system:
-        told = system.request("PORT", "GET", "/openapi.json").json
+        document = system.request("PORT", "GET", "/openapi.json").json
         for path in ("/webhooks/{source}", "/webhooks/{source}/{audience}/{turn}"):
-            told["paths"][path]["parameters"][0]["schema"]["enum"] = NAMES
+            document["paths"][path]["parameters"][0]["schema"]["enum"] = NAMES
         file = tmp_path / "openapi.json"
-        file.write_text(json.dumps(told), encoding="utf-8")
+        file.write_text(json.dumps(document), encoding="utf-8")
         command = [str(Path(sys.executable).with_name("st")), "run", str(file), "--no-color"]
         command += ["--url", f"http://127.0.0.1:{system.ports['PORT']}", "-H", f"Authorization: {HEADER}"]
         command += ["-H", f"X-Freshgate-Token: {TOKEN}"]
         command += ["--checks", ",".join(CHECKS), "--phases", "examples,coverage,fuzzing", "--max-examples", "60"]
         command += ["--seed", "1", "--max-response-time", "10"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110)
-        assert done.returncode == 0, done.stdout
-        assert "Missing test data" not in done.stdout
+        completed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=110)
+        assert completed.returncode == 0, completed.stdout
+        assert "Missing test data" not in completed.stdout
         assert system.request("PORT", "GET", "/healthz").status == 200

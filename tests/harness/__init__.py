@@ -1,4 +1,1 @@
-"""What tests drive the product with.
-
-`system.py` runs all of it as its user would.
-"""
+"""Helpers of tests: `system.py` runs the whole product as its user does."""

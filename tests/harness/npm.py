@@ -1,6 +1,6 @@
-"""Packages of the npm registry for the tests marked `tools`, in var/tools/npm.
+"""Packages of the npm registry for tests marked `tools`, installed in var/tools/npm.
 
-Where they cannot be had those tests are skipped; in CI they fail.
+Where a package cannot be installed the test is skipped; in CI it fails.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ FOLDER = ROOT / "var" / "tools" / "npm"
 
 
 def installed(package: str) -> Path:
-    """The folder of modules, with this package (name@version) among them."""
+    """Install a package (name@version) unless it is there; returns the folder of modules."""
     stamp = FOLDER / package.replace("/", "_")
     if not stamp.exists():
         FOLDER.mkdir(parents=True, exist_ok=True)

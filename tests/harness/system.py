@@ -1,6 +1,6 @@
-"""The whole product as its user runs it: `python -m adapter run`, on free ports, with a folder of its own.
+"""The whole product as its user runs it, by `python -m adapter run`, on free ports and in a folder of its own.
 
-Tests post to it and look at the sandbox's outbox. Only processes that it started are ever signalled.
+Tests post events to it and read the sandbox's outbox. It signals only processes that it started.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from adapter.sources.segment.signature import sign
 from tests.harness.ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
+# The variables of the ports, without FRESHGATE_.
 PORTS = ("PORT", "SANDBOX_PORT", "METRICS_PORT", "WORKER_METRICS_PORT", "TIMERS_METRICS_PORT")
 SECRET = "system-test-secret"
 TOKEN = "system-test-token"
@@ -34,8 +35,8 @@ class Response(NamedTuple):
 class System:
     """A context manager: `with System({"FRESHGATE_ORDER_GRACE": "2s"}) as system: system.post({...})`.
 
-    environ  further settings
-    var      the folder of an earlier System, to continue where that one stopped; else a temporary one
+    environ  settings, as environment variables
+    var      the folder of an earlier System, to continue with its data; a temporary folder if None
     """
 
     def __init__(self, environ: Mapping[str, str] | None = None, var: Path | None = None) -> None:
@@ -64,7 +65,7 @@ class System:
             self._temporary.cleanup()
 
     def start(self) -> None:
-        """Returns when everything is ready; AssertionError with the console's text when it does not get so far."""
+        """Start all processes and return when they are ready; AssertionError with the console's text if they fail."""
         self.var.mkdir(parents=True, exist_ok=True)
         with self._console.open("wb") as console:
             self.launcher = subprocess.Popen(
@@ -77,16 +78,16 @@ class System:
                 start_new_session=True,
             )
         launcher = self.launcher
-        up = "Freshgate is up"
+        ready = "Freshgate is up"
         try:
-            self.wait_for(lambda: up in self.console() or launcher.poll() is not None, timeout=60)
-            assert up in self.console(), f"did not start:\n{self.console()}"
+            self.wait_for(lambda: ready in self.console() or launcher.poll() is not None, timeout=60)
+            assert ready in self.console(), f"did not start:\n{self.console()}"
         except AssertionError:
             self.stop()
             raise
 
     def stop(self) -> int:
-        """SIGTERM to the launcher; returns its exit code."""
+        """Send SIGTERM to the launcher; returns its exit code."""
         if self.launcher is None:
             return 0
         if self.launcher.poll() is None:
@@ -102,7 +103,7 @@ class System:
         return self._console.read_text(encoding="utf-8", errors="replace")
 
     def post(self, event: Any, source: str = "segment") -> Response:
-        """Signed as Segment signs: the only event, or the first of a batch, which also carries the token."""
+        """Post an event or a batch (a list) as Segment does: the first event is signed, a batch carries the token."""
         first = event[0] if isinstance(event, list) else event
         headers = {
             "content-type": "application/json",
@@ -114,21 +115,21 @@ class System:
         return self.request("PORT", "POST", f"/webhooks/{source}", body, headers)
 
     def outbox(self) -> list[dict[str, Any]]:
-        """What the sandbox accepted, newest last."""
+        """The mails that the sandbox accepted, newest last."""
         response = self.request("SANDBOX_PORT", "GET", "/messages")
         assert response.status == http.client.OK, response
         messages: list[dict[str, Any]] = response.json
         return messages
 
     def faults(self, **fault: Any) -> Response:
-        """What the sandbox shall do wrong, in the words of its POST /faults."""
+        """Make the sandbox fail; the keywords are the fields of its POST /faults."""
         body = json.dumps(fault).encode()
         return self.request("SANDBOX_PORT", "POST", "/faults", body, {"content-type": "application/json"})
 
     def request(
         self, port: str, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None
     ) -> Response:
-        """To one of our ports, by the name of its variable without FRESHGATE_."""
+        """Send a request to the port of this name (one of PORTS); a body that is not JSON is returned as text."""
         connection = http.client.HTTPConnection("127.0.0.1", self.ports[port], timeout=20)
         try:
             connection.request(method, path, body, dict(headers or {}))
@@ -142,24 +143,26 @@ class System:
             return Response(response.status, text.decode(errors="replace"))
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float = 30.0) -> Any:
-        """The predicate's first true answer; AssertionError when there is none within `timeout` seconds."""
+        """The predicate's first true result; AssertionError if there is none within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
-            answer = predicate()
-            if answer:
-                return answer
+            result = predicate()
+            if result:
+                return result
             time.sleep(0.05)
-        raise AssertionError(f"nothing within {timeout} s; the console says:\n{self.console()}")
+        raise AssertionError(f"still false after {timeout} s; the console says:\n{self.console()}")
 
     def pid(self, name: str) -> int:
-        """Of receiver, worker, timers, sandbox or redis."""
-        return int((self.var / "pids" / name).read_text(encoding="ascii"))
+        """The process id of receiver, worker, timers, sandbox or redis."""
+        file = self.var / "pids" / name
+        # Empty for a moment while the launcher writes it.
+        return int(self.wait_for(lambda: file.read_text(encoding="ascii"), timeout=5))
 
     def pids(self) -> dict[str, int]:
         return {file.name: self.pid(file.name) for file in (self.var / "pids").iterdir() if file.name[0] != "."}
 
     def kill(self, name: str) -> int:
-        """SIGKILL; returns the pid that it had."""
+        """Send SIGKILL to a process; returns the pid that it had."""
         pid = self.pid(name)
         os.kill(pid, signal.SIGKILL)
         return pid
@@ -167,8 +170,8 @@ class System:
     def why(self, who: str) -> str:
         """What `python -m adapter why` prints."""
         command = [sys.executable, "-m", "adapter", "why", who]
-        done = subprocess.run(
+        completed = subprocess.run(
             command, cwd=ROOT, env=self.environ, capture_output=True, text=True, check=False, timeout=30
         )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        assert completed.returncode == 0, completed.stderr
+        return completed.stdout

@@ -1,23 +1,23 @@
-"""Which mails a shopper should get, said as plainly as possible: replay what is known, moment by moment.
+"""Which mails a shopper should get, computed as plainly as possible: replay the arrivals, moment by moment.
 
-Shares no code with the product: no registers, no stamps, no scripts; lists and loops over the events themselves.
+It shares no code with the product: no registers, stamps or scripts, only lists and loops over the events.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from tests.relevance.shoppers import Shopper, Told
+from tests.relevance.shoppers import Arrival, Shopper
 
 ACTIVITY = ("add", "remove", "cart", "step")
 
 
 class Rules(NamedTuple):
-    """Times of the run, in milliseconds."""
+    """The delays and settle times of the triggers, and the order grace, in ms."""
 
-    cart_wait: int
+    cart_delay: int
     cart_settle: int
-    browse_wait: int
+    browse_delay: int
     browse_settle: int
     order_grace: int
 
@@ -29,15 +29,19 @@ class Mail(NamedTuple):
 
 
 class Person:
-    """Everything that is known of one person at some moment."""
+    """All that is known of one person at some moment.
+
+    floor  trigger → when (ms) the address arrived that released its parked send
+    got    triggers whose mail this person got
+    """
 
     def __init__(self) -> None:
-        self.events: list[Told] = []
+        self.events: list[Arrival] = []
         self.waiting: set[str] = set()
         self.parked: set[str] = set()
         self.floor: dict[str, int] = {}
         self.got: set[str] = set()
-        self.parked_orders: list[Told] = []
+        self.parked_orders: list[Arrival] = []
         self.last_arrival = 0
 
     def absorb(self, other: Person) -> None:
@@ -50,19 +54,19 @@ class Person:
         self.last_arrival = max(self.last_arrival, other.last_arrival)
 
     def newest(self, *names: str) -> int | None:
-        return max((event.occurred for event in self.events if event.name in names), default=None)
+        return max((event.occurred_at for event in self.events if event.name in names), default=None)
 
     def address(self) -> str | None:
-        told = (event.fields["email"] for event in self.events if event.name != "stop" and "email" in event.fields)
-        return next(told, None)
+        addresses = (event.fields["email"] for event in self.events if event.name != "stop" and "email" in event.fields)
+        return next(addresses, None)
 
     def has_opted_out(self) -> bool:
-        """As a person, whatever their address is."""
+        """Whether the person opted out; an opt-out of an address does not count."""
         return any(event.name == "stop" and "email" not in event.fields for event in self.events)
 
     def cart(self) -> set[str]:
         inside: set[str] = set()
-        for event in sorted(self.events, key=lambda one: one.occurred):
+        for event in sorted(self.events, key=_occurred_at):
             if event.name == "add":
                 inside.add(event.fields["product"])
             elif event.name == "remove":
@@ -74,35 +78,40 @@ class Person:
         return inside
 
 
-class Oracle:
-    """`mails`, and the `moments` (ms) that an arrival raced: at which something fired, or would have without it.
+def _occurred_at(event: Arrival) -> int:
+    return event.occurred_at
 
-    at_once  order id → when (ms) its confirmation was free to leave, which takes as long as it takes
+
+class Oracle:
+    """Computes the mails of one shopper.
+
+    moments   times (ms) at which a timer fired, or would have fired without an arrival: an arrival at one is a race
+    free_at   order id → when (ms) its confirmation could be sent
     """
 
     def __init__(self, shopper: Shopper, rules: Rules) -> None:
         self.rules = rules
         self.mails: list[Mail] = []
         self.moments: list[int] = []
-        self.at_once: dict[str, int] = {}
+        self.free_at: dict[str, int] = {}
         self._persons: dict[str, Person] = {}
         self._opted_out: set[str] = set()
-        self._seen: set[str] = set()
+        self._message_ids: set[str] = set()
         self._confirmed: set[str] = set()
-        for event in shopper.told:
-            self._fire(event.arrives)
+        for event in shopper.arrivals:
+            self._fire(event.arrives_at)
             self.moments += [due for due, _, _ in self._pending()]
             self._arrive(event)
         self._fire(10**12)
 
-    def _arrive(self, event: Told) -> None:
-        if event.message_id in self._seen:
+    def _arrive(self, event: Arrival) -> None:
+        if event.message_id in self._message_ids:
             return
-        self._seen.add(event.message_id)
+        self._message_ids.add(event.message_id)
         person = self._person(event)
         before = {"cart": person.newest(*ACTIVITY), "browse": person.newest("view")}
         person.events.append(event)
-        person.last_arrival = event.arrives
+        person.last_arrival = event.arrives_at
         if event.name == "stop":
             self._opted_out.add(event.fields.get("email") or "")
         if person.has_opted_out():
@@ -110,7 +119,7 @@ class Oracle:
             self._opted_out.add(person.address() or "")
         for trigger, names in (("cart", ACTIVITY), ("browse", ("view",))):
             older = before[trigger]
-            if event.name in names and (older is None or event.occurred > older):
+            if event.name in names and (older is None or event.occurred_at > older):
                 person.waiting.add(trigger)
         if person.address() is not None:
             self._release(person, event)
@@ -119,7 +128,7 @@ class Oracle:
         if event.name == "order":
             self._confirm(person, event)
 
-    def _person(self, event: Told) -> Person:
+    def _person(self, event: Arrival) -> Person:
         name = event.user or event.anon or ""
         person = self._persons.setdefault(name, Person())
         if event.user and event.anon:
@@ -129,14 +138,14 @@ class Oracle:
             self._persons[event.anon] = person
         return person
 
-    def _release(self, person: Person, event: Told) -> None:
+    def _release(self, person: Person, event: Arrival) -> None:
         for trigger in list(person.parked):
             person.parked.discard(trigger)
             if trigger == "welcome":
                 self._welcome(person)
             else:
                 person.waiting.add(trigger)
-                person.floor[trigger] = event.occurred
+                person.floor[trigger] = event.occurred_at
         orders, person.parked_orders = person.parked_orders, []
         for order in orders:
             self._confirm(person, order)
@@ -151,7 +160,7 @@ class Oracle:
         person.got.add("welcome")
         self.mails.append(Mail("welcome", address, ()))
 
-    def _confirm(self, person: Person, order: Told) -> None:
+    def _confirm(self, person: Person, order: Arrival) -> None:
         order_id = order.fields["order_id"]
         if order_id in self._confirmed or self._was_cancelled(order):
             return
@@ -160,45 +169,45 @@ class Oracle:
             person.parked_orders.append(order)
             return
         self._confirmed.add(order_id)
-        self.at_once[order_id] = person.last_arrival
+        self.free_at[order_id] = person.last_arrival
         self.mails.append(Mail("order_confirmation", address, (order_id,)))
 
-    def _was_cancelled(self, order: Told) -> bool:
+    def _was_cancelled(self, order: Arrival) -> bool:
         cancels = [
-            event.occurred
+            event.occurred_at
             for person in self._persons.values()
             for event in person.events
             if event.name == "cancel" and event.fields["order_id"] == order.fields["order_id"]
         ]
-        return bool(cancels) and max(cancels) >= order.occurred
+        return bool(cancels) and max(cancels) >= order.occurred_at
 
     def _fire(self, until: int) -> None:
         while True:
-            ready = [found for found in self._pending() if found[0] <= until]
+            ready = [timer for timer in self._pending() if timer[0] <= until]
             if not ready:
                 return
-            at, trigger, person = min(ready, key=lambda found: found[0])
+            at, trigger, person = min(ready, key=lambda timer: timer[0])
             self.moments.append(at)
             person.waiting.discard(trigger)
             self._decide(person, trigger)
 
     def _pending(self) -> list[tuple[int, str, Person]]:
-        """What waits at present: when it is due, its trigger, its person."""
+        """(due in ms, trigger, person) of each send that waits at present."""
         return [
             (self._due(person, trigger), trigger, person)
-            for person in {id(one): one for one in self._persons.values()}.values()
+            for person in {id(person): person for person in self._persons.values()}.values()
             for trigger in person.waiting
         ]
 
     def _due(self, person: Person, trigger: str) -> int:
         names = ACTIVITY if trigger == "cart" else ("view",)
-        wait, settle = (
-            (self.rules.cart_wait, self.rules.cart_settle)
+        delay, settle = (
+            (self.rules.cart_delay, self.rules.cart_settle)
             if trigger == "cart"
-            else (self.rules.browse_wait, self.rules.browse_settle)
+            else (self.rules.browse_delay, self.rules.browse_settle)
         )
         newest = max(person.newest(*names) or 0, person.floor.get(trigger, 0))
-        return max(newest + wait, person.last_arrival + settle)
+        return max(newest + delay, person.last_arrival + settle)
 
     def _decide(self, person: Person, trigger: str) -> None:
         if not (self._wants_cart(person) if trigger == "cart" else self._wants_browse(person)):
@@ -215,7 +224,7 @@ class Oracle:
         if trigger == "cart":
             self.mails.append(Mail("abandoned_cart", address, tuple(sorted(person.cart()))))
         else:
-            viewed = max((event for event in person.events if event.name == "view"), key=lambda one: one.occurred)
+            viewed = max((event for event in person.events if event.name == "view"), key=_occurred_at)
             self.mails.append(Mail("browse_abandonment", address, (viewed.fields["product"],)))
 
     def _wants_cart(self, person: Person) -> bool:
@@ -223,15 +232,15 @@ class Oracle:
         orders = [event for event in person.events if event.name == "order"]
         cart = person.cart()
         if orders:
-            order = max(orders, key=lambda one: one.occurred)
-            if order.occurred >= activity:
+            order = max(orders, key=_occurred_at)
+            if order.occurred_at >= activity:
                 return False
             listed = set(order.fields["products"])
-            if order.occurred >= activity - self.rules.order_grace and (not listed or cart <= listed):
+            if order.occurred_at >= activity - self.rules.order_grace and (not listed or cart <= listed):
                 return False
         return bool(cart)
 
     def _wants_browse(self, person: Person) -> bool:
         viewed = person.newest("view") or 0
-        since = [person.newest("order"), person.newest("add")]
-        return all(at is None or at < viewed for at in since) and not person.cart()
+        bought_or_added = [person.newest("order"), person.newest("add")]
+        return all(at is None or at < viewed for at in bought_or_added) and not person.cart()

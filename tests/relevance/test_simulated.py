@@ -1,6 +1,6 @@
 """No wrong mail, no missing mail: thousands of shoppers on a simulated clock, against the oracle.
 
-The real planner, functions, gate and ledger on a real Redis; arrivals may come at any moment but the very due one.
+The planner, functions, gate and ledger are real, on a real Redis. An event may arrive at any moment but a due one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from catalog import TRIGGERS
 from freshgate.state import keys
 from tests.engine.world import START, World, product
 from tests.relevance.oracle import Mail, Oracle, Rules
-from tests.relevance.shoppers import Shopper, Told, shopper
+from tests.relevance.shoppers import Arrival, Shopper, build_shopper
 
 SHOPPERS = 5000
-RULES = Rules(cart_wait=4000, cart_settle=2000, browse_wait=5000, browse_settle=2000, order_grace=120_000)
+RULES = Rules(cart_delay=4000, cart_settle=2000, browse_delay=5000, browse_settle=2000, order_grace=120_000)
 NAMES = {
     "view": "Product Viewed",
     "add": "Product Added",
@@ -34,42 +34,44 @@ NAMES = {
 }
 
 
-def world_of(redis: Redis) -> World:
-    wanted = {"abandoned_cart": (RULES.cart_wait, RULES.cart_settle), "browse_abandonment": (5000, 2000)}
-    triggers = [
-        msgspec.structs.replace(one, delay=wanted[one.name][0], settle=wanted[one.name][1])
-        if one.name in wanted
-        else one
-        for one in TRIGGERS
-    ]
+def build_world(redis: Redis) -> World:
+    times = {
+        "abandoned_cart": (RULES.cart_delay, RULES.cart_settle),
+        "browse_abandonment": (RULES.browse_delay, RULES.browse_settle),
+    }
+    triggers = []
+    for trigger in TRIGGERS:
+        delay, settle = times.get(trigger.name, (trigger.delay, trigger.settle))
+        triggers.append(msgspec.structs.replace(trigger, delay=delay, settle=settle))
     return World(redis, triggers)
 
 
-def canonical(world: World, told: Told) -> Any:
-    fields = dict(told.fields)
+def to_event(world: World, arrival: Arrival) -> Any:
+    fields = dict(arrival.fields)
     if "product" in fields:
         fields["product"] = product(fields["product"])
     if "products" in fields:
-        fields["products"] = tuple(product(one) for one in fields["products"])
+        fields["products"] = tuple(product(product_id) for product_id in fields["products"])
     return world.event(
-        NAMES[told.name],
-        at=START + told.occurred,
-        user=told.user,
-        anon=told.anon,
-        message_id=told.message_id,
+        NAMES[arrival.name],
+        at=START + arrival.occurred_at,
+        user=arrival.user,
+        anon=arrival.anon,
+        message_id=arrival.message_id,
         **fields,
     )
 
 
-def live(world: World, one: Shopper) -> list[Mail]:
+def simulate(world: World, shopper: Shopper) -> list[Mail]:
+    """The mails that the engine sends to this shopper, sorted."""
     world.client.flushdb()
     world.receiver.recorder._linked.clear()
     world.esp.mails.clear()
     world.now = START
-    for told in one.told:
-        world.run(START + told.arrives - 1)
-        world.now = START + told.arrives
-        world.tell(canonical(world, told))
+    for arrival in shopper.arrivals:
+        world.run(START + arrival.arrives_at - 1)
+        world.now = START + arrival.arrives_at
+        world.record(to_event(world, arrival))
         world.run()
     world.run(START + 60_000)
     return sorted(
@@ -86,22 +88,28 @@ def live(world: World, one: Shopper) -> list[Mail]:
 
 @pytest.mark.timeout(240)
 def test_every_shopper_gets_exactly_the_mails_of_the_oracle(redis: Redis) -> None:
-    world = world_of(redis)
+    world = build_world(redis)
     mailed = 0
     for seed in range(SHOPPERS):
-        one = shopper(seed, second=1000)
-        oracle = Oracle(one, RULES)
+        shopper = build_shopper(seed, second=1000)
+        oracle = Oracle(shopper, RULES)
         expected = sorted(oracle.mails)
-        if any(told.arrives in oracle.moments for told in one.told):
+        if any(arrival.arrives_at in oracle.moments for arrival in shopper.arrivals):
             continue
-        world.shards = {
-            keys.shard(keys.person_id("main", told.user if known else None, None if known else told.anon))
-            for told in one.told
-            for known in (True, False)
-            if (told.user if known else told.anon) is not None
-        } | {
-            keys.shard(keys.order_id("main", told.fields["order_id"])) for told in one.told if "order_id" in told.fields
-        }
-        assert live(world, one) == expected, f"seed {seed}: {one.told}"
+        world.shards = shards(shopper)
+        assert simulate(world, shopper) == expected, f"seed {seed}: {shopper.arrivals}"
         mailed += len(expected)
     assert mailed > SHOPPERS / 2
+
+
+def shards(shopper: Shopper) -> set[str]:
+    """The shards of all persons and orders that this shopper's events name."""
+    names = set()
+    for arrival in shopper.arrivals:
+        if arrival.user is not None:
+            names.add(keys.person_id("main", arrival.user, None))
+        if arrival.anon is not None:
+            names.add(keys.person_id("main", None, arrival.anon))
+        if "order_id" in arrival.fields:
+            names.add(keys.order_id("main", arrival.fields["order_id"]))
+    return {keys.shard(name) for name in names}

@@ -1,4 +1,4 @@
-"""What the tests of SDKs share: one running Freshgate, and what became of the events that it was told."""
+"""A running Freshgate for the tests of SDKs, and its counts of verdicts."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ KEY = "a-write-key"
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    with System({"FRESHGATE_SOURCES__BACKEND__KIND": "tracking", "FRESHGATE_SOURCES__BACKEND__WRITE_KEYS": KEY}) as it:
-        yield it
+    environ = {"FRESHGATE_SOURCES__BACKEND__KIND": "tracking", "FRESHGATE_SOURCES__BACKEND__WRITE_KEYS": KEY}
+    with System(environ) as system:
+        yield system
 
 
 def verdicts(system: System) -> dict[str, int]:
-    """What became of everything that the source has told so far."""
+    """Verdict → how many events of the source had it so far."""
     text = system.request("METRICS_PORT", "GET", "/metrics").json
-    found = re.findall(r'^freshgate_events_total\{source="backend",verdict="(\w+)"\} (\d+)', text, re.MULTILINE)
-    return {verdict: int(count) for verdict, count in found}
+    counts = re.findall(r'^freshgate_events_total\{source="backend",verdict="(\w+)"\} (\d+)', text, re.MULTILINE)
+    return {verdict: int(count) for verdict, count in counts}
 
 
-def told(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+def new_verdicts(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:
+    """What was counted between two calls of `verdicts`, without zeros."""
     return {verdict: after[verdict] - before[verdict] for verdict in after if after[verdict] != before[verdict]}

@@ -1,6 +1,6 @@
-"""One running product for all tests of a file, and shoppers with ids of their own, so that tests never meet.
+"""One running product for all tests of a file, and shoppers with unique ids, so that tests do not affect each other.
 
-Delays are short here; `tests/harness/system.py` starts and ends the processes.
+Delays are short; `tests/harness/system.py` starts and stops the processes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SHORT = {
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    """The product with a cart mail after two seconds and an ESP that is given one second to answer."""
+    """The product with a cart mail after two seconds, and one second for the ESP to answer."""
     with System(SHORT) as system:
         yield system
 
@@ -44,25 +44,25 @@ def ada() -> Shopper:
 
 
 class Shopper:
-    """Somebody whom no other test knows. Each method tells one Segment event, that happened `at_s` seconds from now."""
+    """A person with unique ids. Each method builds one Segment event that occurs `at_s` seconds from now."""
 
     def __init__(self) -> None:
-        one = uuid4().hex[:12]
-        self.user, self.anonymous, self.email = f"user-{one}", f"anon-{one}", f"{one}@shoppers.example.com"
+        suffix = uuid4().hex[:12]
+        self.user, self.anonymous, self.email = f"user-{suffix}", f"anon-{suffix}", f"{suffix}@shoppers.example.com"
 
-    def identify(self, at_s: float = 0.0, **more: Any) -> dict[str, Any]:
-        return self._event(at_s, type="identify", traits={"email": self.email}, **more)
+    def identify(self, at_s: float = 0.0, **fields: Any) -> dict[str, Any]:
+        return self._event(at_s, type="identify", traits={"email": self.email}, **fields)
 
     def signed_up(self, at_s: float = 0.0) -> dict[str, Any]:
         return self.track("Signed Up", at_s, email=self.email)
 
-    def added(self, at_s: float = 0.0, **more: Any) -> dict[str, Any]:
+    def added(self, at_s: float = 0.0, **fields: Any) -> dict[str, Any]:
         return self._event(
             at_s,
             type="track",
             event="Product Added",
             properties={"product_id": "mug", "name": "Mug", "price": 9.5, "quantity": 1},
-            **more,
+            **fields,
         )
 
     def ordered(self, at_s: float = 0.0, order: str = "") -> dict[str, Any]:
@@ -75,39 +75,39 @@ class Shopper:
         context = {"traits": {"email": self.email}}
         return self._event(at_s, type="track", event=event, properties=properties, context=context)
 
-    def _event(self, at_s: float, **more: Any) -> dict[str, Any]:
+    def _event(self, at_s: float, **fields: Any) -> dict[str, Any]:
         moment = datetime.fromtimestamp(time.time() + at_s, UTC)
         head = {"userId": self.user, "messageId": uuid4().hex, "timestamp": moment.isoformat(timespec="milliseconds")}
-        return {name: value for name, value in (head | more).items() if value is not None}
+        return {name: value for name, value in (head | fields).items() if value is not None}
 
     def mails(self, system: System, trigger: str) -> list[dict[str, Any]]:
-        """What the sandbox accepted of one trigger for this shopper."""
+        """The mails of one trigger to this shopper that the sandbox accepted, newest last."""
         return [
             mail
             for mail in system.outbox()
             if mail["to"] == self.email and mail["custom_args"]["freshgate_trigger"] == trigger
         ]
 
-    def said(self, system: System, trigger: str) -> list[str]:
-        """The decisions on one trigger, as `why` prints them: `sent (…), …`, oldest first."""
-        head = f"decision  {trigger}: "
+    def decisions(self, system: System, trigger: str) -> list[str]:
+        """The decisions on one trigger as `why` prints them, `sent (…), …`, oldest first."""
+        prefix = f"decision  {trigger}: "
         lines = system.why(self.user).splitlines()
-        return [line.partition(head)[2] for line in lines if head in line]
+        return [line.partition(prefix)[2] for line in lines if prefix in line]
 
 
-def count(system: System, metric: str, port: str = "WORKER_METRICS_PORT", **labels: str) -> float:
-    """The sum of a counter over all label sets that contain these; the worker's unless another port is named."""
+def counter_total(system: System, metric: str, port: str = "WORKER_METRICS_PORT", **labels: str) -> float:
+    """The sum of a counter over all label sets that contain `labels`, from the worker unless another port is named."""
     text = system.request(port, "GET", "/metrics").json
     total = 0.0
-    for told, value in re.findall(rf"^{metric}\{{(.*)\}} (\S+)$", text, re.MULTILINE):
-        if labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', told)).items():
+    for label_set, value in re.findall(rf"^{metric}\{{(.*)\}} (\S+)$", text, re.MULTILINE):
+        if labels.items() <= dict(re.findall(r'(\w+)="([^"]*)"', label_set)).items():
             total += float(value)
     return total
 
 
-def workers(system: System, *arguments: str) -> str:
-    """What `python -m workers …` prints, run by an operator beside the product."""
-    done = subprocess.run(
+def run_workers(system: System, *arguments: str) -> str:
+    """Run `python -m workers …` beside the product, as an operator does; returns what it prints."""
+    completed = subprocess.run(
         [sys.executable, "-m", "workers", *arguments],
         cwd=ROOT,
         env=system.environ,
@@ -116,24 +116,24 @@ def workers(system: System, *arguments: str) -> str:
         check=False,
         timeout=30,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert completed.returncode == 0, completed.stderr
+    return completed.stdout
 
 
-def post_until_taken(system: System, event: dict[str, Any], within_s: float = 30.0) -> Response:
-    """As a CDP does: again after a 503 or a broken connection, and after nothing else."""
+def post_until_accepted(system: System, event: dict[str, Any], within_s: float = 30.0) -> Response:
+    """Post as a CDP does, which retries after a 503 or a broken connection, and after nothing else."""
     deadline = time.monotonic() + within_s
     while True:
         with suppress(OSError, HTTPException):
-            answer = system.post(event)
-            if answer.status != 503:
-                return answer
-        assert time.monotonic() < deadline, "nobody took the event"
+            response = system.post(event)
+            if response.status != 503:
+                return response
+        assert time.monotonic() < deadline, "the event was not accepted in time"
         time.sleep(0.1)
 
 
 def is_quiet(system: System) -> bool:
-    """Whether no send is waiting, leased or begun any more."""
+    """Whether no send is waiting, leased or in progress."""
     url = (system.var / "redis" / "url").read_text(encoding="utf-8").strip()
     with suppress(redis.RedisError), redis.Redis.from_url(url) as client:
         return not any(

@@ -1,6 +1,6 @@
-"""Whatever is posted: a 4xx or a verdict, never a 5xx; neighbours of a bad element are kept; no log shows a body.
+"""Bad input gets a 4xx or a verdict, never a 5xx; neighbours of a bad element are recorded; no log shows a body.
 
-Bodies are signed unless a test is about that: only then do they get beyond the door.
+Bodies are signed unless a test is about signatures, since an unsigned one gets a 401 and is not read.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import pytest
 
 from adapter.sources.segment.signature import sign
 from tests.harness.system import SECRET, TOKEN, Response, System
-from tests.system.conftest import Shopper, count, is_quiet
+from tests.system.conftest import Shopper, counter_total, is_quiet
 
 MARKER = "marker-that-no-log-may-show"
 PATHS: tuple[tuple[str | int, ...], ...] = (
@@ -33,17 +33,17 @@ WRONG: tuple[Any, ...] = (None, True, 0, -1, 1.5, 1e308, 10**400, "", MARKER, []
 
 
 def post(system: System, body: bytes, first: bytes | None = None, **headers: str) -> Response:
-    """The very bytes; signed over `first`, or over all of them. Header names are written with `_` for `-`."""
-    told = {
+    """Post these bytes, signed over `first` or over all of them. Header names are written with `_` for `-`."""
+    all_headers = {
         "content-type": "application/json",
         "x-signature": sign(SECRET, body if first is None else first),
         **({} if first is None else {"x-freshgate-token": TOKEN}),
         **{name.replace("_", "-"): value for name, value in headers.items()},
     }
-    return system.request("PORT", "POST", "/webhooks/segment", body, told)
+    return system.request("PORT", "POST", "/webhooks/segment", body, all_headers)
 
 
-def batch(system: System, *elements: bytes) -> Response:
+def post_batch(system: System, *elements: bytes) -> Response:
     return post(system, b"[" + b",".join(elements) + b"]", elements[0])
 
 
@@ -53,10 +53,10 @@ def as_json(event: dict[str, Any]) -> bytes:
 
 def with_value(event: dict[str, Any], path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     changed = copy.deepcopy(event)
-    at: Any = changed
-    for step in path[:-1]:
-        at = at[step]
-    at[path[-1]] = value
+    container: Any = changed
+    for key in path[:-1]:
+        container = container[key]
+    container[path[-1]] = value
     return changed
 
 
@@ -74,8 +74,8 @@ def test_an_array_that_does_not_close_is_no_5xx_and_records_nothing(system: Syst
 
 
 def test_an_empty_array_with_a_token_is_200_and_nothing(system: System) -> None:
-    answer = post(system, b"[]", b"")
-    assert (answer.status, answer.json["accepted"]) == (200, 0)
+    response = post(system, b"[]", b"")
+    assert (response.status, response.json["accepted"]) == (200, 0)
 
 
 def test_a_missing_or_wrong_signature_is_401(system: System, ada: Shopper) -> None:
@@ -94,14 +94,14 @@ def test_a_wrong_type_in_any_field_has_a_verdict_and_its_neighbours_are_kept(
     order = ada.ordered(order=f"{ada.user}-1")
     wrong = [with_value(order | {"messageId": f"{order['messageId']}-{n}"}, path, v) for n, v in enumerate(WRONG)]
     for event in wrong:
-        answer = post(system, as_json(event))
-        assert answer.status == 200, event
-        assert sum(answer.json[verdict] for verdict in ("accepted", "duplicate", "ignored", "refused")) == 1
-    answer = batch(system, as_json(ada.identify()), *map(as_json, wrong), as_json(ada.added()))
-    assert answer.status == 200
-    refused = {refusal["index"] for refusal in answer.json["refusals"]}
+        response = post(system, as_json(event))
+        assert response.status == 200, event
+        assert sum(response.json[verdict] for verdict in ("accepted", "duplicate", "ignored", "refused")) == 1
+    response = post_batch(system, as_json(ada.identify()), *map(as_json, wrong), as_json(ada.added()))
+    assert response.status == 200
+    refused = {refusal["index"] for refusal in response.json["refusals"]}
     assert not refused & {0, len(wrong) + 1}
-    assert answer.json["accepted"] >= 2
+    assert response.json["accepted"] >= 2
 
 
 DEEP = b'{"type":"track","event":"Product Added","userId":"deep","properties":' + b"[" * 10_000 + b"]" * 10_000 + b"}"
@@ -110,21 +110,21 @@ NAN = b'{"type":"track","event":"Order Completed","userId":"nan","properties":{"
 
 @pytest.mark.parametrize("bad", [DEEP, NAN, b"1", b"null", b"[]", b'{"a"}', b'{"a":1e}'], ids=lambda bad: bad[:8])
 def test_the_neighbours_of_a_bad_element_are_kept_and_all_are_counted(system: System, ada: Shopper, bad: bytes) -> None:
-    def told(verdict: str) -> float:
-        return count(system, "freshgate_events_total", "METRICS_PORT", source="segment", verdict=verdict)
+    def total(verdict: str) -> float:
+        return counter_total(system, "freshgate_events_total", "METRICS_PORT", source="segment", verdict=verdict)
 
-    before = told("accepted"), told("refused")
-    answer = batch(system, as_json(ada.identify()), bad, as_json(ada.added()))
-    assert answer.status == 200
-    assert (answer.json["accepted"], answer.json["refused"]) == (2, 1)
-    assert [refusal["index"] for refusal in answer.json["refusals"]] == [1]
-    assert (told("accepted"), told("refused")) == (before[0] + 2, before[1] + 1)
+    before = total("accepted"), total("refused")
+    response = post_batch(system, as_json(ada.identify()), bad, as_json(ada.added()))
+    assert response.status == 200
+    assert (response.json["accepted"], response.json["refused"]) == (2, 1)
+    assert [refusal["index"] for refusal in response.json["refusals"]] == [1]
+    assert (total("accepted"), total("refused")) == (before[0] + 2, before[1] + 1)
 
 
 @pytest.mark.parametrize("body", [DEEP, NAN], ids=["10,000 deep", "NaN"])
 def test_a_single_element_that_cannot_be_read_is_refused_with_200(system: System, body: bytes) -> None:
-    answer = post(system, body)
-    assert (answer.status, answer.json["refused"]) == (200, 1)
+    response = post(system, body)
+    assert (response.status, response.json["refused"]) == (200, 1)
 
 
 def test_half_an_emoji_is_replaced_and_the_order_is_confirmed(system: System, ada: Shopper) -> None:
@@ -139,9 +139,9 @@ def test_half_an_emoji_is_replaced_and_the_order_is_confirmed(system: System, ad
 def test_a_huge_number_has_a_verdict(system: System, ada: Shopper, number: str) -> None:
     for name in ("total", "order_id"):
         order = ada.ordered() | {"properties": {"order_id": f"{ada.user}-{len(number)}", name: "HERE"}}
-        answer = post(system, as_json(order).replace(b'"HERE"', number.encode()))
-        assert answer.status == 200
-        assert answer.json["accepted"] + answer.json["refused"] == 1
+        response = post(system, as_json(order).replace(b'"HERE"', number.encode()))
+        assert response.status == 200
+        assert response.json["accepted"] + response.json["refused"] == 1
 
 
 def test_a_body_of_a_hundred_megabytes_is_413_or_a_reset(system: System) -> None:
@@ -174,7 +174,7 @@ def test_a_form_is_415(system: System) -> None:
 
 def test_ten_thousand_elements_are_413_and_none_of_them_is_recorded(system: System, ada: Shopper) -> None:
     events = [as_json(ada.identify() | {"messageId": f"{ada.user}-{number}"}) for number in range(10_000)]
-    assert batch(system, *events).status == 413
+    assert post_batch(system, *events).status == 413
     system.wait_for(lambda: "body_refused" in system.console() and "max_elements" in system.console())
     assert post(system, events[0]).json["accepted"] == 1
 
@@ -186,7 +186,7 @@ def test_a_body_that_is_refused_as_a_whole_is_an_error_in_the_log(system: System
 
 def test_four_thousand_elements_are_taken(system: System, ada: Shopper) -> None:
     events = [as_json(ada.identify() | {"messageId": f"{ada.user}-{number}"}) for number in range(4000)]
-    assert batch(system, *events).json["accepted"] == 4000
+    assert post_batch(system, *events).json["accepted"] == 4000
 
 
 def test_an_unknown_source_is_404(system: System, ada: Shopper) -> None:
@@ -211,17 +211,17 @@ def test_no_log_shows_a_body_an_address_or_a_secret(system: System, ada: Shopper
     assert post(system, as_json(order)).status == 200
     post(system, as_json(order)[:-1])
     post(system, as_json(order), x_signature=MARKER)
-    batch(system, as_json(order), as_json(order)[:-1] + b",}", DEEP.replace(b"deep", MARKER.encode()))
+    post_batch(system, as_json(order), as_json(order)[:-1] + b",}", DEEP.replace(b"deep", MARKER.encode()))
     system.faults(kind="status", status=400)
     system.faults(kind="drop", accept=True)
     for name in (f"{MARKER}-1", f"{MARKER}-2"):
         assert post(system, as_json(ada.ordered(order=name))).status == 200
-    system.wait_for(lambda: len(ada.said(system, "order_confirmation")) >= 3)
+    system.wait_for(lambda: len(ada.decisions(system, "order_confirmation")) >= 3)
     system.wait_for(lambda: is_quiet(system))
     logs = [file for file in (system.var / "log").iterdir() if file.is_file()]
-    made_up = [file.read_text(encoding="ascii").strip() for file in (system.var / "secrets").iterdir()]
+    generated_secrets = [file.read_text(encoding="ascii").strip() for file in (system.var / "secrets").iterdir()]
     assert {"receiver.log", "worker.log"} <= {file.name for file in logs}
     for file in logs:
         text = file.read_text(encoding="utf-8", errors="replace")
-        for hidden in (MARKER, ada.email, "shoppers.example.com", SECRET, TOKEN, *made_up):
+        for hidden in (MARKER, ada.email, "shoppers.example.com", SECRET, TOKEN, *generated_secrets):
             assert hidden not in text, f"{file.name} shows {hidden}"

@@ -1,6 +1,6 @@
-"""Any process is killed at once: the launcher starts it again, nothing is lost, and nobody gets a mail twice.
+"""Any process is killed: the launcher starts it again, no event is lost, and nobody gets a mail twice.
 
-Only processes that these tests' own product started are killed.
+Only processes that the product under test started are killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness.system import System
-from tests.system.conftest import SHORT, Shopper, is_quiet, post_until_taken, workers
+from tests.system.conftest import SHORT, Shopper, is_quiet, post_until_accepted, run_workers
 
 CONFIRMATION = "order_confirmation"
 ORDERS = 40
@@ -24,17 +24,17 @@ ORDERS = 40
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    """The ESP is given three seconds, so that there is a while in which its call can be interrupted."""
+    """The product with three seconds for the ESP to answer, so that its call can be interrupted."""
     with System({**SHORT, "FRESHGATE_ESPS__SENDGRID__TIMEOUT_S": "3"}) as system:
         yield system
 
 
-def wait_for_another(system: System, name: str, killed: int) -> None:
-    """Until the launcher has started it again."""
-    system.wait_for(lambda: system.pid(name) != killed and runs(system.pid(name)))
+def wait_for_restart(system: System, name: str, killed: int) -> None:
+    """Return once the launcher has started the killed process again."""
+    system.wait_for(lambda: system.pid(name) != killed and is_running(system.pid(name)))
 
 
-def runs(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -52,16 +52,16 @@ def test_a_worker_killed_in_mid_send_leaves_unknown_and_others_go_out_meanwhile(
     ada, bob = Shopper(), Shopper()
     system.faults(kind="hang", seconds=10, accept=True)
     assert system.post(ada.ordered()).status == 200
-    # The sandbox has taken the call: the fault is used up.
+    # The fault is used up once the sandbox has the call.
     system.wait_for(lambda: system.request("SANDBOX_PORT", "GET", "/faults").json == [], timeout=2.5)
     killed = system.kill("worker")
     assert system.post(bob.ordered()).status == 200
-    wait_for_another(system, "worker", killed)
+    wait_for_restart(system, "worker", killed)
     system.wait_for(lambda: bob.mails(system, CONFIRMATION), timeout=15)
-    # Taken up within 30 s of its event; `why` and the polling need a while themselves.
-    (said,) = system.wait_for(lambda: ada.said(system, CONFIRMATION), timeout=32)
-    assert said.startswith("unknown (worker_died)")
-    assert said.rpartition("send ")[2] in workers(system, "unknown", "list")
+    # The retry comes within 30 s of the event; `why` and the polling take time themselves.
+    (decision,) = system.wait_for(lambda: ada.decisions(system, CONFIRMATION), timeout=32)
+    assert decision.startswith("unknown (worker_died)")
+    assert decision.rpartition("send ")[2] in run_workers(system, "unknown", "list")
     system.wait_for(lambda: is_quiet(system))
     assert len(ada.mails(system, CONFIRMATION)) == 1
     assert len(bob.mails(system, CONFIRMATION)) == 1
@@ -70,7 +70,7 @@ def test_a_worker_killed_in_mid_send_leaves_unknown_and_others_go_out_meanwhile(
 def test_a_timers_process_that_is_killed_comes_back_and_what_waits_is_sent(system: System, ada: Shopper) -> None:
     assert system.post([ada.identify(), ada.added()]).json["accepted"] == 2
     killed = system.kill("timers")
-    wait_for_another(system, "timers", killed)
+    wait_for_restart(system, "timers", killed)
     system.wait_for(lambda: ada.mails(system, "abandoned_cart"))
     system.wait_for(lambda: is_quiet(system))
     assert len(ada.mails(system, "abandoned_cart")) == 1
@@ -78,53 +78,53 @@ def test_a_timers_process_that_is_killed_comes_back_and_what_waits_is_sent(syste
 
 def test_a_receiver_that_is_killed_comes_back_and_takes_events_again(system: System, ada: Shopper) -> None:
     killed = system.kill("receiver")
-    wait_for_another(system, "receiver", killed)
-    # Workers of the dead master may have answered before, or refused.
-    assert post_until_taken(system, ada.ordered()).json["accepted"] == 1
+    wait_for_restart(system, "receiver", killed)
+    # Workers of the dead master may have accepted or refused the event before.
+    assert post_until_accepted(system, ada.ordered()).json["accepted"] == 1
     system.wait_for(lambda: ada.mails(system, CONFIRMATION))
 
 
 def test_a_gunicorn_worker_that_is_killed_is_replaced_and_events_are_taken(system: System, ada: Shopper) -> None:
     master = system.pid("receiver")
-    listed = Path(f"/proc/{master}/task/{master}/children")
-    children = system.wait_for(lambda: listed.read_text(encoding="ascii").split())
+    children_file = Path(f"/proc/{master}/task/{master}/children")
+    children = system.wait_for(lambda: children_file.read_text(encoding="ascii").split())
     for child in children:
         with suppress(ProcessLookupError):
             os.kill(int(child), signal.SIGKILL)
-    assert post_until_taken(system, ada.ordered()).json["accepted"] == 1
+    assert post_until_accepted(system, ada.ordered()).json["accepted"] == 1
     system.wait_for(lambda: ada.mails(system, CONFIRMATION))
     assert system.pid("receiver") == master
 
 
 def test_orders_acknowledged_while_redis_is_killed_are_each_confirmed_once_or_unknown(system: System) -> None:
     shoppers = [Shopper() for _ in range(ORDERS)]
-    taken: list[Shopper] = []
+    accepted: list[Shopper] = []
     half_way = threading.Event()
 
-    def shop() -> None:
+    def post_orders() -> None:
         for number, shopper in enumerate(shoppers):
             if number == ORDERS // 2:
                 half_way.set()
-            answer = post_until_taken(system, shopper.ordered())
-            assert answer.status == 200, answer
-            assert answer.json["refused"] == 0
-            taken.append(shopper)
+            response = post_until_accepted(system, shopper.ordered())
+            assert response.status == 200, response
+            assert response.json["refused"] == 0
+            accepted.append(shopper)
 
-    shopping = threading.Thread(target=shop)
+    shopping = threading.Thread(target=post_orders)
     shopping.start()
     assert half_way.wait(30)
     killed = system.kill("redis")
-    wait_for_another(system, "redis", killed)
+    wait_for_restart(system, "redis", killed)
     shopping.join(60)
-    assert len(taken) == ORDERS
+    assert len(accepted) == ORDERS
     system.wait_for(lambda: is_quiet(system), timeout=45)
-    unknown = workers(system, "unknown", "list")
+    unknown = run_workers(system, "unknown", "list")
     counts = {shopper: len(shopper.mails(system, CONFIRMATION)) for shopper in shoppers}
     assert max(counts.values()) == 1
     for shopper in [shopper for shopper, mails in counts.items() if mails == 0]:
-        (said,) = shopper.said(system, CONFIRMATION)
-        assert said.startswith("unknown")
-        assert said.rpartition("send ")[2] in unknown
+        (decision,) = shopper.decisions(system, CONFIRMATION)
+        assert decision.startswith("unknown")
+        assert decision.rpartition("send ")[2] in unknown
 
 
 def test_a_cart_that_waits_while_everything_is_stopped_is_mailed_after_the_next_start(
@@ -142,4 +142,4 @@ def test_a_cart_that_waits_while_everything_is_stopped_is_mailed_after_the_next_
 
 def test_all_that_was_killed_has_come_back(system: System) -> None:
     system.wait_for(lambda: is_ready(system))
-    assert all(runs(pid) for pid in system.pids().values())
+    assert all(is_running(pid) for pid in system.pids().values())

@@ -45,7 +45,7 @@ def at_desk(world: World, redis_server: str) -> Desk:
 
 def die_of_an_outage(world: World) -> None:
     """The ESP refuses everything for as long as the confirmation may be retried."""
-    world.tell(world.event("Order Completed", user="ada", email=ADA, order_id="1"))
+    world.record(world.event("Order Completed", user="ada", email=ADA, order_id="1"))
     world.esp.errors = [EspError("sendgrid: 503", status=503) for _ in range(500)]
     world.run(world.now + 25 * HOUR)
     world.esp.errors = []
@@ -86,7 +86,7 @@ def test_the_higher_limit_outlasts_the_retries_of_the_replay(world: World, at_de
 
 def test_a_replay_passes_no_other_rule_by(world: World, at_desk: Desk) -> None:
     die_of_an_outage(world)
-    world.tell(world.event("Order Cancelled", user="ada", order_id="1"))
+    world.record(world.event("Order Cancelled", user="ada", order_id="1"))
     at_desk.run("dead", "replay", "--max-age", "2d")
     world.run(world.now + MINUTE)
     assert world.mails() == []
@@ -96,11 +96,11 @@ def test_a_replay_passes_no_other_rule_by(world: World, at_desk: Desk) -> None:
 def test_a_dead_send_of_somebody_who_was_merged_since_is_replayed_for_the_person_of_now(
     world: World, at_desk: Desk
 ) -> None:
-    world.tell(world.event("Signed Up", anon="x", email=ADA))
+    world.record(world.event("Signed Up", anon="x", email=ADA))
     world.esp.errors = [EspError("sendgrid: 503", status=503) for _ in range(500)]
     world.run(world.now + 25 * HOUR)
     world.esp.errors = []
-    world.tell(world.event("Identify", user="ada", anon="x", email=ADA))
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
     at_desk.run("dead", "replay", "--max-age", "2d")
     world.run(world.now + MINUTE)
     assert world.mails() == [("welcome", ADA)]
@@ -109,8 +109,8 @@ def test_a_dead_send_of_somebody_who_was_merged_since_is_replayed_for_the_person
 def test_a_send_that_took_its_worker_down_three_times_is_dead_and_can_be_replayed(
     world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world.tell(world.event("Signed Up", user="ada", email=ADA))
-    ((member, due),) = world.due(world.now + HOUR)
+    world.record(world.event("Signed Up", user="ada", email=ADA))
+    ((member, due),) = world.due_timers(world.now + HOUR)
     shard = keys.shard(keys.parse_member(member)[2])
     world.client.hset(f"{keys.PREFIX}{shard}:begun", member, 2)
     world.courier.deliver(Job(sends=(Item(member, due, 1),), created=world.now))
@@ -124,8 +124,8 @@ def test_a_send_that_took_its_worker_down_three_times_is_dead_and_can_be_replaye
 def test_a_send_of_a_trigger_that_the_catalog_lost_is_dead_and_says_so(
     world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    world.tell(world.event("Signed Up", user="ada", email=ADA))
-    ((member, due),) = world.due(world.now + HOUR)
+    world.record(world.event("Signed Up", user="ada", email=ADA))
+    ((member, due),) = world.due_timers(world.now + HOUR)
     gone = member.replace("welcome", "hello")
     # For an hour it may be a trigger that only newer hosts know.
     world.client.hset(f"{keys.PREFIX}{keys.shard(keys.parse_member(member)[2])}:begun", gone, "60")
@@ -144,7 +144,7 @@ def test_what_is_held_waits_and_leaves_after_the_release(
     world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at_desk.run("hold", "welcome")
-    world.tell(world.event("Signed Up", user="ada", email=ADA))
+    world.record(world.event("Signed Up", user="ada", email=ADA))
     world.run()
     assert world.mails() == []
     at_desk.run("release", "welcome")

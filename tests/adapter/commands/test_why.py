@@ -20,11 +20,11 @@ ADA, BOB = "ada@example.com", "bob@example.com"
 def world(redis: Redis) -> World:
     """Ada completed order 1001, after which it was cancelled; Bob completed 1002."""
     world = World(redis)
-    world.tell(world.event("Order Completed", user="ada", email=ADA, order_id="1001"))
-    world.tell(world.event("Order Completed", user="bob", email=BOB, order_id="1002"))
+    world.record(world.event("Order Completed", user="ada", email=ADA, order_id="1001"))
+    world.record(world.event("Order Completed", user="bob", email=BOB, order_id="1002"))
     world.run()
     world.now += 1000
-    world.tell(world.event("Order Cancelled", user="shopkeeper", order_id="1001"))
+    world.record(world.event("Order Cancelled", user="shopkeeper", order_id="1001"))
     return world
 
 
@@ -68,7 +68,7 @@ def test_an_order_is_found_with_what_became_of_it_and_the_trail_of_who_completed
 
 
 def test_an_order_of_which_only_the_end_is_known_names_nobody(world: World, ask: Any) -> None:
-    world.tell(world.event("Order Cancelled", user="shopkeeper", order_id="2001"))
+    world.record(world.event("Order Cancelled", user="shopkeeper", order_id="2001"))
     code, text = ask("2001")
     assert code == 0
     assert text.startswith("order 2001: cancelled ")
@@ -76,7 +76,7 @@ def test_an_order_of_which_only_the_end_is_known_names_nobody(world: World, ask:
 
 
 def test_a_send_is_found_by_its_id_and_only_its_lines_are_shown(world: World, ask: Any) -> None:
-    world.tell(world.event("Signed Up", user="bob", email=BOB))
+    world.record(world.event("Signed Up", user="bob", email=BOB))
     world.run()
     send = next(mail.send_id for mail in world.esp.mails if mail.trigger == "order_confirmation" and mail.to == BOB)
     code, text = ask(send)
@@ -90,7 +90,7 @@ def test_a_send_is_found_by_its_id_and_only_its_lines_are_shown(world: World, as
 
 
 def test_an_id_that_is_several_things_can_be_told_apart(world: World, ask: Any) -> None:
-    world.tell(world.event("Page", user="1002"))
+    world.record(world.event("Page", user="1002"))
     assert ask("1002")[1].startswith("person ")
     assert ask("1002", only="order")[1].startswith("order 1002: completed ")
 

@@ -33,7 +33,7 @@ def deliver(world: World, *events: Any, **batch: Any) -> None:
     body = {**KNOWN, "batch_id": world.now, "timestamp_unixtime_ms": world.now, **batch, "events": list(events)}
     verdicts = SOURCE.read(json.dumps(body).encode(), world.now)
     assert all(isinstance(verdict, Event | Ignored) for verdict in verdicts)
-    world.tell(*[verdict for verdict in verdicts if isinstance(verdict, Event)])
+    world.record(*[verdict for verdict in verdicts if isinstance(verdict, Event)])
 
 
 def product_action(world: World, action: str, *products: str, **members: Any) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def test_an_erased_person_gets_no_mail(redis: Redis) -> None:
     request = {"type": "dsr_processing_request", "subject_request_id": "dsr-1", **erasure}
     (verdict,) = SOURCE.read(json.dumps(request).encode(), world.now)
     assert isinstance(verdict, Event)
-    world.tell(verdict)
+    world.record(verdict)
     world.run(world.now + 2 * HOUR)
     assert world.mails() == []
     assert "t:email" not in world.state("ada")

@@ -15,7 +15,7 @@ import pytest
 from adapter.sources.segment.signature import sign
 from tests.freshgate.telemetry.collector import CLIENT, CONSUMER, PRODUCER, SERVER, CollectedSpan, Collector
 from tests.harness.system import SECRET, System
-from tests.system.conftest import SHORT, Shopper, count
+from tests.system.conftest import SHORT, Shopper, counter_total
 
 SENDS = 60
 CHAIN = [SERVER, PRODUCER, CONSUMER, 1, CLIENT]
@@ -125,4 +125,4 @@ def test_without_its_collector_mails_leave_and_the_loss_is_counted(free_port: Ca
             return sum(float(line.split()[-1]) for line in lines)
 
         system.wait_for(lambda: lost("WORKER_METRICS_PORT") and lost("METRICS_PORT"))
-        assert count(system, "freshgate_sends_total", outcome="sent") == len(shoppers)
+        assert counter_total(system, "freshgate_sends_total", outcome="sent") == len(shoppers)

@@ -57,7 +57,7 @@ class Shop:
 
     def request(self, *events: Event, traceparent: str | None = None) -> None:
         with self.traces.request("segment", traceparent):
-            self.world.tell(*events)
+            self.world.record(*events)
 
     def jobs(self) -> list[dict[str, Any]]:
         """What workers would be handed; taken from the queue."""
@@ -214,7 +214,7 @@ def test_a_retry_links_the_event_and_the_failed_call_has_an_error(shop: Shop) ->
     assert dict(first["decide"].attributes or {})["freshgate.outcome"] == "retry"
     assert ADA not in "".join(span.to_json() for span in first.values())
     shop.remembered.clear()
-    ((_, shop.world.now),) = shop.world.due(shop.world.now + MINUTE)
+    ((_, shop.world.now),) = shop.world.due_timers(shop.world.now + MINUTE)
     shop.world.run()
     assert shop.world.mails() == [("order_confirmation", ADA)]
     (link,) = shop.spans()["process timer"].links
