@@ -40,7 +40,7 @@ class Process:
         """User and system time of the process and its children so far, in seconds."""
         return sum(_cpu_s(pid) for pid in [self.popen.pid, *_children(self.popen.pid)])
 
-    def keep_one_worker(self) -> None:
+    def keep_single_worker(self) -> None:
         """Ends all workers of a gunicorn but one."""
         while len(workers := _children(self.popen.pid)) > 1:
             self.popen.send_signal(signal.SIGTTOU)

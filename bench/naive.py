@@ -38,9 +38,9 @@ def constant_with_metrics() -> Flask:
     return _with_metrics(constant())
 
 
-def one_set() -> Flask:
+def hmac_and_set() -> Flask:
     """The least that a receiver can do: checks the signature, and stores the body under its hash. With the exporter."""
-    app = Flask("one_set")
+    app = Flask("hmac_and_set")
     client = _redis()
 
     @app.post(ROUTE)

@@ -39,7 +39,7 @@ def measure(effort: Effort) -> list[Row]:
             lab.gunicorn("unmeasured", "bench.unmeasured:receiver()"),
         ]
         for app in apps:
-            app.keep_one_worker()
+            app.keep_single_worker()
         single, batch = receiver_pairs(apps, effort.of(60, 12))
         sends = worker_pairs(lab, effort.of(5000, 1000))
     # The receiver's median for an event of a batch, added to what the worker took for its mail.

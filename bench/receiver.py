@@ -27,7 +27,7 @@ SINGLE_GOAL, BATCH_GOAL = Goal("ratio", "at least", 0.5), Goal("ratio", "at leas
 APPS = {
     "constant": "bench.naive:constant_with_metrics()",
     "bare": "bench.naive:constant()",
-    "one_set": "bench.naive:one_set()",
+    "hmac_and_set": "bench.naive:hmac_and_set()",
 }
 # Name of a load → the app that gets it, and a function that builds so many requests.
 Loads = Mapping[str, tuple[Process, Callable[[int], list[bytes]]]]
@@ -54,16 +54,16 @@ def measure(effort: Effort) -> list[Row]:
             "single": (receiver, lambda n: [request(shoppers.event()) for _ in range(n)]),
             "bare": (apps["bare"], lambda n: [request(shoppers.event()) for _ in range(n)]),
             "order": (receiver, lambda n: [request(body) for _, body in orders(n)]),
-            "one_set": (apps["one_set"], lambda n: [request(shoppers.event()) for _ in range(n)]),
+            "hmac_and_set": (apps["hmac_and_set"], lambda n: [request(shoppers.event()) for _ in range(n)]),
         }
         window_s = effort.of(800, 300) / 1000
         last_rates = warm_up(redis, loads)
         all_workers = rounds(redis, loads, last_rates, window_s, effort.of(10, 3))
         for app in (receiver, *apps.values()):
-            app.keep_one_worker()
-        on_one_worker = {name: loads[name] for name in ("constant", "single", "order", "batch")}
-        one_worker = rounds(redis, on_one_worker, last_rates, window_s, effort.of(9, 2))
-        return rows(all_workers) + rows_of_one_worker(one_worker)
+            app.keep_single_worker()
+        single_worker_loads = {name: loads[name] for name in ("constant", "single", "order", "batch")}
+        single_worker = rounds(redis, single_worker_loads, last_rates, window_s, effort.of(9, 2))
+        return rows(all_workers) + single_worker_rows(single_worker)
 
 
 def warm_up(redis: Any, loads: Loads) -> dict[str, float]:
@@ -114,11 +114,11 @@ def rows(windows: list[dict[str, Window]]) -> list[Row]:
     def redis_us(load: str, events: int) -> float:
         return median(by_load[load].redis_us / events for by_load in windows)
 
-    constant, bare, one_set = "constant route", "constant route, no metrics", "HMAC + one SET"
+    constant, bare, hmac_and_set = "constant route", "constant route, no metrics", "HMAC + one SET"
     return [
         paired(PART, "single event", "requests/s", pairs("single", "constant"), constant, SINGLE_GOAL),
         paired(PART, "single event", "requests/s", pairs("single", "bare"), bare),
-        paired(PART, "single event", "requests/s", pairs("single", "one_set"), one_set),
+        paired(PART, "single event", "requests/s", pairs("single", "hmac_and_set"), hmac_and_set),
         paired(PART, "single order, with its job", "requests/s", pairs("order", "constant"), constant, SINGLE_GOAL),
         paired(PART, "batch of 50", "events/s", pairs("batch", "constant", BATCH), constant, BATCH_GOAL),
         paired(PART, "batch of 50", "events/s", pairs("batch", "bare", BATCH), bare),
@@ -127,7 +127,7 @@ def rows(windows: list[dict[str, Window]]) -> list[Row]:
     ]
 
 
-def rows_of_one_worker(windows: list[dict[str, Window]]) -> list[Row]:
+def single_worker_rows(windows: list[dict[str, Window]]) -> list[Row]:
     """With one gunicorn worker. CPU is measured here, where no other process competes for its core."""
 
     def pairs(load: str, events: int = 1) -> list[tuple[float, float]]:
@@ -136,11 +136,11 @@ def rows_of_one_worker(windows: list[dict[str, Window]]) -> list[Row]:
     def cpu(load: str, events: int = 1) -> list[tuple[float, float]]:
         return [(by_load[load].cpu_us / events, by_load["constant"].cpu_us) for by_load in windows]
 
-    constant, one_worker = "constant route", "one worker, "
+    constant, single_worker = "constant route", "one worker, "
     return [
-        paired(PART, one_worker + "single event", "requests/s", pairs("single"), constant, SINGLE_GOAL),
-        paired(PART, one_worker + "single order", "requests/s", pairs("order"), constant, SINGLE_GOAL),
-        paired(PART, one_worker + "batch of 50", "events/s", pairs("batch", BATCH), constant, BATCH_GOAL),
+        paired(PART, single_worker + "single event", "requests/s", pairs("single"), constant, SINGLE_GOAL),
+        paired(PART, single_worker + "single order", "requests/s", pairs("order"), constant, SINGLE_GOAL),
+        paired(PART, single_worker + "batch of 50", "events/s", pairs("batch", BATCH), constant, BATCH_GOAL),
         paired(PART, "CPU, single event", "µs/request", cpu("single"), constant),
         paired(PART, "CPU, single order", "µs/request", cpu("order"), constant),
         paired(PART, "CPU, batch of 50", "µs/event", cpu("batch", BATCH), constant),

@@ -42,7 +42,7 @@ def cpu(effort: Effort) -> list[Row]:
         for name, ratio in RATIOS.items():
             environ = {"FRESHGATE_OTLP_ENDPOINT": url, "FRESHGATE_TRACE_RATIO": ratio} if ratio else {}
             apps[name] = lab.gunicorn(name, "adapter.app:from_environment()", environ)
-            apps[name].keep_one_worker()
+            apps[name].keep_single_worker()
         clients = {name: stack.enter_context(Clients(app.port, CONNECTIONS)) for name, app in apps.items()}
         shoppers = Shoppers(PEOPLE)
         for number in range(effort.of(60, 12) + WARM_UP_ROUNDS):

@@ -57,7 +57,7 @@ class RedisMonitor:
             self._poll_queues(now_ms)
             self._poll_workers(now_ms)
             self._poll_server()
-            metrics.REDIS_LOOK.set(time.perf_counter() - started)
+            metrics.REDIS_POLL.set(time.perf_counter() - started)
             metrics.REDIS_UP.set(1)
         except RedisError:
             for metric in metrics.POLLED_METRICS:

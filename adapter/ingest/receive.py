@@ -189,5 +189,5 @@ def check_trust(event: Event, event_type: EventType, trust: str) -> Event | Refu
         # Such as an Alias with a previous id alone.
         return Refused("no_identity")
     # A browser key is public, so it speaks for one device only: not for other persons, nor for their addresses.
-    is_one_device = event.anonymous_id is not None and not event_type.effect and not event_type.suppresses
-    return event if trust == "server" or is_one_device else Refused("not_trusted")
+    speaks_for_itself = event.anonymous_id is not None and not event_type.effect and not event_type.suppresses
+    return event if trust == "server" or speaks_for_itself else Refused("not_trusted")

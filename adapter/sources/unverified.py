@@ -9,11 +9,11 @@ from msgspec.structs import replace
 
 from freshgate.settings import SourceSettings
 
-MADE_UP = ("not checked",)
+PLACEHOLDER = ("not checked",)
 
 
 def readable(settings: SourceSettings) -> SourceSettings:
     """The same settings; where they have no secret at all, a made-up one of each sort."""
     if settings.secrets or settings.tokens or settings.write_keys:
         return settings
-    return replace(settings, secrets=MADE_UP, tokens=MADE_UP, write_keys=MADE_UP)
+    return replace(settings, secrets=PLACEHOLDER, tokens=PLACEHOLDER, write_keys=PLACEHOLDER)

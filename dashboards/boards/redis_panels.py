@@ -50,7 +50,7 @@ def redis_panels() -> Sequence[Panel]:
                 "look for a slow disk, a host that swaps, or somebody who runs KEYS on it.",
             ),
             "s",
-            [(highest(metrics.REDIS_LOOK), "one poll")],
+            [(highest(metrics.REDIS_POLL), "one poll")],
             limits=red_above(0.5, yellow=0.1),
         ),
         lines(

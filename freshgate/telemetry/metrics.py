@@ -146,7 +146,7 @@ SENDS_TO_REVIEW = PolledMetric("freshgate_desk_sends", "Sends that an operator s
 HOLDS = PolledMetric("freshgate_holds", "Triggers held by an operator; holding all counts as one")
 QUARANTINED = PolledMetric("freshgate_quarantined_elements", "Elements that our own code could not read, kept raw")
 REDIS_UP = PolledMetric("freshgate_redis_up", "Whether Redis answered")
-REDIS_LOOK = PolledMetric("freshgate_redis_look_seconds", "How long Redis took for this look")
+REDIS_POLL = PolledMetric("freshgate_redis_look_seconds", "How long Redis took for this look")
 REDIS_MEMORY = PolledMetric("freshgate_redis_used_memory_bytes", "Memory that Redis uses")
 REDIS_MAX_MEMORY = PolledMetric("freshgate_redis_max_memory_bytes", "Memory that Redis may use; 0 is no limit")
 REDIS_EVICTED = PolledMetric("freshgate_redis_evicted_keys_total", "Keys that Redis threw away", kind="counter")

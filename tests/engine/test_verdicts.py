@@ -72,9 +72,9 @@ def test_the_same_event_told_again_is_a_duplicate_in_all_its_parts(world: World)
 
 
 def test_message_ids_are_told_apart_by_64_bits() -> None:
-    seen = {keys.seen_id("segment", str(number)) for number in range(50_000)}
-    assert len(seen) == 50_000
-    assert all(len(text) == 11 for text in seen)
+    ids = {keys.seen_id("segment", str(number)) for number in range(50_000)}
+    assert len(ids) == 50_000
+    assert all(len(text) == 11 for text in ids)
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))

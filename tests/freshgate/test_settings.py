@@ -16,7 +16,7 @@ from workers.main import first_esp
 
 
 @pytest.fixture(autouse=True)
-def _no_settings_file_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _without_settings_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 

@@ -97,32 +97,32 @@ def members(raw: bytes) -> Iterator[tuple[str, bytes, int]]:
         yield str(decode_leniently(match[1])), inside[match.end() : span.end], span.depth
 
 
-def _element_end(body: bytes, at: int, brackets_left: int) -> tuple[int, int]:
+def _element_end(body: bytes, at: int, brackets_remaining: int) -> tuple[int, int]:
     """The index of the comma or bracket behind the element, and how deep the element goes."""
     max_depth = 0
-    while brackets_left > 0:
+    while brackets_remaining > 0:
         at = _skip(BETWEEN, body, at)
         char = body[at]
         if char in OPENING:
-            at, depth, brackets_left = _closing(body, at, brackets_left)
+            at, depth, brackets_remaining = _closing(body, at, brackets_remaining)
             max_depth = max(max_depth, depth)
         elif char in (COMMA, LIST_CLOSES):
             return at, max_depth
         elif char == OBJECT_CLOSES:
             # A closing brace too many spoils this element, not the array.
-            at, brackets_left = at + 1, brackets_left - 1
+            at, brackets_remaining = at + 1, brackets_remaining - 1
         else:
             break
     raise UnbalancedJson
 
 
-def _closing(body: bytes, at: int, brackets_left: int) -> tuple[int, int, int]:
+def _closing(body: bytes, at: int, brackets_remaining: int) -> tuple[int, int, int]:
     """The index behind the bracket that closes the one at `at`, how deep it went, and how many brackets are left.
 
     All brackets count alike: wrong nesting is found when the element is decoded.
     """
     depth = max_depth = 0
-    while brackets_left > 0:
+    while brackets_remaining > 0:
         char = body[at]
         if char in OPENING:
             depth += 1
@@ -130,11 +130,11 @@ def _closing(body: bytes, at: int, brackets_left: int) -> tuple[int, int, int]:
         elif char in (LIST_CLOSES, OBJECT_CLOSES):
             depth -= 1
             if depth == 0:
-                return at + 1, max_depth, brackets_left
+                return at + 1, max_depth, brackets_remaining
         else:
             # A text that never ends.
             break
-        brackets_left -= 1
+        brackets_remaining -= 1
         at = _skip(INSIDE, body, at + 1)
     raise UnbalancedJson
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from adapter.sources.base import AUTHORIZATION, ExampleEvent, SecurityScheme, SourceKind, authorization
 from adapter.sources.reading.static_header import HeaderVerifier
-from adapter.sources.segment.plans import EVERY_EMAIL
+from adapter.sources.segment.plans import DEFAULT_EMAILS
 from adapter.sources.segment.signature import Verifier, prove
 from adapter.sources.segment.source import SegmentSource
 from freshgate.declare import EventType
@@ -52,7 +52,7 @@ SEGMENT = SourceKind(
         *("anonymous_id", "user_id", "previous_id", "group_id", "properties", "traits", "context", "integrations"),
         *("timestamp", "originalTimestamp", "sentAt", "receivedAt", "version", "channel", "projectId", "options"),
     ),
-    own_emails=EVERY_EMAIL,
+    own_emails=DEFAULT_EMAILS,
     example_event=ExampleEvent(
         when={"type": "track", "event": "{name}"},
         field="properties.plan",

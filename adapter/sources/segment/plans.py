@@ -26,7 +26,7 @@ from freshgate.errors import CatalogError
 Place = tuple[Callable[[Any], Any], str | None, tuple[str, ...]]
 PROPERTIES = attrgetter("properties")
 # Where the person's own address stands in every element (docs, connections/spec/common.md, "context.traits").
-EVERY_EMAIL = ("context.traits.email",)
+DEFAULT_EMAILS = ("context.traits.email",)
 
 
 class ReadPlan(Spelling[Place], frozen=True, gc=False):
@@ -40,7 +40,7 @@ class ReadPlan(Spelling[Place], frozen=True, gc=False):
 
 def plan(event: EventType) -> ReadPlan:
     """The plan of one event type. Raises CatalogError, naming it, for what cannot be compiled."""
-    spelling = compile_spelling("segment", event, EVERY_EMAIL, place)
+    spelling = compile_spelling("segment", event, DEFAULT_EMAILS, place)
     plain: list[tuple[str, str, tuple[str, ...], Converter]] = []
     others: list[tuple[str, tuple[Place, ...], Converter]] = []
     for name, places, convert in spelling.fields:
@@ -114,7 +114,7 @@ def read_values(spelling: ReadPlan, envelope: Any) -> Values:
 def members(spellings: Sequence[From], always: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The top-level members that any path mentions, and those of `context`: the only ones to decode."""
     paths = [option for spelling in spellings for path in spelling.paths.values() for option in alternatives(path)]
-    steps = [path.split(".") for path in (*paths, *EVERY_EMAIL)]
+    steps = [path.split(".") for path in (*paths, *DEFAULT_EMAILS)]
     top = {*always, *(path[0] for path in steps)} - {"context"}
     context = {path[1] for path in steps if path[0] == "context" and len(path) > 1}
     return tuple(sorted(top)), tuple(sorted(context))

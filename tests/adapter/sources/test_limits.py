@@ -21,7 +21,7 @@ from freshgate.telemetry import metrics
 from tests.adapter.sources.test_tracking import basic
 
 PAGE = SourceSettings(kind="tracking", write_keys=("page-key",), trust="browser")
-HERE, THERE = "8.8.8.8", "9.9.9.9"
+HOME_IP, OTHER_IP = "8.8.8.8", "9.9.9.9"
 Shop = Callable[..., FlaskClient]
 
 
@@ -54,7 +54,7 @@ def shop(redis: Redis) -> Iterator[Shop]:
 class Page:
     """A visitor's browser; every event has an id of its own."""
 
-    def __init__(self, client: FlaskClient, ip: str = HERE) -> None:
+    def __init__(self, client: FlaskClient, ip: str = HOME_IP) -> None:
         self._client = client
         self._headers = {**basic("page-key:"), "X-Forwarded-For": ip}
         self._posted = 0
@@ -106,7 +106,7 @@ def test_a_batch_counts_for_its_events_and_one_that_is_larger_than_the_limit_sti
 def test_one_visitors_flood_leaves_the_others_alone(shop: Shop) -> None:
     client = shop(rate_per_ip=(2, 60_000))
     assert [Page(client).is_limited() for _ in range(3)] == [False, False, True]
-    assert not Page(client, THERE).is_limited()
+    assert not Page(client, OTHER_IP).is_limited()
 
 
 def test_a_visitor_may_give_so_many_addresses_and_these_again_and_again(shop: Shop, redis: Redis) -> None:
@@ -115,12 +115,12 @@ def test_a_visitor_may_give_so_many_addresses_and_these_again_and_again(shop: Sh
     assert [page.is_limited(email) for email in ("a@x.org", "B@x.org", "b@x.org ", "a@x.org")] == [False] * 4
     assert page.is_limited("c@x.org")
     assert not page.is_limited(None)
-    assert not Page(client, THERE).is_limited("c@x.org")
+    assert not Page(client, OTHER_IP).is_limited("c@x.org")
     # No address and no visitor can be read from what is counted.
     (addresses,) = [key for key in counted(redis, "addresses:*") if redis.scard(key) == 2]
     stored = f"{counted(redis)} {redis.smembers(addresses)}"
     assert "x.org" not in stored
-    assert HERE not in stored
+    assert HOME_IP not in stored
 
 
 def test_addresses_in_one_batch_are_no_way_around_it(shop: Shop, redis: Redis) -> None:
@@ -172,13 +172,13 @@ def test_a_webhook_has_them_where_they_are_set(shop: Shop) -> None:
 def test_without_a_trusted_proxy_nobody_can_say_who_he_is(shop: Shop, redis: Redis) -> None:
     client = shop(proxies=0, rate_per_ip=(1, 60_000))
     # The header is ignored, and the address that remains is a proxy's: all visitors would share one limit.
-    assert [Page(client, ip).is_limited() for ip in (HERE, HERE)] == [False, False]
+    assert [Page(client, ip).is_limited() for ip in (HOME_IP, HOME_IP)] == [False, False]
     assert kinds(redis) == ["source"]
 
 
 def test_whoever_stands_before_the_proxy_cannot_choose_an_address(shop: Shop) -> None:
     client = shop(rate_per_ip=(1, 60_000))
-    assert [Page(client, f"{liar}, {HERE}").is_limited() for liar in ("1.1.1.1", "2.2.2.2")] == [False, True]
+    assert [Page(client, f"{liar}, {HOME_IP}").is_limited() for liar in ("1.1.1.1", "2.2.2.2")] == [False, True]
 
 
 def test_the_log_names_the_setting_once_in_a_flood(shop: Shop) -> None:
