@@ -72,7 +72,10 @@ class Child:
                 os.close(fd)
         self._started_at = time.monotonic()
         self._restart_at = None
-        self._pid_file.write_text(f"{self._process.pid}\n", encoding="ascii")
+        # Renamed into place: a reader never sees it empty.
+        written = self._pid_file.with_name(f".{self._pid_file.name}.new")
+        written.write_text(f"{self._process.pid}\n", encoding="ascii")
+        written.replace(self._pid_file)
 
     @property
     def alive(self) -> bool:
