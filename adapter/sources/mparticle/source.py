@@ -114,13 +114,17 @@ class MparticleSource:
                 raise TooManyElements
         if isinstance(batch, SubjectRequest):
             return
-        try:
-            extra.extend(self._read_profile(batch, person, received_at, has_event=has_event))
-            extra.extend(self._read_withdrawal(batch, person, received_at))
-        except RecursionError:  # As above.
-            extra.append(Refused("too_deep"))
-        except Exception as error:  # As above.
-            extra.append(failed(error, encode_batch(batch, None)))
+        # Each by itself: a profile that cannot be read must not hide that consent was withdrawn.
+        for verdicts_of_state in (
+            self._read_profile(batch, person, received_at, has_event=has_event),
+            self._read_withdrawal(batch, person, received_at),
+        ):
+            try:
+                extra.extend(verdicts_of_state)
+            except RecursionError:  # As above.
+                extra.append(Refused("too_deep"))
+            except Exception as error:  # As above.
+                extra.append(failed(error, encode_batch(batch, None)))
 
     def _read_person(self, batch: Batch) -> BatchPerson:
         identities = read_identities(batch.user_identities)

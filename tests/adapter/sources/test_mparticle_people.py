@@ -5,12 +5,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
+from adapter.sources.mparticle.source import MPARTICLE
+from catalog import EVENTS
 from freshgate.events import Event, Refused
-from tests.adapter.sources.contract import from_page
+from freshgate.settings import SourceSettings
+from tests.adapter.sources.contract import RECEIVED_AT, from_page
 from tests.adapter.sources.test_mparticle import AT, MPID, SIGNED_IN, batch, names, read
 
 
@@ -148,3 +153,21 @@ def test_an_erasure_is_taken_from_a_server_only_and_records_no_address() -> None
 def test_an_erasure_of_a_hashed_id_erases_nobody_else() -> None:
     hashed = {"controller_customer_id": {"encoding": "sha256", "value": "u-1"}}
     assert read({**ERASURE, "subject_identities": hashed}) == [Refused("no_identity")]
+
+
+def test_a_profile_that_cannot_be_read_does_not_hide_a_refusal_of_consent() -> None:
+    def fails(_element: Any) -> dict[str, Any]:
+        raise KeyError("plan")
+
+    catalog = [
+        replace(event, sources={**event.sources, "mparticle": replace(event.sources["mparticle"], read=fails)})
+        if event.name == "Identify"
+        else event
+        for event in EVENTS
+    ]
+    shop = MPARTICLE.configure("shop", SourceSettings(kind="mparticle", secrets=("s",)), catalog)
+    state = {"gdpr": {"newsletter": consent(False)}}
+    body = json.dumps(batch(SIGNED_IN, consent_state=state, user_attributes={"$firstname": "Ada"})).encode()
+    verdicts = shop.read(body, RECEIVED_AT)
+    assert [verdict.reason for verdict in verdicts if isinstance(verdict, Refused)] == ["internal"]
+    assert "Unsubscribed" in [verdict.name for verdict in verdicts if isinstance(verdict, Event)]
