@@ -128,7 +128,7 @@ def _switch(client: Any, triggers: Mapping[str, Trigger], command: str, name: st
         known = client.srem(keys.HOLD, name)
         still = sorted(bytes(one).decode() for one in client.smembers(keys.HOLD))
         print(f"released: {name}" if known else f"{name} was not held", f"(still held: {', '.join(still) or 'none'})")
-        return 0
+        return 0 if known else 1
     if name != "*" and name not in triggers:
         raise SettingsError(f"hold {name}: no such trigger; known: {', '.join(sorted(triggers))}")
     client.sadd(keys.HOLD, name)
