@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from random import randrange
 from typing import Any
 
 import redis
@@ -64,7 +65,10 @@ class Timers:
         return min(MAX_SLEEP_S, max(0.001, (next_due - now) / 1000))
 
     def _claim(self) -> tuple[int, int | None, list[tuple[str, int, int]]]:
-        reply: Any = fcall(self._client, "fg1_claim_due", self._timers, CHUNK, LEASE_MS)
+        # From another shard each time: under a backlog the first ones would take all that is claimed.
+        first = randrange(len(self._timers))  # noqa: S311  # fairness, not a secret
+        timers = self._timers[first:] + self._timers[:first]
+        reply: Any = fcall(self._client, "fg1_claim_due", timers, CHUNK, LEASE_MS)
         flat = reply[2]
         due = [(flat[i].decode(), int(float(flat[i + 1])), int(flat[i + 2])) for i in range(0, len(flat), 3)]
         return int(reply[0]), int(reply[1]) if reply[1] else None, due
