@@ -123,7 +123,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     receiver_workers: int = 2
     receiver_threads: int = 4
     # An order this much older than the cart's newest activity still cancels the cart mail.
-    order_grace: int = 120_000
+    order_grace: int = 300_000
     # Whether an address is an identity too. It only ever withholds mail.
     email_identity: bool = False
     # Mails to one address, over all triggers.

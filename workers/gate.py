@@ -196,17 +196,19 @@ def _capped(trigger: Trigger, claims: list[Claim], send: Decision, now: int) -> 
 
 
 def _address_capped(trigger: Trigger, member: str, records: Records, send: Decision, now: int) -> Decision | None:
-    """`capped` if this address has got as many mails of all triggers as it may; withholds marketing mail only.
+    """`capped` if this address has got as many mails as it may: of this trigger, and for marketing of all triggers.
 
     `claim.lua` applies the same rule to sends that are claimed at this moment.
     """
-    if trigger.address_cap is None or trigger.kind == "transactional" or records.address is None:
-        return None
-    max_mails, window_ms = trigger.address_cap
-    sent_at = records.address.mails(now - window_ms, send_id_of(trigger, member, records, send.version))
-    if len(sent_at) < max_mails:
-        return None
-    return _withhold(send, "capped", f"address_{max_mails}_in_{window_ms // 1000}s", {"sent_at": max(sent_at)})
+    send_id = send_id_of(trigger, member, records, send.version)
+    cap_of_all = trigger.address_cap if trigger.kind == "marketing" else None
+    for cap, name in ((trigger.cap, trigger.name), (cap_of_all, "")):
+        if cap is None or records.address is None:
+            continue
+        sent_at = records.address.mails(now - cap[1], send_id, name)
+        if len(sent_at) >= cap[0]:
+            return _withhold(send, "capped", f"address_{cap[0]}_in_{cap[1] // 1000}s", {"sent_at": max(sent_at)})
+    return None
 
 
 def send_id_of(trigger: Trigger, member: str, records: Records, version: str) -> str:

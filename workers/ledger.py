@@ -44,7 +44,15 @@ class Ledger:
         names = _keys(records)
         arguments: list[Any] = [owner.revision, _field(trigger.name, claim), claim.text()]
         if trigger.address_cap and records.address:
-            arguments += [claim.send_id, claim.at, *trigger.address_cap, int(trigger.kind == "marketing")]
+            refuses = int(trigger.kind == "marketing")
+            arguments += [
+                claim.send_id,
+                claim.at,
+                *trigger.address_cap,
+                refuses,
+                trigger.name,
+                *(trigger.cap or ("", "")),
+            ]
         # An operator's hold takes effect between two mails of one job; it costs no trip of its own.
         self._pipe.smembers(keys.HOLD)
         fcall(self._pipe, "fg1_claim", [key, *names], *arguments)

@@ -2,7 +2,8 @@
 
 Sent      an hour after the newest Product Viewed, at most once in 24 hours.
 Not sent  when the shopper ordered or added a product to the cart since, the cart is not empty (`abandoned_cart` is for
-          that), the view is older than 24 hours, or the person unsubscribed.
+          that), the view is older than 24 hours, or the person unsubscribed. A thank-you page shows the ordered product
+          once more, and two clocks are never the same: within `order_grace` that is not a new view.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from freshgate import DAY, HOUR, OrderView, PersonView, Product, Trigger, Withdr
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
-    view, added, ordered = person.mark("view"), person.mark("added"), person.mark("order")
+    view, added, ordered = person.mark("view"), person.mark("added"), person.last_order
     compared = {"view": view.at if view else 0}
     if view is None:
         return Withdrawn("cancelled", "no_view")
-    if ordered and ordered.at >= view.at:
-        return Withdrawn("cancelled", "ordered", compared | {"order": ordered.at})
+    if ordered and ordered.at >= view.at - person.order_grace:
+        viewed = msgspec.json.decode(view.value, type=Product).product_id if view.value else ""
+        if ordered.at >= view.at or not ordered.products or viewed in ordered.products:
+            return Withdrawn("cancelled", "ordered", compared | {"order": ordered.at})
     if added and added.at >= view.at:
         return Withdrawn("cancelled", "added_to_cart", compared | {"added": added.at})
     if person.cart:

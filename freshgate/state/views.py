@@ -107,7 +107,7 @@ class _View:
 class PersonView(_View):
     """A person as one trip to Redis saw them. `order_grace` is a setting, in milliseconds."""
 
-    def __init__(self, entity_id: str, raw: Mapping[bytes, bytes], order_grace: int = 120_000) -> None:
+    def __init__(self, entity_id: str, raw: Mapping[bytes, bytes], order_grace: int = 300_000) -> None:
         super().__init__(entity_id, raw)
         self.order_grace = order_grace
         # The newest order of the address that the mail would go to, whoever completed it: another id of the same
@@ -250,10 +250,15 @@ class AddressView(_View):
         """The newest order that was told with this address."""
         return self.register("m:order")
 
-    def mails(self, since: int, besides: str) -> list[int]:
-        """When mails later than `since` left for this address, in milliseconds, newest first; one send left out."""
-        told = [mail.split(" ", 1) for mail in self._raw.get("mails", "").split(";") if mail]
-        return [int(at) for at, send in told if int(at) > since and send != besides]
+    def mails(self, since: int, besides: str, trigger: str = "") -> list[int]:
+        """When mails later than `since` left for this address, in milliseconds, newest first; one send left out.
+
+        trigger  only this trigger's mails; all where it is empty
+        """
+        mails = [mail.split(" ", 2) for mail in self._raw.get("mails", "").split(";") if mail]
+        return [
+            int(at) for at, send, by in mails if int(at) > since and send != besides and (not trigger or by == trigger)
+        ]
 
     @property
     def person(self) -> str | None:

@@ -96,6 +96,8 @@ class Oracle:
         self.free_at: dict[str, int] = {}
         self._persons: dict[str, Person] = {}
         self._opted_out: set[str] = set()
+        # One mail of each marketing trigger a day, for every person with the address.
+        self._capped: set[tuple[str, str]] = set()
         self._message_ids: set[str] = set()
         self._confirmed: set[str] = set()
         for event in shopper.arrivals:
@@ -215,12 +217,13 @@ class Oracle:
         if trigger in person.got or person.has_opted_out():
             return
         address = person.address()
-        if address in self._opted_out:
+        if address in self._opted_out or (address, trigger) in self._capped:
             return
         if address is None:
             person.parked.add(trigger)
             return
         person.got.add(trigger)
+        self._capped.add((address, trigger))
         if trigger == "cart":
             self.mails.append(Mail("abandoned_cart", address, tuple(sorted(person.cart()))))
         else:
@@ -241,6 +244,14 @@ class Oracle:
         return bool(cart)
 
     def _wants_browse(self, person: Person) -> bool:
-        viewed = person.newest("view") or 0
+        viewed = max((event for event in person.events if event.name == "view"), key=lambda event: event.occurred_at)
         bought_or_added = [person.newest("order"), person.newest("add")]
-        return all(at is None or at < viewed for at in bought_or_added) and not person.cart()
+        if any(at is not None and at >= viewed.occurred_at for at in bought_or_added) or person.cart():
+            return False
+        orders = [event for event in person.events if event.name == "order"]
+        if orders:
+            order = max(orders, key=lambda event: event.occurred_at)
+            listed = set(order.fields["products"])
+            if order.occurred_at >= viewed.occurred_at - self.rules.order_grace:
+                return bool(listed) and viewed.fields["product"] not in listed
+        return True

@@ -42,7 +42,7 @@ def build_world(redis: Redis) -> World:
     triggers = []
     for trigger in TRIGGERS:
         delay, settle = times.get(trigger.name, (trigger.delay, trigger.settle))
-        triggers.append(msgspec.structs.replace(trigger, delay=delay, settle=settle))
+        triggers.append(msgspec.structs.replace(trigger, delay=delay, settle=settle, address_cap=(10, 3_600_000)))
     return World(redis, triggers)
 
 

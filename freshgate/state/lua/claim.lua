@@ -3,7 +3,8 @@
 --   "<state> <token> <until> <at> <attempts> <version>"   states: claimed, retry, sent, fallback_sent, rejected, unknown, dead
 --
 -- fg1_claim   KEYS entity, every record that the decision read  ARGV revision read, field, claim
---             and, if the last record is the address: send, now (ms), the cap's n and ms, 1 = refuse beyond it
+--             and, if the last record is the address: send, now (ms), the cap's n and ms, 1 = refuse beyond it,
+--             trigger, and the n and ms of the trigger's own cap ("" = none)
 --             REPLY {the new revision | moved <id> | 0 = it moved on | capped = nothing written,
 --             then the revision of each record after the claim}
 -- fg1_uncount KEYS address  ARGV send, when it was claimed (ms)  REPLY 1: that mail did not leave
@@ -52,24 +53,41 @@ local function list_for_operator(key, member, field, state, now)
   end
 end
 
--- The mails of an address later than `since`, "<at> <send>" each, newest first; without this send's own.
-local function mails_of(address, send, since)
+-- How many mails of an address are remembered, and for how long (ms) at least: every cap of a day is exact.
+local MAILS, MAILS_TTL = 50, 2 * 86400000
+
+-- The mails of an address, "<at> <send> <trigger>" each, newest first; without this send's own.
+local function mails_of(address, send)
   local mails = {}
   for mail in string.gmatch(redis.call('HGET', address, 'mails') or '', '[^;]+') do
-    local at, whose = string.match(mail, '^(%d+) (%S+)$')
-    if whose ~= send and tonumber(at) > since then mails[#mails + 1] = mail end
+    if string.match(mail, '^%d+ (%S+)') ~= send then mails[#mails + 1] = mail end
   end
   return mails
 end
 
--- Takes one of the mails that the address may get; false if there is none left. Whichever trigger, whoever's person.
-local function count_mail(address, send, now, most, window, refuses)
-  local mails = mails_of(address, send, tonumber(now) - window)
-  if refuses == '1' and #mails >= most then return false end
-  table.insert(mails, 1, now .. ' ' .. send)
-  redis.call('HSET', address, 'mails', table.concat(mails, ';', 1, math.min(#mails, most)))
+-- How many left since then; of one trigger, if it is named.
+local function count_since(mails, since, trigger)
+  local count = 0
+  for _, mail in ipairs(mails) do
+    local at, by = string.match(mail, '^(%d+) %S+ (.*)$')
+    if tonumber(at) > since and (not trigger or by == trigger) then count = count + 1 end
+  end
+  return count
+end
+
+-- Takes one of the mails that the address may get; false if there is none left. Whoever's person has the address.
+local function count_mail(address, send, now, most, window, refuses, trigger, own_most, own_window)
+  local mails = mails_of(address, send)
+  if refuses == '1' and count_since(mails, tonumber(now) - window) >= most then return false end
+  if own_most ~= '' and count_since(mails, tonumber(now) - tonumber(own_window), trigger) >= tonumber(own_most) then
+    return false
+  end
+  table.insert(mails, 1, now .. ' ' .. send .. ' ' .. trigger)
+  redis.call('HSET', address, 'mails', table.concat(mails, ';', 1, math.min(#mails, math.max(most, MAILS))))
   -- An address that no event told of: somebody's user id is one.
-  if redis.call('HEXISTS', address, 'x') == 0 then redis.call('PEXPIRE', address, window) end
+  if redis.call('HEXISTS', address, 'x') == 0 then
+    redis.call('PEXPIRE', address, ms(math.max(window, MAILS_TTL, tonumber(own_window) or 0)))
+  end
   return true
 end
 
@@ -78,8 +96,10 @@ redis.register_function('fg1_claim', function(keys, args)
   local state = redis.call('HMGET', key, 'to', 'rev')
   if state[1] then return { 'moved ' .. state[1] } end
   if (state[2] or '0') ~= args[1] then return { '0' } end
-  local send, now, most, window, refuses = unpack(args, 4)
-  if send and not count_mail(keys[#keys], send, now, tonumber(most), tonumber(window), refuses) then
+  local send, now, most, window, refuses, trigger, own_most, own_window = unpack(args, 4)
+  if send and not count_mail(
+    keys[#keys], send, now, tonumber(most), tonumber(window), refuses, trigger, own_most, own_window
+  ) then
     return { 'capped' }
   end
   local said = { ms(tonumber(args[1]) + 1) }
@@ -90,9 +110,9 @@ end)
 
 -- Only that attempt's own entry: a worker that was overtaken must not take away the mail of whoever overtook it.
 redis.register_function('fg1_uncount', function(keys, args)
-  local own, mails = args[2] .. ' ' .. args[1], {}
+  local own, mails = args[2] .. ' ' .. args[1] .. ' ', {}
   for mail in string.gmatch(redis.call('HGET', keys[1], 'mails') or '', '[^;]+') do
-    if mail ~= own then mails[#mails + 1] = mail end
+    if string.sub(mail, 1, #own) ~= own then mails[#mails + 1] = mail end
   end
   if #mails > 0 then
     redis.call('HSET', keys[1], 'mails', table.concat(mails, ';'))
