@@ -51,6 +51,7 @@ def from_environment() -> Flask:
     atexit.register(traces.close)
     try:
         store.load(client)
+        store.open_shops(client, (source.id_space for source in settings.sources.values()))
     except RedisError as error:
         # Redis may come up later: /readyz reports it, and the first event loads the functions.
         log.warning("redis_unavailable", error=type(error).__name__)

@@ -14,6 +14,7 @@ from bench.lab import Lab
 from bench.rows import Effort, Goal, Row, percentile
 from freshgate.queue import queue_name
 from freshgate.state import keys
+from freshgate.state.store import add_shops
 
 PART = "timers"
 RATE = 1000
@@ -29,7 +30,7 @@ def measure(effort: Effort) -> list[Row]:
         lab.environ["FRESHGATE_ESPS__SENDGRID__BASE_URL"] = "http://127.0.0.1:9"  # nothing is sent
         client = lab.client(lab.valkey())
         process = lab.python("timers", "workers", "timers")
-        set_timers(client, amount, redis_ms(client) + LEAD_MS)
+        dues = set_timers(client, amount, redis_ms(client) + LEAD_MS)
         lateness: list[float] = []
         cpu_s = started_ms = 0.0
         while len(lateness) < amount:
@@ -41,7 +42,7 @@ def measure(effort: Effort) -> list[Row]:
                 )
             if not lateness:
                 cpu_s, started_ms = process.cpu_s(), popped_ms
-            lateness += [popped_ms - due for _, due, _ in read_sends(client, bytes(popped[1]))]
+            lateness += [popped_ms - dues[timer] for timer, _ in read_sends(client, bytes(popped[1]))]
         share = (process.cpu_s() - cpu_s) / (redis_ms(client) - started_ms) * 1e5
     return [
         Row(part=PART, name="p50 of lateness, 1,000 due/s", unit="ms", value=percentile(lateness, 0.5)),
@@ -63,20 +64,22 @@ def measure(effort: Effort) -> list[Row]:
     ]
 
 
-def set_timers(client: Any, amount: int, first: float) -> None:
-    """Sets one timer for each millisecond, of as many people."""
-    pipe = client.pipeline(transaction=False)
+def set_timers(client: Any, amount: int, first: float) -> dict[str, int]:
+    """Sets one timer for each millisecond, of as many people; returns the due of each."""
+    dues = {}
     for number in range(amount):
-        person = keys.person_id("main", f"timer-{number}", None)
-        member = keys.member("abandoned_cart", "p", person)
-        pipe.zadd(keys.timers(keys.shard(person)), {member: int(first) + number * 1000 // RATE})
-    pipe.execute()
+        timer = keys.timer("abandoned_cart", "p", keys.person_id("main", f"timer-{number}"))
+        dues[timer] = int(first) + number * 1000 // RATE
+    client.zadd(keys.timers("main", "abandoned_cart"), dues)
+    client.sadd(f"{keys.shop('main')}triggers", "abandoned_cart")
+    add_shops(client, ["main"])
+    return dues
 
 
-def read_sends(client: Any, job: bytes) -> list[tuple[str, int, int]]:
-    """The sends that a job carries: member, due, whether it is a returned one."""
+def read_sends(client: Any, job: bytes) -> list[tuple[str, int]]:
+    """The sends that a job carries: timer, whether it is a returned one."""
     raw = bytes(client.hget(f"rq:job:{job.decode()}", "data"))
-    sends: list[tuple[str, int, int]] = json.loads(zlib.decompress(raw))[2][0]["sends"]
+    sends: list[tuple[str, int]] = json.loads(zlib.decompress(raw))[2][0]["sends"]
     return sends
 
 

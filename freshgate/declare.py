@@ -55,6 +55,7 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
                 "clear" empties the cart
     order       its effect on the order that its `order_id` names
     suppresses  why its address gets no mail from now on; without an address in the event, the person's address
+    lifts       "unsubscribed": an older unsubscribe of that address no longer holds. Bounces and complaints stay
     profile     fields that are kept with the person as traits; only these can be read when a mail leaves
     effect      "alias" links two ids of one person, "delete" erases the person
     """
@@ -66,6 +67,7 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     cart: Cart | None = None
     order: Literal["completed", "cancelled", "refunded"] | None = None
     suppresses: Suppression | None = None
+    lifts: Literal["unsubscribed"] | None = None
     profile: tuple[str, ...] = ()
     effect: Literal["alias", "delete"] | None = None
 

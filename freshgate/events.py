@@ -14,20 +14,25 @@ import msgspec
 class Product(msgspec.Struct, frozen=True, omit_defaults=True):
     """One line of a cart or an order. Empty texts are values that the source did not send.
 
-    product_id  the product's id, else its SKU
-    variant     what makes two lines of one product: a size, a colour
-    price       of one piece: decimal text such as "39.95", in the event's currency; never a float
-    quantity    pieces; 1 where the source sent none
-    url         of the product's page; http or https only, as `image_url`
+    product_id    the product's id, else its SKU, else what the source calls `id`. Empty in an order's line without any
+    variant       what makes two lines of one product: a size, a colour
+    price         of one piece: decimal text such as "39.95", in the event's currency; never a float
+    quantity      pieces; 1 where the source sent none
+    url           of the product's page; http or https only, as `image_url`
+    sku, id       as sent, beside a `product_id`: another event may name the product by one of them alone
+    has_quantity  False where the source sent no quantity, or none that can be read
     """
 
-    product_id: str
+    product_id: str = ""
     variant: str = ""
     name: str = ""
     price: str = ""
     quantity: int = 1
     url: str = ""
     image_url: str = ""
+    sku: str = ""
+    id: str = ""
+    has_quantity: bool = True
 
     @property
     def line(self) -> str:

@@ -16,7 +16,7 @@ import msgspec
 DELIVER = "workers.jobs.deliver"
 # rq.defaults.RQ_KEY_PREFIX, written out, since importing it loads all of RQ into the receiver.
 RQ_KEY_PREFIX = "rq"
-WIRE_VERSION = 1
+WIRE_VERSION = 2
 # How long a worker may take for a job, and how long a job that nobody took is kept.
 JOB_TIMEOUT_S = 60
 TTL_S = 3600
@@ -26,13 +26,11 @@ _encode = msgspec.json.Encoder().encode
 class Item(msgspec.Struct, frozen=True, array_like=True):
     """One send of a job.
 
-    member    its timer: "abandoned_cart|p:u3f…"
-    due       the timer's due (ms) that was claimed with it
+    timer     "abandoned_cart|p:u3f…"
     returned  1 when the timers bring back a send that its job lost
     """
 
-    member: str
-    due: int
+    timer: str
     returned: int = 0
 
 
@@ -40,6 +38,7 @@ class Job(msgspec.Struct, frozen=True):
     """A job. It carries ids only: no address, no payload.
 
     created  when it was written (ms)
+    shop     the id space whose timers it names
     v        version of this form
     trace    traceparent of the sampled trace that it belongs to; empty if there is none
     id       RQ's id of the job; only in a sampled trace
@@ -47,6 +46,7 @@ class Job(msgspec.Struct, frozen=True):
 
     sends: tuple[Item, ...]
     created: int
+    shop: str
     v: int = WIRE_VERSION
     trace: str = ""
     id: str = ""
@@ -57,13 +57,14 @@ def queue_name(esp: str) -> str:
     return f"freshgate-{esp}"
 
 
-def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int, trace: str = "") -> str:
+def push(pipe: Any, name: str, shop: str, sends: Sequence[tuple[str, int]], now: int, trace: str = "") -> str:
     """Writes one job for all `sends` into the pipeline, and returns its id. RQ never retries it and keeps no result:
     the timers bring back what it loses.
 
     pipe   a pipeline, which the caller executes
     name   of the queue
-    sends  (timer's member, due in ms, returned), the fields of `Item`
+    shop   the id space of the timers
+    sends  (timer, returned), the fields of `Item`
     now    ms
     trace  a traceparent, or empty
 
@@ -71,7 +72,7 @@ def push(pipe: Any, name: str, sends: Sequence[tuple[str, int, int]], now: int, 
     need. `tests/freshgate/test_queue.py` compares the two, field by field.
     """
     job_id, enqueued_at = str(uuid4()), datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    payload: dict[str, Any] = {"v": WIRE_VERSION, "created": now, "sends": sends}
+    payload: dict[str, Any] = {"v": WIRE_VERSION, "created": now, "shop": shop, "sends": sends}
     if trace:
         payload |= {"trace": trace, "id": job_id}
     job = {

@@ -125,7 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # An order this much older than the cart's newest activity still cancels the cart mail.
     order_grace: int = 300_000
     # Whether an address is an identity too. It only ever withholds mail.
-    email_identity: bool = False
+    email_identity: bool = True
     # Mails to one address, over all triggers.
     address_cap: Cap = (10, 3_600_000)
     # Where traces go; empty turns them off. And the share of the requests that is traced, 0 to 1.

@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from freshgate.clock import now_ms
 from freshgate.command_line import Parser, run_command
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, load
@@ -55,7 +54,7 @@ def run_as(program: str, arguments: Sequence[str]) -> int:
     logs.configure(settings.log_level, json=not sys.stderr.isatty())
     if is_process:
         return _run_process(options.command, settings)
-    return commands.run(settings, options, now_ms())
+    return commands.run(settings, options)
 
 
 def build_parser(program: str = "python -m workers") -> argparse.ArgumentParser:

@@ -10,17 +10,17 @@ import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import redis
 
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
 from freshgate.queue import Item, Job, queue_name
-from freshgate.state import keys
-from freshgate.state.views import Claim
+from freshgate.state.records import Claim
 from freshgate.telemetry import logs, metrics, tracing
 from workers.backoff import next_try
+from workers.clock import RedisClock
 from workers.esp.base import Esp, Message
 from workers.gate import Decision, Records, contradiction, decide, send_id_of
 from workers.ledger import Ledger
@@ -31,7 +31,7 @@ log = logs.get(__name__)
 BUDGET_S = 15.0
 MAX_ROUNDS = 5
 MAX_CRASHES = 3
-MAX_GATE_TO_CALL_S = 0.1
+MAX_CLAIM_TO_CALL_S = 0.1
 HELD_FOR_MS = 30_000
 AFTER_FAULT_MS = 30_000
 # Hosts are updated one by one within an hour; after that the trigger is taken for removed.
@@ -41,21 +41,26 @@ MAX_UNKNOWN_TRIGGER = 60
 LOOK_BACK = "lookback"
 
 
-class Ready(NamedTuple):
-    """A send that the gate let through: claimed, and looked at once more `seen` (monotonic seconds).
+class ClaimedSend(NamedTuple):
+    """A send that the gate let through, with its mail; claimed at `claimed_at` (monotonic seconds).
 
     not_connected  why there is no connection to the ESP; then the call need not be tried
     """
 
+    trigger: Trigger
     records: Records
     decision: Decision
     claim: Claim
-    seen: float
+    message: Message
+    claimed_at: float
     not_connected: EspError | None
 
 
 class Courier:
-    """Carries out the jobs of one ESP account. One a worker process."""
+    """Carries out the jobs of one ESP account. One a worker process.
+
+    clock  replaces Redis' clock, for tests
+    """
 
     def __init__(
         self,
@@ -67,14 +72,13 @@ class Courier:
         clock: Callable[[], int] | None = None,
         traces: tracing.Traces = tracing.OFF,
     ) -> None:
-        self._client = client
         self._triggers = triggers
         self._esp = esp
         self._lookup = lookup
         self._deadline_ms = deadline_ms
-        self._now = clock or now_ms
+        self._clock = RedisClock(clock)
         self._traces = traces
-        self._ledger = Ledger(client, esp.name, self._now)
+        self._ledger = Ledger(client, esp.name, self._clock)
 
     def deliver(self, job: Job) -> None:
         """Every send of the job is brought to a state; what the budget has no room for goes back to the timers."""
@@ -83,126 +87,119 @@ class Courier:
 
     def _deliver(self, job: Job) -> None:
         started = time.monotonic()
-        metrics.QUEUE_WAIT.observe(max(0, self._now() - job.created) / 1000)
-        for item in job.sends:
-            if keys.parse_member(item.member)[0] == LOOK_BACK:
-                self._look_back(item)
-        known = [item for item in job.sends if self._is_known(item)]
-        held = self._held()
-        sends = [(self._triggers[keys.parse_member(item.member)[0]], item) for item in known]
-        records = self._lookup.records([(trigger, item.member) for trigger, item in sends])
-        for trigger, item in sends:
-            if time.monotonic() - started > BUDGET_S:
-                self._ledger.retime(item, self._now())
+        metrics.QUEUE_WAIT.observe(max(0, time.time_ns() // 1_000_000 - job.created) / 1000)
+        all_records, held = self._read(job.shop, [item.timer for item in job.sends])
+        for item, records in zip(job.sends, all_records, strict=True):
+            if records.due is None:
+                # Somebody brought this send to its end already.
+                continue
+            if records.timer.trigger == LOOK_BACK:
+                self._look_back(records)
+                continue
+            trigger = self._triggers.get(records.timer.trigger)
+            if trigger is None:
+                self._defer_unknown_trigger(item, records)
+            elif time.monotonic() - started > BUDGET_S:
+                self._ledger.retime(records, self._clock.now())
             elif trigger.name in held or "*" in held:
-                self._hold(trigger, item)
+                self._hold(records)
             else:
-                found = records[item.member]
-                subject = found.order if trigger.subject == "order" else found.person
-                with self._traces.send(trigger.name, subject.trace(item.member) if subject else ""):
-                    self._one(trigger, item, found)
+                with self._traces.send(trigger.name, records.subject.trace(trigger.name)):
+                    self._process_send(trigger, item, records)
         self._ledger.flush()
 
-    def _is_known(self, item: Item) -> bool:
-        name = keys.parse_member(item.member)[0]
-        if name in self._triggers:
-            return True
-        if name == LOOK_BACK:
-            return False
-        # A trigger that was removed while its timers waited; or one that a newer host knows and this one not yet.
-        log.error("no_such_trigger", trigger=name)
-        if item.returned and self._ledger.count_failure(item) >= MAX_UNKNOWN_TRIGGER:
-            self._ledger.bury(name, item, "", "no_such_trigger")
+    def _read(self, shop: str, timers: list[str]) -> tuple[list[Records], set[str]]:
+        now, records, held = self._lookup.read(shop, timers, self._clock.override or None, held=True)
+        self._clock.set(now)
+        return records, held
+
+    def _defer_unknown_trigger(self, item: Item, records: Records) -> None:
+        """A trigger that was removed while its timers waited; or one that a newer host knows and this one not yet."""
+        log.error("no_such_trigger", trigger=records.timer.trigger)
+        if item.returned and self._ledger.count_failure(records) >= MAX_UNKNOWN_TRIGGER:
+            self._ledger.mark_dead(records, "no_such_trigger")
         else:
-            self._ledger.retry_failed(item, self._now() + UNKNOWN_TRIGGER_MS)
-        return False
+            self._ledger.retime(records, self._clock.now() + UNKNOWN_TRIGGER_MS, failed=True)
 
-    def _look_back(self, item: Item) -> None:
+    def _look_back(self, records: Records) -> None:
         """Was a mail wrong that has left? Counted once a mail, and told on the trail."""
-        _, kind, entity_id = keys.parse_member(item.member)
-        own = [one for one in self._triggers.values() if one.subject == ("order" if kind == "o" else "person")]
-        found = self._lookup.records([(one, keys.member(one.name, kind, entity_id)) for one in own])
-        for trigger in own:
-            records = found[keys.member(trigger.name, kind, entity_id)]
-            subject = records.order if kind == "o" else records.person
-            for claim in subject.claims(trigger.name) if subject else []:
+        subject = records.subject
+        for trigger in self._triggers.values():
+            if (trigger.subject == "order") != (records.order is not None):
+                continue
+            for claim in subject.claims(trigger.name):
                 decision = contradiction(trigger, records, claim) if claim.state == "sent" else None
-                if decision and subject:
-                    self._ledger.contradict(trigger, keys.entity(kind, subject.id), records.person.id, claim, decision)
-        self._ledger.retime(item, None)
+                if decision:
+                    self._ledger.contradict(trigger, records, claim, decision)
+        self._ledger.retime(records, None)
 
-    def _held(self) -> set[str]:
-        found: Any = self._client.smembers(keys.HOLD)
-        return {bytes(name).decode() for name in found}
+    def _hold(self, records: Records) -> None:
+        self._ledger.retime(records, self._clock.now() + HELD_FOR_MS)
+        metrics.RETIMED.labels(records.timer.trigger, "held").inc()
 
-    def _hold(self, trigger: Trigger, item: Item) -> None:
-        self._ledger.retime(item, self._now() + HELD_FOR_MS)
-        metrics.RETIMED.labels(trigger.name, "held").inc()
-
-    def _one(self, trigger: Trigger, item: Item, records: Records) -> None:
-        begun = time.perf_counter()
+    def _process_send(self, trigger: Trigger, item: Item, records: Records) -> None:
+        started = time.perf_counter()
         try:
-            if item.returned and self._ledger.count_failure(item) >= MAX_CRASHES:
-                self._ledger.bury(trigger.name, item, records.person.id, "poison")
+            if item.returned and self._ledger.count_failure(records) >= MAX_CRASHES:
+                self._ledger.mark_dead(records, "poison")
                 return
-            ready = self._gate(trigger, item, records)
-            metrics.GATE.labels(trigger.name).observe(time.perf_counter() - begun)
-            if ready:
-                self._call(trigger, item, ready)
+            send = self._gate(trigger, records)
+            metrics.GATE.labels(trigger.name).observe(time.perf_counter() - started)
+            if send:
+                self._call_in_time(send)
         except (redis.RedisError, EspError):
             raise
         except Exception as error:  # One send's fault must not take its neighbours along: it comes back by itself.
             log.exception("send_failed", trigger=trigger.name, error=type(error).__name__)
             metrics.RETIMED.labels(trigger.name, "internal").inc()
             tracing.annotate(failed=True, outcome="internal")
-            self._ledger.note_failure(trigger, records.person.id, fault_of(error))
-            self._ledger.retry_failed(item, self._now() + AFTER_FAULT_MS)
+            self._ledger.note_failure(records, fault_of(error))
+            self._ledger.retime(records, self._clock.now() + AFTER_FAULT_MS, failed=True)
 
-    def _gate(self, trigger: Trigger, item: Item, records: Records) -> Ready | None:
-        """The send, claimed and decided on what stands in Redis now; or None, when it was brought to another state."""
-        if trigger.subject == "person" and keys.parse_member(item.member)[2] != records.person.id:
-            self._ledger.hand_over(item, records.person.id)
-            metrics.RETIMED.labels(trigger.name, "merged").inc()
-            return None
-        token, claim, not_connected = "", None, None
+    def _gate(self, trigger: Trigger, records: Records) -> ClaimedSend | None:
+        """The send, claimed on exactly what it was decided on; or None, when it was brought to another state."""
+        not_connected = None
         for _ in range(MAX_ROUNDS):
-            decision = decide(trigger, item.member, records, self._now(), token)
+            decision = decide(trigger, records, self._clock.now())
             if decision.do == "orphan" and decision.claim:
-                if self._ends_orphan(trigger, item, records, decision, decision.claim):
+                if self._ends_orphan(trigger, records, decision, decision.claim):
                     return None
-                decision = decide(trigger, item.member, records, self._now(), decision.claim.token)
+                decision = decide(trigger, records, self._clock.now(), decision.claim.token)
             if decision.do != "send":
-                if claim:
-                    self._ledger.release(item, records, claim)
-                self._put_off_or_end(trigger, item, records, decision)
+                self._defer_or_finish(trigger, records, decision)
                 return None
-            if claim is None:
-                # Connecting may take longer than a purchase takes to arrive: the claim and the last look come after it.
-                not_connected = not_connected or self._prepare()
-                token = token_hex(6)
-                attempt = Claim(
-                    send_id_of(trigger, item.member, records, decision.version),
-                    "claimed",
-                    token,
-                    self._now() + self._deadline_ms + 5000,
-                    self._now(),
-                    decision.attempts,
-                    decision.version,
-                    decision.limit if decision.limit > trigger.max_age else 0,
+            template_data = trigger.compose(records.person, records.order)
+            # Connecting may take longer than a purchase takes to arrive: the claim and the last look come after it.
+            not_connected = not_connected or self._prepare()
+            now = self._clock.now()
+            claim = Claim(
+                send_id_of(records, decision.version),
+                "claimed",
+                token_hex(6),
+                now + self._deadline_ms + 5000,
+                now,
+                decision.attempts,
+                decision.version,
+                decision.limit if decision.limit > trigger.max_age else 0,
+            )
+            if self._ledger.claim(trigger, records, claim):
+                if self._ledger.is_held(trigger.name):
+                    self._ledger.release(trigger, records, claim)
+                    self._hold(records)
+                    return None
+                message = Message(
+                    send_id=claim.send_id,
+                    trigger=trigger.name,
+                    to=decision.to,
+                    template_id=trigger.template_id,
+                    template_data=template_data,
+                    asm_group_id=trigger.asm_group_id,
                 )
-                if self._ledger.claim(trigger, item, records, attempt):
-                    claim = attempt
-                    if self._ledger.is_held(trigger.name):
-                        self._ledger.release(item, records, claim)
-                        self._hold(trigger, item)
-                        return None
-            seen = time.monotonic()
-            if claim and self._ledger.is_current(records) and time.monotonic() - seen < MAX_GATE_TO_CALL_S:
-                return Ready(records, decision, claim, seen, not_connected)
-            records = self._lookup.records([(trigger, item.member)])[item.member]
-        if claim:
-            self._ledger.release(item, records, claim)
-        self._ledger.retime(item, self._now() + 1000)
+                return ClaimedSend(trigger, records, decision, claim, message, time.monotonic(), not_connected)
+            records = self._read(records.shop, [records.timer.text])[0][0]
+            if records.due is None:
+                return None
+        self._ledger.retime(records, self._clock.now() + 1000)
         metrics.RETIMED.labels(trigger.name, "contended").inc()
         return None
 
@@ -213,56 +210,53 @@ class Courier:
             return error
         return None
 
-    def _ends_orphan(self, trigger: Trigger, item: Item, records: Records, decision: Decision, orphan: Claim) -> bool:
+    def _ends_orphan(self, trigger: Trigger, records: Records, decision: Decision, orphan: Claim) -> bool:
         """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""
         if trigger.unknown == "resend":
             if orphan.attempts + 1 < MAX_CRASHES:
                 return False
-            self._ledger.settle(trigger, item, records, decision, orphan, "dead", "poison")
+            self._ledger.finish(trigger, records, decision, orphan, "dead", "poison")
             return True
-        self._ledger.settle(trigger, item, records, decision, orphan, "unknown", "worker_died")
+        self._ledger.finish(trigger, records, decision, orphan, "unknown", "worker_died")
         return True
 
-    def _put_off_or_end(self, trigger: Trigger, item: Item, records: Records, decision: Decision) -> None:
+    def _defer_or_finish(self, trigger: Trigger, records: Records, decision: Decision) -> None:
+        """Carries out every decision but `send`."""
         tracing.annotate(outcome=decision.outcome or decision.do, reason=decision.reason)
         if decision.do == "withhold":
-            self._ledger.withhold(trigger, item, records.person.id, decision)
+            self._ledger.withhold(records, decision)
         elif decision.do == "retime":
-            self._ledger.put_off(trigger, item, records.person.id, decision)
-        elif not self._ledger.park(trigger, item, records, decision):
-            # The person moved on while we looked; the next look decides.
-            self._ledger.retime(item, self._now())
+            self._ledger.defer(records, decision)
+        elif not self._ledger.park(trigger, records, decision):
+            # The person moved on meanwhile; the next look decides.
+            self._ledger.retime(records, self._clock.now())
 
-    def _call(self, trigger: Trigger, item: Item, ready: Ready) -> None:
-        records, decision, claim, seen, not_connected = ready
-        try:
-            template_data = trigger.compose(records.person, records.order)
-        except Exception:
-            # The ESP was not called, so the send is not in doubt.
-            self._ledger.release(item, records, claim)
-            raise
-        message = Message(
-            send_id=claim.send_id,
-            trigger=trigger.name,
-            to=decision.to,
-            template_id=trigger.template_id,
-            template_data=template_data,
-            asm_group_id=trigger.asm_group_id,
-        )
-        metrics.GATE_TO_CALL.observe(time.monotonic() - seen)
-        begun = time.perf_counter()
+    def _call_in_time(self, send: ClaimedSend) -> None:
+        gap = time.monotonic() - send.claimed_at
+        if gap > MAX_CLAIM_TO_CALL_S:
+            # Too long since the last look: the timer brings it back at once, and the gate decides anew.
+            self._ledger.release(send.trigger, send.records, send.claim)
+            self._ledger.retime(send.records, self._clock.now())
+            metrics.RETIMED.labels(send.trigger.name, "contended").inc()
+            return
+        metrics.GATE_TO_CALL.observe(gap)
+        self._call_esp(send)
+
+    def _call_esp(self, send: ClaimedSend) -> None:
+        trigger, records, decision, claim = send.trigger, send.records, send.decision, send.claim
+        started = time.perf_counter()
         try:
             with self._traces.call(self._esp.name, claim.send_id):
-                if not_connected:
-                    raise not_connected
-                result = self._esp.send(message)
+                if send.not_connected:
+                    raise send.not_connected
+                result = self._esp.send(send.message)
                 tracing.set_http_status(result.status)
         except EspError as error:
-            self._observe_call(begun, "error")
-            self._refused(trigger, item, records, decision, claim, error)
+            metrics.ESP_CALL.labels(self._esp.name, "error").observe(time.perf_counter() - started)
+            self._handle_esp_error(send, error)
             return
-        self._observe_call(begun, "accepted")
-        accepted = self._now()
+        metrics.ESP_CALL.labels(self._esp.name, "accepted").observe(time.perf_counter() - started)
+        accepted = self._clock.now()
         tracing.annotate(outcome="sent", send=claim.send_id)
         labels = (trigger.name, self._esp.name)
         began = max(records.person.received_at, decision.due)
@@ -271,48 +265,40 @@ class Courier:
         metrics.OCCURRED_TO_ACCEPTED.labels(*labels).observe(
             max(0, accepted - decision.occurred_at - trigger.delay) / 1000, trace
         )
-        self._ledger.settle(trigger, item, records, decision, claim, "sent", result.provider_id, status=result.status)
+        self._ledger.finish(trigger, records, decision, claim, "sent", result.provider_id, status=result.status)
 
-    def _refused(
-        self, trigger: Trigger, item: Item, records: Records, decision: Decision, claim: Claim, error: EspError
-    ) -> None:
-        kind = (
-            "ambiguous"
-            if error.ambiguous
-            else "permanent"
-            if error.permanent
-            else "blocked"
-            if error.blocked
-            else "retry"
-        )
+    def _handle_esp_error(self, send: ClaimedSend, error: EspError) -> None:
+        trigger, records, decision, claim = send.trigger, send.records, send.decision, send.claim
+        kind = error_class(error)
         metrics.ESP_ERRORS.labels(self._esp.name, kind).inc()
         tracing.annotate(failed=True, outcome=kind, send=claim.send_id, status=error.status or 0)
         log.warning(
             "esp_refused", esp=self._esp.name, trigger=trigger.name, send=claim.send_id, kind=kind, said=str(error)
         )
-        settle = self._ledger.settle
+        finish = self._ledger.finish
         if error.permanent:
-            settle(trigger, item, records, decision, claim, "rejected", str(error), status=error.status)
+            finish(trigger, records, decision, claim, "rejected", str(error), status=error.status)
             return
         if error.ambiguous and trigger.unknown == "hold":
-            settle(trigger, item, records, decision, claim, "unknown", str(error), status=error.status)
+            finish(trigger, records, decision, claim, "unknown", str(error), status=error.status)
             return
-        due = next_try(self._now(), claim.attempts, error.retry_after_s)
+        due = next_try(self._clock.now(), claim.attempts, error.retry_after_s)
         if due > decision.occurred_at + decision.limit:
-            settle(trigger, item, records, decision, claim, "dead", str(error), status=error.status)
+            finish(trigger, records, decision, claim, "dead", str(error), status=error.status)
             return
-        settle(trigger, item, records, decision, claim, "retry", str(error), status=error.status, due=due)
+        finish(trigger, records, decision, claim, "retry", str(error), status=error.status, due=due)
 
-    def _observe_call(self, begun: float, result: str) -> None:
-        metrics.ESP_CALL.labels(self._esp.name, result).observe(time.perf_counter() - begun)
+
+def error_class(error: EspError) -> str:
+    """One of metrics.ERROR_CLASSES."""
+    if error.ambiguous:
+        return "ambiguous"
+    if error.permanent:
+        return "permanent"
+    return "blocked" if error.blocked else "retry"
 
 
 def fault_of(error: Exception) -> str:
     """Where our own or the catalog's code failed: class, file and line. The error's own text may quote a customer."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
-
-
-def now_ms() -> int:
-    """The wall clock, in integer milliseconds."""
-    return time.time_ns() // 1_000_000

@@ -12,8 +12,10 @@ import msgspec
 
 from freshgate.declare import Trigger
 from freshgate.state import keys
+from freshgate.state.orders import OrderView
+from freshgate.state.records import OVER, WENT_OUT, Claim, Mark
 from freshgate.state.stamps import millis
-from freshgate.state.views import OVER, WENT_OUT, AddressView, Claim, Mark, OrderView, PersonView
+from freshgate.state.views import AddressView, PersonView
 
 # Settling may defer a mail, but an endless stream of arrivals may not postpone it for ever.
 MAX_SETTLES = 10
@@ -25,11 +27,26 @@ SUPPRESSED_BY: Mapping[str, tuple[str, ...]] = {
 
 
 class Records(msgspec.Struct):
-    """Everything that one decision reads. `address` is None while the person's address is not known."""
+    """Everything that one decision reads. Times in milliseconds UTC.
 
+    timer       the send's timer, by its present name
+    due         when it is due; None where the send has no timer any more, so that nothing is to be done
+    address     None while the recipient's address is not known
+    refused_at  when events of the shop were refused last; 0 where that is long ago
+    """
+
+    timer: keys.TimerRef
+    due: int | None
     person: PersonView
     order: OrderView | None = None
     address: AddressView | None = None
+    shop: str = "main"
+    refused_at: int = 0
+
+    @property
+    def subject(self) -> PersonView | OrderView:
+        """Whose send it is: its timer and its claims stand there."""
+        return self.person if self.order is None else self.order
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,27 +80,35 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     compared: Mapping[str, int] = {}
 
 
-def decide(trigger: Trigger, member: str, records: Records, now: int, own_token: str = "") -> Decision:
+def decide(  # noqa: PLR0911  # one return a rule
+    trigger: Trigger, records: Records, now: int, own_token: str = ""
+) -> Decision:
     """The first rule that applies decides; without one, the mail is sent.
 
-    member     the send's timer, as `keys.member` writes it
     now        milliseconds UTC
     own_token  the token of the claim that the caller holds, which is not held against it
     """
-    person, subject = records.person, _subject(trigger, records)
-    mark = _newest_mark(trigger, records)
+    person, subject = records.person, records.subject
+    mark = subject.mark(trigger.about)
     if not trigger.enabled:
         return Decision(do="withhold", outcome="cancelled", reason="disabled")
     if mark is None or person.deleted_at >= mark.at:
         outcome, reason = ("suppressed", "deleted") if person.deleted_at > 0 else ("cancelled", "nothing_known")
         return Decision(do="withhold", outcome=outcome, reason=reason)
+    if not person.id:
+        # Only devices that have met several persons tell of this order.
+        return Decision(do="withhold", outcome="cancelled", reason="ambiguous_buyer", occurred_at=mark.at)
     if trigger.subject == "person" and person.unproven:
         return Decision(do="withhold", outcome="cancelled", reason="unproven_identity", occurred_at=mark.at)
-    due = due_at(trigger, member, person, mark)
+    due = due_at(trigger, person, mark)
     if now < due:
         return Decision(do="retime", reason="moved", due=due, occurred_at=mark.at)
+    settled = records.refused_at + trigger.settle_ms if trigger.delay else 0
+    if now < settled:
+        # What withdraws this mail may be among the events that were refused, and on its way again.
+        return Decision(do="retime", reason="after_gap", due=settled, occurred_at=mark.at)
     version = _version(trigger, person)
-    claims = [claim for claim in (subject.claims(trigger.name) if subject else []) if claim.token != own_token]
+    claims = [claim for claim in subject.claims(trigger.name) if claim.token != own_token]
     tries = [claim for claim in claims if claim.version == version]
     send = Decision(
         do="send",
@@ -91,40 +116,29 @@ def decide(trigger: Trigger, member: str, records: Records, now: int, own_token:
         version=version,
         occurred_at=mark.at,
         due=due,
-        to=address_of(trigger, records) or "",
+        to=address_of(records) or "",
         compared={trigger.about: mark.at},
     )
     return (
-        _already_sent(trigger, claims, send, now)  # duplicate; or another worker has it
+        _already_sent(claims, send, now)  # duplicate; or another worker has it
         or _suppressed(trigger, records, send)  # suppressed
         or _withdrawn(trigger, records, send)  # superseded, cancelled
-        or _stale(member, records, send, now)  # stale, no_address
+        or _stale(records, send, now)  # stale, no_address
         or _capped(trigger, claims, send, now)  # capped
-        or _address_capped(trigger, member, records, send, now)  # capped
+        or _address_capped(trigger, records, send, now)  # capped
         or _without_address(send)  # parked until an address arrives
         or msgspec.structs.replace(send, attempts=max((claim.attempts for claim in tries), default=0))
     )
 
 
-def _subject(trigger: Trigger, records: Records) -> PersonView | OrderView | None:
-    """Whose send it is: its timer and its claims stand there."""
-    return records.order if trigger.subject == "order" else records.person
-
-
-def _newest_mark(trigger: Trigger, records: Records) -> Mark | None:
-    """The newest event of what the mail is about."""
-    subject = _subject(trigger, records)
-    return subject.register(f"m:{trigger.about}") if subject else None
-
-
-def due_at(trigger: Trigger, member: str, person: PersonView, mark: Mark) -> int:
+def due_at(trigger: Trigger, person: PersonView, mark: Mark) -> int:
     """When the mail may leave (ms): after the trigger's delay, and once a burst of arrivals has settled."""
     if trigger.delay == 0:
         return min(mark.at, person.received_at)
     # A clock that runs ahead never delays a mail beyond its arrival + delay.
-    newest = max(min(mark.at, person.received_at), person.floor(member))
+    newest = max(min(mark.at, person.received_at), person.floor(trigger.name))
     due = newest + trigger.delay
-    first_due = person.first_due(member) or due
+    first_due = person.first_due(trigger.name) or due
     return max(due, min(person.received_at + trigger.settle_ms, first_due + MAX_SETTLES * trigger.settle_ms))
 
 
@@ -133,22 +147,20 @@ def _version(trigger: Trigger, person: PersonView) -> str:
     return mark.stamp if mark else ""
 
 
-def address_of(trigger: Trigger, records: Records) -> str | None:
+def address_of(records: Records) -> str | None:
     """The recipient: for mails about an order the order's own address, else the person's."""
-    if trigger.subject == "order" and records.order is not None:
-        order_email = records.person.order_email(records.order.id)
-        if order_email:
-            return order_email
-    return records.person.email
+    order_email = records.order.email if records.order else None
+    return order_email or records.person.email
 
 
-def _already_sent(trigger: Trigger, claims: list[Claim], send: Decision, now: int) -> Decision | None:
+def _already_sent(claims: list[Claim], send: Decision, now: int) -> Decision | None:
     """`duplicate` if this version is over. An open claim comes first: wait for it, or take over what it left."""
     for claim in claims:
         if claim.state == "claimed":
             if claim.until > now:
                 return msgspec.structs.replace(send, do="retime", reason="claimed_elsewhere", due=claim.until)
             return msgspec.structs.replace(send, do="orphan", claim=claim, attempts=claim.attempts)
+    for claim in claims:
         if claim.state == "retry" and claim.version == send.version and claim.until > now:
             # A second job names the send before the time that the ESP asked for.
             return msgspec.structs.replace(send, do="retime", reason="retry", due=claim.until)
@@ -160,12 +172,20 @@ def _already_sent(trigger: Trigger, claims: list[Claim], send: Decision, now: in
 
 def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision | None:
     """`suppressed` if the person or the address opted out, bounced or complained."""
-    person, address = records.person, records.address
     for suppression in SUPPRESSED_BY[trigger.kind]:
-        mark = person.suppression(suppression) or (address.suppression(suppression) if address else None)
-        if mark:
+        mark = _newest(records, suppression)
+        if mark is None:
+            continue
+        opt_in = _newest(records, "subscribed") if suppression == "unsubscribed" else None
+        if opt_in is None or opt_in.stamp <= mark.stamp:
             return _withhold(send, "suppressed", suppression, {suppression: mark.at})
     return None
+
+
+def _newest(records: Records, kind: str) -> Mark | None:
+    """The newest opt-out or opt-in of that kind, by the person or the address."""
+    marks = [view.suppression(kind) for view in (records.person, records.address) if view]
+    return max((mark for mark in marks if mark), key=lambda mark: mark.stamp, default=None)
 
 
 def _withdrawn(trigger: Trigger, records: Records, send: Decision) -> Decision | None:
@@ -174,12 +194,11 @@ def _withdrawn(trigger: Trigger, records: Records, send: Decision) -> Decision |
     return _withhold(send, withdrawn.outcome, withdrawn.reason, withdrawn.compared) if withdrawn else None
 
 
-def _stale(member: str, records: Records, send: Decision, now: int) -> Decision | None:
+def _stale(records: Records, send: Decision, now: int) -> Decision | None:
     """`stale` if the mail is older than its limit; `no_address` if it was parked for all that time."""
     if now <= send.occurred_at + send.limit:
         return None
-    _, _, entity_id = keys.parse_member(member)
-    if not send.to and records.person.parked(keys.shard(entity_id), member):
+    if not send.to and records.person.parked(records.timer.text):
         return _withhold(send, "no_address", "none_arrived")
     return _withhold(send, "stale", "older_than_max_age", {"max_age": send.limit})
 
@@ -195,12 +214,12 @@ def _capped(trigger: Trigger, claims: list[Claim], send: Decision, now: int) -> 
     return _withhold(send, "capped", f"{max_mails}_in_{window_ms // 1000}s", {"sent_at": max(sent_at)})
 
 
-def _address_capped(trigger: Trigger, member: str, records: Records, send: Decision, now: int) -> Decision | None:
+def _address_capped(trigger: Trigger, records: Records, send: Decision, now: int) -> Decision | None:
     """`capped` if this address has got as many mails as it may: of this trigger, and for marketing of all triggers.
 
     `claim.lua` applies the same rule to sends that are claimed at this moment.
     """
-    send_id = send_id_of(trigger, member, records, send.version)
+    send_id = send_id_of(records, send.version)
     cap_of_all = trigger.address_cap if trigger.kind == "marketing" else None
     for cap, name in ((trigger.cap, trigger.name), (cap_of_all, "")):
         if cap is None or records.address is None:
@@ -211,10 +230,9 @@ def _address_capped(trigger: Trigger, member: str, records: Records, send: Decis
     return None
 
 
-def send_id_of(trigger: Trigger, member: str, records: Records, version: str) -> str:
-    """The send's id: the same for every worker, and before and after a merge that renamed the timer."""
-    subject = records.person.id if trigger.subject == "person" else keys.parse_member(member)[2]
-    return keys.send_id(trigger.name, subject, version)
+def send_id_of(records: Records, version: str) -> str:
+    """The send's id: the same for every worker."""
+    return keys.send_id(records.timer.trigger, records.subject.id, version)
 
 
 def _without_address(send: Decision) -> Decision | None:
@@ -235,15 +253,16 @@ def contradiction(trigger: Trigger, records: Records, claim: Claim) -> Decision 
 
     The mail cannot be called back. This measures how often the system was wrong.
     """
-    records_then = Records(
-        records.person.as_of(claim.at),
-        records.order and records.order.as_of(claim.at),
-        records.address and records.address.as_of(claim.at),
+    then = msgspec.structs.replace(
+        records,
+        person=records.person.as_of(claim.at),
+        order=records.order and records.order.as_of(claim.at),
+        address=records.address and records.address.as_of(claim.at),
     )
-    mark = _newest_mark(trigger, records_then)
+    mark = then.subject.mark(trigger.about)
     if mark is None:
         return None
     send = Decision(do="send", occurred_at=mark.at, compared={trigger.about: mark.at, "sent_at": claim.at})
     if trigger.delay and mark.at + trigger.delay > claim.at:
         return _withhold(send, "cancelled", "not_quiet_yet")
-    return _suppressed(trigger, records_then, send) or _withdrawn(trigger, records_then, send)
+    return _suppressed(trigger, then, send) or _withdrawn(trigger, then, send)

@@ -1,4 +1,4 @@
-"""Reads what decisions need: persons (through tombstones), orders, addresses; in few trips.
+"""Reads what decisions need in one call: persons with all their ids, orders, addresses, dues.
 
 `courier.py` calls it once for a whole job, and again for one send whose records have moved on.
 """
@@ -10,77 +10,83 @@ from typing import Any
 
 import redis
 
-from freshgate.declare import Trigger
 from freshgate.state import keys
-from freshgate.state.merge import MAX_HOPS
-from freshgate.state.views import AddressView, OrderView, PersonView
+from freshgate.state.orders import OrderView
+from freshgate.state.records import to_fields
+from freshgate.state.store import fcall, with_library
+from freshgate.state.views import AddressView, PersonView
 from workers.gate import Records, address_of
 
 
 class Lookup:
     """One Redis, one PII key, one grace for orders; and whether who has an order's address has ordered (a setting)."""
 
-    def __init__(self, client: redis.Redis, pii_key: bytes, order_grace: int, *, email_identity: bool = False) -> None:
+    def __init__(self, client: redis.Redis, pii_key: bytes, order_grace: int, *, email_identity: bool = True) -> None:
         self._client = client
         self._pii_key = pii_key
         self._order_grace = order_grace
         self._email_identity = email_identity
 
-    def records(self, sends: Sequence[tuple[Trigger, str]]) -> dict[str, Records]:
-        """Records by timer member; three trips for any number of sends."""
-        subjects = {member: keys.parse_member(member)[2] for _, member in sends}
-        order_ids = {subjects[member] for trigger, member in sends if trigger.subject == "order"}
-        orders = {found.id: found for found in self._orders(order_ids)}
-        owners: dict[str, str] = {}
-        for trigger, member in sends:
-            if trigger.subject == "order":
-                told = orders[subjects[member]].order
-                owners[member] = told.person if told else ""
-            else:
-                owners[member] = subjects[member]
-        persons = self.persons(owners.values())
-        found = {member: Records(persons[owners[member]], orders.get(subjects[member])) for _, member in sends}
-        self._addresses((trigger, found[member]) for trigger, member in sends)
-        return found
+    def read(
+        self, shop: str, timers: Sequence[str], now: int | str | None = None, held: bool = False
+    ) -> tuple[int, list[Records], set[str]]:
+        """Redis' time (ms), the records that a decision on each timer's send needs, and the triggers on hold.
 
-    def persons(self, ids: Iterable[str]) -> dict[str, PersonView]:
-        """Persons by the id that was asked for; the view's own id is the one that tombstones led to."""
-        current = {entity_id: entity_id for entity_id in set(ids)}
-        # Of an order whose record is gone nobody knows the person.
-        views: dict[str, PersonView] = {"": PersonView("", {}, self._order_grace)}
-        for _ in range(MAX_HOPS):
-            missing = sorted(set(current.values()) - set(views))
-            if not missing:
-                break
-            for entity_id, raw in zip(missing, self._hashes(keys.person(one) for one in missing), strict=True):
-                views[entity_id] = PersonView(entity_id, raw, self._order_grace)
-            for asked, at in current.items():
-                if at in views and views[at].moved_to:
-                    current[asked] = views[at].moved_to or at
-        return {asked: views[at] for asked, at in current.items()}
+        now   ms; Redis' own clock where it is None
+        held  whether to ask for the triggers on hold; else the set is empty
+        """
 
-    def _orders(self, ids: Iterable[str]) -> list[OrderView]:
-        wanted = sorted(set(ids))
-        hashes = self._hashes(keys.entity("o", one) for one in wanted)
-        return [OrderView(entity_id, raw) for entity_id, raw in zip(wanted, hashes, strict=True)]
+        def call() -> list[Any]:
+            pipe = self._client.pipeline(transaction=False)
+            fcall(pipe, "read", keys.shop(shop), "" if now is None else now, *timers)
+            if held:
+                pipe.smembers(keys.HOLD)
+            return pipe.execute()
 
-    def _addresses(self, sends: Iterable[tuple[Trigger, Records]]) -> None:
-        wanted: dict[str, list[Records]] = {}
-        for trigger, records in sends:
-            address = address_of(trigger, records)
-            if address:
-                wanted.setdefault(keys.address_id(self._pii_key, address), []).append(records)
-        for entity_id, raw in zip(wanted, self._hashes(keys.entity("a", one) for one in wanted), strict=True):
-            view = AddressView(entity_id, raw)
-            for records in wanted[entity_id]:
-                records.address = view
-                if self._email_identity:
-                    records.person.ordered_elsewhere = view.ordered
+        reply, *holds = with_library(self._client, call)
+        refused_at = int(reply[1] or 0)
+        records = [self._build(shop, send, refused_at) for send in reply[2:]]
+        self._add_missing_addresses(shop, records)
+        return int(reply[0]), records, {name.decode() for name in holds[0]} if holds else set()
 
-    def _hashes(self, names: Iterable[str]) -> list[Any]:
+    def _build(self, shop: str, send: Any, refused_at: int) -> Records:
+        timer, due, root, persons, order, addresses = send
+        ref = keys.TimerRef.parse(timer.decode())
+        order_fields = to_fields(order)
+        members = [(record_id.decode(), to_fields(flat)) for record_id, flat in persons]
+        records = Records(
+            timer=ref,
+            due=int(float(due)) if due else None,
+            person=PersonView(root.decode(), members, self._order_grace),
+            order=OrderView(ref.id, order_fields) if ref.kind == "o" else None,
+            shop=shop,
+            refused_at=refused_at,
+        )
+        address = address_of(records)
+        if address:
+            address_id = keys.address_id(self._pii_key, address)
+            for record_id, flat in addresses:
+                if record_id.decode() == address_id:
+                    self._set_address(records, AddressView(address_id, to_fields(flat)))
+        return records
+
+    def _set_address(self, records: Records, view: AddressView) -> None:
+        records.address = view
+        if self._email_identity:
+            records.person.see_address(view.ordered)
+
+    def _add_missing_addresses(self, shop: str, all_records: Iterable[Records]) -> None:
+        """A user id that turns out to be an address, and the like: one more trip, for few sends."""
+        missing = []
+        for records in all_records:
+            address = address_of(records)
+            if address and records.address is None:
+                missing.append((records, keys.address_id(self._pii_key, address)))
+        if not missing:
+            return
         pipe = self._client.pipeline(transaction=False)
-        count = 0
-        for name in names:
-            pipe.hgetall(name)
-            count += 1
-        return pipe.execute() if count else []
+        for _, address_id in missing:
+            pipe.hgetall(keys.address(shop, address_id))
+        for (records, address_id), raw in zip(missing, pipe.execute(), strict=True):
+            fields = {name.decode(): value.decode("utf-8", "replace") for name, value in raw.items()}
+            self._set_address(records, AddressView(address_id, fields))

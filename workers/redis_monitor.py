@@ -15,6 +15,7 @@ import redis
 from redis.exceptions import RedisError
 
 from freshgate.state import keys
+from freshgate.state.store import shops
 from freshgate.telemetry import logs, metrics
 
 log = logs.get(__name__)
@@ -23,8 +24,6 @@ POLL_INTERVAL_S = 5.0
 # A busy worker sends no heartbeat until its job is done, which takes 30 s at most.
 SILENT_AFTER_S = 60.0
 OVERDUE_AFTER_MS = 1000
-# A shard's replies: timers, overdue timers, the first timer, leases, unknown sends, dead sends.
-REPLIES_PER_SHARD = 6
 
 
 class RedisMonitor:
@@ -66,25 +65,37 @@ class RedisMonitor:
             raise
 
     def _poll_timers(self, now_ms: int) -> None:
+        waiting = overdue = leases = 0
+        oldest = now_ms
+        reviews = dict.fromkeys(keys.OPERATOR_LISTS, 0)
+        for shop in shops(self._client):
+            prefix = keys.shop(shop)
+            triggers: Any = self._client.smembers(f"{prefix}triggers")
+            pipe = self._client.pipeline(transaction=False)
+            for state in keys.OPERATOR_LISTS:
+                pipe.zcard(keys.operator_list(shop, state))
+            pipe.zcard(f"{prefix}leases")
+            for trigger in triggers:
+                name = keys.timers(shop, trigger.decode())
+                pipe.zcard(name)
+                pipe.zcount(name, "-inf", now_ms - OVERDUE_AFTER_MS)
+                pipe.zrange(name, 0, 0, withscores=True)
+            unknown, dead, rejected, leased, *timers = pipe.execute()
+            for state, count in zip(keys.OPERATOR_LISTS, (unknown, dead, rejected), strict=True):
+                reviews[state] += count
+            leases += leased
+            waiting += sum(timers[0::3])
+            overdue += sum(timers[1::3])
+            oldest = min([oldest, *(first[0][1] for first in timers[2::3] if first)])
         pipe = self._client.pipeline(transaction=False)
-        for timers in keys.all_timers():
-            pipe.zcard(timers)
-            pipe.zcount(timers, "-inf", now_ms - OVERDUE_AFTER_MS)
-            pipe.zrange(timers, 0, 0, withscores=True)
-            for name in ("leases", "unknown", "dead"):
-                pipe.zcard(timers.removesuffix("timers") + name)
         pipe.scard(keys.HOLD)
         pipe.llen(keys.QUARANTINE)
-        *replies, holds, quarantined = pipe.execute()
-        waiting, overdue, firsts, leases, unknown, dead = (
-            replies[offset::REPLIES_PER_SHARD] for offset in range(REPLIES_PER_SHARD)
-        )
-        oldest = min((first[0][1] for first in firsts if first), default=now_ms)
-        metrics.TIMERS_WAITING.set(sum(waiting))
-        metrics.TIMERS_OVERDUE.set(sum(overdue))
+        holds, quarantined = pipe.execute()
+        metrics.TIMERS_WAITING.set(waiting)
+        metrics.TIMERS_OVERDUE.set(overdue)
         metrics.TIMERS_OLDEST_OVERDUE.set(max(0, now_ms - oldest) / 1000)
-        metrics.LEASES.set(sum(leases))
-        metrics.SENDS_TO_REVIEW.set({("unknown",): sum(unknown), ("dead",): sum(dead)})
+        metrics.LEASES.set(leases)
+        metrics.SENDS_TO_REVIEW.set({(state,): count for state, count in reviews.items()})
         metrics.HOLDS.set(holds)
         metrics.QUARANTINED.set(quarantined)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from random import randrange
 from typing import Any
 
 import redis
@@ -15,7 +14,7 @@ from redis.exceptions import RedisError
 
 from freshgate.queue import push
 from freshgate.state import keys
-from freshgate.state.store import fcall, with_library
+from freshgate.state.store import fcall, shops, with_library
 from freshgate.telemetry import logs, metrics
 
 log = logs.get(__name__)
@@ -26,18 +25,19 @@ MAX_SLEEP_S = 0.05
 # Beyond this many jobs in the queue nothing is claimed: a lease that runs out in a queue would look like a crash.
 MAX_QUEUED = 20
 HEARTBEAT_INTERVAL_S = 5.0
+SHOPS_INTERVAL_S = 5.0
 OUTAGE_MS = 600_000
 
 
 class Timers:
-    """One Redis, one queue. `tick` is one look; `run` looks until told to stop."""
+    """One Redis, one queue, all shops. `tick` is one look; `run` looks until told to stop."""
 
     def __init__(self, client: redis.Redis, queue: str, settle_ms: int) -> None:
         self._client = client
         self._queue = queue
         self._settle_ms = settle_ms
-        self._timers = keys.all_timers()
-        self._beaten = 0.0
+        self._shops: list[str] = []
+        self._shops_read_at = self._beaten = float("-inf")
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         self._wait_after_outage(should_stop)
@@ -51,40 +51,44 @@ class Timers:
                 time.sleep(pause)
 
     def tick(self) -> float:
-        """Claim a chunk and push its jobs. Returns the seconds that may be slept before the next look."""
+        """Claims a chunk of each shop and pushes its jobs. Returns the seconds to sleep before the next look."""
         self._beat()
+        self._read_shops()
         if int(self._client.llen(f"rq:queue:{self._queue}")) >= MAX_QUEUED:
             return MAX_SLEEP_S
-        now, next_due, due = with_library(self._client, self._claim)
+        pauses = [self._tick_shop(shop) for shop in self._shops]
+        return min([MAX_SLEEP_S, *pauses])
+
+    def _tick_shop(self, shop: str) -> float:
+        now, next_due, due = with_library(self._client, lambda: self._claim(shop))
         if due:
-            self._push(now, due)
+            self._push(shop, now, due)
         if len(due) >= CHUNK:
             return 0.0
-        if next_due is None:
-            return MAX_SLEEP_S
-        return min(MAX_SLEEP_S, max(0.001, (next_due - now) / 1000))
+        return MAX_SLEEP_S if next_due is None else max(0.001, (next_due - now) / 1000)
 
-    def _claim(self) -> tuple[int, int | None, list[tuple[str, int, int]]]:
-        # From another shard each time: under a backlog the first ones would take all that is claimed.
-        first = randrange(len(self._timers))  # noqa: S311  # fairness, not a secret
-        timers = self._timers[first:] + self._timers[:first]
-        reply: Any = fcall(self._client, "fg1_claim_due", timers, CHUNK, LEASE_MS)
-        flat = reply[2]
+    def _read_shops(self) -> None:
+        if time.monotonic() - self._shops_read_at >= SHOPS_INTERVAL_S or not self._shops:
+            self._shops = shops(self._client)
+            self._shops_read_at = time.monotonic()
+
+    def _claim(self, shop: str) -> tuple[int, int | None, list[tuple[str, int, int]]]:
+        now, next_due, *flat = fcall(self._client, "claim_due", keys.shop(shop), "", CHUNK, LEASE_MS)
         due = [(flat[i].decode(), int(float(flat[i + 1])), int(flat[i + 2])) for i in range(0, len(flat), 3)]
-        return int(reply[0]), int(reply[1]) if reply[1] else None, due
+        return int(now), int(next_due) if next_due else None, due
 
-    def _push(self, now: int, due: list[tuple[str, int, int]]) -> None:
+    def _push(self, shop: str, now: int, due: list[tuple[str, int, int]]) -> None:
         for _, at, _ in due:
             metrics.TIMER_LATENESS.observe(max(0, now - at) / 1000)
         metrics.TIMERS_CLAIMED.inc(len(due))
         pipe = self._client.pipeline(transaction=True)
         # One that came back may have taken its worker down: it travels alone, its neighbours are unharmed.
-        for member, at, returned in due:
+        for timer, _, returned in due:
             if returned:
-                push(pipe, self._queue, [(member, at, 1)], now)
-        fresh = [(member, at, 0) for member, at, returned in due if not returned]
+                push(pipe, self._queue, shop, [(timer, 1)], now)
+        fresh = [(timer, 0) for timer, _, returned in due if not returned]
         if fresh:
-            push(pipe, self._queue, fresh, now)
+            push(pipe, self._queue, shop, fresh, now)
         pipe.execute()
 
     def _beat(self) -> None:

@@ -78,15 +78,15 @@ def build_limits(
         addresses = {event.email for event in events if event.email} if name == "addresses" else set()
         if name == "addresses" and not addresses:
             continue
-        key = f"{keys.PREFIX}limit:{name}:{source}:{'' if name == 'source' else client}"
+        key = f"{keys.shop(settings.id_space)}limit:{name}:{source}:{'' if name == 'source' else client}"
         members = tuple(sorted(keys.address_id(pii_key, address)[:16] for address in addresses))
         limits.append(Limit(name, key, *allowed, len(events), members))
     return limits
 
 
 def within(replies: Sequence[bytes]) -> list[str]:
-    """`record.lua`'s replies as texts, one a write. Raises RateLimited if the reply is that a limit is reached."""
-    texts = [reply.decode() for reply in replies]
+    """The verdicts of `record.lua`'s reply, which begins with Redis' time. Raises RateLimited if a limit is reached."""
+    texts = [reply.decode() for reply in replies[1:]]
     if texts and texts[0].startswith("limited "):
         _, limit, wait_ms = texts[0].split(" ")
         raise RateLimited("too many requests", limit=limit, retry_after_s=-(-int(wait_ms) // 1000))

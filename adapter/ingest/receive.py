@@ -6,7 +6,7 @@ The source verifies and reads, `record.py` records and enqueues. Flask is known 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 import redis
@@ -18,7 +18,7 @@ from adapter.ingest.record import Recorder, WebhookReply
 from adapter.ingest.unmapped import Unmapped
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source
 from freshgate.declare import EventType
-from freshgate.errors import NotAuthentic, RateLimited, RequestError
+from freshgate.errors import NotAuthentic, RateLimited, RequestError, StoreUnavailable
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.state.planner import Planner
 from freshgate.state.store import Headroom, unavailable
@@ -47,13 +47,23 @@ class WebhookRequest(msgspec.Struct, frozen=True):
 
 
 class Receiver:
-    """Receives the requests of all sources of one process. Thread-safe: what it remembers are hints."""
+    """Receives the requests of all sources of one process. Thread-safe: what it remembers are hints.
 
-    def __init__(self, client: redis.Redis, planner: Planner, queue: str, traces: tracing.Traces = tracing.OFF) -> None:
+    clock  replaces Redis' clock, for tests
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        planner: Planner,
+        queue: str,
+        traces: tracing.Traces = tracing.OFF,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
         self._client = client
         self._planner = planner
         self._traces = traces
-        self.recorder = Recorder(client, planner, queue, traces)
+        self.recorder = Recorder(client, planner, queue, traces, clock)
         self._headroom = Headroom(client)
         self._unmapped = Unmapped(client)
         self._limit_log_due: dict[str, float] = {}
@@ -86,7 +96,11 @@ class Receiver:
             self._count_limited(source, error)
             raise
         except RedisError as error:
+            self.recorder.note_gap(source.settings.id_space)
             raise unavailable(error) from error
+        except StoreUnavailable:
+            self.recorder.note_gap(source.settings.id_space)
+            raise
         if reply.ignored:
             # After recording, once a minute and name: an error here must not fail what has been recorded.
             self._unmapped.note(source.name, verdicts, request.received_at)
@@ -170,6 +184,8 @@ class Receiver:
         for verdict in verdicts:
             if isinstance(verdict, Refused) and verdict.raw:
                 log.error("reading_failed", source=source.name, fault=verdict.fault)
+                # It may be what withdraws a mail that waits: until it is replayed, such mails settle once more.
+                self.recorder.note_gap(source.settings.id_space)
                 quarantine.add_element(
                     self._client, quarantine.QuarantinedElement(source.name, verdict.raw, received_at, context)
                 )

@@ -1,30 +1,34 @@
 """Steps 3 and 4: what has been read is recorded, and what is to be sent at once is enqueued.
 
-One trip to Redis carries a whole request; only what turns out to have moved or to be a new link takes another.
+One trip to Redis carries a whole request, in calls of a few milliseconds each.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 import redis
+from redis.exceptions import RedisError
 
 from adapter.ingest.limits import Limit, within
 from freshgate.events import Event
 from freshgate.queue import push
-from freshgate.state.planner import Plan, Planner, Write
-from freshgate.state.store import BUCKET_MS, fcall, with_library
+from freshgate.state import keys
+from freshgate.state.planner import Plan, Planner
+from freshgate.state.store import add_shops, fcall, with_library
 from freshgate.telemetry import metrics, tracing
 
 _pack = msgspec.msgpack.Encoder().encode
 
-# A MULTI blocks Redis for as long as it runs: thousands of events go in several.
-CHUNK = 500
-LINKS_REMEMBERED_S = 60.0
-LINKS_REMEMBERED = 50_000
+# A function call blocks Redis for as long as it runs: at some 50 us an event, for 5 ms at most.
+MAX_WORK = 80
+LINKS_TTL_S = SHOP_INTERVAL_S = 60.0
+MAX_LINKS = 50_000
+# A link that is recorded already need not be looked at again: which id, which other one, since when.
+LinkKey = tuple[str, str, bool]
 
 
 class WebhookReply(msgspec.Struct):
@@ -38,14 +42,27 @@ class WebhookReply(msgspec.Struct):
 
 
 class Recorder:
-    """One Redis and one queue. Thread-safe: what it remembers are hints."""
+    """One Redis and one queue. Thread-safe: what it remembers are hints.
 
-    def __init__(self, client: redis.Redis, planner: Planner, queue: str, traces: tracing.Traces = tracing.OFF) -> None:
+    clock  replaces Redis' clock, for tests
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        planner: Planner,
+        queue: str,
+        traces: tracing.Traces = tracing.OFF,
+        clock: Callable[[], int] | None = None,
+    ) -> None:
         self._client = client
         self._planner = planner
         self._queue = queue
         self._traces = traces
-        self._linked: dict[tuple[str, str], float] = {}
+        self._clock = clock
+        self._linked: dict[LinkKey, tuple[int, float]] = {}
+        self._shops_with_gap: set[str] = set()
+        self._shop_added_at: dict[str, float] = {}
 
     def record(
         self,
@@ -56,90 +73,106 @@ class Recorder:
         trusted: bool = True,
         limits: Sequence[Limit] = (),
     ) -> None:
-        """Steps 3 and 4 for events that have been read; counts their verdicts into `answer`.
+        """Steps 3 and 4 for events that have been read, all of one shop; counts their verdicts into `answer`.
 
         Raises RedisError; RateLimited where the limits are reached: then nothing is recorded.
         """
-        for at in range(0, len(events), CHUNK):
-            chunk = [self._planner.plan(event, again=again, trusted=trusted) for event in events[at : at + CHUNK]]
-            # They count the request, not its chunks.
-            self._record(chunk, answer, limits if at == 0 else ())
-
-    def _record(self, plans: list[Plan], answer: WebhookReply, limits: Sequence[Limit] = ()) -> None:
-        writes: list[tuple[Plan, Write]] = []
+        if not events:
+            return
+        plans = [self._planner.plan(event, again=again, trusted=trusted) for event in events]
+        shop = events[0].id_space
         for plan in plans:
-            first = len(writes) + 1
-            for write in plan.writes:
-                if self._is_known_link(write):
-                    continue
-                if len(writes) >= first:
-                    write.body["head"] = first
-                writes.append((plan, write))
-        sends = {member: (member, due, 0) for plan in plans for member, due in plan.sends}
-        replies = with_library(
-            self._client, lambda: self._commit([write for _, write in writes], list(sends.values()), limits)
-        )
-        moved: list[tuple[str, int, int]] = []
-        for (plan, write), reply in zip(writes, replies, strict=True):
-            if "link" in write.body:
-                self._count_link(write, reply)
-                continue
-            verdict, _, person = reply.partition(" ")
-            if person:
-                # The id belongs to another person by now: the job named the sends by the old one.
-                moved += [(member.replace(plan.person, person), due, 0) for member, due in plan.sends]
-                plan.person = person
-            if write is plan.writes[0]:
-                self._count(verdict, answer)
-        if moved:
-            self._push(moved)
+            self._drop_known_links(plan)
+        try:
+            self._make_known(shop)
+            replies = with_library(self._client, lambda: self._commit(shop, plans, limits))
+        except RedisError:
+            self.note_gap(shop)
+            raise
+        for plan, reply in zip(plans, replies, strict=True):
+            self._count(plan, reply, answer)
 
-    def _commit(
-        self, writes: Sequence[Write], sends: list[tuple[str, int, int]], limits: Sequence[Limit] = ()
-    ) -> list[str]:
-        """The one trip: every write and the job, all or nothing. A job whose write was not news finds no timer."""
-        now = time.time_ns() // 1_000_000
+    def _make_known(self, shop: str) -> None:
+        """Once a minute: a Redis that was emptied does not know its shops."""
+        now = time.monotonic()
+        if now - self._shop_added_at.get(shop, float("-inf")) > SHOP_INTERVAL_S:
+            add_shops(self._client, [shop])
+            self._shop_added_at[shop] = now
+
+    def note_gap(self, shop: str) -> None:
+        """Events of the shop were refused, and come again: once they can be recorded, waiting mails settle first."""
+        self._shops_with_gap.add(shop)
+
+    def _commit(self, shop: str, plans: Sequence[Plan], limits: Sequence[Limit] = ()) -> list[str]:
+        """The one trip: every event in a call that is atomic for it, then the job. A job finds the timers, or nothing
+        to do; if we die before it, the timers send."""
         trace = tracing.traceparent()
         if trace:
-            for write in writes:
-                if "starts" in write.body:
-                    write.body["trace"] = trace
-        names, packed = [write.key for write in writes], [write.packed() for write in writes]
-        arguments = [now // BUCKET_MS, *packed, *([_pack(limits)] if limits else [])]
-        # One function is all or nothing by itself. No job is made for what may be refused: if we die in between, the
-        # timers send.
-        recorded = within(fcall(self._client, "fg1_record", names, *arguments)) if limits or not sends else None
-        if recorded is not None and not sends:
-            return recorded
-        pipe = self._client.pipeline(transaction=True)
-        if recorded is None:
-            fcall(pipe, "fg1_record", names, *arguments)
-        with self._traces.producing(self._queue, len(sends)):
-            tracing.set_job_id(push(pipe, self._queue, sends, now, tracing.traceparent()))
-        replies = pipe.execute()
-        return within(replies[0]) if recorded is None else recorded
+            for plan in plans:
+                if plan.starts:
+                    plan.body["trace"] = trace
+        timers = list(dict.fromkeys(timer for plan in plans for timer in plan.timers))
+        replies: list[str] = []
+        calls = self._calls(shop, plans, limits)
+        if limits:
+            # Nothing else is sent along with what may be refused.
+            replies += within(fcall(self._client, "record", keys.shop(shop), *calls.pop(0)))
+        if calls or timers:
+            pipe = self._client.pipeline(transaction=False)
+            for arguments in calls:
+                fcall(pipe, "record", keys.shop(shop), *arguments)
+            if timers:
+                with self._traces.producing(self._queue, len(timers)):
+                    sends = [(timer, 0) for timer in timers]
+                    created = time.time_ns() // 1_000_000
+                    tracing.set_job_id(push(pipe, self._queue, shop, sends, created, tracing.traceparent()))
+            for reply in pipe.execute()[: len(calls)]:
+                replies += within(reply)
+        self._shops_with_gap.discard(shop)
+        return replies
 
-    def _push(self, sends: list[tuple[str, int, int]]) -> None:
-        """One more job. If we die before it, the timers send."""
-        pipe = self._client.pipeline(transaction=True)
-        push(pipe, self._queue, sends, time.time_ns() // 1_000_000, tracing.traceparent())
-        pipe.execute()
+    def _calls(self, shop: str, plans: Sequence[Plan], limits: Sequence[Limit]) -> list[list[Any]]:
+        """The arguments of each call: no more events than Redis may be blocked for."""
+        now = self._clock() if self._clock else ""
+        # The first call alone: the limits count the request.
+        head = [now, int(shop in self._shops_with_gap), _pack(limits) if limits else ""]
+        calls: list[list[Any]] = []
+        work = MAX_WORK
+        for plan in plans:
+            if work + plan.work > MAX_WORK:
+                calls.append(head)
+                head, work = [now, 0, ""], 0
+            calls[-1].append(plan.packed())
+            work += plan.work
+        return calls
 
-    def _count_link(self, write: Write, reply: str) -> None:
-        if reply == "skip":
+    def _drop_known_links(self, plan: Plan) -> None:
+        links = plan.body.get("links")
+        if not links:
             return
-        metrics.IDENTITY_LINKS.labels(reply if reply in metrics.IDENTITY else "ambiguous").inc()
-        if reply in ("linked", "merged"):
-            if len(self._linked) > LINKS_REMEMBERED:
-                self._linked.clear()
-            self._linked[(write.key, write.body["link"])] = time.monotonic() + LINKS_REMEMBERED_S
+        now = time.monotonic()
+        kept = []
+        for link in links:
+            first_at, until = self._linked.get(link, (0, 0.0))
+            # An earlier event moves the link's stamp, which decides to whom a device belongs.
+            if until < now or plan.event.occurred_at < first_at:
+                kept.append(link)
+        if kept:
+            plan.body["links"] = kept
+        else:
+            del plan.body["links"]
 
-    def _is_known_link(self, write: Write) -> bool:
-        target = write.body.get("link")
-        return target is not None and self._linked.get((write.key, target), 0.0) > time.monotonic()
-
-    @staticmethod
-    def _count(verdict: str, answer: WebhookReply) -> None:
+    def _count(self, plan: Plan, reply: str, answer: WebhookReply) -> None:
+        verdict, _, rest = reply.partition(" ")
+        results = rest.partition(" ")[2]
+        for link, result in zip(plan.body.get("links", ()), results.split(","), strict=False):
+            if not result:
+                continue
+            metrics.IDENTITY_LINKS.labels(result if result in metrics.IDENTITY else "ambiguous").inc()
+            if result in ("linked", "merged"):
+                if len(self._linked) > MAX_LINKS:
+                    self._linked.clear()
+                self._linked[link] = (plan.event.occurred_at, time.monotonic() + LINKS_TTL_S)
         if verdict == "dup":
             answer.duplicate += 1
         elif verdict in ("amb", "del"):

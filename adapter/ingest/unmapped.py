@@ -79,7 +79,7 @@ class Unmapped:
             counter[:] = [0, now + WRITE_INTERVAL_S]
         head = (MAX_NAMES, received_at, FORGET_MS)
         try:
-            with_library(self._client, lambda: fcall(self._client, "fg1_unmapped", [keys.UNMAPPED], *head, *arguments))
+            with_library(self._client, lambda: fcall(self._client, "unmapped", keys.UNMAPPED, *head, *arguments))
         except RedisError as error:
             log.warning("unmapped_not_noted", error=type(error).__name__)
 

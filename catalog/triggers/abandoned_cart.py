@@ -15,19 +15,19 @@ from freshgate import DAY, MINUTE, OrderView, PersonView, Trigger, Withdrawn, te
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
-    activity, ordered, cart = person.mark("activity"), person.last_order, person.cart
+    activity, ordered = person.mark("activity"), person.last_order
     compared = {"activity": activity.at if activity else 0}
     if ordered is not None:
         compared["order"] = ordered.at
-        # An order empties the cart, so whatever is in it now was added later. But a thank-you page may report the
-        # ordered products once more, and two clocks differ: within the grace, a cart of nothing else is not a new one.
-        in_grace = activity is None or ordered.at >= activity.at - person.order_grace
-        bought = not ordered.products or all(line.product.product_id in ordered.products for line in cart)
-        if in_grace and bought:
-            return Withdrawn("cancelled", "ordered", compared)
-    if not cart:
-        return Withdrawn("cancelled", "cart_empty", compared)
-    return None
+    if person.is_cart_unknown:
+        return Withdrawn("cancelled", "cart_unknown", compared)
+    if person.cart:
+        return None
+    # A thank-you page may report the ordered products once more, and two clocks differ: within the grace, a cart of
+    # nothing else is not a new one, and `person.cart` leaves it out.
+    if ordered and (activity is None or ordered.at >= activity.at - person.order_grace):
+        return Withdrawn("cancelled", "ordered", compared)
+    return Withdrawn("cancelled", "cart_empty", compared)
 
 
 def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:

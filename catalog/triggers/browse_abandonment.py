@@ -20,10 +20,9 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
     compared = {"view": view.at if view else 0}
     if view is None:
         return Withdrawn("cancelled", "no_view")
-    if ordered and ordered.at >= view.at - person.order_grace:
-        viewed = msgspec.json.decode(view.value, type=Product).product_id if view.value else ""
-        if ordered.at >= view.at or not ordered.products or viewed in ordered.products:
-            return Withdrawn("cancelled", "ordered", compared | {"order": ordered.at})
+    viewed = msgspec.json.decode(view.value, type=Product) if view.value else Product()
+    if ordered and (ordered.at >= view.at or person.has_bought(viewed, view.at)):
+        return Withdrawn("cancelled", "ordered", compared | {"order": ordered.at})
     if added and added.at >= view.at:
         return Withdrawn("cancelled", "added_to_cart", compared | {"added": added.at})
     if person.cart:

@@ -1,7 +1,7 @@
 """Names of everything in Redis. No id and no address stands in a key: they are hashed first.
 
-An entity is `p` (person), `o` (order) or `a` (address); its shard is a function of its hash, and all that belongs
-to it carries the shard's hash tag.
+All keys of a shop (`id_space`) carry the shop's hash tag, so that one function call is atomic over all of them.
+docs/REDIS.md lists every key and field.
 """
 
 from __future__ import annotations
@@ -9,26 +9,37 @@ from __future__ import annotations
 import hmac
 from base64 import b64encode
 from hashlib import blake2b
-from typing import Literal
+from typing import Literal, NamedTuple
 
-SHARDS = 64
 PREFIX = "fg:"
 QUEUE = "freshgate-"
 HOLD = PREFIX + "hold"
 HEARTBEAT = PREFIX + "heartbeat"
 UNMAPPED = PREFIX + "unmapped"
 QUARANTINE = PREFIX + "quarantine"
+# The names of all shops that ever had a receiver: whose timers are claimed, whose lists are read.
+SHOPS = PREFIX + "shops"
+LAYOUT = PREFIX + "layout"
+# Sends that an operator has to look at.
+OPERATOR_LISTS = ("unknown", "dead", "rejected")
 
 Entity = Literal["p", "o", "a"]
 
-# By the last two hex digits of an id.
-_SHARD_TAGS = {f"{number:02x}": f"{{s{number % SHARDS:02d}}}" for number in range(256)}
+
+def shop(id_space: str) -> str:
+    """What every key of a shop begins with."""
+    return f"{PREFIX}{{{id_space}}}:"
 
 
-def person_id(id_space: str, user_id: str | None, anonymous_id: str | None) -> str:
-    """A user id is a person of its own; an anonymous id is one until it is linked. 'u' or 'a', then 20 hex digits."""
-    kind, value = ("u", user_id) if user_id is not None else ("a", anonymous_id or "")
-    return kind + _digest(f"{id_space}\0{kind}\0{value}")
+def person_id(
+    id_space: str, user_id: str | None, anonymous_id: str | None = None, address_id: str | None = None
+) -> str:
+    """The id of the record of a user id, an anonymous id, or an address: 'u', 'a' or 'e', then 20 hex digits."""
+    if user_id is not None:
+        return "u" + _digest(f"{id_space}\0u\0{user_id}")
+    if anonymous_id is not None or address_id is None:
+        return "a" + _digest(f"{id_space}\0a\0{anonymous_id or ''}")
+    return "e" + address_id[:20]
 
 
 def order_id(id_space: str, order: str) -> str:
@@ -41,43 +52,54 @@ def address_id(pii_key: bytes, address: str) -> str:
     return hmac.digest(pii_key, address.strip().lower().encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
 
 
-def shard(entity_id: str) -> str:
-    return _SHARD_TAGS[entity_id[-2:]]
+def person(id_space: str, record_id: str) -> str:
+    return f"{shop(id_space)}p:{record_id}"
 
 
-def entity(kind: Entity, entity_id: str) -> str:
-    return f"{PREFIX}{shard(entity_id)}:{kind}:{entity_id}"
+def order(id_space: str, record_id: str) -> str:
+    return f"{shop(id_space)}o:{record_id}"
 
 
-def person(entity_id: str) -> str:
-    return entity("p", entity_id)
+def address(id_space: str, record_id: str) -> str:
+    return f"{shop(id_space)}a:{record_id}"
 
 
-def timers(shard_tag: str) -> str:
-    return f"{PREFIX}{shard_tag}:timers"
+def timers(id_space: str, trigger: str) -> str:
+    return f"{shop(id_space)}timers:{trigger}"
 
 
-def all_timers() -> list[str]:
-    return [timers(f"{{s{number:02d}}}") for number in range(SHARDS)]
+def operator_list(id_space: str, state: str) -> str:
+    return f"{shop(id_space)}list:{state}"
 
 
-def member(trigger: str, kind: Entity, entity_id: str) -> str:
-    """One timer a trigger and subject: `abandoned_cart|p:u3f…`."""
-    return f"{trigger}|{kind}:{entity_id}"
+class TimerRef(NamedTuple):
+    """A timer: one for each trigger and subject. Its text in Redis is `abandoned_cart|p:u3f…`."""
+
+    trigger: str
+    kind: str
+    id: str
+
+    @classmethod
+    def parse(cls, text: str) -> TimerRef:
+        """Raises ValueError for a text that names no timer."""
+        trigger, _, subject = text.partition("|")
+        kind, _, record_id = subject.partition(":")
+        if kind not in ("p", "o"):
+            raise ValueError("no timer")
+        return cls(trigger, kind, record_id)
+
+    @property
+    def text(self) -> str:
+        return f"{self.trigger}|{self.kind}:{self.id}"
+
+    @property
+    def owner(self) -> str:
+        """The record that holds the sends of this timer, without the shop: `p:u3f…`."""
+        return f"{self.kind}:{self.id}"
 
 
-def parse_member(text: str) -> tuple[str, Entity, str]:
-    trigger, _, subject = text.partition("|")
-    kind, _, entity_id = subject.partition(":")
-    if kind not in ("p", "o"):
-        raise ValueError("no timer member")
-    return trigger, ("p" if kind == "p" else "o"), entity_id
-
-
-def owner_key(text: str) -> str:
-    """The key of the person or order that holds the timer, and its claims."""
-    _, kind, entity_id = parse_member(text)
-    return entity(kind, entity_id)
+def timer(trigger: str, kind: Entity, record_id: str) -> str:
+    return TimerRef(trigger, kind, record_id).text
 
 
 def send_id(trigger: str, subject: str, version: str) -> str:

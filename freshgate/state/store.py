@@ -1,12 +1,14 @@
 """The one door to Redis: the function library and the client's limits.
 
-`planner.py` says what is written, `merge.py` moves one person into another, `workers/` reads, claims and settles.
+`planner.py` says what is written; `workers/` reads, claims and settles.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import cache
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,9 +18,14 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from freshgate.errors import StoreUnavailable
+from freshgate.state import keys
 
-_FILES = ("library.lua", "merge.lua", "record.lua", "claim.lua", "timers.lua", "unmapped.lua")
-BUCKET_MS = 12 * 3_600_000
+_FILES = ("library", "cart", "identity", "record", "read", "claim", "timers", "unmapped")
+LAYOUT_VERSION = b"2"
+# Libraries of other releases stay for as long as a host may still run one of them.
+LIBRARY_TTL_S = 7 * 86_400
+GAP_TTL_MS = 86_400_000
+LIBRARIES = keys.PREFIX + "libraries"
 T = TypeVar("T")
 
 
@@ -37,15 +44,76 @@ def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64) -> redis.Re
     )
 
 
-def library() -> str:
-    """The text of the function library, as Redis loads it."""
+@cache
+def library() -> tuple[str, str]:
+    """The function library: the prefix of its names, which follows from its content, and its text.
+
+    So hosts of two releases work side by side, each with its own functions.
+    """
     folder = Path(__file__).parent / "lua"
-    return "#!lua name=freshgate1\n" + "\n".join((folder / name).read_text() for name in _FILES)
+    text = "\n".join((folder / f"{name}.lua").read_text() for name in _FILES)
+    prefix = f"fg{blake2b(text.encode(), digest_size=4).hexdigest()}_"
+    return prefix, f"#!lua name={prefix}lib\n" + text.replace("register_function('fg_", f"register_function('{prefix}")
 
 
 def load(client: redis.Redis) -> None:
-    """Load the functions; they are persisted and replicated with the data. Needs Redis 7 or Valkey."""
-    client.function_load(library(), replace=True)
+    """Loads the functions, which are persisted and replicated with the data; needs Redis 7 or Valkey.
+
+    Removes libraries that no process has loaded for a week. Raises StoreUnavailable for the data of another layout.
+    """
+    _require_layout(client)
+    prefix, text = library()
+    client.function_load(text, replace=True)
+    now: Any = client.time()
+    client.zadd(LIBRARIES, {f"{prefix}lib": now[0]})
+    old: Any = client.zrangebyscore(LIBRARIES, "-inf", now[0] - LIBRARY_TTL_S)
+    for name in old:
+        try:
+            client.function_delete(name.decode())
+        except ResponseError as error:
+            if "not found" not in str(error):
+                raise
+        client.zrem(LIBRARIES, name)
+
+
+def _require_layout(client: redis.Redis) -> None:
+    layout: Any = client.get(keys.LAYOUT)
+    if layout is None:
+        # The first layout had 64 shards instead of shops.
+        shards = [f"{keys.PREFIX}{{s{number:02d}}}:timers" for number in range(64)]
+        if client.exists(*shards):
+            layout = b"1"
+        else:
+            client.set(keys.LAYOUT, LAYOUT_VERSION, nx=True)
+            layout = LAYOUT_VERSION
+    if layout != LAYOUT_VERSION:
+        raise StoreUnavailable(
+            f"this Redis holds data of layout {layout.decode()}, and this release needs {LAYOUT_VERSION.decode()}: "
+            "set FRESHGATE_REDIS_URL to an empty one, or empty this one"
+        )
+
+
+def add_shops(client: redis.Redis, id_spaces: Iterable[str]) -> None:
+    """Makes shops known, so that their timers are claimed and operators see their sends."""
+    client.sadd(keys.SHOPS, *id_spaces)
+
+
+def open_shops(client: redis.Redis, id_spaces: Iterable[str]) -> None:
+    """A receiver begins to take events of these shops: makes them known, and says that events were not taken before.
+
+    What was sent meanwhile comes again: mails that wait settle first.
+    """
+    names = sorted(set(id_spaces))
+    now: Any = client.time()
+    add_shops(client, names)
+    for name in names:
+        client.set(f"{keys.shop(name)}gap", now[0] * 1000 + now[1] // 1000, px=GAP_TTL_MS)
+
+
+def shops(client: redis.Redis) -> list[str]:
+    """The names of all shops that were ever made known."""
+    members: Any = client.smembers(keys.SHOPS)
+    return sorted(name.decode() for name in members)
 
 
 def with_library(client: redis.Redis, call: Callable[[], T]) -> T:
@@ -62,9 +130,9 @@ def with_library(client: redis.Redis, call: Callable[[], T]) -> T:
     return call()
 
 
-def fcall(client: Any, name: str, keys: list[str], *args: Any) -> Any:
-    """One function of the library, on a client or a pipeline."""
-    return client.execute_command("FCALL", name, len(keys), *keys, *args)
+def fcall(client: Any, name: str, key: str, *args: Any) -> Any:
+    """One function of the library, on a client or a pipeline. `key` is a shop's prefix: see `keys.shop`."""
+    return client.execute_command("FCALL", library()[0] + name, 1, key, *args)
 
 
 def check(client: redis.Redis) -> list[str]:

@@ -1,124 +1,92 @@
-"""What a decision may read: one person, one order, one address, as they stood at one revision.
+"""What a decision may read: a person and an address, as they stood at one revision. `orders.py` has the order.
 
-Built from the hashes that the function library writes; triggers in the catalog read nothing else.
+Built from the records that the function library writes; triggers in the catalog read nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from copy import copy
-from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from typing import Any, Self
 
 import msgspec
 
 from freshgate.events import Product
-from freshgate.state.stamps import LENGTH, millis
+from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
+from freshgate.state.orders import Order, OrderView
+from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims
+from freshgate.state.stamps import LENGTH, ZERO, millis
 
-_product = msgspec.json.Decoder(Product)
+__all__ = [
+    "OVER",
+    "WENT_OUT",
+    "AddressView",
+    "Claim",
+    "Line",
+    "Mark",
+    "Order",
+    "OrderView",
+    "PersonView",
+    "Purchase",
+    "template_product",
+]
 
-
-class Mark(msgspec.Struct, frozen=True):
-    """The newest time that something happened: its stamp, milliseconds, and what the event said about it."""
-
-    stamp: str
-    at: int
-    value: str
-
-
-class Line(msgspec.Struct, frozen=True):
-    """A product in the cart, with the stamp of the event that put it there."""
-
-    product: Product
-    stamp: str
-
-
-class LastOrder(msgspec.Struct, frozen=True):
-    """The person's newest order: the ids of its products, empty where it listed none."""
-
-    at: int
-    products: frozenset[str]
+_ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\.[^\s@<>,;\".]{2,}")
+_ids = msgspec.json.Decoder(list[str])
+# Of a root alone: what its timers and parked sends need.
+_ROOT_FIELDS = ("f:", "b:", "p:", "k:", "rev", "ls", "unproven")
 
 
-class Claim(msgspec.Struct, frozen=True):
-    """One send that was begun. `state` is claimed, retry, replay, or an outcome; times in milliseconds.
+class PersonView(Record):
+    """A person as one trip to Redis saw them: the record of each of their ids, folded. Times in milliseconds.
 
-    limit  how old the mail may be at most, where a replay raised that; 0 is the trigger's max_age
+    records      (id, fields) of the root, then of its members; see `identity.lua`
+    order_grace  a setting: how much older than an event an order may be that it still belongs to
     """
 
-    send_id: str
-    state: str
-    token: str
-    until: int
-    at: int
-    attempts: int
-    version: str
-    limit: int = 0
-
-    def text(self) -> str:
-        """The wire form in Redis; `claim.lua` reads its first two words."""
-        tries = f"{self.attempts}+{self.limit}" if self.limit else f"{self.attempts}"
-        return f"{self.state} {self.token} {self.until} {self.at} {tries} {self.version or '-'}"
-
-
-# A send in one of these states has left, or may have: it counts for caps.
-WENT_OUT = frozenset({"claimed", "sent", "fallback_sent", "unknown"})
-# A send in one of these states is over; the same version is a duplicate.
-OVER = frozenset({"sent", "fallback_sent", "rejected", "unknown", "dead"})
-
-
-class _View:
-    """Registers of one hash. Values are `stamp + text`."""
-
-    def __init__(self, entity_id: str, raw: Mapping[bytes, bytes]) -> None:
-        self.id = entity_id
-        self._raw = {field.decode(): value.decode("utf-8", "replace") for field, value in raw.items()}
-        self.revision = self._raw.get("rev", "0")
-        self.moved_to = self._raw.get("to")
-        self.deleted_at = int(self._raw.get("del", "0"))
-
-    def register(self, field: str) -> Mark | None:
-        value = self._raw.get(field)
-        if value is None:
-            return None
-        return Mark(value[:LENGTH], millis(value), value[LENGTH:])
-
-    def trace(self, member: str) -> str:
-        """The trace of the event that set this timer, if that was sampled: a `traceparent`."""
-        return self._raw.get(f"p:{member}", "")
-
-    def as_of(self, moment: int) -> Self:
-        """What is known now of the time up to `moment` (ms). A register holds its newest value only, so something
-        older that a newer value replaced is missing; lines of the cart stay, since a repeated add is no removal."""
-        before = copy(self)
-        before._raw = {
-            field: value
-            for field, value in self._raw.items()
-            if not (field[:2] in ("m:", "t:", "q:") or field[0] == "-" or field == "cc") or millis(value) <= moment
-        }
-        return before
-
-    def claims(self, trigger: str) -> list[Claim]:
-        """Every send of this trigger that was begun for this subject and is still remembered."""
-        head = f"c:{trigger}:"
-        return [parse_claim(field[len(head) :], text) for field, text in self._raw.items() if field.startswith(head)]
-
-
-class PersonView(_View):
-    """A person as one trip to Redis saw them. `order_grace` is a setting, in milliseconds."""
-
-    def __init__(self, entity_id: str, raw: Mapping[bytes, bytes], order_grace: int = 300_000) -> None:
-        super().__init__(entity_id, raw)
+    def __init__(
+        self, record_id: str, records: Sequence[tuple[str, Mapping[str, str]]] = (), order_grace: int = 300_000
+    ) -> None:
+        self.records = records
+        self.deleted_at = max((int(fields.get("del", "0")) for _, fields in records), default=0)
+        super().__init__(record_id, _fold(records, self.deleted_at), "p")
         self.order_grace = order_grace
         # The newest order of the address that the mail would go to, whoever completed it: another id of the same
         # shopper, for all that is known. It only ever withholds.
         self.ordered_elsewhere: Mark | None = None
 
     def as_of(self, moment: int) -> Self:
-        before = super().as_of(moment)
+        before = copy(self)
+        before._raw = _fold(self.records, self.deleted_at, moment)
+        # What was computed of the present does not hold for the past.
+        for name in ("purchases", "cart"):
+            before.__dict__.pop(name, None)
         if before.ordered_elsewhere and before.ordered_elsewhere.at > moment:
             before.ordered_elsewhere = None
         return before
+
+    def see_address(self, ordered: Mark | None) -> None:
+        """Takes the newest order of the person's address into account."""
+        self.ordered_elsewhere = ordered
+        for name in ("purchases", "cart"):
+            self.__dict__.pop(name, None)
+
+    def claims(self, trigger: str) -> list[Claim]:
+        claims = []
+        for record_id, fields in self.records:
+            text = fields.get(f"c:{trigger}")
+            if text:
+                claims += parse_claims(text, f"p:{record_id}")
+        return claims
+
+    def facts(self) -> dict[str, str]:
+        """The registers, the purchases and the cart as text, for comparisons: they never depend on arrival."""
+        facts = {field: value for field, value in self._raw.items() if field[:2] in ("m:", "t:")}
+        facts |= {f"O:{purchase.stamp}": _to_json(purchase.products) for purchase in self.purchases}
+        facts |= {f"+{line.product.line}": f"{line.stamp} {line.product.quantity}" for line in self.cart}
+        return facts
 
     @property
     def unproven(self) -> bool:
@@ -131,116 +99,86 @@ class PersonView(_View):
         return int(self._raw.get("rx", "0"))
 
     def mark(self, name: str) -> Mark | None:
-        own = self.register(f"m:{name}")
-        elsewhere = self.ordered_elsewhere
-        if name == "order" and elsewhere and (own is None or own.stamp < elsewhere.stamp):
-            return elsewhere
-        return own
+        """The newest time that something happened; of "order" the newest purchase, also of the person's address."""
+        if name != "order":
+            return self.register(f"m:{name}")
+        newest = self.purchases[0] if self.purchases else None
+        return Mark(newest.stamp, newest.at, _to_json(newest.products)) if newest else None
 
     def trait(self, name: str) -> str | None:
-        found = self.register(f"t:{name}")
-        return found.value if found else None
+        mark = self.register(f"t:{name}")
+        return mark.value if mark else None
 
     @property
     def email(self) -> str | None:
         """The address that the person has now: what a server told, else a browser, else a user id that is one."""
-        told = self.trait("email") or self.trait("said_email")
-        if told:
-            return told
+        address = self.trait("email") or self.trait("said_email")
+        if address:
+            return address
         user_id = self.trait("id")
-        return user_id if user_id and "@" in user_id and " " not in user_id else None
-
-    def order_email(self, order_id: str) -> str | None:
-        found = self.register(f"q:{order_id}")
-        return found.value if found else None
+        return user_id if user_id and _ADDRESS.fullmatch(user_id) else None
 
     def suppression(self, kind: str) -> Mark | None:
-        """An unsubscribe, bounce or complaint that named this person and no address."""
+        """An unsubscribe, bounce or complaint that named this person and no address; or "subscribed", an opt-in."""
         return self.register(f"m:{kind}")
 
-    def floor(self, member: str) -> int:
+    def floor(self, trigger: str) -> int:
         """When an address arrived for a send that had waited for one, in milliseconds; 0 where none did."""
-        found = self._raw.get(f"b:{member}")
-        return int(found[:13]) if found else 0
+        return int(self._raw.get(f"b:{trigger}", "0"))
 
-    def first_due(self, member: str) -> int | None:
-        found = self._raw.get(f"f:{member}")
-        return int(found) if found else None
+    def first_due(self, trigger: str) -> int | None:
+        due = int(self._raw.get(f"f:{trigger}", "0"))
+        return due or None
 
-    def parked(self, shard: str, member: str) -> bool:
-        return f"k:{shard}:{member}" in self._raw
+    def parked(self, timer: str) -> bool:
+        return f"k:{timer}" in self._raw
+
+    @cached_property
+    def purchases(self) -> tuple[Purchase, ...]:
+        """The person's newest orders, newest first, and the newest one of the person's address."""
+        purchases = []
+        for line in self._raw.get("O", "").split("\n"):
+            if line:
+                head, _, products = line.partition("\t")
+                purchases.append(_purchase(head[:LENGTH], products))
+        for mark in (self.register("m:order"), self.ordered_elsewhere):
+            if mark:
+                purchases.append(_purchase(mark.stamp, mark.value))
+        return tuple(sorted(set(purchases), key=lambda purchase: purchase.stamp, reverse=True))
 
     @property
-    def last_order(self) -> LastOrder | None:
-        mark = self.mark("order")
-        if mark is None:
-            return None
-        return LastOrder(mark.at, frozenset(msgspec.json.decode(mark.value or "[]", type=list[str])))
+    def last_order(self) -> Purchase | None:
+        """The person's newest order."""
+        return self.purchases[0] if self.purchases else None
+
+    def has_bought(self, product: Product, since: int) -> bool:
+        """Whether an order since then (ms), or within the grace before, has this product or lists nothing."""
+        return any(purchase.at >= since - self.order_grace and purchase.has(product) for purchase in self.purchases)
 
     @property
+    def _cleared(self) -> str:
+        """Stamp of the newest moment at which the cart was emptied."""
+        return max([self._raw.get("cc", "")[:LENGTH], *(purchase.stamp for purchase in self.purchases[:1])])
+
+    @property
+    def is_cart_unknown(self) -> bool:
+        """Whether something was removed that could not be read, since the cart was known last."""
+        return self._raw.get(UNREADABLE, "")[:LENGTH] > self._cleared
+
+    @cached_property
     def cart(self) -> tuple[Line, ...]:
-        """Lines whose last add is newer than their last remove and than the last time that the cart was emptied.
+        """The lines that are in the cart, oldest first, with their quantities.
 
-        A remove that names no variant takes every variant of the product along.
+        What was just bought and is only shown once more is not in it: a thank-you page does that.
         """
-        raw = self._raw
-        cleared = raw.get("cc", "")[:LENGTH]
-        if self.ordered_elsewhere:
-            cleared = max(cleared, self.ordered_elsewhere.stamp)
-        lines = []
-        for field, value in raw.items():
-            if not field.startswith("+"):
-                continue
-            added = value[:LENGTH]
-            key = field[1:]
-            product_id = key.partition("/")[0]
-            removed = max(raw.get(f"-{key}", "")[:LENGTH], raw.get(f"-{product_id}", "")[:LENGTH])
-            if added > cleared and added > removed:
-                lines.append(Line(_product.decode(value[LENGTH:].encode()), added))
-        return tuple(sorted(lines, key=lambda line: line.stamp))
+        return add_up(self._raw, self._cleared, self.purchases, self.order_grace)
 
 
-class Order(msgspec.Struct, frozen=True):
-    """What an Order Completed said, as it is kept. Money is decimal text."""
-
-    order_id: str
-    person: str
-    total: str = ""
-    currency: str = ""
-    products: tuple[Product, ...] = ()
-
-
-class OrderView(_View):
-    """An order as one trip to Redis saw it."""
-
-    @property
-    def completed(self) -> Mark | None:
-        return self.register("m:order")
-
-    @property
-    def order(self) -> Order | None:
-        mark = self.completed
-        return msgspec.json.decode(mark.value, type=Order) if mark else None
-
-    @property
-    def cancelled(self) -> Mark | None:
-        return self.register("m:cancelled")
-
-    @property
-    def refunded(self) -> Mark | None:
-        """The newest refund of everything: one that named neither products nor an amount, or the order's total."""
-        total = _decimal(self.order.total if self.order else "")
-        full = ["m:refunded"]
-        for field in self._raw:
-            amount = _decimal(field.removeprefix("m:refunded:")) if field.startswith("m:refunded:") else None
-            if amount is not None and total is not None and amount >= total:
-                full.append(field)
-        found = [mark for mark in map(self.register, full) if mark]
-        return max(found, key=lambda mark: mark.stamp, default=None)
-
-
-class AddressView(_View):
+class AddressView(Record):
     """What is known about an address, by its hash: suppressions, and who had it last."""
+
+    def __init__(self, record_id: str, raw: Mapping[str, str]) -> None:
+        super().__init__(record_id, raw, "a")
 
     def suppression(self, kind: str) -> Mark | None:
         return self.register(f"m:{kind}")
@@ -260,30 +198,56 @@ class AddressView(_View):
             int(at) for at, send, by in mails if int(at) > since and send != besides and (not trigger or by == trigger)
         ]
 
-    @property
-    def person(self) -> str | None:
-        found = self.register("m:who")
-        return found.value if found else None
+
+def _fold(
+    records: Sequence[tuple[str, Mapping[str, str]]], deleted_at: int, moment: int | None = None
+) -> dict[str, str]:
+    """One record of several: of each register the newest; changes of the cart and purchases of all.
+
+    moment  leaves out what is later (ms), but for the products of the cart, of which only the newest form is kept
+    """
+    folded: dict[str, str] = {}
+    for number, (_, fields) in enumerate(records):
+        cut = fields.get("cut", "")
+        for field, value in fields.items():
+            head = field[:2]
+            if head in ("n:", "O"):
+                separator = " " if head == "n:" else "\n"
+                entries = [one for one in value.split(separator) if _counts(one, cut, deleted_at, moment)]
+                known = folded[field].split(separator) if field in folded else []
+                folded[field] = separator.join(dict.fromkeys([*known, *entries]))
+            elif head in ("m:", "t:") or field == "cc" or field[0] in "+-":
+                if not _counts(value, cut, deleted_at, None if field[0] == "+" else moment):
+                    continue
+                if field not in folded or folded[field][:LENGTH] < value[:LENGTH]:
+                    folded[field] = value
+            elif field == "rx":
+                folded[field] = max(folded.get(field, ""), value, key=lambda text: int(text or "0"))
+            elif number == 0 and (head in _ROOT_FIELDS or field in _ROOT_FIELDS):
+                folded[field] = value
+    return folded
 
 
-def _decimal(text: str) -> Decimal | None:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        return None
+def _counts(stamped: str, cut: str, deleted_at: int, moment: int | None) -> bool:
+    """Whether this belongs to the person: told before the device met somebody else, and not erased since."""
+    stamp = stamped[:LENGTH]
+    if stamp == ZERO:
+        return True
+    at = millis(stamp)
+    return not (cut and stamp >= cut) and at > deleted_at and (moment is None or at <= moment)
 
 
-def parse_claim(send_id: str, text: str) -> Claim:
-    """A claim's wire form, as `Claim.text` writes it."""
-    state, token, until, at, tries, version = text.split(" ", 5)
-    attempts, _, limit = tries.partition("+")
-    version = "" if version == "-" else version
-    return Claim(send_id, state, token, int(until), int(at), int(attempts), version, int(limit or 0))
+def _purchase(stamp: str, products: str) -> Purchase:
+    return Purchase(stamp, millis(stamp), frozenset(_ids.decode((products or "[]").encode())))
+
+
+def _to_json(products: frozenset[str]) -> str:
+    return msgspec.json.encode(sorted(products)).decode()
 
 
 def template_product(line: Product) -> dict[str, Any]:
     """A product as templates see it; what was not told is absent, so that a template can test for it."""
-    told = {
+    values = {
         "product_id": line.product_id,
         "variant": line.variant,
         "name": line.name,
@@ -292,4 +256,4 @@ def template_product(line: Product) -> dict[str, Any]:
         "url": line.url,
         "image_url": line.image_url,
     }
-    return {key: value for key, value in told.items() if value != ""}
+    return {key: value for key, value in values.items() if value != ""}

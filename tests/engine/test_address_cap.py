@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 import pytest
 from msgspec.structs import replace
 from redis import Redis
 
 from catalog import TRIGGERS
-from freshgate.declare import Trigger
 from freshgate.errors import EspError
-from freshgate.queue import Item, Job
 from freshgate.state import keys
-from tests.engine.world import HOUR, MINUTE, PII_KEY, RememberingEsp, World, product
-from workers.courier import Courier
-from workers.gate import Records
-from workers.lookup import Lookup
+from tests.engine.world import HOUR, MINUTE, PII_KEY, World, product
 
 ADA = "ada@example.com"
 CART, ORDER = ("abandoned_cart", ADA), ("order_confirmation", ADA)
@@ -24,8 +17,9 @@ CART, ORDER = ("abandoned_cart", ADA), ("order_confirmation", ADA)
 
 @pytest.fixture
 def world(redis: Redis) -> World:
-    # A trigger's own cap is another rule; it would come first.
-    return World(redis, [replace(trigger, address_cap=(2, 2 * HOUR), cap=None) for trigger in TRIGGERS])
+    # A trigger's own cap is another rule, and so is the order of another person; they would come first.
+    triggers = [replace(trigger, address_cap=(2, 2 * HOUR), cap=None) for trigger in TRIGGERS]
+    return World(redis, triggers, email_identity=False)
 
 
 def leave_carts(world: World, *users: str, address: str = ADA) -> None:
@@ -88,14 +82,14 @@ def test_one_that_may_have_left_does(world: World) -> None:
 def test_two_workers_at_once_do_not_both_take_the_last_place(world: World) -> None:
     leave_carts(world, "a", "b", "c")
     world.now += 31 * MINUTE
-    (first, *_), others = world.due_timers(world.now), world.due_timers(world.now)[1:]
+    first, *others = [timer for timer, _ in world.due_timers(world.now)]
     other = world.new_courier()
 
     def meanwhile() -> None:
-        for member, due in others:
-            other.deliver(Job(sends=(Item(member, due),), created=world.now))
+        for timer in others:
+            world.deliver(timer, courier=other)
 
-    _courier(world, meanwhile).deliver(Job(sends=(Item(*first),), created=world.now))
+    world.deliver(first, courier=world.interrupted_courier(meanwhile))
     assert world.mails() == [CART] * 2
     entries = [world.decisions(user)[-1] for user in ("a", "b", "c")]
     assert [entry["reason"] for entry in entries if entry["state"] == "capped"] == ["address_2_in_7200s"]
@@ -106,9 +100,9 @@ def test_a_send_that_has_to_look_twice_does_not_count_itself(world: World) -> No
     world.run(world.now + HOUR)
     leave_carts(world, "b")
     world.now += 31 * MINUTE
-    address = keys.entity("a", keys.address_id(PII_KEY, ADA))
+    address = keys.address("main", keys.address_id(PII_KEY, ADA))
     # The address changes after each of its first three readings, so the claim fails and the send is decided again.
-    world.courier = _courier(world, lambda: world.client.hincrby(address, "rev", 1), times=3)
+    world.courier = world.interrupted_courier(lambda: world.client.hincrby(address, "rev", 1), times=3)
     world.run()
     assert world.mails() == [CART] * 2
 
@@ -117,7 +111,7 @@ def test_what_is_remembered_of_an_address_that_no_event_told_of_is_forgotten(wor
     world.record(world.event("Product Added", user=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == [CART]
-    address = keys.entity("a", keys.address_id(PII_KEY, ADA))
+    address = keys.address("main", keys.address_id(PII_KEY, ADA))
     assert 0 < world.client.pttl(address) <= 48 * HOUR
 
 
@@ -125,28 +119,7 @@ def test_counting_a_mail_forgets_no_unsubscribe(world: World) -> None:
     world.record(world.event("Unsubscribed", email=ADA))
     orders(world, "1")
     assert world.mails() == [ORDER]
-    assert world.client.pttl(keys.entity("a", keys.address_id(PII_KEY, ADA))) == -1
-
-
-class InterruptedLookup(Lookup):
-    """Calls `then` after each of its first `times` readings."""
-
-    then: Callable[[], object]
-    times = 0
-
-    def records(self, sends: Sequence[tuple[Trigger, str]]) -> dict[str, Records]:
-        records = super().records(sends)
-        if self.times:
-            self.times -= 1
-            self.then()
-        return records
-
-
-def _courier(world: World, then: Callable[[], object], times: int = 1) -> Courier:
-    lookup = InterruptedLookup(world.client, PII_KEY, 120_000)
-    lookup.then, lookup.times = then, times
-    esp: RememberingEsp = world.esp
-    return Courier(world.client, world.triggers, esp, lookup, deadline_ms=10_000, clock=lambda: world.now)
+    assert world.client.pttl(keys.address("main", keys.address_id(PII_KEY, ADA))) == -1
 
 
 def test_three_devices_of_one_address_get_one_mail_of_a_trigger_in_its_window(redis: Redis) -> None:

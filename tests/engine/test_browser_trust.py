@@ -108,6 +108,7 @@ def test_once_the_server_confirms_the_device_is_theirs(world: World) -> None:
 def test_a_second_user_of_a_device_touches_neither(world: World) -> None:
     record_from_page(world, world.event("Identify", anon="x", user="ada"), product_added(world, anon="x", user="ada"))
     before = world.state("ada")
+    world.now += 1000
     reply = world.record(product_added(world, anon="x", user="eve"), trusted=False)
     assert reply.ignored == 1
     assert world.state("ada") == before
@@ -118,7 +119,7 @@ def test_a_redelivered_claim_stays_what_it_was(world: World) -> None:
     event = product_added(world, anon="x", user="ada", email=EVE)
     record_from_page(world, event)
     record_from_page(world, event)
-    assert not world.client.hexists(keys.person(person_id("ada")), "unproven")
+    assert not world.client.hexists(keys.person("main", keys.person_id("main", None, "x")), "unproven")
     assert mails_after_an_hour(world) == [CART]
 
 
@@ -157,10 +158,16 @@ def test_a_page_speaks_for_its_own_device_only(world: World, name: str, who: dic
     assert [refusal["reason"] for refusal in reply.refusals] == ["not_trusted"] * refused
 
 
-def test_a_mail_that_waits_for_an_address_finds_the_one_that_a_page_gave_the_user(world: World) -> None:
-    record_from_page(world, world.event("Identify", anon="y", user="eve", email=EVE))
-    record_from_page(world, product_added(world, anon="x"))
-    assert mails_after_an_hour(world) == []
-    # The server links the other device to the user, and sends no address.
-    world.record(world.event("Page", user="eve", anon="x"))
-    assert mails_after_an_hour(world) == [CART]
+def test_what_a_page_claimed_of_a_user_ends_when_a_server_knows_the_user(world: World) -> None:
+    record_from_page(world, world.event("Identify", anon="y", user="ada", email=EVE), product_added(world, anon="y"))
+    # Whoever sat there made up somebody else's id. The server says who Ada is, and which device is hers.
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
+    world.record(product_added(world, user="ada", anon="x"))
+    assert mails_after_an_hour(world) == [("abandoned_cart", ADA)]
+    assert world.record_ids(user="ada") == [person_id("ada"), keys.person_id("main", None, "x")]
+
+
+def test_a_device_that_was_claimed_and_then_confirmed_is_the_users(world: World) -> None:
+    record_from_page(world, world.event("Identify", anon="y", user="ada"), product_added(world, anon="y"))
+    world.record(world.event("Identify", user="ada", anon="y", email=ADA))
+    assert mails_after_an_hour(world) == [("abandoned_cart", ADA)]

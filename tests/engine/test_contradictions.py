@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 from redis import Redis
 
-from freshgate.state import keys
 from freshgate.telemetry import metrics
 from tests.engine.world import HOUR, MINUTE, SECOND, World, product
 
@@ -21,9 +19,7 @@ def world(redis: Redis) -> World:
 
 
 def contradictions(world: World, user: str) -> list[dict[str, Any]]:
-    raw: Any = world.client.lrange(f"{keys.person(keys.person_id('main', user, None))}:dec", 0, -1)
-    decisions = [msgspec.json.decode(entry) for entry in reversed(raw)]
-    return [decision for decision in decisions if decision["state"] == "contradicted"]
+    return [decision for decision in world.decisions(user) if decision["state"] == "contradicted"]
 
 
 def contradicted_total(trigger: str, reason: str) -> float:

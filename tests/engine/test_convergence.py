@@ -59,9 +59,8 @@ def decisions(world: World) -> list[Decision]:
     for trigger in world.triggers.values():
         if trigger.subject != "person":
             continue
-        member = keys.member(trigger.name, "p", person)
-        records = world.courier._lookup.records([(trigger, member)])[member]
-        decided += [decide(trigger, member, records, START + delay) for delay in (2 * HOUR, 20 * HOUR, 40 * HOUR)]
+        records = world.records(keys.timer(trigger.name, "p", person))
+        decided += [decide(trigger, records, START + delay) for delay in (2 * HOUR, 20 * HOUR, 40 * HOUR)]
     return decided
 
 

@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 from redis.client import Pipeline
 
+from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, RememberingEsp, World, product
 from workers.esp.base import Message, SendResult
 
@@ -111,9 +112,7 @@ def run_and_die(redis: Redis, server: str, at: int, after: bool) -> tuple[World,
 def sent_or_unknown(world: World) -> list[str]:
     mails = world.mails()
     assert len(mails) == len(set(mails)), f"twice: {mails}"
-    entries: list[Any] = [
-        entry for key in world.client.scan_iter("fg:*:unknown") for entry in world.client.zrange(key, 0, -1)
-    ]
+    entries: list[Any] = [entry for entry in world.client.zrange(keys.operator_list("main", "unknown"), 0, -1)]
     unknown = [bytes(entry).decode().split(" ")[1].partition("|")[0] for entry in entries]
     return sorted([name for name, _ in mails] + [name for name in unknown if name not in dict(mails)])
 

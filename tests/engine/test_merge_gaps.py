@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from redis import Redis
 
-from freshgate.queue import Item
-from freshgate.state import keys
-from freshgate.state.views import Claim
+from freshgate.state.records import Claim
 from tests.engine.world import HOUR, World
 
 ADA = "ada@example.com"
@@ -28,23 +24,20 @@ def test_a_receiver_that_dies_right_after_recording_a_link_does_not_cause_a_seco
     world.run()
     plan = world.planner.plan(world.event("Signed Up", user="ada", anon="x", email=ADA, at=world.now + 1))
     # Commit the one trip of recording, and leave out the merge that follows it.
-    world.receiver.recorder._commit(plan.writes, [])
+    world.receiver.recorder._commit("main", [plan])
     world.now += 1
     world.run(world.now + HOUR)
     assert world.mails() == [("welcome", ADA)]
     assert world.outcomes("ada")[-1] == ("welcome", "duplicate")
 
 
-def test_a_claim_given_back_after_its_person_was_merged_is_not_taken_for_a_dead_workers(world: World) -> None:
-    world.record(world.event("Identify", anon="x", email=ADA))
-    member = keys.member("welcome", "p", keys.person_id("main", None, "x"))
-    trigger = world.triggers["welcome"]
-    records = world.courier._lookup.records([(trigger, member)])[member]
+def test_a_claim_given_back_after_its_person_was_linked_is_not_taken_for_a_dead_workers(world: World) -> None:
+    world.record(world.event("Signed Up", anon="x", email=ADA))
+    ((timer, _),) = world.due_timers(world.now + HOUR)
+    records, trigger = world.records(timer), world.triggers["welcome"]
     claim = Claim("send", "claimed", "token", world.now + 15_000, world.now, 0, "")
-    item = Item(member, world.now)
-    assert world.courier._ledger.claim(trigger, item, records, claim)
+    assert world.courier._ledger.claim(trigger, records, claim)
     world.record(world.event("Page", user="ada", anon="x"))
-    world.courier._ledger.release(item, records, claim)
+    world.courier._ledger.release(trigger, records, claim)
     world.courier._ledger.flush()
-    record: Any = world.client.hgetall(keys.person(keys.person_id("main", "ada", None)))
-    assert not [field for field in record if field.startswith(b"c:")]
+    assert world.person(user="ada").claims("welcome") == []

@@ -5,10 +5,10 @@ The functions use Redis' own clock, so leases here last a millisecond, and dues 
 
 from __future__ import annotations
 
-import json
 import time
 from typing import Any
 
+import msgspec
 import pytest
 from redis import Redis
 from rq.job import Job as RqJob
@@ -19,7 +19,8 @@ from freshgate.state.store import fcall
 from workers.timers import CHUNK, LEASE_MS, MAX_QUEUED, Timers
 
 ADA = keys.person_id("main", "ada", None)
-MEMBER = keys.member("abandoned_cart", "p", ADA)
+TIMER = keys.timer("abandoned_cart", "p", ADA)
+SHOP = keys.shop("main")
 QUEUE = "test"
 Due = tuple[str, int, int]
 
@@ -27,42 +28,45 @@ Due = tuple[str, int, int]
 @pytest.fixture
 def timers(redis: Redis) -> Timers:
     store.load(redis)
+    store.add_shops(redis, ["main"])
     return Timers(redis, QUEUE, settle_ms=0)
 
 
-def set_timer(redis: Redis, due: int, member: str = MEMBER) -> None:
-    redis.zadd(keys.timers(keys.shard(keys.parse_member(member)[2])), {member: due}, gt=True)
+def set_timer(redis: Redis, due: int, timer: str = TIMER) -> None:
+    trigger = keys.TimerRef.parse(timer).trigger
+    redis.zadd(keys.timers("main", trigger), {timer: due}, gt=True)
+    redis.sadd(f"{SHOP}triggers", trigger)
 
 
 def claim(redis: Redis, lease_ms: int = LEASE_MS) -> list[Due]:
     """Lease the timers that are due by Redis' clock; returns (member, due, returned) of each."""
-    reply: Any = fcall(redis, "fg1_claim_due", keys.all_timers(), CHUNK, lease_ms)
-    flat = reply[2]
+    _, _, *flat = fcall(redis, "claim_due", SHOP, "", CHUNK, lease_ms)
     return [(flat[at].decode(), int(flat[at + 1]), int(flat[at + 2])) for at in range(0, len(flat), 3)]
 
 
 def complete(redis: Redis, due: int, retry_at: int | None = None) -> None:
-    fcall(redis, "fg1_retime", [keys.person(ADA)], MEMBER, due, "" if retry_at is None else retry_at)
+    body = {"owner": f"p:{ADA}", "timer": TIMER, "due": str(due)} | ({"next": retry_at} if retry_at else {})
+    fcall(redis, "settle", SHOP, "", msgspec.msgpack.encode(body))
 
 
 def waiting_timers(redis: Redis) -> dict[str, int]:
-    rows: Any = redis.zrange(keys.timers(keys.shard(ADA)), 0, -1, withscores=True)
+    rows: Any = redis.zrange(keys.timers("main", "abandoned_cart"), 0, -1, withscores=True)
     return {member.decode(): int(due) for member, due in rows}
 
 
 def has_lease(redis: Redis) -> bool:
-    shard = keys.timers(keys.shard(ADA)).removesuffix("timers")
-    return bool(redis.exists(f"{shard}leases", f"{shard}leased"))
+    return bool(redis.exists(f"{SHOP}leases", f"{SHOP}leased"))
 
 
-def queued_jobs(redis: Redis) -> list[list[Due]]:
+def queued_jobs(redis: Redis) -> list[list[tuple[str, int]]]:
     """The sends of each job in the queue, the oldest job first."""
     payloads = []
     queued: Any = redis.lrange(f"rq:queue:{QUEUE}", 0, -1)
     for job_id in queued:
         job = RqJob.fetch(job_id.decode(), connection=redis, serializer=JSONSerializer)
         (payload,) = job.args
-        payloads.append([(member, due, returned) for member, due, returned in json.loads(json.dumps(payload))["sends"]])
+        assert payload["shop"] == "main"
+        payloads.append([(timer, returned) for timer, returned in payload["sends"]])
     return payloads
 
 
@@ -81,7 +85,7 @@ def wait_for_lease_end(redis: Redis) -> None:
 def test_a_timer_that_is_due_is_claimed_once(redis: Redis, timers: Timers) -> None:
     due = now_ms(redis) - 1
     set_timer(redis, due)
-    assert claim(redis) == [(MEMBER, due, 0)]
+    assert claim(redis) == [(TIMER, due, 0)]
     assert claim(redis) == []
 
 
@@ -91,15 +95,15 @@ def test_none_is_claimed_early(redis: Redis, timers: Timers) -> None:
     assert claim(redis) == []
     timers.tick()
     assert queued_jobs(redis) == []
-    assert waiting_timers(redis) == {MEMBER: due}
+    assert waiting_timers(redis) == {TIMER: due}
 
 
 def test_a_leased_timer_that_is_not_settled_comes_back_after_its_lease(redis: Redis, timers: Timers) -> None:
     due = now_ms(redis) - 1
     set_timer(redis, due)
-    assert claim(redis, lease_ms=1) == [(MEMBER, due, 0)]
+    assert claim(redis, lease_ms=1) == [(TIMER, due, 0)]
     wait_for_lease_end(redis)
-    assert claim(redis) == [(MEMBER, due, 1)]
+    assert claim(redis) == [(TIMER, due, 1)]
 
 
 def test_a_leased_timer_does_not_come_back_before_its_lease_is_over(redis: Redis, timers: Timers) -> None:
@@ -124,7 +128,7 @@ def test_a_timer_that_is_put_off_waits_until_its_new_due(redis: Redis, timers: T
     set_timer(redis, due)
     claim(redis)
     complete(redis, due, retry_at=due + 60_000)
-    assert waiting_timers(redis) == {MEMBER: due + 60_000}
+    assert waiting_timers(redis) == {TIMER: due + 60_000}
     assert not has_lease(redis)
 
 
@@ -136,7 +140,7 @@ def test_a_newer_event_that_moves_a_leased_timer_is_not_lost_when_the_older_one_
     claim(redis)
     set_timer(redis, due + 60_000)
     complete(redis, due)
-    assert waiting_timers(redis) == {MEMBER: due + 60_000}
+    assert waiting_timers(redis) == {TIMER: due + 60_000}
     assert not has_lease(redis)
 
 
@@ -147,14 +151,14 @@ def test_a_newer_event_outlives_the_lease_of_a_worker_that_died(redis: Redis, ti
     set_timer(redis, due + 60_000)
     wait_for_lease_end(redis)
     assert claim(redis) == []
-    assert waiting_timers(redis) == {MEMBER: due + 60_000}
+    assert waiting_timers(redis) == {TIMER: due + 60_000}
 
 
 def test_completion_removes_only_the_due_that_was_claimed(redis: Redis, timers: Timers) -> None:
     due = now_ms(redis) - 1000
     set_timer(redis, due)
     complete(redis, due - 1)
-    assert waiting_timers(redis) == {MEMBER: due}
+    assert waiting_timers(redis) == {TIMER: due}
     claim(redis)
     complete(redis, due - 1)
     assert has_lease(redis)
@@ -170,21 +174,21 @@ def test_a_member_that_is_leased_is_not_leased_a_second_time_for_a_newer_due(red
     set_timer(redis, due + 1)
     assert claim(redis) == []
     complete(redis, due)
-    assert claim(redis) == [(MEMBER, due + 1, 0)]
+    assert claim(redis) == [(TIMER, due + 1, 0)]
 
 
 def test_due_timers_share_a_job_and_a_returned_one_travels_alone(redis: Redis, timers: Timers) -> None:
-    others = [keys.member("welcome", "p", keys.person_id("main", name, None)) for name in ("bob", "eve")]
+    others = [keys.timer("welcome", "p", keys.person_id("main", name, None)) for name in ("bob", "eve")]
     due = now_ms(redis) - 10
     set_timer(redis, due)
     claim(redis, lease_ms=1)
     wait_for_lease_end(redis)
-    for member in others:
-        set_timer(redis, due, member)
+    for timer in others:
+        set_timer(redis, due, timer)
     timers.tick()
     alone, together = queued_jobs(redis)
-    assert alone == [(MEMBER, due, 1)]
-    assert sorted(together) == sorted((member, due, 0) for member in others)
+    assert alone == [(TIMER, 1)]
+    assert sorted(together) == sorted((timer, 0) for timer in others)
 
 
 def test_a_settled_timer_that_once_came_back_starts_anew(redis: Redis, timers: Timers) -> None:
@@ -192,10 +196,10 @@ def test_a_settled_timer_that_once_came_back_starts_anew(redis: Redis, timers: T
     set_timer(redis, due)
     claim(redis, lease_ms=1)
     wait_for_lease_end(redis)
-    assert claim(redis) == [(MEMBER, due, 1)]
+    assert claim(redis) == [(TIMER, due, 1)]
     complete(redis, due)
     set_timer(redis, due + 1)
-    assert claim(redis) == [(MEMBER, due + 1, 0)]
+    assert claim(redis) == [(TIMER, due + 1, 0)]
 
 
 def test_nothing_is_claimed_while_the_queue_is_full(redis: Redis, timers: Timers) -> None:
@@ -203,21 +207,21 @@ def test_nothing_is_claimed_while_the_queue_is_full(redis: Redis, timers: Timers
     set_timer(redis, due)
     redis.rpush(f"rq:queue:{QUEUE}", *[f"job-{number}" for number in range(MAX_QUEUED)])
     timers.tick()
-    assert waiting_timers(redis) == {MEMBER: due}
+    assert waiting_timers(redis) == {TIMER: due}
     assert redis.llen(f"rq:queue:{QUEUE}") == MAX_QUEUED
     redis.delete(f"rq:queue:{QUEUE}")
     timers.tick()
-    assert queued_jobs(redis) == [[(MEMBER, due, 0)]]
+    assert queued_jobs(redis) == [[(TIMER, 0)]]
 
 
 def test_more_than_a_chunk_is_claimed_in_several_looks_and_none_is_lost(redis: Redis, timers: Timers) -> None:
     due = now_ms(redis) - 1
-    members = {keys.member("welcome", "p", keys.person_id("main", f"u{number}", None)) for number in range(250)}
+    members = {keys.timer("welcome", "p", keys.person_id("main", f"u{number}", None)) for number in range(250)}
     for member in members:
         set_timer(redis, due, member)
     for _ in range(3):
         timers.tick()
-    claimed = [member for job in queued_jobs(redis) for member, _, _ in job]
+    claimed = [timer for job in queued_jobs(redis) for timer, _ in job]
     assert len(claimed) == 250
     assert set(claimed) == members
 
@@ -227,4 +231,4 @@ def test_timers_load_the_functions_that_the_server_lost(redis: Redis, timers: Ti
     set_timer(redis, due)
     redis.function_flush()
     timers.tick()
-    assert queued_jobs(redis) == [[(MEMBER, due, 0)]]
+    assert queued_jobs(redis) == [[(TIMER, 0)]]

@@ -41,7 +41,7 @@ def test_the_orders_own_address_is_used_and_does_not_become_the_persons(world: W
 
 def test_a_purchase_with_the_same_address_stops_the_mail_whoever_made_it(redis: Redis) -> None:
     """Two ids that no event links: a device that gave its address, and a customer's number."""
-    world = World(redis, email_identity=True)
+    world = World(redis)
     addresses: dict[str, Any] = {"x": {"email": ADA}, "y": {"order_email": ADA}}
     for guest, address in addresses.items():
         world.record(world.event("Product Added", anon=guest, email=ADA, product=product("a")))
@@ -53,7 +53,8 @@ def test_a_purchase_with_the_same_address_stops_the_mail_whoever_made_it(redis: 
     assert {trigger for trigger, _ in world.mails()} == {"order_confirmation"}
 
 
-def test_without_the_setting_two_ids_are_two_people(world: World) -> None:
+def test_without_the_setting_two_ids_are_two_people(redis: Redis) -> None:
+    world = World(redis, email_identity=False)
     world.record(world.event("Product Added", anon="x", email=ADA, product=product("a")))
     world.record(world.event("Order Completed", user="ada", email=ADA, order_id="1", at=world.now + 1))
     world.run(world.now + HOUR)
@@ -61,7 +62,7 @@ def test_without_the_setting_two_ids_are_two_people(world: World) -> None:
 
 
 def test_a_new_cart_after_that_purchase_is_mailed(redis: Redis) -> None:
-    world = World(redis, email_identity=True)
+    world = World(redis)
     world.record(world.event("Order Completed", user="ada", email=ADA, order_id="1", products=(product("a"),)))
     world.now += HOUR
     world.record(world.event("Product Added", anon="x", email=ADA, product=product("b")))
@@ -70,7 +71,7 @@ def test_a_new_cart_after_that_purchase_is_mailed(redis: Redis) -> None:
 
 
 def test_a_purchase_of_the_address_between_reading_and_the_call_is_seen(redis: Redis) -> None:
-    world = World(redis, email_identity=True)
+    world = World(redis)
     world.record(world.event("Product Added", anon="x", email=ADA, product=product("a")))
     order = world.event("Order Completed", user="ada", email=ADA, order_id="1", products=(product("a"),))
     claim = world.courier._ledger.claim
@@ -381,6 +382,7 @@ def test_what_is_refused_until_max_age_is_dead(world: World) -> None:
 def test_a_second_user_of_a_device_never_gets_the_firsts_mail(world: World) -> None:
     world.record(world.event("Product Added", anon="x", product=product("a")))
     world.record(world.event("Identify", user="ada", anon="x", email=ADA))
+    world.now += SECOND
     world.record(world.event("Identify", user="bob", anon="x", email="bob@example.com"))
     reply = world.record(world.event("Product Added", anon="x", product=product("b"), at=world.now + 1))
     world.run(world.now + 2 * HOUR)

@@ -46,7 +46,7 @@ def test_an_erased_persons_late_order_is_not_mailed(world: World) -> None:
     assert world.record(late).ignored == 1
     world.run(world.now + HOUR)
     assert world.mails() == []
-    assert not world.client.exists(keys.entity("o", keys.order_id("main", "1")))
+    assert not world.client.exists(keys.order("main", keys.order_id("main", "1")))
 
 
 def test_another_event_under_a_used_message_id_is_not_a_duplicate(world: World) -> None:
@@ -64,9 +64,9 @@ def test_another_event_under_a_used_message_id_is_not_a_duplicate(world: World) 
 def test_the_same_event_told_again_is_a_duplicate_in_all_its_parts(world: World) -> None:
     order = world.event("Order Completed", user="ada", anon="device", email=ADA, order_id="1")
     world.record(order)
-    before = world.client.hgetall(keys.entity("o", keys.order_id("main", "1")))
+    before = world.client.hgetall(keys.order("main", keys.order_id("main", "1")))
     assert world.record(order).duplicate == 1
-    assert world.client.hgetall(keys.entity("o", keys.order_id("main", "1"))) == before
+    assert world.client.hgetall(keys.order("main", keys.order_id("main", "1"))) == before
     world.run(world.now + HOUR)
     assert world.mails() == [("order_confirmation", ADA)]
 
@@ -95,7 +95,7 @@ def test_an_opt_out_without_an_address_holds_for_the_address_in_any_order(world:
 def test_an_opt_out_is_not_lost_when_the_receiver_dies_right_after_its_one_trip(world: World) -> None:
     world.record(world.event("Identify", user="ada", email=ADA))
     plan = world.planner.plan(opt_out(world, "ada"))
-    world.receiver.recorder._commit(plan.writes, [])
+    world.receiver.recorder._commit("main", [plan])
     world.record(world.event("Product Added", user="ada-2", email=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == []
@@ -120,8 +120,8 @@ def test_an_opt_out_told_by_a_device_holds_for_the_user_that_it_turns_out_to_be(
 def test_an_opt_out_outlives_the_person_who_told_it(world: World) -> None:
     world.record(world.event("Identify", user="ada", email=ADA))
     world.record(opt_out(world, "ada"))
-    world.client.delete(keys.person(keys.person_id("main", "ada", None)))
-    address = keys.entity("a", keys.address_id(world.planner.pii_key, ADA))
+    world.client.delete(keys.person("main", keys.person_id("main", "ada", None)))
+    address = keys.address("main", keys.address_id(world.planner.pii_key, ADA))
     assert world.client.pttl(address) == -1
     world.record(world.event("Product Added", user="ada", email=ADA, product=product("a")))
     world.run(world.now + HOUR)

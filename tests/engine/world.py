@@ -19,9 +19,11 @@ from freshgate.errors import EspError
 from freshgate.events import Event, Product
 from freshgate.queue import Item, Job
 from freshgate.state import keys, store
-from freshgate.state.planner import SAFETY_NET_MS, Planner
+from freshgate.state.planner import Planner
+from freshgate.state.views import PersonView
 from workers.courier import Courier
 from workers.esp.base import Message, SendResult
+from workers.gate import Records
 from workers.lookup import Lookup
 
 PII_KEY = b"a key for tests"
@@ -29,6 +31,9 @@ START = 1_760_000_000_000
 SECOND = 1000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
+SHOP = keys.shop("main")
+# As `record.lua` has it.
+SAFETY_NET_MS = 20_000
 
 
 class RememberingEsp:
@@ -61,12 +66,26 @@ class RememberingEsp:
         pass
 
 
+class InterruptedLookup(Lookup):
+    """Calls `then` after each of its first `times` readings: what happens between a worker's reading and its claim."""
+
+    then: Callable[[], object]
+    times = 1
+
+    def read(self, *arguments: Any, **options: Any) -> Any:
+        result = super().read(*arguments, **options)
+        if self.times:
+            self.times -= 1
+            self.then()
+        return result
+
+
 class World:
     """One shop, from recorded events to mails.
 
     `record` what happened, set `now` (ms UTC), `run` the sends that are due, then read `mails` and `outcomes`.
 
-    email_identity  whether an address names a person, as the setting of that name says
+    email_identity, order_grace  as the settings of these names
     """
 
     def __init__(
@@ -75,7 +94,8 @@ class World:
         triggers: Sequence[Trigger] = TRIGGERS,
         esp: RememberingEsp | None = None,
         *,
-        email_identity: bool = False,
+        email_identity: bool = True,
+        order_grace: int = 300_000,
     ) -> None:
         self.client = client
         self.now = START
@@ -83,15 +103,22 @@ class World:
         self.triggers = {trigger.name: trigger for trigger in triggers}
         store.load(client)
         self.planner = Planner(EVENTS, triggers, PII_KEY)
-        self.receiver = Receiver(client, self.planner, "test")
+        self.receiver = Receiver(client, self.planner, "test", clock=lambda: self.now)
         self.email_identity = email_identity
+        self.order_grace = order_grace
         self.courier = self.new_courier()
         self._event_count = 0
-        # The shards that are searched for timers, all if None: a test that knows its persons is faster with few.
-        self.shards: set[str] | None = None
 
     def new_courier(self) -> Courier:
-        lookup = Lookup(self.client, PII_KEY, 120_000, email_identity=self.email_identity)
+        return Courier(self.client, self.triggers, self.esp, self.lookup(), deadline_ms=10_000, clock=lambda: self.now)
+
+    def lookup(self) -> Lookup:
+        return Lookup(self.client, PII_KEY, self.order_grace, email_identity=self.email_identity)
+
+    def interrupted_courier(self, then: Callable[[], object], times: int = 1) -> Courier:
+        """A worker's courier; `then` is called after each of its first `times` readings."""
+        lookup = InterruptedLookup(self.client, PII_KEY, self.order_grace, email_identity=self.email_identity)
+        lookup.then, lookup.times = then, times
         return Courier(self.client, self.triggers, self.esp, lookup, deadline_ms=10_000, clock=lambda: self.now)
 
     def event(
@@ -131,60 +158,80 @@ class World:
         target = self.now if until is None else until
         # No queue here: the timer that catches what the queue loses stands for an immediate send.
         horizon = self.now + SAFETY_NET_MS + 1
-        timers = self.due_timers(max(target, horizon))
-        immediate = [(member, due) for member, due in timers if due <= horizon and self._is_immediate(member)]
-        for member, due in immediate:
-            self._deliver(member, due)
+        due_timers = self.due_timers(max(target, horizon))
+        immediate = [timer for timer, due in due_timers if due <= horizon and self._is_immediate(timer)]
+        for timer in immediate:
+            self.deliver(timer)
         # Delivering changes the timers; until then those that were read are the right ones, and spare a trip.
-        pending = self.due_timers(target) if immediate else [(member, due) for member, due in timers if due <= target]
+        pending = self.due_timers(target) if immediate else [entry for entry in due_timers if entry[1] <= target]
         while pending:
-            member, due = pending[0]
+            timer, due = pending[0]
             self.now = max(self.now, due)
-            self._deliver(member, due)
+            self.deliver(timer)
             pending = self.due_timers(target)
         self.now = max(self.now, target)
 
-    def _is_immediate(self, member: str) -> bool:
-        trigger = self.triggers.get(keys.parse_member(member)[0])
+    def _is_immediate(self, timer: str) -> bool:
+        trigger = self.triggers.get(keys.TimerRef.parse(timer).trigger)
         return trigger is not None and trigger.delay == 0
 
-    def _deliver(self, member: str, due: int) -> None:
-        # As `fg1_claim_due` says it: whether somebody began with it before, and did not bring it to a state.
-        shard = keys.shard(keys.parse_member(member)[2])
-        returned = int(self.client.hexists(f"{keys.PREFIX}{shard}:begun", member))
-        self.courier.deliver(Job(sends=(Item(member, due, returned),), created=self.now))
+    def deliver(self, *timers: str, courier: Courier | None = None) -> None:
+        """One job for these timers."""
+        # As `fg_claim_due` says it: whether somebody began with it before, and did not bring it to a state.
+        items = tuple(Item(timer, int(self.client.hexists(f"{SHOP}begun", timer))) for timer in timers)
+        (courier or self.courier).deliver(Job(sends=items, created=self.now, shop="main"))
 
     def due_timers(self, until: int) -> list[tuple[str, int]]:
-        """(member, due in ms) of each timer that is due by `until`, by due."""
+        """(timer, due in ms) of each timer that is due by `until`, by due."""
+        triggers: Any = self.client.smembers(f"{SHOP}triggers")
         pipe = self.client.pipeline(transaction=False)
-        for name in keys.all_timers() if self.shards is None else map(keys.timers, self.shards):
-            pipe.zrangebyscore(name, "-inf", until, withscores=True)
-        timers = [(member.decode(), int(due)) for rows in pipe.execute() for member, due in rows]
+        for name in triggers:
+            pipe.zrangebyscore(keys.timers("main", name.decode()), "-inf", until, withscores=True)
+        timers = [(timer.decode(), int(due)) for rows in pipe.execute() for timer, due in rows]
         return sorted(timers, key=lambda timer: (timer[1], timer[0]))
+
+    def records(self, timer: str) -> Records:
+        """What a decision on this timer's send reads."""
+        return self.lookup().read("main", [timer], self.now)[1][0]
+
+    def person(self, user: str | None = None, anon: str | None = None) -> PersonView:
+        """The person behind an id, as decisions see it."""
+        return self.records(keys.timer("welcome", "p", keys.person_id("main", user, anon))).person
+
+    def root(self, user: str | None = None, anon: str | None = None) -> str:
+        """The id of the person's record that has its timers."""
+        return self.person(user, anon).id
+
+    def record_ids(self, user: str | None = None, anon: str | None = None) -> list[str]:
+        """The records that make up the person, the root's first."""
+        return [record_id for record_id, _ in self.person(user, anon).records]
 
     def mails(self) -> list[tuple[str, str]]:
         """(trigger, address) of each mail that the ESP accepted, oldest first."""
         return [(message.trigger, message.to) for message in self.esp.mails]
 
     def state(self, user: str | None = None, anon: str | None = None) -> dict[str, str]:
-        """The registers of a person that must not depend on the order of arrival."""
-        person = keys.person_id("main", user, anon)
-        raw: Any = self.client.hgetall(keys.person(person))
-        return {
-            field.decode(): value.decode()
-            for field, value in raw.items()
-            if field[:2] in (b"m:", b"t:", b"q:") or field[:1] in (b"+", b"-") or field == b"cc"
-        }
+        """What is known of a person that must not depend on the order of arrival."""
+        return self.person(user, anon).facts()
+
+    def cart(self, user: str | None = None, anon: str | None = None) -> dict[str, int]:
+        """The quantity of each line in the person's cart."""
+        return {line.product.line: line.product.quantity for line in self.person(user, anon).cart}
 
     def outcomes(self, user: str | None = None, anon: str | None = None) -> list[tuple[str, str]]:
         """(trigger, state) of each decision on the person's sends, oldest first."""
-        return [(entry["trigger"], entry["state"]) for entry in self.decisions(user, anon)]
+        entries = self.decisions(user, anon)
+        return [(entry["trigger"], entry["state"]) for entry in entries for _ in range(entry["times"])]
 
     def decisions(self, user: str | None = None, anon: str | None = None) -> list[dict[str, Any]]:
         """The trail's entries on the person's sends, oldest first."""
-        person = keys.person_id("main", user, anon)
-        raw: Any = self.client.lrange(f"{keys.person(person)}:dec", 0, -1)
-        return [msgspec.json.decode(entry) for entry in reversed(raw)]
+        entries = []
+        for record_id in self.record_ids(user, anon):
+            raw: Any = self.client.lrange(f"{keys.person('main', record_id)}:dec", 0, -1)
+            for line in reversed(raw):
+                times, _, entry = line.split(b"\t", 2)
+                entries.append({**msgspec.json.decode(entry), "times": int(times)})
+        return sorted(entries, key=lambda entry: int(entry["t"]))
 
 
 def product(product_id: str, price: str = "10.00", variant: str = "") -> Product:

@@ -16,7 +16,7 @@ from freshgate import queue as wire
 from workers import jobs
 
 QUEUE = "freshgate-test"
-SENDS = [("abandoned_cart|p:u01", 1_760_000_000_000, 0), ("order_confirmation|o:o02", 1_760_000_000_001, 1)]
+SENDS = [("abandoned_cart|p:u01", 0), ("order_confirmation|o:o02", 1)]
 NOW = 1_760_000_000_002
 TIMES = {b"created_at", b"enqueued_at"}
 
@@ -24,14 +24,14 @@ TIMES = {b"created_at", b"enqueued_at"}
 def push(redis: Redis) -> str:
     """A job by `freshgate.queue`; returns its id."""
     pipe = redis.pipeline()
-    wire.push(pipe, QUEUE, SENDS, NOW)
+    wire.push(pipe, QUEUE, "main", SENDS, NOW)
     pipe.execute()
     return only_job(redis)
 
 
 def push_with_rq(redis: Redis) -> str:
     """The same job by RQ; returns its id."""
-    payload = {"v": 1, "created": NOW, "sends": SENDS}
+    payload = {"v": 2, "created": NOW, "shop": "main", "sends": SENDS}
     job = Queue.prepare_data(
         wire.DELIVER,
         args=(payload,),
@@ -90,7 +90,7 @@ def test_a_worker_of_rq_runs_our_job_once_and_leaves_nothing(redis: Redis) -> No
         SimpleWorker([queue], connection=redis, serializer=JSONSerializer).work(burst=True, logging_level="ERROR")
     finally:
         jobs._installed.clear()
-    assert delivered == [wire.Job(tuple(wire.Item(*send) for send in SENDS), NOW)]
+    assert delivered == [wire.Job(tuple(wire.Item(*send) for send in SENDS), NOW, "main")]
     assert not redis.exists(f"rq:job:{job_id}")
     assert redis.llen(queue.key) == 0
     assert queue.failed_job_registry.get_job_ids() == []

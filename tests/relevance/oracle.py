@@ -22,6 +22,15 @@ class Rules(NamedTuple):
     order_grace: int
 
 
+class Purchase(NamedTuple):
+    at: int
+    products: set[str]
+
+    def has(self, product: str) -> bool:
+        """An order that lists nothing may have had everything."""
+        return not self.products or product in self.products
+
+
 class Mail(NamedTuple):
     trigger: str
     to: str
@@ -63,19 +72,6 @@ class Person:
     def has_opted_out(self) -> bool:
         """Whether the person opted out; an opt-out of an address does not count."""
         return any(event.name == "stop" and "email" not in event.fields for event in self.events)
-
-    def cart(self) -> set[str]:
-        inside: set[str] = set()
-        for event in sorted(self.events, key=_occurred_at):
-            if event.name == "add":
-                inside.add(event.fields["product"])
-            elif event.name == "remove":
-                inside.discard(event.fields["product"])
-            elif event.name == "cart":
-                inside = set(event.fields["products"])
-            elif event.name == "order":
-                inside = set()
-        return inside
 
 
 def _occurred_at(event: Arrival) -> int:
@@ -212,7 +208,7 @@ class Oracle:
         return max(newest + delay, person.last_arrival + settle)
 
     def _decide(self, person: Person, trigger: str) -> None:
-        if not (self._wants_cart(person) if trigger == "cart" else self._wants_browse(person)):
+        if not (self._cart(person) if trigger == "cart" else self._wants_browse(person)):
             return
         if trigger in person.got or person.has_opted_out():
             return
@@ -225,33 +221,57 @@ class Oracle:
         person.got.add(trigger)
         self._capped.add((address, trigger))
         if trigger == "cart":
-            self.mails.append(Mail("abandoned_cart", address, tuple(sorted(person.cart()))))
+            self.mails.append(Mail("abandoned_cart", address, tuple(sorted(self._cart(person)))))
         else:
             viewed = max((event for event in person.events if event.name == "view"), key=_occurred_at)
             self.mails.append(Mail("browse_abandonment", address, (viewed.fields["product"],)))
 
-    def _wants_cart(self, person: Person) -> bool:
-        activity = person.newest(*ACTIVITY) or 0
-        orders = [event for event in person.events if event.name == "order"]
-        cart = person.cart()
-        if orders:
-            order = max(orders, key=_occurred_at)
-            if order.occurred_at >= activity:
-                return False
-            listed = set(order.fields["products"])
-            if order.occurred_at >= activity - self.rules.order_grace and (not listed or cart <= listed):
-                return False
-        return bool(cart)
+    def _purchases(self, person: Person) -> list[Purchase]:
+        """The person's orders, and the newest one that was told with the person's address, whoever made it."""
+        own = [event for event in person.events if event.name == "order"]
+        address = person.address()
+        of_address = [
+            event
+            for other in self._persons.values()
+            for event in other.events
+            if event.name == "order" and address is not None and event.fields.get("order_email") == address
+        ]
+        newest = sorted(of_address, key=_occurred_at)[-1:]
+        return [Purchase(event.occurred_at, set(event.fields["products"])) for event in own + newest]
+
+    def _cart(self, person: Person) -> set[str]:
+        """What is in the cart; an order empties it, and what is only shown once more right after it is not in it."""
+        purchases = self._purchases(person)
+        emptied_at = max((purchase.at for purchase in purchases), default=-1)
+        inside: dict[str, int] = {}
+        added_at: dict[str, int] = {}
+        for event in sorted(person.events, key=_occurred_at):
+            if event.occurred_at <= emptied_at:
+                continue
+            if event.name == "add":
+                product = event.fields["product"]
+                inside[product] = inside.get(product, 0) + 1
+                added_at[product] = event.occurred_at
+            elif event.name == "remove":
+                product = event.fields["product"]
+                inside[product] = max(0, inside.get(product, 0) - 1)
+            elif event.name == "cart":
+                inside = dict.fromkeys(event.fields["products"], 1)
+                added_at |= dict.fromkeys(event.fields["products"], event.occurred_at)
+        return {
+            product
+            for product, count in inside.items()
+            if count > 0 and not self._is_bought(purchases, product, added_at[product])
+        }
+
+    def _is_bought(self, purchases: list[Purchase], product: str, at: int) -> bool:
+        return any(purchase.at >= at - self.rules.order_grace and purchase.has(product) for purchase in purchases)
 
     def _wants_browse(self, person: Person) -> bool:
-        viewed = max((event for event in person.events if event.name == "view"), key=lambda event: event.occurred_at)
-        bought_or_added = [person.newest("order"), person.newest("add")]
-        if any(at is not None and at >= viewed.occurred_at for at in bought_or_added) or person.cart():
+        viewed = max((event for event in person.events if event.name == "view"), key=_occurred_at)
+        purchases, added = self._purchases(person), person.newest("add")
+        if any(purchase.at >= viewed.occurred_at for purchase in purchases):
             return False
-        orders = [event for event in person.events if event.name == "order"]
-        if orders:
-            order = max(orders, key=lambda event: event.occurred_at)
-            listed = set(order.fields["products"])
-            if order.occurred_at >= viewed.occurred_at - self.rules.order_grace:
-                return bool(listed) and viewed.fields["product"] not in listed
-        return True
+        if self._is_bought(purchases, viewed.fields["product"], viewed.occurred_at):
+            return False
+        return (added is None or added < viewed.occurred_at) and not self._cart(person)

@@ -12,13 +12,12 @@ import pytest
 from redis import Redis
 
 from catalog import TRIGGERS
-from freshgate.state import keys
 from tests.engine.world import START, World, product
 from tests.relevance.oracle import Mail, Oracle, Rules
 from tests.relevance.shoppers import Arrival, Shopper, build_shopper
 
 SHOPPERS = 5000
-RULES = Rules(cart_delay=4000, cart_settle=2000, browse_delay=5000, browse_settle=2000, order_grace=120_000)
+RULES = Rules(cart_delay=4000, cart_settle=2000, browse_delay=5000, browse_settle=2000, order_grace=1000)
 NAMES = {
     "view": "Product Viewed",
     "add": "Product Added",
@@ -43,7 +42,7 @@ def build_world(redis: Redis) -> World:
     for trigger in TRIGGERS:
         delay, settle = times.get(trigger.name, (trigger.delay, trigger.settle))
         triggers.append(msgspec.structs.replace(trigger, delay=delay, settle=settle, address_cap=(10, 3_600_000)))
-    return World(redis, triggers)
+    return World(redis, triggers, order_grace=RULES.order_grace)
 
 
 def to_event(world: World, arrival: Arrival) -> Any:
@@ -96,20 +95,6 @@ def test_every_shopper_gets_exactly_the_mails_of_the_oracle(redis: Redis) -> Non
         expected = sorted(oracle.mails)
         if any(arrival.arrives_at in oracle.moments for arrival in shopper.arrivals):
             continue
-        world.shards = shards(shopper)
         assert simulate(world, shopper) == expected, f"seed {seed}: {shopper.arrivals}"
         mailed += len(expected)
     assert mailed > SHOPPERS / 2
-
-
-def shards(shopper: Shopper) -> set[str]:
-    """The shards of all persons and orders that this shopper's events name."""
-    names = set()
-    for arrival in shopper.arrivals:
-        if arrival.user is not None:
-            names.add(keys.person_id("main", arrival.user, None))
-        if arrival.anon is not None:
-            names.add(keys.person_id("main", None, arrival.anon))
-        if "order_id" in arrival.fields:
-            names.add(keys.order_id("main", arrival.fields["order_id"]))
-    return {keys.shard(name) for name in names}

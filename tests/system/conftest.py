@@ -136,7 +136,7 @@ def is_quiet(system: System) -> bool:
     """Whether no send is waiting, leased or in progress."""
     url = (system.var / "redis" / "url").read_text(encoding="utf-8").strip()
     with suppress(redis.RedisError), redis.Redis.from_url(url) as client:
-        return not any(
-            client.zcard(name) or client.zcard(name.replace("timers", "leases")) for name in keys.all_timers()
-        )
+        shop = keys.shop("main")
+        names = [f"{shop}timers:{name.decode()}" for name in client.smembers(f"{shop}triggers")]
+        return not any(client.zcard(name) for name in [*names, f"{shop}leases"])
     return False

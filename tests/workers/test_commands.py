@@ -11,10 +11,9 @@ import pytest
 from redis import Redis
 
 from freshgate.errors import EspError, SettingsError
-from freshgate.queue import Item, Job
 from freshgate.settings import Settings
 from freshgate.state import keys
-from tests.engine.world import HOUR, MINUTE, World
+from tests.engine.world import HOUR, MINUTE, SHOP, World
 from workers import commands
 
 ADA = "ada@example.com"
@@ -110,10 +109,9 @@ def test_a_send_that_took_its_worker_down_three_times_is_dead_and_can_be_replaye
     world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.record(world.event("Signed Up", user="ada", email=ADA))
-    ((member, due),) = world.due_timers(world.now + HOUR)
-    shard = keys.shard(keys.parse_member(member)[2])
-    world.client.hset(f"{keys.PREFIX}{shard}:begun", member, 2)
-    world.courier.deliver(Job(sends=(Item(member, due, 1),), created=world.now))
+    ((timer, _),) = world.due_timers(world.now + HOUR)
+    world.client.hset(f"{SHOP}begun", timer, 2)
+    world.deliver(timer)
     assert world.outcomes("ada") == [("welcome", "dead")]
     assert at_desk.run("dead", "replay") == 0
     assert "welcome" in capsys.readouterr().out
@@ -125,11 +123,12 @@ def test_a_send_of_a_trigger_that_the_catalog_lost_is_dead_and_says_so(
     world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.record(world.event("Signed Up", user="ada", email=ADA))
-    ((member, due),) = world.due_timers(world.now + HOUR)
-    gone = member.replace("welcome", "hello")
+    ((timer, due),) = world.due_timers(world.now + HOUR)
+    gone = timer.replace("welcome", "hello")
+    world.client.zadd(keys.timers("main", "hello"), {gone: due})
     # For an hour it may be a trigger that only newer hosts know.
-    world.client.hset(f"{keys.PREFIX}{keys.shard(keys.parse_member(member)[2])}:begun", gone, "60")
-    world.courier.deliver(Job(sends=(Item(gone, due, 1),), created=world.now))
+    world.client.hset(f"{SHOP}begun", gone, "60")
+    world.deliver(gone)
     assert ("hello", "dead") in world.outcomes("ada")
     assert at_desk.run("dead", "replay") == 1
     assert "no such trigger" in capsys.readouterr().out

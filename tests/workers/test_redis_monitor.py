@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from adapter.ingest import quarantine
 from freshgate.queue import push
 from freshgate.state import keys
+from freshgate.state.store import add_shops
 from freshgate.telemetry import metrics
 from freshgate.telemetry.polled import PolledMetrics
 from freshgate.version import VERSION
@@ -62,7 +63,7 @@ def test_every_polled_metric_is_served_after_one_poll(redis: Redis) -> None:
 def test_the_age_is_that_of_the_oldest_job(redis: Redis) -> None:
     for _ in range(3):
         pipe = redis.pipeline()
-        push(pipe, QUEUE, [("welcome|p:u01", 1, 0)], now_ms())
+        push(pipe, QUEUE, "main", [("welcome|p:u01", 0)], now_ms())
         pipe.execute()
     first = redis.lindex(f"rq:queue:{QUEUE}", 0)
     assert isinstance(first, bytes)
@@ -86,12 +87,15 @@ def test_workers_are_distinguished_by_heartbeat_and_state(redis: Redis) -> None:
 
 
 def test_timers_sends_to_review_and_quarantined_elements_are_counted(redis: Redis) -> None:
-    timers, other_timers = keys.all_timers()[3], keys.all_timers()[40]
-    redis.zadd(timers, {"welcome|p:u01": now_ms() - 90_000, "welcome|p:u02": now_ms() + 90_000})
-    redis.zadd(other_timers, {"welcome|p:u03": now_ms() - 30_000})
-    redis.zadd(other_timers.replace("timers", "leases"), {"welcome|p:u04": now_ms()})
-    redis.zadd(timers.replace("timers", "unknown"), {"a": 1, "b": 2})
-    redis.zadd(other_timers.replace("timers", "dead"), {"c": 3})
+    add_shops(redis, ["main", "other"])
+    for shop in ("main", "other"):
+        redis.sadd(f"{keys.shop(shop)}triggers", "welcome")
+    redis.zadd(keys.timers("main", "welcome"), {"welcome|p:u01": now_ms() - 90_000, "welcome|p:u02": now_ms() + 90_000})
+    redis.zadd(keys.timers("other", "welcome"), {"welcome|p:u03": now_ms() - 30_000})
+    redis.zadd(f"{keys.shop('other')}leases", {"welcome|p:u04": now_ms()})
+    redis.zadd(keys.operator_list("main", "unknown"), {"a": 1, "b": 2})
+    redis.zadd(keys.operator_list("other", "dead"), {"c": 3})
+    redis.zadd(keys.operator_list("other", "rejected"), {"d": 3})
     redis.sadd(keys.HOLD, "welcome")
     quarantine.add_element(redis, quarantine.QuarantinedElement("segment", b"{}", 1))
     figures = poll(redis)
@@ -103,6 +107,7 @@ def test_timers_sends_to_review_and_quarantined_elements_are_counted(redis: Redi
     )
     assert figures['freshgate_desk_sends{state="unknown"}'] == 2
     assert figures['freshgate_desk_sends{state="dead"}'] == 1
+    assert figures['freshgate_desk_sends{state="rejected"}'] == 1
 
 
 def test_without_redis_only_redis_up_is_served(redis: Redis) -> None:

@@ -53,7 +53,7 @@ def worker(queue: Queue, redis: Redis) -> DeliverWorker:
 
 def push(redis: Redis, number: int = 1) -> str:
     pipe = redis.pipeline()
-    job_id = wire.push(pipe, NAME, [(f"welcome|p:u{number:020d}", 1, 0)], 1)
+    job_id = wire.push(pipe, NAME, "main", [(f"welcome|p:u{number:020d}", 0)], 1)
     pipe.execute()
     return job_id
 
@@ -74,7 +74,7 @@ def test_jobs_are_done_in_order_and_nothing_of_them_is_left(
     for number in range(3):
         push(redis, number)
     assert worker.work(burst=True)
-    assert [job.sends[0].member[-1] for job in courier.jobs] == ["0", "1", "2"]
+    assert [job.sends[0].timer[-1] for job in courier.jobs] == ["0", "1", "2"]
     assert keys(redis, "rq:job:*") == set()
     assert queue.count == redis.llen(queue.intermediate_queue_key) == 0
     assert len(StartedJobRegistry(queue=queue)) == len(FailedJobRegistry(queue=queue)) == 0

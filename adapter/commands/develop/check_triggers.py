@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import msgspec
 
@@ -25,14 +26,19 @@ from freshgate.state.views import Mark, Order, OrderView, PersonView
 ALWAYS_STORED = {"email", "id"}
 OCCURRED_AT = 1_790_000_000_000
 PRODUCT = Product("p-1", name="Mug", price="9.90")
-_json = msgspec.json.Encoder(decimal_format="string").encode
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+def _text(value: Any) -> str:
+    return _encode(value).decode()
 
 
 class RecordingPerson(PersonView):
     """A person that records which traits and marks were asked for."""
 
-    def __init__(self, raw: Mapping[bytes, bytes]) -> None:
-        super().__init__("u" + "0" * 20, raw)
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        record_id = "u" + "0" * 20
+        super().__init__(record_id, [(record_id, fields)])
         self.traits: set[str] = set()
         self.marks: set[str] = set()
 
@@ -130,20 +136,21 @@ def _marks(triggers: Sequence[Trigger], events: Mapping[str, EventType]) -> set[
 
 
 def _sample_person(traits: set[str], marks: set[str]) -> RecordingPerson:
-    values = {"order": _json([PRODUCT.product_id]), "view": _json(PRODUCT)}
-    head = stamp(OCCURRED_AT, "m-1").encode()
-    raw = {f"m:{mark}".encode(): head + values.get(mark, b"") for mark in marks}
-    raw |= {f"t:{name}".encode(): head + b"a value" for name in traits}
+    values = {"order": _text([PRODUCT.product_id]), "view": _text(PRODUCT)}
+    head = stamp(OCCURRED_AT, "m-1")
+    fields = {f"m:{mark}": head + values.get(mark, "") for mark in marks}
+    fields |= {f"t:{name}": f"{head}a value" for name in traits}
     if traits:
-        raw[f"+{PRODUCT.line}".encode()] = stamp(OCCURRED_AT, "m-2").encode() + _json(PRODUCT)
-    return RecordingPerson(raw)
+        added = stamp(OCCURRED_AT, "m-2")
+        fields |= {f"+{PRODUCT.line}": added + _text(PRODUCT), f"n:{PRODUCT.line}": f"{added}+1"}
+    return RecordingPerson(fields)
 
 
 def _sample_order(trigger: Trigger) -> OrderView | None:
     if trigger.subject != "order":
         return None
-    order = Order(order_id="1", person="u" + "0" * 20, total="9.90", currency="EUR", products=(PRODUCT,))
-    return OrderView("o" + "0" * 20, {b"m:order": stamp(OCCURRED_AT, "m-1").encode() + _json(order)})
+    order = Order(order_id="1", total="9.90", currency="EUR", products=(PRODUCT,))
+    return OrderView("o" + "0" * 20, {"F:order": stamp(OCCURRED_AT, "m-1") + _text(order)})
 
 
 def _place_in_function(trigger: Trigger, function: str, name: str, package: str) -> str:

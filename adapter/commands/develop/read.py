@@ -30,7 +30,6 @@ from freshgate.errors import RequestError, SettingsError
 from freshgate.events import Event, Ignored, Product, Refused, Verdict
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, SourceSettings
-from freshgate.state import keys
 from freshgate.state.planner import Planner
 
 HELP = "show what a payload becomes: the event or the verdict, and the path that each field came from"
@@ -139,11 +138,9 @@ def _describe_starts(
 ) -> dict[str, Any]:
     plan = Planner(types.values(), triggers, b"not used").plan(event, trusted=trust == "server")
     delays = {trigger.name: trigger.delay for trigger in triggers}
-    started = [keys.parse_member(start[0])[0] for write in plan.writes for start in write.body.get("starts", ())]
-    trail = next((write.body["trail"] for write in plan.writes if "trail" in write.body), "{}")
     return {
-        "starts": {name: format_duration(delays[name]) if delays[name] else "at once" for name in started},
-        "cannot_start": json.loads(trail).get("rejected", []),
+        "starts": {name: format_duration(delays[name]) if delays[name] else "at once" for name in plan.starts},
+        "cannot_start": plan.lacking,
     }
 
 

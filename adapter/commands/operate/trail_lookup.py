@@ -13,8 +13,9 @@ import msgspec
 
 from freshgate.settings import Settings
 from freshgate.state import keys
-from freshgate.state.merge import resolve
-from freshgate.state.views import OrderView
+from freshgate.state.orders import OrderView
+from freshgate.state.stamps import LENGTH
+from freshgate.state.store import fcall, with_library
 
 SEND_ID = re.compile(r"[0-9a-f]{24}")
 SCAN_COUNT = 1000
@@ -25,11 +26,13 @@ SubjectType = Literal["person", "order", "send"]
 class TrailSubject(msgspec.Struct, frozen=True):
     """What an id is, and the person whose trail tells of it.
 
+    shop    the id space that knows it
     person  None for an order of which it is not known who completed it
     order   for an order: when it was completed, cancelled, refunded (ms), as far as known
     send    for a send: its id, so that only its lines are shown
     """
 
+    shop: str
     person: str | None
     known_as: SubjectType
     order: dict[str, int] = {}
@@ -41,7 +44,7 @@ def find_subject(
 ) -> TrailSubject | None:
     """The person, else the order, else the send of that id; `only` one of them. Raises RedisError."""
     if only in (None, "person") and (person := _find_person(client, settings, searched_id)):
-        return TrailSubject(person, "person")
+        return person
     if only in (None, "order") and (order := _find_order(client, settings, searched_id)):
         return order
     if only in (None, "send") and SEND_ID.fullmatch(searched_id):
@@ -49,36 +52,39 @@ def find_subject(
     return None
 
 
-def _find_person(client: Any, settings: Settings, searched_id: str) -> str | None:
-    """The person behind an id of any id space, or behind an address; one who was merged leads to the person of now."""
-    candidates = []
-    for space in _id_spaces(settings):
-        candidates += [keys.person_id(space, searched_id, None), keys.person_id(space, None, searched_id)]
-    if "@" in searched_id:
-        address = keys.entity("a", keys.address_id(settings.pii_key.encode(), searched_id))
-        stamped_person = client.hget(address, "m:who")
-        if stamped_person:
-            candidates.append(bytes(stamped_person)[22:].decode())
-    for candidate in candidates:
-        person = resolve(client, candidate)
-        if client.exists(keys.person(person)):
-            return person
+def find_roots(client: Any, shop: str, record_ids: Sequence[str]) -> list[str]:
+    """The person that each record belongs to by now; empty where nothing is known. Raises RedisError."""
+    reply = with_library(client, lambda: fcall(client, "find", keys.shop(shop), *record_ids))
+    return [root.decode() for root in reply]
+
+
+def _find_person(client: Any, settings: Settings, searched_id: str) -> TrailSubject | None:
+    """The person behind an id of any id space, or behind an address."""
+    for shop in _id_spaces(settings):
+        candidates = [keys.person_id(shop, searched_id), keys.person_id(shop, None, searched_id)]
+        if "@" in searched_id:
+            address_id = keys.address_id(settings.pii_key.encode(), searched_id)
+            stamped_person = client.hget(keys.address(shop, address_id), "m:who")
+            if stamped_person:
+                candidates.append(bytes(stamped_person)[LENGTH:].decode())
+        for root in find_roots(client, shop, candidates):
+            if root:
+                return TrailSubject(shop, root, "person")
     return None
 
 
 def _find_order(client: Any, settings: Settings, searched_id: str) -> TrailSubject | None:
-    for space in _id_spaces(settings):
-        entity_id = keys.order_id(space, searched_id)
-        raw = client.hgetall(keys.entity("o", entity_id))
+    for shop in _id_spaces(settings):
+        record_id = keys.order_id(shop, searched_id)
+        raw = client.hgetall(keys.order(shop, record_id))
         if raw:
-            view = OrderView(entity_id, raw)
+            fields = {name.decode(): value.decode("utf-8", "replace") for name, value in raw.items()}
+            view = OrderView(record_id, fields)
             marks = {"completed": view.completed, "cancelled": view.cancelled, "refunded": view.refunded}
-            person = view.order.person if view.order else ""
-            return TrailSubject(
-                resolve(client, person) if person else None,
-                "order",
-                order={name: mark.at for name, mark in marks.items() if mark},
-            )
+            buyer = view.register("F:who")
+            roots = find_roots(client, shop, [buyer.value]) if buyer else [""]
+            times = {name: mark.at for name, mark in marks.items() if mark}
+            return TrailSubject(shop, roots[0] or None, "order", order=times)
     return None
 
 
@@ -91,9 +97,11 @@ def _find_send(client: Any, searched_id: str) -> TrailSubject | None:
             pipe.lrange(name, 0, -1)
         for name, entries in zip(names, pipe.execute(), strict=True):
             if any(wanted in entry for entry in entries):
-                # fg:{s07}:p:u3f…:dec
-                person = bytes(name).decode().removesuffix(":dec").rpartition(":")[2]
-                return TrailSubject(resolve(client, person), "send", send=searched_id)
+                # fg:{main}:p:u3f…:dec
+                head, _, record_id = bytes(name).decode().removesuffix(":dec").rpartition("}:p:")
+                shop = head.removeprefix(f"{keys.PREFIX}{{")
+                (root,) = find_roots(client, shop, [record_id])
+                return TrailSubject(shop, root or record_id, "send", send=searched_id)
     return None
 
 

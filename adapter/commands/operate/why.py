@@ -56,7 +56,7 @@ def main(settings: Settings, searched_id: str, *, only: SubjectType | None = Non
         what = only or "person, order or send"
         print(f"no {what} is known as {searched_id}: it was never accepted, or it was erased", file=sys.stderr)
         return 1
-    entries = load_trail(client, subject.person) if subject.person else []
+    entries = load_trail(client, subject.shop, subject.person) if subject.person else []
     if subject.send:
         entries = [entry for entry in entries if entry.get("send") == subject.send]
     held = _held_triggers(client)
@@ -86,21 +86,37 @@ def _heading(client: Any, settings: Settings, searched_id: str, subject: TrailSu
         lines.append(f"send {searched_id}")
     if subject.person is None:
         return [*lines, "it is not known who completed it"]
-    raw: Any = client.hgetall(keys.person(subject.person))
-    view = PersonView(subject.person, raw, settings.order_grace)
+    records = [(record_id, _fields(client, subject.shop, record_id)) for record_id in _ids(client, subject)]
+    view = PersonView(subject.person, records, settings.order_grace)
     return [*lines, f"person {subject.person}" + ("" if view.email else " (no address known)")]
 
 
-def load_trail(client: Any, person: str) -> list[dict[str, Any]]:
+def _fields(client: Any, shop: str, record_id: str) -> dict[str, str]:
+    raw: Any = client.hgetall(keys.person(shop, record_id))
+    return {name.decode(): value.decode("utf-8", "replace") for name, value in raw.items()}
+
+
+def _ids(client: Any, subject: TrailSubject) -> list[str]:
+    """The records of a person: the root's, then those of its members."""
+    if subject.person is None:
+        return []
+    members: Any = client.hget(keys.person(subject.shop, subject.person), "ids")
+    return [subject.person, *(members.decode().split() if members else [])]
+
+
+def load_trail(client: Any, shop: str, person: str) -> list[dict[str, Any]]:
     """A person's events (verdict, changes to timers) and decisions (reason, compared versions), oldest first."""
-    key = keys.person(person)
     entries = []
-    for raw in client.lrange(f"{key}:ev", 0, -1):
-        verdict, timers, event = bytes(raw).decode("utf-8", "replace").split("\t", 2)
-        entry = json.loads(event)
-        entries.append({"t": entry.pop("rx"), "kind": "event", "verdict": verdict, **entry, "timers": timers})
-    for raw in client.lrange(f"{key}:dec", 0, -1):
-        entries.append({"kind": "decision", **json.loads(raw)})
+    for record_id in _ids(client, TrailSubject(shop, person, "person")):
+        key = keys.person(shop, record_id)
+        for raw in client.lrange(f"{key}:ev", 0, -1):
+            verdict, timers, event = bytes(raw).decode("utf-8", "replace").split("\t", 2)
+            entry = json.loads(event)
+            entries.append({"t": entry.pop("rx"), "kind": "event", "verdict": verdict, **entry, "timers": timers})
+        for raw in client.lrange(f"{key}:dec", 0, -1):
+            count, _, decision = bytes(raw).decode("utf-8", "replace").split("\t", 2)
+            repeated = {"times": int(count)} if count != "1" else {}
+            entries.append({"kind": "decision", **json.loads(decision), **repeated})
     return sorted(reversed(entries), key=lambda entry: int(entry["t"]))
 
 
@@ -130,6 +146,8 @@ def _format_decision(entry: dict[str, Any]) -> str:
         text += f", {entry['esp']} answered {entry['status']}"
     if entry.get("due"):
         text += f", again at {_format_time(entry['due'])}"
+    if entry.get("times"):
+        text += f", {entry['times']} times"
     if entry.get("send"):
         text += f", send {entry['send']}"
     compared = entry.get("compared") or {}

@@ -1,65 +1,60 @@
 -- claim and settle: one send, one mail.
--- A claim is the field c:<trigger>:<send id> of the entity that the send belongs to (a person or an order):
---   "<state> <token> <until> <at> <attempts> <version>"   states: claimed, retry, sent, fallback_sent, rejected, unknown, dead
+-- The claims of a trigger are the field c:<trigger> of the record that its sends belong to, one line each, newest first:
+--   "<send id> <state> <token> <until> <at> <attempts> <version>"
+--   states: claimed, retry, replay, sent, fallback_sent, rejected, unknown, dead
 --
--- fg1_claim   KEYS entity, every record that the decision read  ARGV revision read, field, claim
---             and, if the last record is the address: send, now (ms), the cap's n and ms, 1 = refuse beyond it,
---             trigger, and the n and ms of the trigger's own cap ("" = none)
---             REPLY {the new revision | moved <id> | 0 = it moved on | capped = nothing written,
---             then the revision of each record after the claim}
--- fg1_uncount KEYS address  ARGV send, when it was claimed (ms)  REPLY 1: that mail did not leave
--- fg1_settle  KEYS entity  ARGV field, token, claim ("" = release), member, due claimed, due next ("" = done), now (ms)
---             REPLY 1 = written, 0 = somebody else owns it by now (the timer is left alone then)
---             Sends that an operator should look at stand in the lists `unknown` and `dead` of the shard, and nowhere else
--- fg1_replay  KEYS entity  ARGV field, state that the operator saw, claim, member, now (ms)
---             REPLY 1 = the send starts again | the state that it has by now; nothing is written then
--- fg1_park    KEYS person  ARGV revision read, field k:{sNN}:<member>, "<delay> <settle>"  REPLY 1 | 0 = it moved on
--- fg1_retime  KEYS entity  ARGV member, due claimed, due next ("" = done), 1 = our own code failed on it  REPLY 1
---             What failed stays counted with the crashes of workers; every other state resets that count
--- fg1_note    KEYS list of decisions  ARGV entry, most, ttl  REPLY 1
+-- fg_claim   KEYS[1] the shop  ARGV now or "", msgpack map:
+--              owner    "p:<id>" or "o:<id>"    field, send, claim (the text after the send id), keep (most lines)
+--              reads    {{"<kind>:<id>", revision}, ...}: every record that the decision read
+--              address  the recipient's, if mails to it are counted: {id, trigger, {most, window, refuses} of all
+--                       triggers, {most, window} of this one, or {}}
+--            REPLY {now, "ok" | "moved" = a record moved on | "capped"}; nothing is written but for "ok"
+-- fg_settle  KEYS[1] the shop  ARGV now or "", msgpack map; all but `owner` may be missing:
+--              owner, field, send, token, claim ("" = given back), keep
+--              revision of the owner that was read; else nothing is written
+--              timer, due claimed, next due or "" (done), failed = our own code failed on it
+--              park {field, value}              list  the operator's list that the send goes to or leaves
+--              uncount {address id, at}         note {person, key, text}
+--            REPLY 1 | 0 = somebody else owns it, or it moved on; nothing is written then
+-- fg_replay  KEYS[1] the shop  ARGV now or "", msgpack map: owner, field, send, timer, expected state, claim
+--            REPLY "1" = the send starts again | the state that it has by now; nothing is written then
+-- fg_close   KEYS[1] the shop  ARGV list, entry  REPLY 1 = it was there
+-- fg_crash   KEYS[1] the shop  ARGV timer  REPLY how often this send took its worker down
 
--- keeps_trace: the send may be begun again by an operator, and then links the same event.
-local function settle_timer(key, member, claimed, next_due, keeps_trace)
-  local shard = shard_of(key)
-  -- Whoever brings a send to a state has survived it: what was counted as a crash was a pause, or a long queue.
-  redis.call('HDEL', shard .. 'begun', member)
-  -- Only what was claimed is taken away: a due that an event set meanwhile stays.
-  if redis.call('HGET', shard .. 'leased', member) == claimed then
-    redis.call('ZREM', shard .. 'leases', member)
-    redis.call('HDEL', shard .. 'leased', member)
-  end
-  local due = redis.call('ZSCORE', shard .. 'timers', member)
-  if due == claimed then
-    redis.call('ZREM', shard .. 'timers', member)
-    due = nil
-  end
-  if next_due ~= '' then
-    redis.call('ZADD', shard .. 'timers', 'GT', next_due, member)
-  elseif not due then
-    redis.call('HDEL', key, 'f:' .. member, 'b:' .. member)
-    if not keeps_trace then redis.call('HDEL', key, 'p:' .. member) end
-  end
-end
-
--- The operator's lists hold exactly the sends that are in that state.
-local function list_for_operator(key, member, field, state, now)
-  local shard, entry = shard_of(key), key .. ' ' .. member .. ' ' .. field
-  for _, list in ipairs({ 'unknown', 'dead' }) do
-    if state == list then
-      redis.call('ZADD', shard .. list, now, entry)
-    else
-      redis.call('ZREM', shard .. list, entry)
-    end
-  end
-end
-
+local LISTS = { 'unknown', 'dead', 'rejected' }
+local NOTES, NOTES_TTL = 100, 180 * DAY
 -- How many mails of an address are remembered, and for how long (ms) at least: every cap of a day is exact.
-local MAILS, MAILS_TTL = 50, 2 * 86400000
+local MAILS, MAILS_TTL = 50, 2 * DAY
+-- A claim in one of these states is not over.
+local OPEN = { claimed = true, retry = true, replay = true }
+
+local function parse_claims(text)
+  local claims = {}
+  for line in string.gmatch(text or '', '[^\n]+') do
+    claims[#claims + 1] = { send = string.match(line, '^%S+'), state = string.match(line, '^%S+ (%S+)'), line = line }
+  end
+  return claims
+end
+
+local function claim_of(key, field, send)
+  for _, claim in ipairs(parse_claims(redis.call('HGET', key, field))) do
+    if claim.send == send then return claim end
+  end
+end
+
+-- `text` is nil where the claim goes. What is over is remembered up to `keep` lines.
+local function write_claim(key, field, send, text, keep)
+  local lines = text and { send .. ' ' .. text } or {}
+  for _, claim in ipairs(parse_claims(redis.call('HGET', key, field))) do
+    if claim.send ~= send and (#lines < keep or OPEN[claim.state]) then lines[#lines + 1] = claim.line end
+  end
+  if #lines == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(lines, '\n')) end
+end
 
 -- The mails of an address, "<at> <send> <trigger>" each, newest first; without this send's own.
-local function mails_of(address, send)
+local function mails_of(key, send)
   local mails = {}
-  for mail in string.gmatch(redis.call('HGET', address, 'mails') or '', '[^;]+') do
+  for mail in string.gmatch(redis.call('HGET', key, 'mails') or '', '[^;]+') do
     if string.match(mail, '^%d+ (%S+)') ~= send then mails[#mails + 1] = mail end
   end
   return mails
@@ -76,102 +71,144 @@ local function count_since(mails, since, trigger)
 end
 
 -- Takes one of the mails that the address may get; false if there is none left. Whoever's person has the address.
-local function count_mail(address, send, now, most, window, refuses, trigger, own_most, own_window)
-  local mails = mails_of(address, send)
-  if refuses == '1' and count_since(mails, tonumber(now) - window) >= most then return false end
-  if own_most ~= '' and count_since(mails, tonumber(now) - tonumber(own_window), trigger) >= tonumber(own_most) then
-    return false
-  end
-  table.insert(mails, 1, now .. ' ' .. send .. ' ' .. trigger)
-  redis.call('HSET', address, 'mails', table.concat(mails, ';', 1, math.min(#mails, math.max(most, MAILS))))
+local function count_mail(shop, address, send, now)
+  local key, trigger, all, own = address_key(shop, address[1]), address[2], address[3], address[4]
+  local mails = mails_of(key, send)
+  if all[3] and count_since(mails, now - all[2]) >= all[1] then return false end
+  if own[1] and count_since(mails, now - own[2], trigger) >= own[1] then return false end
+  table.insert(mails, 1, ms(now) .. ' ' .. send .. ' ' .. trigger)
+  redis.call('HSET', key, 'mails', table.concat(mails, ';', 1, math.min(#mails, math.max(all[1], MAILS))))
   -- An address that no event told of: somebody's user id is one.
-  if redis.call('HEXISTS', address, 'x') == 0 then
-    redis.call('PEXPIRE', address, ms(math.max(window, MAILS_TTL, tonumber(own_window) or 0)))
+  if redis.call('HEXISTS', key, 'x') == 0 then
+    redis.call('PEXPIRE', key, ms(math.max(all[2], MAILS_TTL, own[2] or 0)))
   end
   return true
 end
 
-redis.register_function('fg1_claim', function(keys, args)
-  local key = keys[1]
-  local state = redis.call('HMGET', key, 'to', 'rev')
-  if state[1] then return { 'moved ' .. state[1] } end
-  if (state[2] or '0') ~= args[1] then return { '0' } end
-  local send, now, most, window, refuses, trigger, own_most, own_window = unpack(args, 4)
-  if send and not count_mail(
-    keys[#keys], send, now, tonumber(most), tonumber(window), refuses, trigger, own_most, own_window
-  ) then
-    return { 'capped' }
+redis.register_function('fg_claim', function(keys, args)
+  local shop, now, claim = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
+  for _, read in ipairs(claim.reads) do
+    local state = redis.call('HMGET', shop .. read[1], 'rev', 'to')
+    if (state[1] or '0') ~= read[2] or state[2] then return { ms(now), 'moved' } end
   end
-  local said = { ms(tonumber(args[1]) + 1) }
-  redis.call('HSET', key, args[2], args[3], 'rev', said[1])
-  for i = 2, #keys do said[i] = redis.call('HGET', keys[i], 'rev') or '0' end
-  return said
+  if claim.address and not count_mail(shop, claim.address, claim.send, now) then return { ms(now), 'capped' } end
+  local key = shop .. claim.owner
+  write_claim(key, claim.field, claim.send, claim.claim, claim.keep)
+  bump(key)
+  return { ms(now), 'ok' }
 end)
+
+local function settle_timer(shop, owner, timer, claimed, next_due, failed, keeps_trace)
+  local trigger, kind = string.match(timer, '^([^|]*)|(%a)')
+  -- Whoever brings a send to a state has survived it: what was counted as a crash was a pause, or a long queue.
+  if failed then redis.call('HSETNX', shop .. 'begun', timer, '0') else redis.call('HDEL', shop .. 'begun', timer) end
+  -- Only what was claimed is taken away: a due that an event set meanwhile stays.
+  if redis.call('HGET', shop .. 'leased', timer) == claimed then
+    redis.call('ZREM', shop .. 'leases', timer)
+    redis.call('HDEL', shop .. 'leased', timer)
+  end
+  local due = redis.call('ZSCORE', shop .. 'timers:' .. trigger, timer)
+  if due == claimed then
+    redis.call('ZREM', shop .. 'timers:' .. trigger, timer)
+    due = nil
+  end
+  if next_due then
+    set_timer(shop, timer, next_due)
+  elseif not due then
+    local key = shop .. string.match(timer, '|(.+)$')
+    redis.call('HDEL', key, 'f:' .. trigger, 'b:' .. trigger)
+    if not keeps_trace then redis.call('HDEL', key, 'p:' .. trigger) end
+  end
+end
+
+-- The operator's lists hold exactly the sends that are in that state.
+local function list_for_operator(shop, entry, state, now)
+  for _, list in ipairs(LISTS) do
+    if state == list then
+      redis.call('ZADD', shop .. 'list:' .. list, ms(now), entry)
+    else
+      redis.call('ZREM', shop .. 'list:' .. list, entry)
+    end
+  end
+end
 
 -- Only that attempt's own entry: a worker that was overtaken must not take away the mail of whoever overtook it.
-redis.register_function('fg1_uncount', function(keys, args)
-  local own, mails = args[2] .. ' ' .. args[1] .. ' ', {}
-  for mail in string.gmatch(redis.call('HGET', keys[1], 'mails') or '', '[^;]+') do
+local function uncount(shop, address, send, at)
+  local key, own, mails = address_key(shop, address), ms(at) .. ' ' .. send .. ' ', {}
+  for mail in string.gmatch(redis.call('HGET', key, 'mails') or '', '[^;]+') do
     if string.sub(mail, 1, #own) ~= own then mails[#mails + 1] = mail end
   end
-  if #mails > 0 then
-    redis.call('HSET', keys[1], 'mails', table.concat(mails, ';'))
-  else
-    redis.call('HDEL', keys[1], 'mails')
+  if #mails > 0 then redis.call('HSET', key, 'mails', table.concat(mails, ';')) else redis.call('HDEL', key, 'mails') end
+end
+
+-- A line on the trail: "<count>\t<key>\t<JSON>". The same thing once more raises the count of the line that has it, so
+-- that repetitions wash nothing away.
+local function note(shop, person, same, text)
+  local list = person_key(shop, person) .. ':dec'
+  for i, known in ipairs(redis.call('LRANGE', list, 0, 4)) do
+    local count, key = string.match(known, '^(%d+)\t([^\t]*)\t')
+    if key == same and same ~= '' then
+      redis.call('LSET', list, i - 1, ms(tonumber(count) + 1) .. '\t' .. key .. '\t' .. text)
+      return
+    end
   end
+  prepend(list, '1\t' .. same .. '\t' .. text, NOTES, NOTES_TTL)
+end
+
+redis.register_function('fg_settle', function(keys, args)
+  local shop, now, settled = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
+  local key = shop .. settled.owner
+  if settled.token then
+    local current = claim_of(key, settled.field, settled.send)
+    if current and string.match(current.line, '^%S+ %S+ (%S+)') ~= settled.token then return '0' end
+    -- A record that expired meanwhile stays away.
+    if redis.call('EXISTS', key) == 1 then
+      write_claim(key, settled.field, settled.send, settled.claim ~= '' and settled.claim or nil, settled.keep)
+      bump(key)
+      if string.sub(settled.claim, 1, 5) == 'sent ' then redis.call('HSET', key, 'ls', ms(now)) end
+    end
+  end
+  if settled.revision and (redis.call('HGET', key, 'rev') or '0') ~= settled.revision then return '0' end
+  if settled.park then redis.call('HSET', key, settled.park[1], settled.park[2], 'parked', '1') end
+  local state = settled.list
+  if settled.timer then
+    local present = present_name(shop, settled.timer)
+    if present ~= settled.timer then
+      remove_timer(shop, settled.timer)
+      settled.timer = present
+    end
+    settle_timer(shop, settled.owner, settled.timer, settled.due, settled.next, settled.failed,
+      state == 'dead' or state == 'unknown' or state == 'rejected')
+  end
+  if state then
+    local entry = settled.owner .. ' ' .. settled.timer .. ' ' .. settled.field .. ' ' .. settled.send
+    list_for_operator(shop, entry, state, now)
+  end
+  if settled.uncount then uncount(shop, settled.uncount[1], settled.send, settled.uncount[2]) end
+  if settled.note then note(shop, settled.note[1], settled.note[2], settled.note[3]) end
   return '1'
 end)
 
-redis.register_function('fg1_settle', function(keys, args)
-  local key, field, token = keys[1], args[1], args[2]
-  local state = redis.call('HMGET', key, 'to', 'rev', field)
-  if state[1] then return 'moved ' .. state[1] end
-  if state[3] and string.match(state[3], '^%S+ (%S+)') ~= token then return '0' end
-  -- A record that expired meanwhile stays away; every other one has had a revision since the claim, at the latest.
-  if state[2] then
-    local writes = { 'rev', ms(tonumber(state[2]) + 1) }
-    local left = string.match(args[3], '^sent %S+ %d+ (%d+)')
-    if left then add(writes, 'ls', left) end
-    if args[3] == '' then redis.call('HDEL', key, field) else add(writes, field, args[3]) end
-    redis.call('HSET', key, unpack(writes))
-  end
-  local ended = string.match(args[3], '^%S+') or ''
-  settle_timer(key, args[4], args[5], args[6], ended == 'dead' or ended == 'unknown')
-  if args[4] ~= '' then list_for_operator(key, args[4], field, ended, args[7]) end
-  return '1'
-end)
-
-redis.register_function('fg1_replay', function(keys, args)
-  local key, field, expected, claim, member, now = keys[1], unpack(args)
-  local current = redis.call('HGET', key, field)
+redis.register_function('fg_replay', function(keys, args)
+  local shop, now, replay = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
+  local key = shop .. replay.owner
+  local entry = replay.owner .. ' ' .. replay.timer .. ' ' .. replay.field .. ' ' .. replay.send
+  local current = claim_of(key, replay.field, replay.send)
   -- A send that was given up without a claim has only its entry in the list.
-  local state = current and string.match(current, '^%S+') or (expected == 'dead' and 'dead' or 'gone')
-  list_for_operator(key, member, field, state, now)
-  if state ~= expected then return state end
-  redis.call('HSET', key, field, claim, 'rev', ms(tonumber(redis.call('HGET', key, 'rev') or '0') + 1))
-  list_for_operator(key, member, field, 'replay', now)
-  redis.call('ZADD', shard_of(key) .. 'timers', now, member)
+  local state = current and current.state or (replay.expected == 'dead' and 'dead' or 'gone')
+  list_for_operator(shop, entry, state, now)
+  if state ~= replay.expected then return state end
+  write_claim(key, replay.field, replay.send, replay.claim, 20)
+  bump(key)
+  list_for_operator(shop, entry, 'replay', now)
+  set_timer(shop, present_name(shop, replay.timer), now, 'LT')
   return '1'
 end)
 
-redis.register_function('fg1_park', function(keys, args)
-  local key = keys[1]
-  local state = redis.call('HMGET', key, 'to', 'rev')
-  if state[1] or (state[2] or '0') ~= args[1] then return '0' end
-  redis.call('HSET', key, args[2], args[3], 'parked', '1')
-  return '1'
+redis.register_function('fg_close', function(keys, args)
+  return redis.call('ZREM', keys[1] .. 'list:' .. args[1], args[2])
 end)
 
-redis.register_function('fg1_retime', function(keys, args)
-  local begun = shard_of(keys[1]) .. 'begun'
-  local count = args[4] == '1' and (redis.call('HGET', begun, args[1]) or '0')
-  settle_timer(keys[1], args[1], args[2], args[3])
-  if count then redis.call('HSET', begun, args[1], count) end
-  return '1'
-end)
-
-redis.register_function('fg1_note', function(keys, args)
-  prepend(keys[1], args[1], tonumber(args[2]))
-  redis.call('PEXPIRE', keys[1], args[3])
-  return '1'
+redis.register_function('fg_crash', function(keys, args)
+  return redis.call('HINCRBY', keys[1] .. 'begun', args[1], 1)
 end)

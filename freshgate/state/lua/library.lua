@@ -1,37 +1,32 @@
--- Shared by all functions of the library: keys, stamps and registers.
--- A register is a hash field whose value starts with a 22 character stamp (see freshgate/state/stamps.py); newest wins.
--- Every key of one call carries the same hash tag {sNN}, so that a Redis Cluster could hold it.
+-- Shared by all functions of the library: keys, stamps, registers, timers.
+-- A register is a hash field whose value starts with a 22 character stamp (freshgate/state/stamps.py); the newest wins.
+-- Each call works on one shop. KEYS[1] is the shop's prefix, "fg:{main}:"; all its keys carry that hash tag, so one call
+-- is atomic over all of them, on one Redis as in a Cluster. docs/REDIS.md lists every key and field.
 
 local STAMP = 22
+local DAY = 86400000
+local PERSON_TTL = 180 * DAY
 
 local function ms(n) return string.format('%.0f', n) end
 
-local function now_ms()
+-- Redis' clock, unless the caller brings the time along: tests do.
+local function now_ms(given)
+  if given and given ~= '' then return tonumber(given) end
   local t = redis.call('TIME')
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
+
+local function person_key(shop, id) return shop .. 'p:' .. id end
+local function order_key(shop, id) return shop .. 'o:' .. id end
+local function address_key(shop, id) return shop .. 'a:' .. id end
+
+local function trigger_of(timer) return string.match(timer, '^[^|]*') end
 
 local function newer(current, stamp)
   return not current or string.sub(current, 1, STAMP) < stamp
 end
 
--- "fg:{s07}:p:abc" -> "fg:{s07}:"
-local function shard_of(key)
-  return string.match(key, '^[^}]+}:')
-end
-
-local function is_line(field)
-  local first = string.byte(field, 1)
-  return first == 43 or first == 45 -- '+' a line was added, '-' a line was removed
-end
-
--- Lines that are older than the newest clear can never be in the cart again.
-local function drop_lines(key, cleared)
-  local all = redis.call('HGETALL', key)
-  for i = 1, #all, 2 do
-    if is_line(all[i]) and string.sub(all[i + 1], 1, STAMP) < cleared then redis.call('HDEL', key, all[i]) end
-  end
-end
+local function stamp_ms(stamped) return tonumber(string.sub(stamped, 1, 13)) end
 
 -- To what one HSET will write: {field, value, field, value ...}.
 local function add(writes, field, value)
@@ -39,13 +34,33 @@ local function add(writes, field, value)
   writes[#writes + 1] = value
 end
 
+local function to_map(flat)
+  local map = {}
+  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
+  return map
+end
+
+local function hash(key) return to_map(redis.call('HGETALL', key)) end
+
+-- Sets many fields; Lua passes on no more than some thousands of arguments at once.
+local function set_all(key, writes)
+  for first = 1, #writes, 2000 do
+    redis.call('HSET', key, unpack(writes, first, math.min(first + 1999, #writes)))
+  end
+end
+
+-- A record has moved on: whoever read an older revision cannot claim. A record that this creates expires like a person.
+local function bump(key)
+  if redis.call('HINCRBY', key, 'rev', 1) == 1 then redis.call('PEXPIRE', key, ms(PERSON_TTL)) end
+end
+
 -- Adds the registers that are news to `writes`; returns the set of their fields.
--- The register i stands in current[after + i] as it is now; `cleared` is when the cart was emptied, if it was.
-local function news(registers, current, after, cleared, writes)
+-- The register i stands in current[after + i] as it is now.
+local function news(registers, current, after, writes)
   local advanced = {}
   for i, register in ipairs(registers) do
     local field, stamp = register[1], register[2]
-    if newer(current[after + i], stamp) and not (cleared and is_line(field) and stamp < cleared) then
+    if newer(current[after + i], stamp) then
       add(writes, field, stamp .. register[3])
       advanced[field] = true
     end
@@ -57,46 +72,41 @@ end
 -- day of the newest, or 'forever'. This is its next value, or nil where nothing is to be done.
 local function next_refresh(last, ttl, now)
   if last == 'forever' then return nil end
-  local next = ttl == 0 and 'forever' or ms(math.floor(now / 86400000))
+  local next = ttl == 0 and 'forever' or ms(math.floor(now / DAY))
   return next ~= last and next or nil
 end
 
-local function keep_alive(key, ttl, lists)
+local function keep_alive(key, ttl, has_trail)
   if ttl == 0 then
     redis.call('PERSIST', key)
     return
   end
   redis.call('PEXPIRE', key, ms(ttl))
-  if lists then redis.call('PEXPIRE', key .. ':ev', ms(ttl)) end
+  if has_trail then redis.call('PEXPIRE', key .. ':ev', ms(ttl)) end
 end
 
 -- The newest `most` entries are kept.
-local function prepend(list, entry, most)
-  if redis.call('LPUSH', list, entry) > most then redis.call('LTRIM', list, 0, most - 1) end
+local function prepend(list, entry, most, ttl)
+  local count = redis.call('LPUSH', list, entry)
+  if count > most then redis.call('LTRIM', list, 0, most - 1) end
+  if count == 1 then redis.call('PEXPIRE', list, ms(ttl)) end
+end
+
+-- The timer is due at `due` at the earliest. Each trigger has its own set, so that a backlog of one delays no other.
+local function set_timer(shop, timer, due, condition)
+  local trigger = trigger_of(timer)
+  if redis.call('ZADD', shop .. 'timers:' .. trigger, condition or 'GT', ms(due), timer) == 1 then
+    redis.call('SADD', shop .. 'triggers', trigger)
+  end
+end
+
+-- When the timer is due: while it waits, or as it was when it was leased.
+local function due_of(shop, timer)
+  return redis.call('HGET', shop .. 'leased', timer)
+    or redis.call('ZSCORE', shop .. 'timers:' .. trigger_of(timer), timer)
 end
 
 -- Mails that have left are looked at again, once the burst that brought this is in. `ls` is when the newest one left.
-local function look_back(key, received)
-  local kind, id = string.match(key, ':(%a):([^:]+)$')
-  redis.call('ZADD', shard_of(key) .. 'timers', 'GT', ms(received + 1000), 'lookback|' .. kind .. ':' .. id)
-end
-
--- An address has come: parked sends are due again. A waiting one takes the address as activity (delay > 0).
--- The field `parked` says that there are some, so that nobody else reads the whole entity for nothing.
-local function release_parked(key, at, received)
-  local all = redis.call('HGETALL', key)
-  local said = {}
-  for i = 1, #all, 2 do
-    local shard, member = string.match(all[i], '^k:({s%d+}):(.+)$')
-    if member then
-      local delay, settle = string.match(all[i + 1], '^(%d+) (%d+)$')
-      local due = math.max(at + tonumber(delay), received + tonumber(settle))
-      redis.call('HDEL', key, all[i])
-      if tonumber(delay) > 0 then redis.call('HSET', key, 'b:' .. member, ms(at)) end
-      redis.call('ZADD', 'fg:' .. shard .. ':timers', ms(due), member)
-      said[#said + 1] = member .. ' released ' .. ms(due)
-    end
-  end
-  redis.call('HDEL', key, 'parked')
-  return said
+local function look_back(shop, kind, id, now)
+  set_timer(shop, 'lookback|' .. kind .. ':' .. id, now + 1000)
 end

@@ -1,166 +1,281 @@
--- record: what one event writes to one entity, or the fact that two ids are one person.
--- KEYS     one entity a write: fg:{sNN}:p:<id>, fg:{sNN}:o:<id> or fg:{sNN}:a:<id>
--- ARGV[1]  the hours' bucket of the dedupe window; ARGV[2] ... one msgpack map a write:
---   seen   remembered id of the message; absent = no dedupe     again  true = record past the dedupe
---   at     occurred_at, rx received_at (ms)                     ttl    ms, 0 = for ever
---   regs   {{field, stamp, value}, ...}                         clear  stamp of a cart that was emptied
---   starts {{member, mark, due}, ...}: timers started if the mark is news
---   trail  text of the trail entry                              link   id of the person that this id belongs to;
---   addr   true = this event brings an address                         `most` ids are folded into one person
---   sup    true = an opt-out, a bounce or a complaint without an address: it holds for the one that the person has
---   del    erase everything up to this ms                       head   index of the write that has the event's verdict
---   trace  what the timers carry along: the trace of the event that set them
---   claimed  with link: true = nobody but the device itself says so
---   claims   id of the person that a page says the device belongs to
--- and last  if there are any, msgpack of the limits that the request must keep to:
---   {{name, key, most, window (ms), cost, {member, ...}}, ...}
--- REPLY    one text a write: ok | ok <id of the person that the id now belongs to> | dup | del | amb | skip
---          of a link: linked | merged | ambiguous | amb | full | cycle | unproven
---          or only: limited <name> <ms until it is over>; then nothing is written
+-- record: what one event writes, all of it or nothing.
+-- fg_record  KEYS[1] the shop
+-- ARGV[1]  now (ms), "" = Redis' clock       ARGV[2]  "1": events were refused since the last call, see `gap`
+-- ARGV[3]  msgpack of the limits that the request must keep to, or "":
+--          {{name, key, most, window (ms), cost, {member, ...}}, ...}
+-- ARGV[4…] one msgpack map an event. All but `at` and `stamp` may be missing:
+--   id       the id that the event was told of; "" = of an address alone
+--   at, stamp  occurred_at (ms), and the event's stamp       ttl    ms
+--   trail    text of the trail entry
+--   seen     remembered id of the message; nil = no dedupe   again  true = record past the dedupe
+--   regs     {{field, stamp, value}, ...}                    clear  stamp of a cart that was emptied
+--   lines    {{line, stamp, change, JSON}, ...}: see cart.lua
+--   starts   {{trigger, "p" or "o", mark, delay, settle}, ...}: timers started if the mark is news
+--   addr     true = this event brings an address             sup    true = an opt-out or opt-in without an address
+--   del      erase everything up to this ms                  srv    true = a server says so
+--   links    {{id, the id that it belongs to, is a page's claim}, ...}
+--   claims   id that a page says the device belongs to       trace  the event's trace, which its timers carry along
+--   order    {id, {regs}, {registers whose oldest stamp wins}, ttl}
+--   bought   {order's id, stamp, JSON of the products}: a purchase
+--   addresses  {{id, {regs}, ttl}, ...}
+-- REPLY    {now, one text an event: "<verdict> <root or -> <results of its links>"}: verdicts ok | dup | del | amb
+--          or {now, "limited <name> <ms until it is over>"}; then nothing is written
 
 local TRAIL_ENTRIES = 200
+local MAX_PURCHASES, MAX_PURCHASES_BYTES = 50, 16384
+local PURCHASE_TTL = 400 * DAY
+local BUCKET_MS = DAY / 2
+-- RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
+local SAFETY_NET_MS = 20000
 
-local function was_seen(shard, bucket, seen)
+local FIELDS = { 'to', 'cut', 'rev', 'del', 'x', 'parked', 'ls', 'sup', 'rx', 'cc', 'srv', 'idle', 'nl' }
+local TO, CUT, REV, DEL, REFRESHED, PARKED, LEFT, SUPPRESSED, RX, CLEARED, SERVER, IDLE, LINES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
+local HEAD = #FIELDS
+
+local function was_seen(shop, bucket, seen)
   for back = 0, 2 do
-    if redis.call('SISMEMBER', shard .. 'seen:' .. ms(bucket - back), seen) == 1 then return true end
+    if redis.call('SISMEMBER', shop .. 'seen:' .. ms(bucket - back), seen) == 1 then return true end
   end
   return false
 end
 
-local function remember(shard, bucket, seen)
-  local key = shard .. 'seen:' .. ms(bucket)
-  redis.call('SADD', key, seen)
-  -- Three buckets of 12 h are looked at, so a message is known for 24 to 36 h.
-  if redis.call('TTL', key) < 0 then redis.call('EXPIRE', key, 129600) end
+local function remember(shop, bucket, seen)
+  redis.call('SADD', shop .. 'seen:' .. ms(bucket), seen)
 end
 
--- The id at `key` belongs to the person of `write`: from now on it points there, and what it has is folded in.
-local function link(key, write)
-  local state = redis.call('HMGET', key, 'to', 'rev', 'amb')
-  if state[3] then return 'amb' end
-  local into = person_key(write.link)
-  if state[1] then
-    if resolve(key) == resolve(into) then return 'linked' end
-    -- It met another person before: what it says alone is nobody's from now on.
-    redis.call('HSET', key, 'amb', '1')
-    return 'ambiguous'
-  end
-  if write.claimed and redis.call('EXISTS', into) == 1 then
-    -- Somebody who is known already. Until their server says the same, nothing is sent for what this device did.
-    if redis.call('HSETNX', key, 'unproven', '1') == 1 then redis.call('HINCRBY', key, 'rev', 1) end
-    return 'unproven'
-  end
-  into = resolve(into)
-  if into == key then return 'cycle' end
-  if not state[2] then
-    redis.call('HSET', key, 'to', id_of(into))
-    redis.call('PEXPIRE', key, ms(PERSON_TTL))
-    return 'linked'
-  end
-  if tonumber(redis.call('HGET', into, 'nx') or '0') >= write.most then
-    redis.call('HSET', key, 'amb', '1')
-    return 'full'
-  end
-  fold(key, into, write.at)
-  return 'merged'
+-- Three buckets of 12 h are looked at, so a message is known for 24 to 36 h.
+local function expire_seen(shop, bucket)
+  local key = shop .. 'seen:' .. ms(bucket)
+  if redis.call('TTL', key) == -1 then redis.call('EXPIRE', key, 129600) end
 end
 
--- What the entity says of itself, in the order in which `as_read` asks; the registers' fields follow.
-local TO, AMB, DEL, LEFT, RX, REV, REFRESHED, CLEARED, PARKED, SUPPRESSED, HEAD = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10
-
-local function as_read(key, registers)
-  local fields = { 'to', 'amb', 'del', 'ls', 'rx', 'rev', 'x', 'cc', 'parked', 'sup' }
-  for i, register in ipairs(registers) do fields[HEAD + i] = register[1] end
+-- The record as it is: the fields of FIELDS, then those of the event's registers, then those of its cart's lines.
+local function as_read(key, event)
+  local fields = {}
+  for i = 1, HEAD do fields[i] = FIELDS[i] end
+  for i, register in ipairs(event.regs or {}) do fields[HEAD + i] = register[1] end
+  if event.lines then add_line_fields(event.lines, fields) end
   return redis.call('HMGET', key, unpack(fields))
 end
 
--- Sets the timers whose mark is news; their first dues bound how long settling may defer them, and go into `writes`.
-local function start_timers(shard, starts, advanced, trace, writes)
-  local said = {}
-  for _, start in ipairs(starts) do
-    local member, due = start[1], ms(start[3])
-    if advanced[start[2]] then
-      -- A timer only ever moves later by news.
-      local is_new = redis.call('ZADD', shard .. 'timers', 'GT', due, member) == 1
-      add(writes, 'f:' .. member, due)
-      if trace then add(writes, 'p:' .. member, trace) end
-      said[#said + 1] = member .. (is_new and ' set ' or ' moved ') .. due
+-- A repeated message is a line on the trail, once: repetitions must not wash the trail away.
+local function note_duplicate(key, trail)
+  local list, entry = key .. ':ev', 'duplicate\t\t' .. trail
+  if redis.call('EXISTS', list) == 0 then return end
+  for _, known in ipairs(redis.call('LRANGE', list, 0, 9)) do
+    if string.sub(known, 1, 9) == 'duplicate' and string.match(known, '"id":"[^"]*"') == string.match(entry, '"id":"[^"]*"') then
+      return
     end
   end
-  return said
+  prepend(list, entry, TRAIL_ENTRIES, PERSON_TTL)
 end
 
--- A command costs more than what it does: all is read by one and written by one.
-local function record_one(key, write, bucket, now)
-  if write.link then return link(key, write) end
-  local registers, told_as = write.regs or {}, nil
-  local shard, state
-  while true do
-    shard = shard_of(key)
-    if write.seen and not write.again and was_seen(shard, bucket, write.seen) then
-      if write.trail then prepend(key .. ':ev', 'duplicate\t\t' .. write.trail, TRAIL_ENTRIES) end
-      return 'dup'
+local function set_due(shop, start, id, at, now, said)
+  local trigger, kind, delay, settle = start[1], start[2], start[4], start[5]
+  local timer = trigger .. '|' .. kind .. ':' .. id
+  -- A clock that runs ahead never delays a mail beyond now + delay.
+  local due = delay == 0 and now + SAFETY_NET_MS or math.max(math.min(at, now) + delay, now + settle)
+  set_timer(shop, timer, due)
+  said[#said + 1] = timer .. ' set ' .. ms(due)
+  return due, delay
+end
+
+-- The purchase's stamp is that of the first telling, by occurrence: what is told of it later is no new purchase.
+local function first_telling(shop, id, stamp)
+  local key = shop .. 'once:' .. id
+  local known = redis.call('GET', key)
+  if known and known <= stamp then return known end
+  redis.call('SET', key, stamp, 'PX', ms(PURCHASE_TTL))
+  return stamp
+end
+
+-- Adds a purchase to the newest ones, "<stamp> <order>\t<JSON>" each. Returns whether it was not among them.
+local function remember_purchase(current, order, stamp, bought, writes)
+  local lines, is_new = { stamp .. ' ' .. order .. '\t' .. bought }, true
+  for line in string.gmatch(current or '', '[^\n]+') do
+    if string.match(line, '^%S+ (%S+)') == order then
+      -- The first stamp, and everything that any telling says was bought.
+      local known = string.match(line, '^%S+')
+      is_new = false
+      if known < stamp then stamp = known end
+      local products = string.match(line, '\t(.*)$')
+      if products ~= '[]' and (bought == '[]' or #products > #bought) then bought = products end
+      lines[1] = stamp .. ' ' .. order .. '\t' .. bought
+    else
+      lines[#lines + 1] = line
     end
-    state = as_read(key, registers)
-    if state[AMB] then return 'amb' end
-    if not state[TO] then break end
-    told_as = told_as or key
-    key = resolve(key)
   end
-  if told_as then
-    if write.claims and key ~= resolve(person_key(write.claims)) then
-      -- Another user of the same device.
-      redis.call('HSET', told_as, 'amb', '1')
-      return 'amb'
+  table.sort(lines, function(a, b) return a > b end)
+  local kept, size = {}, 0
+  for i, line in ipairs(lines) do
+    size = size + #line
+    if i == 1 or (i <= MAX_PURCHASES and size <= MAX_PURCHASES_BYTES) then kept[#kept + 1] = line end
+  end
+  local text = table.concat(kept, '\n')
+  if text ~= current then add(writes, 'O', text) end
+  return is_new
+end
+
+local function record_order(shop, event, order, first, now, said)
+  local id, registers, firsts, ttl = order[1], order[2], order[3], order[4]
+  local key = order_key(shop, id)
+  local fields = { 'x', 'rev', 'ls' }
+  for _, register in ipairs(registers) do fields[#fields + 1] = register[1] end
+  for _, register in ipairs(firsts) do fields[#fields + 1] = register[1] end
+  local state = redis.call('HMGET', key, unpack(fields))
+  local writes = { 'rev', ms(tonumber(state[2] or '0') + 1) }
+  local advanced = news(registers, state, 3, writes)
+  for i, register in ipairs(firsts) do
+    local known = state[3 + #registers + i]
+    local stamp = first and first < register[2] and first or register[2]
+    if not known or stamp < string.sub(known, 1, STAMP) then add(writes, register[1], stamp .. register[3]) end
+  end
+  for _, start in ipairs(event.starts or {}) do
+    if start[2] == 'o' and advanced[start[3]] then
+      set_due(shop, start, id, event.at, now, said)
+      if event.trace then add(writes, 'p:' .. start[1], event.trace) end
     end
-    redis.call('PEXPIRE', told_as, ms(PERSON_TTL))
-    for _, start in ipairs(write.starts or {}) do
-      start[1] = string.gsub(start[1], id_of(told_as) .. '$', id_of(key))
-    end
   end
-  if write.del then
-    erase(key, write.del)
-    if write.seen then remember(shard, bucket, write.seen) end
-    return 'ok'
-  end
-  if state[DEL] and write.at <= tonumber(state[DEL]) then return 'del' end
-  local writes = {
-    'rx', ms(math.max(tonumber(state[RX] or '0'), write.rx)),
-    'rev', ms(tonumber(state[REV] or '0') + 1),
-  }
-  local cleared = state[CLEARED]
-  if write.clear and newer(cleared, write.clear) then
-    cleared = write.clear
-    add(writes, 'cc', cleared)
-    if state[REV] then drop_lines(key, cleared) end
-  end
-  local refresh = next_refresh(state[REFRESHED], write.ttl, now)
+  local refresh = next_refresh(state[1], ttl, now)
   if refresh then add(writes, 'x', refresh) end
-  local advanced = news(registers, state, HEAD, cleared, writes)
-  local said = start_timers(shard, write.starts or {}, advanced, write.trace, writes)
-  if write.sup then add(writes, 'sup', '1') end
   redis.call('HSET', key, unpack(writes))
-  if write.sup or (state[SUPPRESSED] and (advanced['A:email'] or advanced['A:said_email'] or advanced['A:id'])) then
-    suppress_address(key)
+  if refresh then keep_alive(key, ttl) end
+  -- It occurred before a mail that has left: was that mail right?
+  if state[3] and event.at <= tonumber(state[3]) then look_back(shop, 'o', id, now) end
+end
+
+local function record_address(shop, event, address, first, now)
+  local id, registers, ttl = address[1], address[2], address[3]
+  local key = address_key(shop, id)
+  local fields = { 'x', 'rev' }
+  for _, register in ipairs(registers) do
+    if register[1] == 'm:order' and first and first < register[2] then register[2] = first end
+    fields[#fields + 1] = register[1]
   end
-  if write.addr and state[PARKED] then
-    for _, text in ipairs(release_parked(key, write.at, write.rx)) do said[#said + 1] = text end
+  local state = redis.call('HMGET', key, unpack(fields))
+  local writes = {}
+  news(registers, state, 2, writes)
+  local refresh = next_refresh(state[1], ttl, now)
+  if refresh then add(writes, 'x', refresh) end
+  if #writes == 0 then return end
+  add(writes, 'rev', ms(tonumber(state[2] or '0') + 1))
+  redis.call('HSET', key, unpack(writes))
+  if refresh then keep_alive(key, ttl) end
+end
+
+-- What the event says of the id that it was told of, and what that starts.
+local function record_id(shop, event, key, state, root, first, now, said)
+  local registers, ttl = event.regs or {}, root == event.id and event.ttl or PERSON_TTL
+  local writes = {
+    'rev', ms(tonumber(state[REV] or '0') + 1),
+    'rx', ms(math.max(tonumber(state[RX] or '0'), now)),
+  }
+  local cleared, count = state[CLEARED], tonumber(state[LINES] or '0')
+  if event.clear and newer(cleared, event.clear) then
+    cleared = event.clear
+    add(writes, 'cc', cleared)
+    if state[REV] then
+      count = drop_lines(key, cleared)
+      state = as_read(key, event)
+    end
+  end
+  local refresh = next_refresh(state[REFRESHED], ttl, now)
+  if refresh then add(writes, 'x', refresh) end
+  local advanced = news(registers, state, HEAD, writes)
+  if event.lines then change_lines(event.lines, state, HEAD + #registers, count, cleared, writes) end
+  if event.bought then
+    advanced['m:order'] = remember_purchase(redis.call('HGET', key, 'O'), event.bought[1], first, event.bought[3], writes)
+    if state[REV] then drop_lines(key, string.format('%013.0f', stamp_ms(first) - ORDER_SLACK)) end
+  end
+  if event.sup then add(writes, 'sup', '1') end
+  set_all(key, writes)
+  local target = key
+  if root ~= event.id then
+    target = person_key(shop, root)
+    bump(target)
+    if event.sup then redis.call('HSET', target, 'sup', '1') end
+  end
+  for _, start in ipairs(event.starts or {}) do
+    if start[2] == 'p' and advanced[start[3]] then
+      local due, delay = set_due(shop, start, root, event.at, now, said)
+      redis.call('HSETNX', target, 'f:' .. start[1], ms(delay > 0 and due or 0))
+      if event.trace then redis.call('HSET', target, 'p:' .. start[1], event.trace) end
+    end
+  end
+  local flags = root == event.id and { state[PARKED], state[LEFT], state[SUPPRESSED] }
+    or redis.call('HMGET', target, 'parked', 'ls', 'sup')
+  if event.sup or (flags[3] and (advanced['A:email'] or advanced['A:said_email'] or advanced['A:id'])) then
+    suppress_address(shop, root)
+  end
+  if event.addr and flags[1] then
+    for _, text in ipairs(release_parked(shop, root, event.at, now)) do said[#said + 1] = text end
   end
   -- It occurred before a mail that has left: was that mail right?
-  if state[LEFT] and write.at <= tonumber(state[LEFT]) then look_back(key, write.rx) end
-  if write.trail then
-    prepend(key .. ':ev', 'accepted\t' .. table.concat(said, ';') .. '\t' .. write.trail, TRAIL_ENTRIES)
-  end
-  if refresh then keep_alive(key, write.ttl, write.trail) end
-  if write.seen then remember(shard, bucket, write.seen) end
-  return told_as and ('ok ' .. id_of(key)) or 'ok'
+  if flags[2] and event.at <= tonumber(flags[2]) then look_back(shop, 'p', root, now) end
+  if refresh then keep_alive(key, ttl, true) end
 end
 
--- One event, one verdict: what it says of orders and addresses does not happen where it is nobody's, or nothing new.
--- A link is said again by a repeated event on purpose; saying it twice changes nothing.
-local function verdict_of(head, write)
-  if head == 'amb' or head == 'del' then return head end
-  return head == 'dup' and not write.link and head or nil
+-- Links say whose id this is; the root and the verdict follow from them.
+local function resolve_links(shop, event, now)
+  local results = {}
+  for i, pair in ipairs(event.links or {}) do
+    results[i] = link(shop, pair[1], pair[2], event.stamp, pair[3], event.at, now)
+  end
+  return table.concat(results, ',')
+end
+
+local function record_event(shop, event, now)
+  local bucket = math.floor(now / BUCKET_MS)
+  local id = event.id or ''
+  local key = person_key(shop, id)
+  if event.seen and not event.again and was_seen(shop, bucket, event.seen) then
+    if event.trail and id ~= '' then note_duplicate(key, event.trail) end
+    return 'dup -'
+  end
+  local said, first, root, results = {}, nil, '-', ''
+  if id ~= '' then
+    local state = as_read(key, event)
+    root = state[TO] and root_of(shop, id) or id
+    local del = tonumber(state[DEL] or '0')
+    if root ~= id then del = math.max(del, tonumber(redis.call('HGET', person_key(shop, root), 'del') or '0')) end
+    if event.del then
+      erase(shop, root, event.del)
+      if event.seen then remember(shop, bucket, event.seen) end
+      return 'ok ' .. root
+    end
+    if event.at <= del then return 'del -' end
+    local is_first = event.srv and not state[SERVER]
+    if is_first then know(shop, id, event.at, now) end
+    results = resolve_links(shop, event, now)
+    if event.links or is_first then
+      state = as_read(key, event)
+      root = state[TO] and root_of(shop, id) or id
+    end
+    if event.claims and root ~= root_of(shop, event.claims) and redis.call('HEXISTS', key, 'unproven') == 0 then
+      -- Another user of the same device: a page has no say about either.
+      return 'amb - ' .. results
+    end
+    if state[CUT] and event.stamp >= state[CUT] then
+      -- Whose it is, nobody knows. It changes and starts nothing.
+      if event.trail then prepend(key .. ':ev', 'ambiguous\t\t' .. event.trail, TRAIL_ENTRIES, event.ttl) end
+      if event.seen then remember(shop, bucket, event.seen) end
+      return 'amb - ' .. results
+    end
+    if state[IDLE] then attach(shop, id, root, event.at, now) end
+    if event.bought then
+      first = event.bought[2]
+      -- A page's word does not count: it could make an order old before it is completed.
+      if event.order then first = first_telling(shop, event.order[1], first) end
+    end
+    if event.order then record_order(shop, event, event.order, first, now, said) end
+    record_id(shop, event, key, state, root, first, now, said)
+    if event.trail then
+      prepend(key .. ':ev', 'accepted\t' .. table.concat(said, ';') .. '\t' .. event.trail, TRAIL_ENTRIES, event.ttl)
+    end
+  end
+  for _, address in ipairs(event.addresses or {}) do record_address(shop, event, address, first, now) end
+  if event.seen then remember(shop, bucket, event.seen) end
+  return 'ok ' .. root .. ' ' .. results
 end
 
 local function exceeds(key, most, members)
@@ -187,14 +302,16 @@ local function limit(limits)
   end
 end
 
-redis.register_function('fg1_record', function(keys, args)
-  local bucket, now, replies = tonumber(args[1]), now_ms(), {}
-  local limits = args[#keys + 2]
-  local limited = limits and limit(cmsgpack.unpack(limits))
-  if limited then return { limited } end
-  for i, key in ipairs(keys) do
-    local write = cmsgpack.unpack(args[i + 1])
-    replies[i] = write.head and verdict_of(replies[write.head], write) and 'skip' or record_one(key, write, bucket, now)
+redis.register_function('fg_record', function(keys, args)
+  local shop, now = keys[1], now_ms(args[1])
+  -- What would have withdrawn a mail may have been among what was refused: waiting mails settle once more.
+  if args[2] == '1' then redis.call('SET', shop .. 'gap', ms(now), 'PX', ms(DAY)) end
+  if args[3] ~= '' then
+    local limited = limit(cmsgpack.unpack(args[3]))
+    if limited then return { ms(now), limited } end
   end
+  local replies = { ms(now) }
+  for i = 4, #args do replies[#replies + 1] = record_event(shop, cmsgpack.unpack(args[i]), now) end
+  expire_seen(shop, math.floor(now / BUCKET_MS))
   return replies
 end)

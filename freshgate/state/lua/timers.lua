@@ -1,44 +1,51 @@
--- timers: due members are leased, not removed for good; whoever finishes one takes its lease away.
--- fg<shard>timers  zset member -> due     fg<shard>leases  zset member -> until     fg<shard>leased  hash member -> due
+-- timers: due timers are leased, not removed for good; whoever finishes one takes its lease away.
+-- timers:<trigger>  zset timer -> due     triggers  set of the triggers that have timers
+-- leases  zset timer -> until             leased  hash timer -> due
+-- begun   hash timer -> how often it took its worker down; a timer whose lease ran out is in it
 --
--- fg1_claim_due   KEYS the timers sets   ARGV most, lease ms
---                 REPLY {now, next due or "", {member, due, returned (0/1), ...}}: by Redis' own clock
--- fg1_start       KEYS a timers set      ARGV member, due   REPLY 1: due at that time whatever it was before
+-- fg_claim_due  KEYS[1] the shop  ARGV now or "", most, lease (ms)
+--               REPLY {now, next due or "", timer, due, returned (0/1), ...}
 
-redis.register_function('fg1_claim_due', function(keys, args)
-  local now, left, lease = now_ms(), tonumber(args[1]), tonumber(args[2])
-  local out, next_due = {}, nil
-  for _, timers in ipairs(keys) do
-    local shard = shard_of(timers)
-    local expired = redis.call('ZRANGEBYSCORE', shard .. 'leases', '-inf', ms(now), 'LIMIT', 0, 100)
-    for _, member in ipairs(expired) do
-      local due = redis.call('HGET', shard .. 'leased', member)
-      redis.call('ZREM', shard .. 'leases', member)
-      redis.call('HDEL', shard .. 'leased', member)
-      redis.call('ZADD', timers, 'GT', due or ms(now), member)
-      redis.call('HSETNX', shard .. 'begun', member, '0')
-    end
-    if left > 0 then
-      local due = redis.call('ZRANGEBYSCORE', timers, '-inf', ms(now), 'WITHSCORES', 'LIMIT', 0, left)
-      for i = 1, #due, 2 do
-        local member = due[i]
-        if redis.call('HSETNX', shard .. 'leased', member, due[i + 1]) == 1 then
-          redis.call('ZREM', timers, member)
-          redis.call('ZADD', shard .. 'leases', ms(now + lease), member)
-          out[#out + 1] = member
-          out[#out + 1] = due[i + 1]
-          out[#out + 1] = redis.call('HEXISTS', shard .. 'begun', member)
-          left = left - 1
-        end
+local MAX_EXPIRED = 100
+
+local function return_expired(shop, now)
+  for _, timer in ipairs(redis.call('ZRANGEBYSCORE', shop .. 'leases', '-inf', ms(now), 'LIMIT', 0, MAX_EXPIRED)) do
+    local due = redis.call('HGET', shop .. 'leased', timer)
+    redis.call('ZREM', shop .. 'leases', timer)
+    redis.call('HDEL', shop .. 'leased', timer)
+    set_timer(shop, timer, tonumber(due or now))
+    redis.call('HSETNX', shop .. 'begun', timer, '0')
+  end
+end
+
+redis.register_function('fg_claim_due', function(keys, args)
+  local shop, now, left, lease = keys[1], now_ms(args[1]), tonumber(args[2]), tonumber(args[3])
+  return_expired(shop, now)
+  local triggers = redis.call('SMEMBERS', shop .. 'triggers')
+  local reply, next_due = { ms(now), '' }, nil
+  for i, trigger in ipairs(triggers) do
+    local timers = shop .. 'timers:' .. trigger
+    -- Each trigger gets its share of what is left; what one does not need is for the next.
+    local share = math.ceil(left / (#triggers - i + 1))
+    local due = share > 0 and redis.call('ZRANGEBYSCORE', timers, '-inf', ms(now), 'WITHSCORES', 'LIMIT', 0, share) or {}
+    for j = 1, #due, 2 do
+      local timer = due[j]
+      if redis.call('HSETNX', shop .. 'leased', timer, due[j + 1]) == 1 then
+        redis.call('ZREM', timers, timer)
+        redis.call('ZADD', shop .. 'leases', ms(now + lease), timer)
+        reply[#reply + 1] = timer
+        reply[#reply + 1] = due[j + 1]
+        reply[#reply + 1] = redis.call('HEXISTS', shop .. 'begun', timer)
+        left = left - 1
       end
     end
     local first = redis.call('ZRANGE', timers, 0, 0, 'WITHSCORES')
-    if first[2] and (not next_due or tonumber(first[2]) < next_due) then next_due = tonumber(first[2]) end
+    if first[2] then
+      if not next_due or tonumber(first[2]) < next_due then next_due = tonumber(first[2]) end
+    else
+      redis.call('SREM', shop .. 'triggers', trigger)
+    end
   end
-  return { ms(now), next_due and ms(next_due) or '', out }
-end)
-
-redis.register_function('fg1_start', function(keys, args)
-  redis.call('ZADD', keys[1], args[2], args[1])
-  return '1'
+  if next_due then reply[2] = ms(next_due) end
+  return reply
 end)

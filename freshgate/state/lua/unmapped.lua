@@ -1,10 +1,10 @@
 -- unmapped: names that arrived and no event type is called, for `python -m adapter unmapped`.
 -- hash  source TAB name -> count SPACE last seen (ms) SPACE shape (JSON, or nothing)
 --
--- fg1_unmapped   KEYS the hash   ARGV most names, now (ms), forget after (ms), then name, count, shape for each
+-- fg_unmapped   KEYS the hash   ARGV most names, now (ms), forget after (ms), then name, count, shape for each
 --                REPLY how many names found no room. A name that was not seen for that long makes room.
 
-redis.register_function('fg1_unmapped', function(keys, args)
+redis.register_function('fg_unmapped', function(keys, args)
   local most, now, forget = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])
   if redis.call('HLEN', keys[1]) + (#args - 3) / 3 > most then
     local all = redis.call('HGETALL', keys[1])

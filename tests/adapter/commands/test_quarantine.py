@@ -61,7 +61,7 @@ def element_name(workdir: Path, redis: Redis, redis_server: str, monkeypatch: py
 def test_a_replay_records_what_the_corrected_mapping_reads_and_takes_it_off_the_list(
     element_name: str, redis: Redis, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    person = keys.person(keys.person_id("main", "ada", None))
+    person = keys.person("main", keys.person_id("main", "ada", None))
     assert not redis.hexists(person, "m:view")
     assert main(["quarantine", "replay"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 recorded"
@@ -85,7 +85,7 @@ def test_an_item_of_an_sdks_batch_keeps_the_context_of_the_batch(
     answer = receiver.receive(source, WebhookRequest(request, {}, NOW, RequestContext(call="batch")))
     assert answer.refusals == [{"index": 0, "reason": "internal"}]
     assert main(["quarantine", "replay"]) == 0
-    fields: Any = redis.hmget(keys.person(keys.person_id("main", "eve", None)), "m:view", "t:email")
+    fields: Any = redis.hmget(keys.person("main", keys.person_id("main", "eve", None)), "m:view", "t:email")
     assert fields[0].startswith(str(NOW - 1000).encode())
     assert fields[1].endswith(b"eve@example.com")
 

@@ -27,12 +27,12 @@ Shop = Callable[..., FlaskClient]
 
 def counted(redis: Redis, pattern: str = "*") -> list[str]:
     """The keys under which limits are counted."""
-    counters: Any = redis.keys(f"fg:limit:{pattern}")
+    counters: Any = redis.keys(f"fg:{{main}}:limit:{pattern}")
     return sorted(key.decode() for key in counters)
 
 
 def kinds(redis: Redis) -> list[str]:
-    return [key.split(":")[2] for key in counted(redis)]
+    return [key.split(":")[3] for key in counted(redis)]
 
 
 @pytest.fixture
@@ -84,7 +84,7 @@ def test_beyond_its_rate_a_source_is_told_when_to_come_again(shop: Shop, redis: 
     assert answer.get_json() == {"code": "rate_limited", "message": "too many requests"}
     assert 0 < int(answer.headers["Retry-After"]) <= 60
     assert limited("source") == before + 3
-    assert redis.llen(f"{keys.person(keys.person_id('main', None, 'x'))}:ev") == 3
+    assert redis.llen(f"{keys.person('main', keys.person_id('main', None, 'x'))}:ev") == 3
 
 
 def test_once_the_time_is_over_it_is_taken_again(shop: Shop, redis: Redis) -> None:
@@ -127,7 +127,7 @@ def test_addresses_in_one_batch_are_no_way_around_it(shop: Shop, redis: Redis) -
     page = Page(shop(addresses_per_ip=(2, 3_600_000)))
     answer = page.tells("a@x.org", "b@x.org", "c@x.org")
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "3600")
-    assert not redis.exists(keys.person(keys.person_id("main", None, "x")))
+    assert not redis.exists(keys.person("main", keys.person_id("main", None, "x")))
     assert not page.is_limited("a@x.org", "b@x.org")
 
 
@@ -137,7 +137,7 @@ def test_what_was_refused_is_taken_when_it_comes_again(shop: Shop, redis: Redis)
     assert page.tells().status_code == 429
     redis.delete(*counted(redis))
     assert page.tells(replay=True).status_code == 200
-    person = keys.person(keys.person_id("main", None, "x"))
+    person = keys.person("main", keys.person_id("main", None, "x"))
     trail: Any = redis.lrange(f"{person}:ev", 0, -1)
     assert [entry.partition(b"\t")[0] for entry in trail] == [b"accepted"] * 2
 

@@ -67,7 +67,7 @@ def test_the_source_is_found_by_the_key(client: FlaskClient, redis: Redis) -> No
     before = accepted("page"), accepted("server")
     client.post("/v1/track", json={**VIEWED, "userId": None}, headers=PAGE)
     assert (accepted("page"), accepted("server")) == (before[0] + 1, before[1])
-    assert redis.exists(keys.person(keys.person_id("main", None, "x")))
+    assert redis.exists(keys.person("main", keys.person_id("main", None, "x")))
 
 
 def test_text_plain_and_gzip_are_read(client: FlaskClient) -> None:

@@ -29,10 +29,9 @@ from freshgate.queue import Job
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.telemetry import logs, tracing
-from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, World, product
+from tests.engine.world import HOUR, MINUTE, SECOND, World, product
 from workers import commands
 from workers.courier import Courier
-from workers.lookup import Lookup
 
 ADA, GIFT = "ada.lovelace@example.com", "gift@example.com"
 CALLER = f"00-{'ab' * 16}-{'cd' * 8}-01"
@@ -49,8 +48,8 @@ class Shop:
         self.chance = 0.0
         self.traces = tracing.Traces(provider, ratio, chance=lambda: self.chance)
         self.redis, self.world = redis, World(redis)
-        self.world.receiver = Receiver(redis, self.world.planner, "test", self.traces)
-        lookup = Lookup(redis, PII_KEY, 120_000)
+        self.world.receiver = Receiver(redis, self.world.planner, "test", self.traces, lambda: self.world.now)
+        lookup = self.world.lookup()
         self.world.courier = Courier(
             redis, self.world.triggers, self.world.esp, lookup, 10_000, lambda: self.world.now, self.traces
         )
@@ -147,13 +146,13 @@ def test_a_malformed_traceparent_begins_a_trace_of_our_own(shop: Shop, tracepare
 
 def test_what_is_not_sampled_leaves_nothing_anywhere(shop: Shop) -> None:
     shop.chance = 0.5
-    shop.request(shop.order(), shop.cart(at=shop.world.now + 5 * MINUTE), traceparent=CALLER)
+    shop.request(shop.order(), shop.cart(at=shop.world.now + 6 * MINUTE), traceparent=CALLER)
     (job,) = shop.jobs()
     assert "trace" not in job
     shop.world.run(shop.world.now + HOUR)
     assert [trigger for trigger, _ in shop.world.mails()] == ["order_confirmation", "abandoned_cart"]
     assert shop.remembered.get_finished_spans() == ()
-    fields: Any = shop.redis.hkeys(keys.person(keys.person_id("main", "ada", None)))
+    fields: Any = shop.redis.hkeys(keys.person("main", keys.person_id("main", "ada", None)))
     assert not [field for field in fields if field.startswith(b"p:")]
 
 
@@ -227,7 +226,7 @@ def test_what_an_operator_resends_links_the_event(shop: Shop, redis_server: str)
     shop.work()
     assert shop.world.outcomes("ada") == [("order_confirmation", "unknown")]
     shop.remembered.clear()
-    options = argparse.Namespace(command="unknown", action="resend", send=None)
+    options = argparse.Namespace(command="unknown", action="resend", send=None, max_age="0s")
     commands.run(Settings(redis_url=redis_server), options, shop.world.now)
     shop.world.run()
     assert shop.world.mails() == [("order_confirmation", ADA)]

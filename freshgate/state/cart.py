@@ -1,0 +1,119 @@
+"""Adds up a cart: lines whose quantities add and subtract, whatever order the events arrived in.
+
+`cart.lua` keeps the changes, `planner.py` writes them, `views.py` shows the cart to triggers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from freshgate.events import Product
+from freshgate.state.stamps import LENGTH, millis
+
+_product = msgspec.json.Decoder(Product)
+UNREADABLE = "-?"
+
+
+class Line(msgspec.Struct, frozen=True):
+    """A product in the cart with its present quantity, and the stamp of the event that added to it last."""
+
+    product: Product
+    stamp: str
+
+
+class Purchase(msgspec.Struct, frozen=True):
+    """One order of the person: when it was completed, and the ids of its products; empty where it listed none.
+
+    An id is a product's `product_id`, its SKU or what the source calls `id`.
+    """
+
+    stamp: str
+    at: int
+    products: frozenset[str]
+
+    def has(self, product: Product) -> bool:
+        """Whether the product was bought with it; an order that lists nothing may have had everything."""
+        return not self.products or bool(_keys(product) & self.products)
+
+
+class _Line(msgspec.Struct):
+    """What is told of one product: by one key, or by several events with keys in common."""
+
+    product: Product
+    stamp: str
+    names: set[str]
+    keys: set[str]
+    changes: set[tuple[str, str]]
+
+
+def add_up(raw: Mapping[str, str], cleared: str, purchases: Sequence[Purchase], grace: int) -> tuple[Line, ...]:
+    """The lines that are in the cart, oldest first.
+
+    raw        the record's fields, as `cart.lua` lists them
+    cleared    stamp of the newest moment at which the cart was emptied
+    purchases  a line that only shows once more what was bought is left out: a thank-you page does that, and two clocks
+               differ by up to `grace` (ms)
+    """
+    groups = _group(raw, cleared)
+    for field, value in raw.items():
+        if field[0] == "-" and field != UNREADABLE:
+            _apply_removal(groups, field[1:], _product.decode(value[LENGTH:].encode()), raw, cleared)
+    lines = []
+    for group in groups:
+        quantity = 0
+        for _, amount in sorted(group.changes):
+            quantity = 0 if amount == "x" else max(0, quantity + int(amount))
+        if quantity == 0:
+            continue
+        added_at = millis(group.stamp)
+        if any(purchase.at >= added_at - grace and purchase.has(group.product) for purchase in purchases):
+            continue
+        lines.append(Line(replace(group.product, quantity=quantity), group.stamp))
+    return tuple(sorted(lines, key=lambda line: line.stamp))
+
+
+def _group(raw: Mapping[str, str], cleared: str) -> list[_Line]:
+    groups: list[_Line] = []
+    for field, value in raw.items():
+        if field[0] != "+":
+            continue
+        name, stamp = field[1:], value[:LENGTH]
+        product = _product.decode(value[LENGTH:].encode())
+        changes = {change for change in _changes(raw, name, cleared) if change[1][0] == "+"}
+        if not changes:
+            continue
+        line = _Line(product, stamp, {name}, _keys(product), changes)
+        for other in [group for group in groups if group.keys & line.keys and group.product.variant == product.variant]:
+            # One source names the product by its id, another one by its SKU.
+            groups.remove(other)
+            newest = max(line, other, key=lambda one: one.stamp)
+            line = _Line(
+                newest.product, newest.stamp, line.names | other.names, line.keys | other.keys,
+                line.changes | other.changes,
+            )  # fmt: skip
+        groups.append(line)
+    return groups
+
+
+def _apply_removal(groups: Sequence[_Line], name: str, removed: Product, raw: Mapping[str, str], cleared: str) -> None:
+    """A removal that names no variant takes every variant along; one with a quantity reduces one line."""
+    changes = {change for change in _changes(raw, name, cleared) if change[1][0] != "+"}
+    exact = [group for group in groups if name in group.names]
+    keys = _keys(removed)
+    alike = [group for group in groups if group.keys & keys and removed.variant in ("", group.product.variant)]
+    for change in changes:
+        for group in alike if change[1] == "x" else (exact or alike)[:1]:
+            group.changes.add(change)
+
+
+def _changes(raw: Mapping[str, str], name: str, cleared: str) -> list[tuple[str, str]]:
+    """(stamp, amount) of each change since the cart was emptied: "+2", "-1", or "x" for all."""
+    entries = raw.get(f"n:{name}", "").split(" ")
+    return [(entry[:LENGTH], entry[LENGTH:]) for entry in entries if entry and entry[:LENGTH] > cleared]
+
+
+def _keys(product: Product) -> set[str]:
+    return {key for key in (product.product_id, product.sku, product.id) if key}

@@ -1,0 +1,82 @@
+-- cart: lines whose quantities add and subtract, in whatever order the events arrive.
+-- "+<line>"  register: the product as it was added last, JSON
+-- "-<line>"  register: the keys of a product that was removed last, JSON
+-- "n:<line>" the changes of its quantity, "<stamp>+2 <stamp>-1 <stamp>x": each event once; x removes all
+-- "cc"       stamp of the newest moment at which the cart was emptied; what is older no longer counts
+-- "nl"       how many lines the hash has
+-- freshgate/state/cart.py adds them up.
+
+local MAX_LINES = 250
+local MAX_CHANGES = 60
+-- An order that is known already empties the cart as of its first telling, so that lines are kept for so long.
+local ORDER_SLACK = 2 * DAY
+
+-- Lines that are older than `cleared` can never be in the cart again. Returns how many are left.
+local function drop_lines(key, cleared)
+  local all, lines = hash(key), 0
+  for field, value in pairs(all) do
+    local first = string.sub(field, 1, 1)
+    if first == '+' or first == '-' then
+      local line, newest = string.sub(field, 2), string.sub(value, 1, STAMP)
+      for change in string.gmatch(all['n:' .. line] or '', '%S+') do
+        local stamp = string.sub(change, 1, STAMP)
+        if stamp > newest then newest = stamp end
+      end
+      if newest < cleared then
+        redis.call('HDEL', key, field, 'n:' .. line)
+      elseif first == '+' then
+        lines = lines + 1
+      end
+    end
+  end
+  redis.call('HSET', key, 'nl', lines)
+  return lines
+end
+
+-- Keeps the newest changes one by one, and adds the older ones up.
+local function compact(changes)
+  if #changes < MAX_CHANGES * (STAMP + 2) then return changes end
+  local entries = {}
+  for entry in string.gmatch(changes, '%S+') do entries[#entries + 1] = entry end
+  if #entries <= MAX_CHANGES then return changes end
+  table.sort(entries)
+  local half, count = math.floor(MAX_CHANGES / 2), 0
+  for i = 1, #entries - half do
+    local change = string.sub(entries[i], STAMP + 1)
+    count = change == 'x' and 0 or math.max(0, count + tonumber(change))
+  end
+  local last = string.sub(entries[#entries - half], 1, STAMP)
+  local kept = { last .. '+' .. ms(count) }
+  for i = #entries - half + 1, #entries do kept[#kept + 1] = entries[i] end
+  return table.concat(kept, ' ')
+end
+
+local function line_field(change)
+  return (string.sub(change[3], 1, 1) == '+' and '+' or '-') .. change[1]
+end
+
+-- The fields that `change_lines` needs, two for each change.
+local function add_line_fields(changes, fields)
+  for _, change in ipairs(changes) do
+    fields[#fields + 1] = line_field(change)
+    fields[#fields + 1] = 'n:' .. change[1]
+  end
+end
+
+-- Changes of lines: {line, stamp, change, JSON}; their fields stand in current[after + 1 …], as `add_line_fields` named
+-- them. `count` is how many lines the cart has.
+local function change_lines(changes, current, after, count, cleared, writes)
+  local created = 0
+  for i, change in ipairs(changes) do
+    local stamp, amount = change[2], change[3]
+    local product, known = current[after + 2 * i - 1], current[after + 2 * i] or ''
+    local is_new_line = not product and string.sub(amount, 1, 1) == '+'
+    if (not cleared or stamp >= cleared) and (not is_new_line or count + created < MAX_LINES)
+        and not string.find(known, stamp, 1, true) then
+      add(writes, 'n:' .. change[1], compact(known == '' and stamp .. amount or known .. ' ' .. stamp .. amount))
+      if newer(product, stamp) then add(writes, line_field(change), stamp .. change[4]) end
+      if is_new_line then created = created + 1 end
+    end
+  end
+  if created > 0 then add(writes, 'nl', ms(count + created)) end
+end

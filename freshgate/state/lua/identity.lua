@@ -1,0 +1,353 @@
+-- identity: which ids are one person.
+-- What an id was told stays in the record of that id, p:<id>. A person is the root's record and those of its members;
+-- readers fold them (freshgate/state/views.py). So a link is one write, can be taken back, and does not depend on what
+-- arrived first. Fields of a record:
+-- "to"      id of the root, if that is another id            "ids"  of a root: its members, "<id> <id> …", newest last
+-- "L:<id>"  stamp of the first event by which a server linked this id to that one
+-- "P:<id>"  stamp of the first event by which a page claimed so
+-- "cut"     from this on nobody knows whose id it is, since it met a second person; compared with stamps
+-- "unproven"  a page claims that the device is somebody's whom a server knows; no server confirms it
+-- "srv"     a server knows this id                            "claimed"  devices that a page claims for this id
+-- "idle"    one of too many: it is none of the root's members until it is used again
+-- "met"     of a root: devices that met it as their second person
+-- "del"     everything up to this ms is erased
+
+local MAX_MEMBERS = 200
+local MAX_CLAIMED = 50
+
+-- The id of the person that this id belongs to.
+local function root_of(shop, id)
+  for _ = 1, 16 do
+    local to = redis.call('HGET', person_key(shop, id), 'to')
+    if not to then return id end
+    id = to
+  end
+  return id
+end
+
+local function list_of(text)
+  local ids = {}
+  for id in string.gmatch(text or '', '%S+') do ids[#ids + 1] = id end
+  return ids
+end
+
+local function without(ids, id)
+  local rest = {}
+  for _, other in ipairs(ids) do
+    if other ~= id then rest[#rest + 1] = other end
+  end
+  return rest
+end
+
+local function members_of(shop, root)
+  return list_of(redis.call('HGET', person_key(shop, root), 'ids'))
+end
+
+local function set_list(key, field, ids, most)
+  while #ids > most do table.remove(ids, 1) end
+  if #ids == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(ids, ' ')) end
+end
+
+-- An address has come: parked sends are due again. A waiting one takes the address as activity (delay > 0).
+-- The field `parked` says that there are some, so that nobody else reads the whole record for nothing.
+local function release_parked(shop, root, at, now)
+  local key, changes = person_key(shop, root), {}
+  for field, value in pairs(hash(key)) do
+    local timer = string.match(field, '^k:(.+)$')
+    if timer then
+      local delay, settle = string.match(value, '^(%d+) (%d+)$')
+      local due = math.max(at + tonumber(delay), now + tonumber(settle))
+      redis.call('HDEL', key, field)
+      if tonumber(delay) > 0 then redis.call('HSET', key, 'b:' .. trigger_of(timer), ms(at)) end
+      -- It was put off until it would be too old: now it is due earlier than that.
+      redis.call('ZADD', shop .. 'timers:' .. trigger_of(timer), ms(due), timer)
+      changes[#changes + 1] = timer .. ' released ' .. ms(due)
+    end
+  end
+  redis.call('HDEL', key, 'parked')
+  return changes
+end
+
+-- What a person refused without naming an address holds for the address that the person has by now, in whatever order
+-- the two arrived, and for every person with that address. So does a later opt-in.
+local function suppress_address(shop, root)
+  local newest, addresses = {}, {}
+  local ids = members_of(shop, root)
+  ids[#ids + 1] = root
+  for _, id in ipairs(ids) do
+    local state = redis.call('HMGET', person_key(shop, id),
+      'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:said_email', 'A:id')
+    for i = 1, 7 do
+      if state[i] and newer(newest[i], string.sub(state[i], 1, STAMP)) then newest[i] = state[i] end
+    end
+  end
+  local address = newest[5] or newest[6] or newest[7]
+  if not address then return end
+  local key = address_key(shop, string.sub(address, STAMP + 1))
+  for i, field in ipairs({ 'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed' }) do
+    if newest[i] and newer(redis.call('HGET', key, field), string.sub(newest[i], 1, STAMP)) then
+      redis.call('HSET', key, field, newest[i], 'x', 'forever')
+      redis.call('HINCRBY', key, 'rev', 1)
+      redis.call('PERSIST', key)
+    end
+  end
+end
+
+-- What is up to `del` (ms) is taken out of one record. Claims stay: they hold no data, and prevent a second mail.
+local function erase_order(shop, id, del)
+  local key = order_key(shop, id)
+  for field, value in pairs(hash(key)) do
+    local kind = string.sub(field, 1, 2)
+    if (kind == 'm:' or kind == 'F:') and stamp_ms(value) <= del then redis.call('HDEL', key, field) end
+  end
+  if redis.call('EXISTS', key) == 1 then bump(key) end
+end
+
+local function erase_record(shop, id, del)
+  local key = person_key(shop, id)
+  for field, value in pairs(hash(key)) do
+    local kind = string.sub(field, 1, 2)
+    if kind == 'A:' and stamp_ms(value) <= del then
+      local address = address_key(shop, string.sub(value, STAMP + 1))
+      for _, register in ipairs({ 'm:who', 'm:order' }) do
+        local current = redis.call('HGET', address, register)
+        if current and stamp_ms(current) <= del then redis.call('HDEL', address, register) end
+      end
+    end
+    if kind == 'm:' or kind == 't:' or kind == 'A:' or field == 'cc'
+        or string.sub(field, 1, 1) == '+' or string.sub(field, 1, 1) == '-' then
+      if stamp_ms(value) <= del then redis.call('HDEL', key, field) end
+    elseif kind == 'n:' then
+      local kept = {}
+      for change in string.gmatch(value, '%S+') do
+        if stamp_ms(change) > del then kept[#kept + 1] = change end
+      end
+      if #kept == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(kept, ' ')) end
+    elseif field == 'O' then
+      local kept = {}
+      for line in string.gmatch(value, '[^\n]+') do
+        if stamp_ms(line) > del then
+          kept[#kept + 1] = line
+        else
+          erase_order(shop, string.match(line, '^%S+ (%S+)'), del)
+        end
+      end
+      if #kept == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(kept, '\n')) end
+    end
+  end
+  redis.call('HSET', key, 'del', ms(del))
+  redis.call('HDEL', key, 'x')
+  redis.call('DEL', key .. ':ev', key .. ':dec')
+  redis.call('PEXPIRE', key, ms(PERSON_TTL))
+end
+
+-- Everything of the person up to `del` (ms) is erased, under all ids. Timers stay: the gate withholds what they were
+-- for, and what was told since then starts mails as before.
+local function erase(shop, root, del)
+  local ids = members_of(shop, root)
+  ids[#ids + 1] = root
+  for _, id in ipairs(ids) do
+    if del > tonumber(redis.call('HGET', person_key(shop, id), 'del') or '0') then erase_record(shop, id, del) end
+  end
+  bump(person_key(shop, root))
+end
+
+-- A timer's present name: that of an id which is somebody's by now goes on under the name of the root.
+local function present_name(shop, timer)
+  local trigger, id = string.match(timer, '^(.*)|p:(.+)$')
+  return id and trigger .. '|p:' .. root_of(shop, id) or timer
+end
+
+-- Takes a timer away, whether it waits or is leased. Returns when it was due, if there was one.
+local function remove_timer(shop, timer)
+  local due = due_of(shop, timer)
+  redis.call('ZREM', shop .. 'timers:' .. trigger_of(timer), timer)
+  redis.call('ZREM', shop .. 'leases', timer)
+  redis.call('HDEL', shop .. 'leased', timer)
+  redis.call('HDEL', shop .. 'begun', timer)
+  return due
+end
+
+-- Timers, parked sends and what a root remembers of them go on under the new root's name.
+local function move_timers(shop, from, into)
+  local key, target = person_key(shop, from), person_key(shop, into)
+  for field, value in pairs(hash(key)) do
+    local kind, name = string.match(field, '^([fbpk]):(.+)$')
+    if kind == 'f' then
+      local due = remove_timer(shop, name .. '|p:' .. from)
+      if due then
+        set_timer(shop, name .. '|p:' .. into, tonumber(due))
+        redis.call('HSETNX', target, field, value)
+      end
+      redis.call('HDEL', key, field)
+    elseif kind == 'b' or kind == 'p' then
+      redis.call('HSETNX', target, field, value)
+      redis.call('HDEL', key, field)
+    elseif kind == 'k' then
+      local trigger, subject = string.match(name, '^(.*)|p:(.*)$')
+      redis.call('HSET', target, 'k:' .. (subject == from and trigger .. '|p:' .. into or name), value, 'parked', '1')
+      redis.call('HDEL', key, field)
+    end
+  end
+  redis.call('HDEL', key, 'parked')
+end
+
+-- From now on `id` and its members belong to the person `root`.
+local function attach(shop, id, root, at, now)
+  local key, target = person_key(shop, id), person_key(shop, root)
+  local own = redis.call('HMGET', key, 'ids', 'del', 'ls', 'sup', 'met', 'claimed', 'rev')
+  local theirs = redis.call('HMGET', target, 'ids', 'del', 'ls', 'sup', 'met', 'claimed')
+  local ids = list_of(theirs[1])
+  for _, member in ipairs(list_of(own[1])) do
+    redis.call('HSET', person_key(shop, member), 'to', root)
+    ids[#ids + 1] = member
+  end
+  ids = without(ids, id)
+  ids[#ids + 1] = id
+  redis.call('HSET', key, 'to', root)
+  redis.call('HDEL', key, 'ids', 'met', 'claimed', 'ls', 'idle')
+  ids = without(ids, root)
+  -- Those used longest ago count no more, until they are used again.
+  while #ids > MAX_MEMBERS do redis.call('HSET', person_key(shop, table.remove(ids, 1)), 'idle', '1') end
+  set_list(target, 'ids', ids, MAX_MEMBERS)
+  for i, field in ipairs({ 'met', 'claimed' }) do
+    local list = list_of(theirs[4 + i])
+    for _, other in ipairs(list_of(own[4 + i])) do list[#list + 1] = other end
+    set_list(target, field, list, MAX_CLAIMED)
+  end
+  redis.call('HDEL', key, 'x')
+  redis.call('PEXPIRE', key, ms(PERSON_TTL))
+  redis.call('PEXPIRE', key .. ':ev', ms(PERSON_TTL))
+  bump(target)
+  move_timers(shop, id, root)
+  local left = math.max(tonumber(own[3] or '0'), tonumber(theirs[3] or '0'))
+  if left > 0 then
+    redis.call('HSET', target, 'ls', ms(left))
+    look_back(shop, 'p', root, now)
+  end
+  -- Whoever asked to be erased under one id is erased under all of them.
+  local del = math.max(tonumber(own[2] or '0'), tonumber(theirs[2] or '0'))
+  if del > 0 then erase(shop, root, del) end
+  if own[4] or theirs[4] then
+    redis.call('HSET', target, 'sup', '1')
+    suppress_address(shop, root)
+  end
+  if redis.call('HEXISTS', target, 'parked') == 1 then
+    local members = members_of(shop, root)
+    members[#members + 1] = root
+    for _, member in ipairs(members) do
+      local known = redis.call('HMGET', person_key(shop, member), 't:email', 't:said_email')
+      if known[1] or known[2] then
+        release_parked(shop, root, at, now)
+        break
+      end
+    end
+  end
+end
+
+local function detach(shop, id, root)
+  local target = person_key(shop, root)
+  set_list(target, 'ids', without(members_of(shop, root), id), MAX_MEMBERS)
+  redis.call('HDEL', person_key(shop, id), 'to')
+  bump(target)
+end
+
+-- Whose device `id` is, by everything that is known: the person whom it met first, and only up to the moment at which it
+-- met a second one. A page's word counts while no server knows the person.
+local function evaluate(shop, id, at, now)
+  local key = person_key(shop, id)
+  local linked, claimed = {}, {}
+  for field, value in pairs(hash(key)) do
+    local kind, other = string.match(field, '^([LP]):(.+)$')
+    if kind == 'L' then linked[other] = value end
+    if kind == 'P' then claimed[other] = value end
+  end
+  local unproven = false
+  if not next(linked) then
+    for other, stamp in pairs(claimed) do
+      if redis.call('HEXISTS', person_key(shop, other), 'srv') == 1 then unproven = true end
+      linked[other] = stamp
+    end
+    if unproven then linked = {} end
+  end
+  local first, first_stamp
+  local met = {}
+  for other, stamp in pairs(linked) do
+    local root = root_of(shop, other)
+    if root ~= id and (not met[root] or stamp < met[root]) then met[root] = stamp end
+  end
+  for root, stamp in pairs(met) do
+    if not first or stamp < first_stamp or (stamp == first_stamp and root < first) then first, first_stamp = root, stamp end
+  end
+  local cut
+  for root, stamp in pairs(met) do
+    if root ~= first then
+      -- What was told at that very millisecond is nobody's, too.
+      local met_at = string.sub(stamp, 1, 13)
+      if not cut or met_at < cut then cut = met_at end
+      local others = list_of(redis.call('HGET', person_key(shop, root), 'met'))
+      set_list(person_key(shop, root), 'met', without(others, id), MAX_CLAIMED)
+      others = without(others, id)
+      others[#others + 1] = id
+      set_list(person_key(shop, root), 'met', others, MAX_CLAIMED)
+    end
+  end
+  local was = redis.call('HMGET', key, 'to', 'cut', 'unproven')
+  if cut then redis.call('HSET', key, 'cut', cut) elseif was[2] then redis.call('HDEL', key, 'cut') end
+  if unproven then redis.call('HSET', key, 'unproven', '1') elseif was[3] then redis.call('HDEL', key, 'unproven') end
+  local current = was[1] and root_of(shop, id) or nil
+  if current and current ~= first then
+    detach(shop, id, current)
+    for _, member in ipairs(members_of(shop, current)) do
+      if redis.call('HEXISTS', person_key(shop, member), 'L:' .. id) == 1 then detach(shop, member, current) end
+    end
+  end
+  if first and current ~= first then attach(shop, id, first, at, now) end
+  if cut ~= (was[2] or nil) or unproven ~= (was[3] and true or false) then
+    bump(person_key(shop, first or id))
+  end
+  if unproven then return 'unproven' end
+  return cut and 'ambiguous' or 'linked'
+end
+
+-- The id `linked` was told as one of the person `other`. REPLY linked | merged | ambiguous | unproven
+local function link(shop, linked, other, stamp, is_claim, at, now)
+  local key = person_key(shop, linked)
+  local field = (is_claim and 'P:' or 'L:') .. other
+  local state = redis.call('HMGET', key, field, 'to', 'rev')
+  if state[1] and state[1] <= stamp then
+    return redis.call('HEXISTS', key, 'cut') == 1 and 'ambiguous' or 'linked'
+  end
+  if not state[1] then
+    local count = 0
+    for _, known in ipairs(redis.call('HKEYS', key)) do
+      if string.match(known, '^[LP]:') then count = count + 1 end
+    end
+    -- It met so many that it is nobody's already.
+    if count >= 16 then return 'ambiguous' end
+  end
+  redis.call('HSET', key, field, stamp)
+  if not state[3] then bump(key) end
+  if is_claim then
+    if redis.call('HEXISTS', person_key(shop, other), 'srv') == 0 then
+      local owner = person_key(shop, root_of(shop, other))
+      local devices = without(list_of(redis.call('HGET', owner, 'claimed')), linked)
+      devices[#devices + 1] = linked
+      set_list(owner, 'claimed', devices, MAX_CLAIMED)
+      if redis.call('PTTL', owner) < 0 then redis.call('PEXPIRE', owner, ms(PERSON_TTL)) end
+    end
+  end
+  local result = evaluate(shop, linked, at, now)
+  -- Ids that met both of these met one person.
+  local root = root_of(shop, linked)
+  for _, id in ipairs(list_of(redis.call('HGET', person_key(shop, root), 'met'))) do evaluate(shop, id, at, now) end
+  return result == 'linked' and state[3] and not state[2] and 'merged' or result
+end
+
+-- A server knows this id: what pages alone claimed about it no longer counts.
+local function know(shop, id, at, now)
+  local key = person_key(shop, id)
+  if redis.call('HSETNX', key, 'srv', '1') == 0 then return end
+  local devices = list_of(redis.call('HGET', person_key(shop, root_of(shop, id)), 'claimed'))
+  for _, device in ipairs(devices) do evaluate(shop, device, at, now) end
+end

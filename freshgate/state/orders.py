@@ -1,0 +1,83 @@
+"""An order as it is kept, and as one trip to Redis saw it: its first telling, and what later ones added.
+
+`planner.py` writes the registers, `record.lua` keeps the oldest or newest of each.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from freshgate.events import Product
+from freshgate.state.records import Mark, Record
+
+
+class Order(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an Order Completed said, as it is kept. Money is decimal text."""
+
+    order_id: str
+    total: str = ""
+    currency: str = ""
+    products: tuple[Product, ...] = ()
+
+
+class OrderView(Record):
+    """An order as one trip to Redis saw it."""
+
+    def mark(self, name: str) -> Mark | None:
+        """The newest time that something happened to the order; of "order" the first telling, which is the purchase."""
+        return self.completed if name == "order" else self.register(f"m:{name}")
+
+    @property
+    def completed(self) -> Mark | None:
+        return self.register("F:order") or self.register("m:order")
+
+    @property
+    def order(self) -> Order | None:
+        """What the first telling says, and what it left out as the newest one says it."""
+        first = self.completed
+        if first is None:
+            return None
+        order = msgspec.json.decode(first.value, type=Order)
+        newest = self.register("m:order")
+        if newest is None or newest.value == first.value:
+            return order
+        later = msgspec.json.decode(newest.value, type=Order)
+        has_total = bool(order.total)
+        return Order(
+            order_id=order.order_id,
+            # An amount and its currency belong together.
+            total=order.total if has_total else later.total,
+            currency=(order.currency or later.currency) if has_total else (later.currency or order.currency),
+            products=order.products or later.products,
+        )
+
+    @property
+    def email(self) -> str | None:
+        """The order's own address; None where it came with none."""
+        mark = self.register("F:email")
+        return mark.value if mark else None
+
+    @property
+    def cancelled(self) -> Mark | None:
+        return self.register("m:cancelled")
+
+    @property
+    def refunded(self) -> Mark | None:
+        """The newest refund of everything: one that named neither products nor an amount, or the order's total."""
+        total = _decimal(self.order.total if self.order else "")
+        full = ["m:refunded"]
+        for field in self.fields("m:refunded:"):
+            amount = _decimal(field.removeprefix("m:refunded:"))
+            if amount is not None and total is not None and amount >= total:
+                full.append(field)
+        marks = [mark for mark in map(self.register, full) if mark]
+        return max(marks, key=lambda mark: mark.stamp, default=None)
+
+
+def _decimal(text: str) -> Decimal | None:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        return None
