@@ -174,6 +174,20 @@ def test_a_key_works_where_it_belongs_only(
     assert answer.status_code == status
 
 
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize(("name", "key"), [("server", SERVER), ("page", PAGE)])
+def test_a_tracking_source_is_not_reachable_as_a_webhook(
+    client: FlaskClient, method: str, name: str, key: dict[str, str]
+) -> None:
+    before = accepted(name)
+    headers = {**key, "Origin": "https://other.example"}
+    answer = client.open(f"/webhooks/{name}", method=method, json={"batch": [VIEWED]}, headers=headers)
+    assert answer.status_code == 404
+    assert "/v1/batch" in answer.get_json()["error"]
+    assert accepted(name) == before
+    assert "/v1" not in client.post("/webhooks/nobody", json={}).get_json()["error"]
+
+
 def test_neither_a_body_nor_a_key_is_logged(
     client: FlaskClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
