@@ -15,10 +15,10 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from adapter.app import create_app
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from tests.adapter.sources.test_tracking import VIEWED, basic
+from tests.harness.receiver import serving
 
 SHOP = "https://shop.example.com"
 SETTINGS = Settings(
@@ -35,10 +35,8 @@ DONE = {"success": True}
 
 @pytest.fixture
 def client(redis: Redis) -> Iterator[FlaskClient]:
-    before = set(REGISTRY._collector_to_names)
-    yield create_app(SETTINGS, redis).test_client()
-    for collector in set(REGISTRY._collector_to_names) - before:
-        REGISTRY.unregister(collector)
+    with serving(redis) as serve:
+        yield serve(SETTINGS)
 
 
 def accepted(source: str, verdict: str = "accepted") -> float:
@@ -149,14 +147,10 @@ def test_a_preflight_is_answered_for_the_pages_that_are_allowed(client: FlaskCli
 
 
 def test_without_a_list_every_page_may_call_and_none_with_credentials(redis: Redis) -> None:
-    before = set(REGISTRY._collector_to_names)
     page = SourceSettings(kind="tracking", write_keys=("k",), trust="browser")
-    app = create_app(Settings(pii_key="for tests", sources={"page": page}), redis)
-    for collector in set(REGISTRY._collector_to_names) - before:
-        REGISTRY.unregister(collector)
-    answer = app.test_client().post(
-        "/v1/t", json={**VIEWED, "writeKey": "k"}, headers={"Origin": "https://any.example"}
-    )
+    with serving(redis) as serve:
+        client = serve(Settings(pii_key="for tests", sources={"page": page}))
+        answer = client.post("/v1/t", json={**VIEWED, "writeKey": "k"}, headers={"Origin": "https://any.example"})
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "Access-Control-Allow-Credentials" not in answer.headers
