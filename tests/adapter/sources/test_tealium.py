@@ -1,7 +1,7 @@
 """Tealium's webhooks: every shape of a body. `test_static_headers.py` tests who is let in.
 
 `contract.py` has the promises that all sources share, `test_payloads.py` single elements as fixtures;
-`test_tealium_people.py` tests ids, visitors and audiences, `test_tealium_http.py` the routes.
+`test_tealium_people.py` tests ids, visitors and audiences, `tests/adapter/routes/test_tealium_http.py` the routes.
 """
 
 from __future__ import annotations

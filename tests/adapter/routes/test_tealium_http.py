@@ -1,6 +1,6 @@
 """Tealium's URLs over HTTP: which methods and audiences they take, and that no query string is ever logged.
 
-The app runs in Flask's test client on a real Valkey; `test_tealium.py` tests bodies.
+The app runs in Flask's test client on a real Valkey; `tests/adapter/sources/test_tealium.py` tests bodies.
 """
 
 from __future__ import annotations

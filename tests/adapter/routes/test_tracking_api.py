@@ -1,6 +1,6 @@
 """The Tracking API's routes over HTTP: what an SDK sees of us, and what a page of a browser does.
 
-The app is Flask's own client on a real Valkey; bodies are `test_tracking.py`'s subject.
+The app is Flask's own client on a real Valkey; bodies are the subject of `tests/adapter/sources/test_tracking.py`.
 """
 
 from __future__ import annotations
