@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import reply
+from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
 from adapter.sources.base import FORM_CONTENT_TYPE, RequestContext, Source
 from freshgate.clock import now_ms
@@ -67,9 +68,7 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         return reply(404, {"error": f"no such source{hint}"})
 
     def receive(source: Source, body: bytes, context: RequestContext, received_at: int) -> Response:
-        # Only a request that the token proves may be a replay; `receive` verifies it before anything is recorded.
-        asks = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
-        replay = asks and bool(source.settings.tokens)
+        replay = asks_for_replay(request.headers, source.settings)
         remote = request.remote_addr or ""
         result = receiver.receive(source, WebhookRequest(body, request.headers, received_at, context, replay, remote))
         return reply(200, result)

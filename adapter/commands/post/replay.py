@@ -27,6 +27,7 @@ EPILOG = """examples:
   python -m adapter replay tests/payloads/segment --to http://127.0.0.1:8080/webhooks/segment
   python -m adapter replay monday.jsonl --to http://127.0.0.1:8080/webhooks/shop --sign-as segment --rate 50
   python -m adapter replay monday.jsonl --to http://127.0.0.1:8080/webhooks/segment --again
+  python -m adapter replay batches.jsonl --to http://127.0.0.1:8080/v1/batch --sign-as backend  (kind tracking)
 
 A .json file is one body, posted byte for byte. A .jsonl or .ndjson file has one body a line. In a folder, all .json
 files but *.expected.json are posted, in the order of their names. After a 503, it waits as long as Retry-After says.

@@ -182,6 +182,23 @@ def test_a_tracking_source_is_not_reachable_as_a_webhook(
     assert "/v1" not in client.post("/webhooks/nobody", json={}).get_json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("tokens", "token", "verdict"),
+    [(("t",), {"X-Freshgate-Token": "t"}, "accepted"), ((), {"X-Freshgate-Token": "t"}, "duplicate")],
+)
+def test_a_replay_is_recorded_once_more_only_where_a_token_proves_it(
+    redis: Redis, tokens: tuple[str, ...], token: dict[str, str], verdict: str
+) -> None:
+    source = SourceSettings(kind="tracking", write_keys=("server-key",), tokens=tokens)
+    with serving(redis) as serve:
+        client = serve(Settings(pii_key="for tests", sources={"server": source}))
+        steps = [({}, "accepted"), ({}, "duplicate"), ({"X-Freshgate-Replay": "1"}, verdict)]
+        for replay, expected in steps:
+            before = accepted("server", expected)
+            answer = client.post("/v1/track", json=VIEWED, headers={**SERVER, **token, **replay})
+            assert (answer.status_code, accepted("server", expected)) == (200, before + 1)
+
+
 def test_neither_a_body_nor_a_key_is_logged(
     client: FlaskClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
