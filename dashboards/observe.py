@@ -48,7 +48,7 @@ POLL_INTERVAL_S = 0.1
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dashboards.observe",
-        description="run the system, demo traffic, Prometheus and Alertmanager on this machine; Ctrl-C stops all",
+        description="run the system, demo traffic, Prometheus and Alertmanager; Ctrl-C stops everything",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -197,7 +197,7 @@ class ObserveLauncher:
                 "Grafana is in no registry of packages: import dashboards/grafana/*.json into yours and name this",
                 "Prometheus as its data source, or use docker compose. The same holds for a store of traces.",
                 "",
-                "Ctrl-C stops all of it.",
+                "Ctrl-C stops everything.",
             ]
         )
 

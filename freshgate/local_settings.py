@@ -46,7 +46,10 @@ def load_local_settings() -> Settings:
 def connect_local_store(settings: Settings) -> redis.Redis:
     """The Redis or Valkey that a command reads. Raises SettingsError when there is none."""
     if not settings.redis_url:
-        raise SettingsError("redis_url is empty, and no embedded Valkey is running; start it with `make run`")
+        raise SettingsError(
+            f"redis_url is empty, and no embedded Valkey runs in the folder {settings.var!r}: "
+            "start it with `make run`, or set FRESHGATE_VAR as it was set for `make run`"
+        )
     return connect(settings.redis_url, timeout_s=5.0)
 
 

@@ -5,6 +5,7 @@ The helpers `rows` and `missing` are tested themselves, with made-up names.
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -17,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from adapter.commands.develop.events import table
 from catalog import EVENTS, TRIGGERS
 from freshgate.settings import Settings
+from freshgate.state.views import OVER
 from freshgate.telemetry import metrics
 from freshgate.telemetry.polled import PolledMetric
 
@@ -126,6 +128,36 @@ def test_every_value_of_a_closed_set_is_named(name: str) -> None:
 def test_every_reason_of_a_refusal_is_named() -> None:
     text = read("METRICS.md")
     assert [reason for reason in metrics.REFUSED_ELEMENTS if f"`{reason}`" not in text] == []
+
+
+def declared_reasons() -> set[str]:
+    """The reasons that a decision may have: what the code of gate, courier and catalog writes as one.
+
+    They are texts of calls, not a closed set that could be imported, since triggers bring their own.
+    """
+    root = DOCS.parent
+    # The name of a function or method, and which of its arguments is the reason.
+    calls = {"_withhold": 2, "Withdrawn": 1, "mark_dead": 1}
+    reasons = {*metrics.RETIMED_REASONS, *metrics.CONTRADICTIONS, *(f"already_{state}" for state in OVER)}
+    for file in (root / "workers" / "gate.py", root / "workers" / "courier.py", *root.glob("catalog/triggers/*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            texts = [keyword.value for keyword in node.keywords if keyword.arg == "reason"]
+            name = ast.unparse(node.func).rpartition(".")[2]
+            if name in calls:
+                texts += node.args[calls[name] :][:1]
+            reasons |= {str(text.value) for text in texts if isinstance(text, ast.Constant)}
+    # No mail is a fallback in this version; `no_address_yet` is what the metrics call `parked`.
+    return reasons - {"already_fallback_sent", "no_address_yet"}
+
+
+def test_every_reason_of_a_decision_is_named() -> None:
+    reasons = declared_reasons()
+    # One of each place that is searched.
+    assert {"older_than_max_age", "disabled", "ordered", "bounced", "merged", "poison"} <= reasons
+    text = read("METRICS.md")
+    assert sorted(reason for reason in reasons if f"`{reason}`" not in text) == []
 
 
 def test_every_event_type_has_its_row_with_its_spellings() -> None:

@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
+from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.tracking import MAX_BYTES
@@ -56,10 +57,8 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         source = _find_source(tracking_sources, body)
         _refuse_pages(source)
         context = RequestContext(call=name)
-        receiver.receive(
-            source,
-            WebhookRequest(body, request.headers, received_at, context, remote_ip=request.remote_addr or ""),
-        )
+        replay, remote = asks_for_replay(request.headers, source.settings), request.remote_addr or ""
+        receiver.receive(source, WebhookRequest(body, request.headers, received_at, context, replay, remote))
         return reply(200, {"success": True})
 
     @app.route("/v1/<call>", methods=["OPTIONS"])

@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import reply
+from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
 from adapter.sources.base import FORM_CONTENT_TYPE, RequestContext, Source
 from freshgate.clock import now_ms
@@ -23,14 +24,17 @@ WITH_BODY = ["POST", "PUT", "PATCH"]
 
 
 def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
-    """The routes of every configured source."""
+    """The routes of every configured source but those of the tracking API, whose routes check a page's origin, too."""
+    webhook_sources = {
+        name: source for name, source in sources.items() if SOURCES[source.settings.kind].endpoint == "webhook"
+    }
 
     @app.route("/webhooks/<name>", methods=WITH_BODY)
     @app.route("/webhooks/<name>/<audience>/<any(joined, left):turn>", methods=WITH_BODY)
     def webhook(name: str, audience: str = "", turn: Literal["", "joined", "left"] = "") -> Response:
-        source = sources.get(name)
+        source = webhook_sources.get(name)
         if source is None or (audience and not SOURCES[source.settings.kind].has_audiences):
-            return reply(404, {"error": "no such source"})
+            return no_such_source(name)
         received_at = now_ms()
         request.max_content_length = source.settings.max_bytes
         try:
@@ -47,9 +51,9 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
     @app.get("/webhooks/<name>")
     @app.get("/webhooks/<name>/<audience>/<any(joined, left):turn>")
     def webhook_in_query(name: str, audience: str = "", turn: Literal["", "joined", "left"] = "") -> Response:
-        source = sources.get(name)
+        source = webhook_sources.get(name)
         if source is None:
-            return reply(404, {"error": "no such source"})
+            return no_such_source(name)
         is_allowed = SOURCES[source.settings.kind].has_audiences and source.settings.allow_get
         # Flask adds HEAD to GET; no CDP posts events with it.
         if not is_allowed or request.method != "GET":
@@ -58,10 +62,13 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         # A query is encoded like a form.
         return receive(source, request.query_string, RequestContext(FORM_CONTENT_TYPE, audience, turn), received_at)
 
+    def no_such_source(name: str) -> Response:
+        is_tracking = name in sources and name not in webhook_sources
+        hint = "; it takes the tracking API: post to /v1/batch with its write key" if is_tracking else ""
+        return reply(404, {"error": f"no such source{hint}"})
+
     def receive(source: Source, body: bytes, context: RequestContext, received_at: int) -> Response:
-        # Only a request that the token proves may be a replay; `receive` verifies it before anything is recorded.
-        asks = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
-        replay = asks and bool(source.settings.tokens)
+        replay = asks_for_replay(request.headers, source.settings)
         remote = request.remote_addr or ""
         result = receiver.receive(source, WebhookRequest(body, request.headers, received_at, context, replay, remote))
         return reply(200, result)

@@ -103,7 +103,7 @@ def _over_time() -> Sequence[Panel]:
             describe(
                 "Why do mails not leave?",
                 "never. `stale`: the event is too old. `no_address`: no address came in time. `capped`: the limit of "
-                "mails for one shopper.",
+                "mails for one shopper or address.",
             ),
             "ops",
             [(rate(metrics.SENDS, ["trigger", "outcome"], outcome=WITHHELD, **MAIL), "{{trigger}} {{outcome}}")],

@@ -57,7 +57,16 @@ CALL_RESULTS = ("accepted", "error")
 # Reasons against any mail to an address; a trigger's own reasons come from the catalog.
 SUPPRESSIONS = ("unsubscribed", "bounced", "spam")
 # What may turn out to have occurred before a mail left.
-CONTRADICTIONS = (*SUPPRESSIONS, "ordered", "order_cancelled", "order_refunded", "cart_empty", "cart_not_empty")
+CONTRADICTIONS = (
+    *SUPPRESSIONS,
+    "ordered",
+    "order_cancelled",
+    "order_refunded",
+    "cart_empty",
+    "cart_not_empty",
+    "added_to_cart",
+    "not_quiet_yet",
+)
 WORKER_STATES = ("idle", "busy", "silent")
 PROCESSES = ("receiver", "worker", "timers")
 

@@ -36,6 +36,11 @@ CART = """
 """
 
 
+def await_snippet(system: System, browser: webdriver.Chrome) -> None:
+    """Waits until the page has run `/freshgate.js`, which it loads `async`."""
+    system.wait_for(lambda: browser.execute_script("return typeof freshgate !== 'undefined'"))
+
+
 def anonymous_id(browser: webdriver.Chrome) -> str:
     return str(browser.execute_script("return JSON.parse(localStorage.getItem('freshgate.anonymous'))"))
 
@@ -97,6 +102,7 @@ def test_an_event_that_is_too_large_does_not_stand_before_the_others(
     system: System, shop: Shop, browser: webdriver.Chrome
 ) -> None:
     browser.get(shop.url)
+    await_snippet(system, browser)
     browser.execute_script(CONSENT)
     # 75 kB, since a letter has three bytes: more than a browser sends when a page is left.
     browser.execute_script("freshgate.track('Product Viewed', {product_id: 'mug', name: '\u706f'.repeat(25000)})")
@@ -136,6 +142,7 @@ def test_a_click_and_a_form_tell_without_a_line_of_script_and_the_mail_leaves(
 def test_leaving_tells_for_how_long_and_how_far(system: System, shop: Shop, browser: webdriver.Chrome) -> None:
     shop.body = CART
     browser.get(shop.url)
+    await_snippet(system, browser)
     browser.execute_script(CONSENT)
     browser.execute_script("window.scrollTo(0, document.documentElement.scrollHeight)")
     system.wait_for(lambda: not queued(browser))
@@ -149,6 +156,7 @@ def test_what_happens_offline_is_told_once_when_the_browser_is_back(
     system: System, shop: Shop, browser: webdriver.Chrome
 ) -> None:
     browser.get(shop.url)
+    await_snippet(system, browser)
     browser.execute_script(CONSENT)
     wait_for_trail(system, browser, "Page")
     browser.set_network_conditions(offline=True, latency=0, throughput=0)
@@ -163,6 +171,7 @@ def test_a_page_does_not_become_a_known_customer(system: System, shop: Shop, bro
     user, address, claimed = f"user-{uuid4().hex}", f"{uuid4().hex[:8]}@example.com", f"{uuid4().hex[:8]}@example.com"
     assert system.post({"type": "identify", "userId": user, "traits": {"email": address}}).status == 200
     browser.get(shop.url)
+    await_snippet(system, browser)
     browser.execute_script(CONSENT)
     browser.execute_script("freshgate.identify(arguments[0], {email: arguments[1]})", user, claimed)
     browser.execute_script("freshgate.track('Product Added', {product_id: 'mug', name: 'Mug'})")
@@ -177,6 +186,7 @@ def test_an_event_that_was_not_taken_is_sent_again_and_counted_once(
     system: System, shop: Shop, browser: webdriver.Chrome
 ) -> None:
     browser.get(shop.url)
+    await_snippet(system, browser)
     browser.execute_script(CONSENT)
     wait_for_trail(system, browser, "Page")
     # The event is accepted, but the page does not see the response.

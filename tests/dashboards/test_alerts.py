@@ -180,6 +180,18 @@ def test_runbooks_that_panels_name_exist() -> None:
     assert named_runbooks(["see runbooks MadeUp and RedisDown"]) - set(RUNBOOKS) == {"MadeUp"}
 
 
+def named_panels(texts: Iterable[str]) -> set[str]:
+    """The panels that runbooks name."""
+    return set(re.findall(r"panel \*([^*]+)\*", "\n".join(texts)))
+
+
+def test_panels_that_runbooks_name_exist() -> None:
+    titles = {panel["title"] for board in expressions.boards().values() for panel in expressions.panels(board)}
+    assert len(named_panels(RUNBOOKS.values())) > 5
+    assert named_panels(RUNBOOKS.values()) - titles == set()
+    assert named_panels(["Board *Triggers*, panel *Made up*."]) == {"Made up"}
+
+
 def routing_faults(config: Any) -> set[str]:
     """Receivers that no route uses or that a route invents, and inhibitions of alerts that do not exist."""
     receivers = {receiver["name"] for receiver in config["receivers"]}

@@ -33,8 +33,15 @@ ORDER = {
 USUAL = {"PORT": 8080, "METRICS_PORT": 9108, "WORKER_METRICS_PORT": 9109, "TIMERS_METRICS_PORT": 9110}
 # These start a process that does not end; the system runs one of each already.
 STAY = ("python -m workers deliver", "python -m workers timers")
-# These exit with 1 in the test, because there is no such send.
-NOTHING_THERE = {"python -m workers unknown resend --send SEND", "python -m workers unknown close --send SEND"}
+# These exit with 1 in the test, because there is no such send, and no such hold.
+NOTHING_THERE = {
+    "python -m adapter why SEND",
+    "python -m workers unknown resend --send SEND",
+    "python -m workers unknown close --send SEND",
+    "python -m workers release",
+    "python -m workers release TRIGGER",
+    "python -m workers release nobody",
+}
 COMMANDS = sorted({command for text in RUNBOOKS.values() for command in commands(text)} - set(STAY))
 
 
@@ -100,9 +107,11 @@ def test_a_runbooks_command_works_when_it_is_pasted(desk: Desk, command: str) ->
     assert done.returncode == (1 if command in NOTHING_THERE else 0), output
     assert done.stdout.strip() or done.stderr.strip() or "tail" in command, output
     assert "Traceback" not in done.stdout + done.stderr, output
-    if "hold" in command:
-        assert desk.paste("python -m workers release").returncode == 0
-        assert desk.paste("python -m workers release TRIGGER").returncode in (0, 1)
+    if "workers hold" in command:
+        # Only what was held ends with 0; afterwards nothing is.
+        released = [desk.paste(f"python -m workers release{name}") for name in ("", " TRIGGER")]
+        assert sorted(release.returncode for release in released) == [0, 1]
+        assert "still held: none" in released[-1].stdout
 
 
 def test_a_command_that_does_not_work_is_noticed(desk: Desk) -> None:

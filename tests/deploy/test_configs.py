@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+from yamllint import linter
+from yamllint.config import YamlLintConfig
 
 from freshgate.settings import Settings
 from tests.deploy import stack
@@ -21,6 +23,7 @@ CONFIGS = {
     "tempo": "deploy/tempo/tempo.yml",
     "grafana": "deploy/grafana/provisioning/datasources/freshgate.yml",
 }
+YAML_FILES = [ROOT / "docker-compose.yml", ROOT / ".yamllint.yml", *sorted((ROOT / "deploy").rglob("*.yml"))]
 
 
 def read(path: str) -> Any:
@@ -116,3 +119,9 @@ def test_the_store_keeps_what_it_promised() -> None:
     assert (config["appendonly"], config["maxmemory-policy"]) == ("yes", "noeviction")
     assert config["dir"] in mounted("redis")
     assert Path(config["aclfile"]).name in stack.compose()["services"]["redis"]["secrets"]
+
+
+@pytest.mark.parametrize("file", YAML_FILES, ids=lambda file: str(file.relative_to(ROOT)))
+def test_yamllint_is_content(file: Path) -> None:
+    config = YamlLintConfig((ROOT / ".yamllint.yml").read_text(encoding="utf-8"))
+    assert [str(problem) for problem in linter.run(file.read_text(encoding="utf-8"), config)] == []

@@ -1,6 +1,6 @@
 """Visitors that Tealium stitches together become one person with one cart, who gets nobody else's mail.
 
-`tests/adapter/sources/test_tealium.py` has how the payloads are read.
+`tests/adapter/sources/test_tealium_people.py` tests how the payloads are read.
 """
 
 from __future__ import annotations

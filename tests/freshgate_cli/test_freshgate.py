@@ -158,7 +158,9 @@ def test_a_setting_to_correct_is_2_and_any_other_fault_1_each_in_one_line(
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
     assert main(words) == 2
-    assert capsys.readouterr().err.startswith("freshgate: redis_url is empty")
+    line = capsys.readouterr().err
+    assert line.startswith("freshgate: redis_url is empty") and line.count("\n") == 1
+    assert "'var'" in line and "FRESHGATE_VAR" in line
     monkeypatch.setenv("FRESHGATE_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
     assert main(words) == 1
     line = capsys.readouterr().err

@@ -6,12 +6,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 import pytest
 from flask.testing import FlaskClient
-from prometheus_client import REGISTRY
 from redis import Redis
 
-from adapter.app import create_app
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import store
+from tests.harness.receiver import serving
 
 Serve = Callable[[Mapping[str, SourceSettings]], FlaskClient]
 
@@ -19,10 +18,8 @@ Serve = Callable[[Mapping[str, SourceSettings]], FlaskClient]
 @pytest.fixture(scope="module")
 def serve(redis_server: str) -> Iterator[Serve]:
     """A function that returns the client of a receiver with these sources; call it once in a module."""
-    before = set(REGISTRY._collector_to_names)
     redis = Redis.from_url(redis_server)
     redis.flushdb()
     store.load(redis)
-    yield lambda sources: create_app(Settings(pii_key="for tests", sources=sources), redis).test_client()
-    for collector in set(REGISTRY._collector_to_names) - before:
-        REGISTRY.unregister(collector)
+    with serving(redis) as serve:
+        yield lambda sources: serve(Settings(pii_key="for tests", sources=sources))

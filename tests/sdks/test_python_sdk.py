@@ -1,6 +1,6 @@
 """Segment's SDK for Python, with only its host changed: each call arrives once, and none is repeated.
 
-The processes are real; `tests/adapter/sources/test_tracking_api.py` has the API itself.
+The processes are real; `tests/adapter/routes/test_tracking_api.py` has the API itself.
 """
 
 from __future__ import annotations

@@ -5,16 +5,13 @@ The commands as the command line parses them, on a real Redis with a clock of th
 
 from __future__ import annotations
 
-import argparse
-
 import pytest
 from redis import Redis
 
 from freshgate.errors import EspError, SettingsError
-from freshgate.settings import Settings
 from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, SHOP, World
-from workers import commands
+from tests.harness.operator import Operator
 
 ADA = "ada@example.com"
 
@@ -24,22 +21,9 @@ def world(redis: Redis) -> World:
     return World(redis)
 
 
-class Desk:
-    """Runs commands at the world's time; `run` returns the exit code."""
-
-    def __init__(self, world: World, url: str) -> None:
-        self._world = world
-        self._settings = Settings(redis_url=url)
-
-    def run(self, *words: str) -> int:
-        parser = argparse.ArgumentParser()
-        commands.add_commands(parser.add_subparsers(dest="command"))
-        return commands.run(self._settings, parser.parse_args(words), self._world.now)
-
-
 @pytest.fixture
-def at_desk(world: World, redis_server: str) -> Desk:
-    return Desk(world, redis_server)
+def operator(world: World, redis_server: str) -> Operator:
+    return Operator(world, redis_server)
 
 
 def die_of_an_outage(world: World) -> None:
@@ -52,75 +36,75 @@ def die_of_an_outage(world: World) -> None:
 
 
 def test_a_dead_send_that_is_too_old_stays_listed_and_says_what_would_allow_it(
-    world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
+    world: World, operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     die_of_an_outage(world)
-    assert at_desk.run("dead", "replay") == 1
+    assert operator.run("dead", "replay") == 1
     assert "25 h old; --max-age 2d would allow it" in capsys.readouterr().out
     world.run(world.now + HOUR)
     assert world.mails() == []
-    at_desk.run("dead", "list")
+    operator.run("dead", "list")
     assert capsys.readouterr().out.endswith("1 dead\n")
 
 
 def test_a_replay_with_a_higher_limit_sends_the_mail_once(
-    world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
+    world: World, operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     die_of_an_outage(world)
-    assert at_desk.run("dead", "replay", "--max-age", "2d") == 0
+    assert operator.run("dead", "replay", "--max-age", "2d") == 0
     world.run(world.now + MINUTE)
     assert world.mails() == [("order_confirmation", ADA)]
     capsys.readouterr()
-    at_desk.run("dead")
+    operator.run("dead")
     assert capsys.readouterr().out == "0 dead\n"
 
 
-def test_the_higher_limit_outlasts_the_retries_of_the_replay(world: World, at_desk: Desk) -> None:
+def test_the_higher_limit_outlasts_the_retries_of_the_replay(world: World, operator: Operator) -> None:
     die_of_an_outage(world)
-    at_desk.run("dead", "replay", "--max-age", "2d")
+    operator.run("dead", "replay", "--max-age", "2d")
     world.esp.errors = [EspError("sendgrid: 503", status=503)] * 3
     world.run(world.now + 10 * MINUTE)
     assert world.mails() == [("order_confirmation", ADA)]
 
 
-def test_a_replay_passes_no_other_rule_by(world: World, at_desk: Desk) -> None:
+def test_a_replay_passes_no_other_rule_by(world: World, operator: Operator) -> None:
     die_of_an_outage(world)
     world.record(world.event("Order Cancelled", user="ada", order_id="1"))
-    at_desk.run("dead", "replay", "--max-age", "2d")
+    operator.run("dead", "replay", "--max-age", "2d")
     world.run(world.now + MINUTE)
     assert world.mails() == []
     assert world.outcomes("ada")[-1] == ("order_confirmation", "superseded")
 
 
 def test_a_dead_send_of_somebody_who_was_merged_since_is_replayed_for_the_person_of_now(
-    world: World, at_desk: Desk
+    world: World, operator: Operator
 ) -> None:
     world.record(world.event("Signed Up", anon="x", email=ADA))
     world.esp.errors = [EspError("sendgrid: 503", status=503) for _ in range(500)]
     world.run(world.now + 25 * HOUR)
     world.esp.errors = []
     world.record(world.event("Identify", user="ada", anon="x", email=ADA))
-    at_desk.run("dead", "replay", "--max-age", "2d")
+    operator.run("dead", "replay", "--max-age", "2d")
     world.run(world.now + MINUTE)
     assert world.mails() == [("welcome", ADA)]
 
 
 def test_a_send_that_took_its_worker_down_three_times_is_dead_and_can_be_replayed(
-    world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
+    world: World, operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.record(world.event("Signed Up", user="ada", email=ADA))
     ((timer, _),) = world.due_timers(world.now + HOUR)
     world.client.hset(f"{SHOP}begun", timer, 2)
     world.deliver(timer)
     assert world.outcomes("ada") == [("welcome", "dead")]
-    assert at_desk.run("dead", "replay") == 0
+    assert operator.run("dead", "replay") == 0
     assert "welcome" in capsys.readouterr().out
     world.run(world.now + MINUTE)
     assert world.mails() == [("welcome", ADA)]
 
 
 def test_a_send_of_a_trigger_that_the_catalog_lost_is_dead_and_says_so(
-    world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
+    world: World, operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
     world.record(world.event("Signed Up", user="ada", email=ADA))
     ((timer, due),) = world.due_timers(world.now + HOUR)
@@ -130,23 +114,23 @@ def test_a_send_of_a_trigger_that_the_catalog_lost_is_dead_and_says_so(
     world.client.hset(f"{SHOP}begun", gone, "60")
     world.deliver(gone)
     assert ("hello", "dead") in world.outcomes("ada")
-    assert at_desk.run("dead", "replay") == 1
+    assert operator.run("dead", "replay") == 1
     assert "no such trigger" in capsys.readouterr().out
 
 
-def test_a_misspelt_trigger_is_not_held_and_the_known_ones_are_named(at_desk: Desk) -> None:
+def test_a_misspelt_trigger_is_not_held_and_the_known_ones_are_named(operator: Operator) -> None:
     with pytest.raises(SettingsError, match="known: abandoned_cart"):
-        at_desk.run("hold", "abandonned_cart")
+        operator.run("hold", "abandonned_cart")
 
 
 def test_what_is_held_waits_and_leaves_after_the_release(
-    world: World, at_desk: Desk, capsys: pytest.CaptureFixture[str]
+    world: World, operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    at_desk.run("hold", "welcome")
+    operator.run("hold", "welcome")
     world.record(world.event("Signed Up", user="ada", email=ADA))
     world.run()
     assert world.mails() == []
-    at_desk.run("release", "welcome")
+    operator.run("release", "welcome")
     assert "still held: none" in capsys.readouterr().out
     world.run(world.now + MINUTE)
     assert world.mails() == [("welcome", ADA)]

@@ -27,6 +27,7 @@ EPILOG = """examples:
   python -m adapter replay tests/payloads/segment --to http://127.0.0.1:8080/webhooks/segment
   python -m adapter replay monday.jsonl --to http://127.0.0.1:8080/webhooks/shop --sign-as segment --rate 50
   python -m adapter replay monday.jsonl --to http://127.0.0.1:8080/webhooks/segment --again
+  python -m adapter replay batches.jsonl --to http://127.0.0.1:8080/v1/batch --sign-as backend  (kind tracking)
 
 A .json file is one body, posted byte for byte. A .jsonl or .ndjson file has one body a line. In a folder, all .json
 files but *.expected.json are posted, in the order of their names. After a 503, it waits as long as Retry-After says.
@@ -71,7 +72,8 @@ class Replay:
             waited_s += wait_s
             self._sleep(wait_s)
         self.statuses[status] += 1
-        if status == 200:
+        # The tracking API answers as Segment's does, without verdicts.
+        if status == 200 and VERDICTS[0] in reply:
             self.verdicts.update({verdict: int(reply.get(verdict, 0)) for verdict in VERDICTS})
         return status
 
@@ -163,8 +165,8 @@ def _post_all(replay: Replay, bodies: list[bytes], rate: float | None) -> bool:
 
 
 def _print_report(replay: Replay, total: int) -> None:
-    verdicts = ", ".join(f"{replay.verdicts[verdict]} {verdict}" for verdict in VERDICTS)
-    print(f"{replay.statuses[200]} of {total} bodies answered 200: {verdicts}")
+    verdicts = ", ".join(f"{count} {verdict}" for verdict, count in replay.verdicts.items())
+    print(f"{replay.statuses[200]} of {total} bodies answered 200" + (f": {verdicts}" if verdicts else ""))
     for status, count in sorted(replay.statuses.items()):
         if status != 200:
             print(f"{count} answered {status}")

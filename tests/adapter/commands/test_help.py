@@ -40,10 +40,12 @@ def test_without_redis_a_fault_is_one_line(
 def test_secrets_are_never_printed(
     workdir: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("SOURCES__SEGMENT__SECRETS", "SOURCES__SEGMENT__TOKENS", "ESPS__SENDGRID__API_KEY", "PII_KEY"):
+    sources = ("SOURCES__SEGMENT__SECRETS", "SOURCES__SEGMENT__TOKENS", "SOURCES__SHOP__SECRETS")
+    for name in (*sources, "ESPS__SENDGRID__API_KEY", "PII_KEY"):
         monkeypatch.setenv(f"FRESHGATE_{name}", "hidden")
     monkeypatch.setenv("FRESHGATE_REDIS_URL", "redis://user:hidden@127.0.0.1/0")
     assert main(["settings"]) == 0
     text = capsys.readouterr().out
     assert "hidden" not in text
+    assert '"shop"' in text
     assert "***@127.0.0.1/0" in text

@@ -31,6 +31,7 @@ class Receiver:
     """Replies with 200, or with the next of `replies`: (status, headers)."""
 
     def __init__(self) -> None:
+        self.taken: dict[str, Any] = REPLY
         self.replies: list[tuple[int, dict[str, str]]] = []
         self.requests: list[tuple[str, bytes, dict[str, str]]] = []
         outer = self
@@ -42,7 +43,7 @@ class Receiver:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 outer.requests.append((self.path, body, dict(self.headers)))
                 status, headers = outer.replies.pop(0) if outer.replies else (200, {})
-                text = json.dumps(REPLY if status == 200 else {"error": "no"}).encode()
+                text = json.dumps(outer.taken if status == 200 else {"error": "no"}).encode()
                 self.send_response(status)
                 for name, value in {**headers, "Content-Length": str(len(text))}.items():
                     self.send_header(name, value)
@@ -93,6 +94,19 @@ def test_a_line_is_a_body_and_a_json_file_is_one_byte_for_byte(shop: Path) -> No
     (shop / "one.json").write_bytes(b' {"a":\n1}\n')
     assert list(read_bodies(shop / "many.jsonl")) == [b'{"a": 1}', b'[{"b": 2}]']
     assert list(read_bodies(shop / "one.json")) == [b' {"a":\n1}\n']
+
+
+def test_replies_of_the_tracking_api_have_no_verdicts_to_count(
+    shop: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FRESHGATE_SOURCES__SDK__KIND", "tracking")
+    monkeypatch.setenv("FRESHGATE_SOURCES__SDK__WRITE_KEYS", "k")
+    receiver.taken, receiver.url = {"success": True}, receiver.url.replace("webhooks/segment", "v1/batch")
+    (shop / "one.json").write_bytes(b'{"batch": []}')
+    assert run_replay(receiver, "one.json", "--sign-as", "sdk") == 0
+    assert capsys.readouterr().out == "1 of 1 bodies answered 200\n"
+    ((path, _, headers),) = receiver.requests
+    assert path == "/v1/batch" and headers["Authorization"].startswith("Basic ")
 
 
 def test_nothing_to_post_is_an_error(shop: Path) -> None:

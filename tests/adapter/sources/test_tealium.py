@@ -1,7 +1,7 @@
-"""Tealium's webhooks: which requests are let in, and every shape of a body.
+"""Tealium's webhooks: every shape of a body. `test_static_headers.py` tests who is let in.
 
 `contract.py` has the promises that all sources share, `test_payloads.py` single elements as fixtures;
-`test_tealium_people.py` tests ids, visitors and audiences, `test_tealium_http.py` the routes.
+`test_tealium_people.py` tests ids, visitors and audiences, `tests/adapter/routes/test_tealium_http.py` the routes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from adapter.sources.base import NO_CONTEXT, RequestContext
 from adapter.sources.tealium.source import TEALIUM, TealiumSource
 from catalog.events import EVENTS
 from freshgate.declare import EventType, From
-from freshgate.errors import CatalogError, NotAuthentic, RequestError, TooLarge
+from freshgate.errors import CatalogError, RequestError, TooLarge
 from freshgate.events import Event, Ignored, Refused
 from freshgate.settings import SourceSettings
 from freshgate.telemetry.metrics import REFUSED_ELEMENTS
@@ -77,29 +77,6 @@ class TestTealium(SourceContract):
 
 class TestTealiumEventStream(TestTealium):
     good = EVENT_STREAM
-
-
-# ---- the header
-
-
-@pytest.mark.parametrize("header", [None, "", HEADER[:-1], HEADER + " ", HEADER.lower(), HEADER.split()[1], "é", "☃"])
-def test_any_other_authorization_is_refused_and_names_the_setting(header: str | None) -> None:
-    with pytest.raises(NotAuthentic) as caught:
-        source().verify(b"{}", {} if header is None else {"Authorization": header})
-    assert "FRESHGATE_SOURCES__SHOP__SECRETS" in caught.value.hint
-    assert HEADER not in caught.value.hint + caught.value.reason
-
-
-def test_basic_and_bearer_are_valid_at_once_while_they_are_changed() -> None:
-    for header in (HEADER, "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x"):
-        source(secrets=(HEADER, "Bearer eyJhbGciOiJIUzI1NiJ9.e30.x")).verify(b"{}", {"Authorization": header})
-
-
-def test_the_token_alone_decides_where_there_is_no_secret() -> None:
-    alone = source(secrets=(), tokens=(TOKEN,))
-    alone.verify(b"{}", {"X-Freshgate-Token": TOKEN})
-    with pytest.raises(NotAuthentic):
-        alone.verify(b"{}", {"X-Freshgate-Token": TOKEN + "x"})
 
 
 # ---- bodies

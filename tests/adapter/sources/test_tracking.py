@@ -1,6 +1,7 @@
 """The Tracking API's bodies: what an SDK posts is read as Segment's webhook would have told it.
 
-`test_tracking_api.py` has the routes. Facts: docs, connections/sources/catalog/libraries/server/http-api.
+`tests/adapter/routes/test_tracking_api.py` has the routes. Facts: docs,
+connections/sources/catalog/libraries/server/http-api.
 """
 
 from __future__ import annotations

@@ -69,16 +69,17 @@ def test_each_of_two_hundred_sends_is_one_connected_trace(system: System, behind
 def test_also_when_a_worker_is_killed_among_them(system: System, behind: Collector) -> None:
     shoppers = {token_hex(16): Shopper() for _ in range(SENDS)}
     traces = list(shoppers)
-    for trace in traces[: SENDS // 2]:
+    # What the killed one has not passed on yet may be missing, and a send that it has in hand may be `unknown`, without
+    # a call. How many these are depends on the machine; so all but the last 40 have arrived before it is killed.
+    earlier, at_risk, later = traces[:60], traces[60:100], traces[100:]
+    for trace in earlier:
+        order(system, shoppers[trace], trace)
+    system.wait_for(lambda: all(connected(behind, trace) for trace in earlier), 60)
+    for trace in at_risk:
         order(system, shoppers[trace], trace)
     killed = system.kill("worker")
     system.wait_for(lambda: system.pid("worker") != killed)
-    for trace in traces[SENDS // 2 :]:
+    for trace in later:
         order(system, shoppers[trace], trace)
-    later = traces[SENDS // 2 :]
-    system.wait_for(lambda: all(connected(behind, trace) for trace in later), 60)
-    # What the killed one had not sent yet is missing, at most one interval of 200 ms; a send that it had in hand may be
-    # `unknown`, and have no call. All others are there, within the webhook's trace or as one that links it.
-    system.wait_for(
-        lambda: sum(connected(behind, trace) or bool(linked(behind, trace)) for trace in traces) >= SENDS - 40, 60
-    )
+    # Each of the others is there, within the webhook's trace or as one that links it.
+    system.wait_for(lambda: all(connected(behind, trace) or linked(behind, trace) for trace in later), 60)

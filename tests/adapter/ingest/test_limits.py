@@ -13,12 +13,12 @@ from redis import Redis
 from structlog.testing import capture_logs
 from werkzeug.test import TestResponse
 
-from adapter.app import create_app
 from adapter.ingest.limits import SETTINGS, client_network
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from freshgate.telemetry import metrics
 from tests.adapter.sources.test_tracking import basic
+from tests.harness.receiver import serving
 
 PAGE = SourceSettings(kind="tracking", write_keys=("page-key",), trust="browser")
 HOME_IP, OTHER_IP = "8.8.8.8", "9.9.9.9"
@@ -38,17 +38,13 @@ def kinds(redis: Redis) -> list[str]:
 @pytest.fixture
 def shop(redis: Redis) -> Iterator[Shop]:
     """A receiver behind one proxy. `shop(rate=…)` is a page's source with these settings."""
-    before = set(REGISTRY._collector_to_names)
+    with serving(redis) as serve:
 
-    def make(proxies: int = 1, **changes: Any) -> FlaskClient:
-        for collector in set(REGISTRY._collector_to_names) - before:
-            REGISTRY.unregister(collector)
-        sources = {"page": replace(PAGE, **changes)}
-        return create_app(Settings(pii_key="for tests", sources=sources, trusted_proxies=proxies), redis).test_client()
+        def make(proxies: int = 1, **changes: Any) -> FlaskClient:
+            sources = {"page": replace(PAGE, **changes)}
+            return serve(Settings(pii_key="for tests", sources=sources, trusted_proxies=proxies))
 
-    yield make
-    for collector in set(REGISTRY._collector_to_names) - before:
-        REGISTRY.unregister(collector)
+        yield make
 
 
 class Page:

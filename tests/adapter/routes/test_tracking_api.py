@@ -1,6 +1,6 @@
 """The Tracking API's routes over HTTP: what an SDK sees of us, and what a page of a browser does.
 
-The app is Flask's own client on a real Valkey; bodies are `test_tracking.py`'s subject.
+The app is Flask's own client on a real Valkey; bodies are the subject of `tests/adapter/sources/test_tracking.py`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from adapter.app import create_app
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from tests.adapter.sources.test_tracking import VIEWED, basic
+from tests.harness.receiver import serving
 
 SHOP = "https://shop.example.com"
 SETTINGS = Settings(
@@ -35,10 +35,8 @@ DONE = {"success": True}
 
 @pytest.fixture
 def client(redis: Redis) -> Iterator[FlaskClient]:
-    before = set(REGISTRY._collector_to_names)
-    yield create_app(SETTINGS, redis).test_client()
-    for collector in set(REGISTRY._collector_to_names) - before:
-        REGISTRY.unregister(collector)
+    with serving(redis) as serve:
+        yield serve(SETTINGS)
 
 
 def accepted(source: str, verdict: str = "accepted") -> float:
@@ -149,14 +147,10 @@ def test_a_preflight_is_answered_for_the_pages_that_are_allowed(client: FlaskCli
 
 
 def test_without_a_list_every_page_may_call_and_none_with_credentials(redis: Redis) -> None:
-    before = set(REGISTRY._collector_to_names)
     page = SourceSettings(kind="tracking", write_keys=("k",), trust="browser")
-    app = create_app(Settings(pii_key="for tests", sources={"page": page}), redis)
-    for collector in set(REGISTRY._collector_to_names) - before:
-        REGISTRY.unregister(collector)
-    answer = app.test_client().post(
-        "/v1/t", json={**VIEWED, "writeKey": "k"}, headers={"Origin": "https://any.example"}
-    )
+    with serving(redis) as serve:
+        client = serve(Settings(pii_key="for tests", sources={"page": page}))
+        answer = client.post("/v1/t", json={**VIEWED, "writeKey": "k"}, headers={"Origin": "https://any.example"})
     assert answer.status_code == 200
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "Access-Control-Allow-Credentials" not in answer.headers
@@ -172,6 +166,37 @@ def test_a_key_works_where_it_belongs_only(
     headers = {**key, "Origin": origin} if origin else key
     answer: Any = client.post("/v1/track", json={**VIEWED, "messageId": f"m-{status}-{origin}"}, headers=headers)
     assert answer.status_code == status
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+@pytest.mark.parametrize(("name", "key"), [("server", SERVER), ("page", PAGE)])
+def test_a_tracking_source_is_not_reachable_as_a_webhook(
+    client: FlaskClient, method: str, name: str, key: dict[str, str]
+) -> None:
+    before = accepted(name)
+    headers = {**key, "Origin": "https://other.example"}
+    answer = client.open(f"/webhooks/{name}", method=method, json={"batch": [VIEWED]}, headers=headers)
+    assert answer.status_code == 404
+    assert "/v1/batch" in answer.get_json()["error"]
+    assert accepted(name) == before
+    assert "/v1" not in client.post("/webhooks/nobody", json={}).get_json()["error"]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "token", "verdict"),
+    [(("t",), {"X-Freshgate-Token": "t"}, "accepted"), ((), {"X-Freshgate-Token": "t"}, "duplicate")],
+)
+def test_a_replay_is_recorded_once_more_only_where_a_token_proves_it(
+    redis: Redis, tokens: tuple[str, ...], token: dict[str, str], verdict: str
+) -> None:
+    source = SourceSettings(kind="tracking", write_keys=("server-key",), tokens=tokens)
+    with serving(redis) as serve:
+        client = serve(Settings(pii_key="for tests", sources={"server": source}))
+        steps = [({}, "accepted"), ({}, "duplicate"), ({"X-Freshgate-Replay": "1"}, verdict)]
+        for replay, expected in steps:
+            before = accepted("server", expected)
+            answer = client.post("/v1/track", json=VIEWED, headers={**SERVER, **token, **replay})
+            assert (answer.status_code, accepted("server", expected)) == (200, before + 1)
 
 
 def test_neither_a_body_nor_a_key_is_logged(

@@ -1,6 +1,6 @@
 """Tealium's URLs over HTTP: which methods and audiences they take, and that no query string is ever logged.
 
-The app runs in Flask's test client on a real Valkey; `test_tealium.py` tests bodies.
+The app runs in Flask's test client on a real Valkey; `tests/adapter/sources/test_tealium.py` tests bodies.
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
-from prometheus_client import REGISTRY
 from redis import Redis
 
-from adapter.app import create_app
 from freshgate.settings import Settings, SourceSettings
 from tests.adapter.sources.test_tealium import EVENT_STREAM, FORM, HEADER, VISITOR
+from tests.harness.receiver import serving
 
 AUTHENTIC = {"Authorization": HEADER}
 AUDIENCE = "/webhooks/tealium/Lamp%20lovers/joined"
@@ -40,11 +39,8 @@ SETTINGS = Settings(
 
 @pytest.fixture
 def client(redis: Redis) -> Iterator[FlaskClient]:
-    # The exporter registers its series once a process: one app's must go before the next app starts.
-    registered = set(REGISTRY._collector_to_names)
-    yield create_app(SETTINGS, redis).test_client()
-    for collector in set(REGISTRY._collector_to_names) - registered:
-        REGISTRY.unregister(collector)
+    with serving(redis) as serve:
+        yield serve(SETTINGS)
 
 
 def status_and_counts(response: Any) -> tuple[int, dict[str, Any]]:
