@@ -183,6 +183,10 @@ class AddressView(Record):
     def suppression(self, kind: str) -> Mark | None:
         return self.register(f"m:{kind}")
 
+    def lifted(self, kind: str) -> Mark | None:
+        """When an operator lifted the suppressions of that kind, last."""
+        return self.register(f"l:{kind}")
+
     @property
     def ordered(self) -> Mark | None:
         """The newest order that was told with this address."""
