@@ -40,8 +40,9 @@ def test_a_time_is_printed_in_the_time_zone_of_the_shop() -> None:
 
 
 def test_a_product_has_its_price_with_decimals_and_lacks_what_was_not_sent() -> None:
-    assert template_product(Product("p-1", price="79.5"), "GBP") == {
+    assert template_product(Product("p-1", price="79.5", sku="S"), "GBP") == {
         "product_id": "p-1",
         "price": "79.50",
         "quantity": 1,
     }
+    assert template_product(Product(name="Gift card"), "") == {"name": "Gift card", "quantity": 1}
