@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from adapter.commands.develop.origins import origins, paired, probing
-from adapter.commands.terminal import Paint, format_duration
+from adapter.commands.terminal import Paint
 from adapter.ingest.receive import check_trust
 from adapter.sources import SOURCES, find_kind
 from adapter.sources.base import RequestContext, Source
@@ -26,6 +26,7 @@ from adapter.sources.unverified import readable
 from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.clock import now_ms
 from freshgate.declare import EventType, Trigger
+from freshgate.durations import format_duration
 from freshgate.errors import RequestError, SettingsError
 from freshgate.events import Event, Ignored, Product, Refused, Verdict
 from freshgate.local_settings import load_local_settings
