@@ -18,7 +18,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from adapter.commands.develop.check_events import FILL_IN, payload_folder, slug
+from adapter.commands.develop.check_pairs import FILL_IN, payload_folder, slug
 from adapter.commands.develop.table import with_entry
 from adapter.sources import SOURCES
 from adapter.sources.base import ExampleEvent

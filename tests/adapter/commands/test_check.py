@@ -146,7 +146,8 @@ def test_each_fault_is_printed_with_its_place(check: Check, old: str, new: str, 
 
 
 def test_two_event_types_of_one_spelling_are_a_fault_of_the_second(check: Check) -> None:
-    second = EVENT.replace("RENEWED", "PAID").replace('name="Renewed"', 'name="Paid"')
+    second = EVENT.replace("RENEWED", "PAID").replace('name="Renewed"', 'name="Paid"').replace("profile", "shares")
+    second = second.replace("    shares", "    profile=('plan',),\n    shares")
     faults = check(TABLES, second + TABLES.replace("(RENEWED,)", "(RENEWED, PAID)"))
     assert faults == ["shop.py:24: Paid from segment: 'Renewed' is Renewed already"]
 
@@ -177,8 +178,8 @@ def test_missing_halved_and_unfilled_payload_pairs_are_faults(check: Check, work
         "payloads/segment/renewed__full.expected.json:1: fill in: by hand",
     ]
     (folder / "renewed__full.json").write_text("{}")
-    expected.write_text('{"verdict": "event", "name": "Renewed"}')
-    assert check() == []
+    expected.write_text('{"verdict": "refused", "reason": "no_type"}')
+    assert check() == ["shop.py:6: Renewed from segment: no payload pair; write payloads/segment/renewed__full.json"]
 
 
 def test_the_shipped_catalog_has_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

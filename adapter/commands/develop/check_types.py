@@ -1,0 +1,71 @@
+"""Finds values of a wrong type in what a catalog declares: a text where a tuple belongs, a word that is not in its set.
+
+`check_events.py` and `check_triggers.py` yield these faults before all others; Python itself checks no annotations.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+import msgspec
+
+import freshgate
+from adapter.commands.develop.faults import Fault
+from adapter.commands.develop.places import place_of
+from freshgate import declare
+
+
+def type_faults(entry: msgspec.Struct, head: str, package: str) -> Iterator[Fault]:
+    """The fields of an event type or a trigger whose value has the wrong type, with what to write instead."""
+    for name, hint in _hints(type(entry)).items():
+        value = getattr(entry, name)
+        text = _describe_fault(name, value, hint)
+        if text:
+            yield Fault(place_of(entry, package, name), f"{head}{text}")
+
+
+# Type → (whether a value is one, what to write).
+RIGHT: Mapping[Any, tuple[Callable[[Any], bool], str]] = {
+    str: (lambda value: isinstance(value, str) and bool(value.strip()), "a text that is not empty"),
+    bool: (lambda value: type(value) is bool, "True or False"),
+    tuple[str, ...]: (
+        lambda value: isinstance(value, tuple) and all(isinstance(item, str) for item in value),
+        'a tuple of texts, such as ("a", "b")',
+    ),
+    tuple[int, int]: (
+        lambda value: isinstance(value, tuple) and [*map(type, value)] == [int, int] and value[0] > 0,
+        'how many in how long, such as "1/24h"',
+    ),
+}
+
+
+@cache
+def _hints(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
+    # Annotations name types that `declare` imports for type checkers only.
+    return get_type_hints(struct, localns={**vars(freshgate), **vars(declare)})
+
+
+def _describe_fault(name: str, value: Any, hint: Any) -> str:
+    options = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    if value is None:
+        return "" if type(None) in options else f"{name} is None; it must be set"
+    hint = next(option for option in options if option is not type(None))
+    if get_origin(hint) is Literal:
+        return _describe_word(name, value, [str(word) for word in get_args(hint)])
+    for kind, (is_right, advice) in RIGHT.items():
+        if hint == kind and not is_right(value):
+            written = f'a tuple: {name}=("{value}",)' if kind == tuple[str, ...] and type(value) is str else advice
+            return f"{name} is {value!r}; write {written}"
+    if name in ("delay", "settle", "max_age") and type(value) is not int:
+        return f'{name} is {value!r}; write a duration, such as {name}="30m"'
+    return ""
+
+
+def _describe_word(name: str, value: Any, words: list[str]) -> str:
+    if value in words:
+        return ""
+    near = difflib.get_close_matches(str(value), words, 1)
+    return f"{name} is {value!r}; write {near[0] if near else ' or '.join(words)}"
