@@ -19,9 +19,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from adapter.commands.develop.check_pairs import FILL_IN, payload_folder, slug
+from adapter.commands.develop.spellings import example_payload, example_when, parse_when
 from adapter.commands.develop.table import with_entry
 from adapter.sources import SOURCES
-from adapter.sources.base import ExampleEvent
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import load_local_settings
@@ -30,6 +30,7 @@ HELP = "write the files of a new event type, trigger, source or ESP, to be fille
 EPILOG = """examples:
   python -m adapter new event "Subscription Renewed" --from segment,mparticle
   python -m adapter new event "Subscription Renewed" --from segment --catalog myshop/catalog
+  python -m adapter new event "Session Start" --from mparticle --when event_type=session_start
   python -m adapter new trigger renewal_thanks --on "Subscription Renewed"
   python -m adapter new source examplecdp
   python -m adapter new esp examplemail
@@ -54,6 +55,8 @@ def add(commands: Any) -> None:
     event.add_argument("name", metavar="NAME", help='its canonical name, such as "Subscription Renewed"')
     kinds = "which CDPs send it: " + ", ".join(SOURCES)
     event.add_argument("--from", dest="kinds", default=next(iter(SOURCES)), metavar="KIND,...", help=kinds)
+    when = "what its elements have there, where the name of a shop's own event does not say it; `unmapped` prints it"
+    event.add_argument("--when", action="append", default=[], metavar="PATH=TEXT", help=when)
     event.add_argument("--payloads", type=Path, metavar="DIR", help="the folder of payload pairs")
     trigger = _add_what(
         subparsers, "trigger", 'thanks --on "Order Completed"', "a trigger, its line in TRIGGERS, and its test"
@@ -112,35 +115,28 @@ def _event(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, F
     if not kinds:
         raise FreshgateError("--from: name at least one source kind")
     table = folder / "events" / "__init__.py"
-    spellings = [_spelling(kind, forms) for kind in kinds]
+    if options.when and len(kinds) > 1:
+        raise FreshgateError("--when: it is one CDP's spelling; name that kind alone with --from")
+    whens = {kind: parse_when(options.when) or example_when(kind, forms) for kind in kinds}
+    spellings = [
+        {"kind": kind, "when": json.dumps(when, ensure_ascii=False), "path": SOURCES[kind].example_event.field}
+        for kind, when in whens.items()
+    ]
     file = folder / "events" / f"{forms['slug']}.py"
     files = {file: _render("event.py", forms, table=_short_path(table), spellings=spellings)}
     pairs = options.payloads or payload_folder(folder)
     for kind in kinds:
         stem = pairs / kind / f"{forms['slug']}__full"
-        files[stem.with_suffix(".json")] = example_payload(SOURCES[kind].example_event, forms)
+        files[stem.with_suffix(".json")] = example_payload(kind, forms, whens[kind])
         files[stem.with_suffix(".expected.json")] = _expected(stem.with_suffix(".json"), kind)
     tables = {table: with_entry(_existing(table), "EVENTS", f".{forms['slug']}", forms["constant"])}
     return files, tables, f"every FILL IN of {file}, then the pairs; python -m adapter check says what is left"
-
-
-def example_payload(example: ExampleEvent, forms: Mapping[str, str]) -> str:
-    """The payload of an event whose name has these `names`, as that kind of source sends it."""
-    if example.payload is None:
-        return _render("payload.json", forms)
-    return TEMPLATES.from_string(example.payload.read_text(encoding="utf-8")).render(**forms)
 
 
 def _expected(body: Path, kind: str) -> str:
     command = f"python -m adapter read {body} --source {kind}"
     advice = f"write all that is read from {body.name} by hand, as docs/ADDING.md shows; compare: {command}"
     return json.dumps({FILL_IN: advice}, indent=2) + "\n"
-
-
-def _spelling(kind: str, forms: Mapping[str, str]) -> dict[str, str]:
-    example = SOURCES[kind].example_event
-    when = json.dumps({key: text.format(**forms) for key, text in example.when.items()})
-    return {"kind": kind, "when": when, "path": example.field}
 
 
 def _trigger(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:
