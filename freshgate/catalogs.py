@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -53,12 +56,33 @@ def _load(name: str) -> Any:
             sys.path.insert(0, folder)
     try:
         catalog = import_module(name)
-    except ImportError as error:
-        raise CatalogError(f"catalog = {name!r} cannot be imported: {error}") from error
-    for table in ("EVENTS", "TRIGGERS"):
-        if not hasattr(catalog, table):
-            raise CatalogError(f"catalog {name} has no table {table}")
+    except Exception as error:  # Whatever the catalog's files raise is the catalog's fault.
+        place = _place_of(error, name.partition(".")[0])
+        text = error.msg if isinstance(error, SyntaxError) else f"{type(error).__name__}: {error}"
+        where = f"{place}: " if place else ""
+        raise CatalogError(f"catalog = {name!r} cannot be imported: {where}{text}") from error
+    for table, kind in (("EVENTS", EventType), ("TRIGGERS", Trigger)):
+        entries = getattr(catalog, table, None)
+        if not isinstance(entries, tuple) or not all(isinstance(entry, kind) for entry in entries):
+            raise CatalogError(
+                f"catalog {name} has no table {table}: a tuple of {kind.__name__}, such as {table} = (A, B)"
+            )
     return catalog
+
+
+def _place_of(error: Exception, package: str) -> str:
+    """`file:line` in the package where the error was raised; the same for the files as for a copy of them."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((error.filename, error.lineno))
+    spec = find_spec(package)
+    home = Path(spec.origin).resolve() if spec and spec.origin else Path("/nowhere")
+    # A package is its folder, a module its file.
+    home = home.parent if home.name == "__init__.py" else home
+    for file, line in reversed(places):
+        if Path(file).resolve().is_relative_to(home):
+            return f"{Path(file).resolve().relative_to(home.parent)}:{line}"
+    return ""
 
 
 def _with_overrides(trigger: Trigger, settings: Settings) -> Trigger:
