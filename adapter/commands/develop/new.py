@@ -147,11 +147,17 @@ def _trigger(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files,
         on, about = f"({json.dumps(options.on)},)", _mark(folder, options.on)
     file = folder / "triggers" / f"{forms['slug']}.py"
     files = {file: _render("trigger.py", forms, table=_short_path(table), on=on, about=about)}
-    tests = Path("tests/engine")
-    if (tests / "world.py").exists() and folder.resolve().parent == Path.cwd():
-        files[tests / f"test_{forms['slug']}.py"] = _render("trigger_test.py", forms)
+    package = ".".join(_package(folder)) if folder.resolve().is_relative_to(Path.cwd()) else folder.name
+    test = _test_folder(folder) / f"test_{forms['slug']}.py"
+    files[test] = _render("trigger_test.py", forms, package=package)
     tables = {table: with_entry(_existing(table), "TRIGGERS", f".{forms['slug']}", forms["constant"])}
-    return files, tables, f"every FILL IN of {file}; python -m adapter check says what is left"
+    return files, tables, f"every FILL IN of {file}, and {test}; python -m adapter check says what is left"
+
+
+def _test_folder(catalog: Path) -> Path:
+    """The folder of the tests of triggers: tests/engine for the built-in catalog, else `tests` beside the catalog's."""
+    tests = Path("tests/engine")
+    return tests if tests.is_dir() and catalog.resolve().parent == Path.cwd() else catalog.parent / "tests"
 
 
 def _mark(folder: Path, name: str) -> str:
