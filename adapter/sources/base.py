@@ -71,6 +71,11 @@ def authorization(secret: str, body: bytes) -> dict[str, str]:
     return {"Authorization": secret}
 
 
+def in_header(header: str) -> Callable[[str, bytes], dict[str, str]]:
+    """The `prove` of a CDP that sends its secret in another header, such as X-Api-Key."""
+    return lambda secret, body: {header: secret}
+
+
 class SecurityScheme(msgspec.Struct, frozen=True, kw_only=True):
     """How the OpenAPI document shows a kind's authentication.
 

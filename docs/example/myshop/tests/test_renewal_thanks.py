@@ -1,4 +1,4 @@
-"""One mail a renewal, however often it is told, and none for an old one."""
+"""One mail a renewal, however often it is reported, and none for an old one."""
 
 from __future__ import annotations
 
