@@ -24,7 +24,7 @@ from freshgate.telemetry.metrics import VERDICTS
 
 HELP = "post recorded or fixture payloads to a running receiver, signed"
 EPILOG = """examples:
-  python -m adapter replay tests/payloads/segment --to http://127.0.0.1:8080/webhooks/segment
+  python -m adapter replay body.json --to http://127.0.0.1:8080/webhooks/segment
   python -m adapter replay monday.jsonl --to http://127.0.0.1:8080/webhooks/shop --sign-as segment --rate 50
   python -m adapter replay monday.jsonl --to http://127.0.0.1:8080/webhooks/segment --again
 
@@ -33,7 +33,8 @@ files but *.expected.json are posted, in the order of their names. After a 503, 
 
 Events that were received before are duplicates. With --again they are recorded once more, which needs one of the
 source's tokens. Mails still leave through the gate only: an event that is too old, or whose mail was sent already,
-sends nothing. The exit code is 1 unless every body was answered with 200."""
+sends nothing. What bodies say of an address holds, too: a bounce in them stops all mail to it for good. The exit code
+is 1 unless every body was answered with 200."""
 TIMEOUT_S = 60.0
 MAX_WAIT_S = 60.0
 MAX_TOTAL_WAIT_S = 600.0
