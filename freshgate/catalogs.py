@@ -16,8 +16,10 @@ from typing import Any
 import msgspec
 
 from freshgate.declare import EventType, Trigger
+from freshgate.durations import format_duration
 from freshgate.errors import CatalogError, SettingsError
 from freshgate.settings import Settings, TriggerSettings
+from freshgate.settings_parsing import setting_name
 
 # Environment variable: the folder of a checked copy (`adapter/catalog_copy.py`), which is imported in place of the
 # catalog on the Python path.
@@ -43,8 +45,11 @@ def load_triggers(settings: Settings) -> tuple[Trigger, ...]:
     names = {trigger.name for trigger in triggers}
     for name in settings.triggers:
         if name not in names:
-            raise SettingsError(f"triggers.{name}: no such trigger; known: {', '.join(sorted(names))}")
-    return tuple(_checked(_with_overrides(trigger, settings), event_types) for trigger in triggers)
+            key = setting_name("triggers", name)
+            raise SettingsError(f"{key}: no such trigger; known: {', '.join(sorted(names))}")
+    for trigger in triggers:
+        _check(trigger, event_types)
+    return tuple(_with_overrides(trigger, settings) for trigger in triggers)
 
 
 def _load(name: str) -> Any:
@@ -60,7 +65,7 @@ def _load(name: str) -> Any:
         place = _place_of(error, name.partition(".")[0])
         text = error.msg if isinstance(error, SyntaxError) else f"{type(error).__name__}: {error}"
         where = f"{place}: " if place else ""
-        raise CatalogError(f"catalog = {name!r} cannot be imported: {where}{text}") from error
+        raise CatalogError(f"{setting_name('catalog')}: {name!r} cannot be imported: {where}{text}") from error
     for table, kind in (("EVENTS", EventType), ("TRIGGERS", Trigger)):
         entries = getattr(catalog, table, None)
         if not isinstance(entries, tuple) or not all(isinstance(entry, kind) for entry in entries):
@@ -91,14 +96,22 @@ def _with_overrides(trigger: Trigger, settings: Settings) -> Trigger:
         field: value for field, value in msgspec.structs.asdict(overrides).items() if value is not None
     }
     changes["address_cap"] = settings.address_cap
-    return msgspec.structs.replace(trigger, **changes)
+    changed = msgspec.structs.replace(trigger, **changes)
+    if changed.max_age < max(changed.delay, 1):
+        name = next((name for name in ("delay", "max_age") if name in changes), "")
+        if not name:
+            raise CatalogError(
+                f"trigger {trigger.name}: max_age must be more than 0 and longer than its delay, or it could never send"
+            )
+        times = f"max_age is {format_duration(changed.max_age)} and delay {format_duration(changed.delay)}"
+        raise SettingsError(
+            f"{setting_name('triggers', trigger.name, name)}: with it {times}, so no mail could ever leave; "
+            "write a max_age that is longer than the delay"
+        )
+    return changed
 
 
-def _checked(trigger: Trigger, event_types: dict[str, EventType]) -> Trigger:
-    if trigger.max_age <= 0:
-        raise CatalogError(f"trigger {trigger.name}: max_age must be more than 0")
-    if trigger.max_age < trigger.delay:
-        raise CatalogError(f"trigger {trigger.name}: max_age is shorter than its delay, so it could never send")
+def _check(trigger: Trigger, event_types: dict[str, EventType]) -> None:
     for name in trigger.on:
         if name not in event_types:
             raise CatalogError(f"trigger {trigger.name} starts on {name!r}, but no event type has that name")
@@ -106,4 +119,3 @@ def _checked(trigger: Trigger, event_types: dict[str, EventType]) -> Trigger:
             raise CatalogError(
                 f"trigger {trigger.name} is about the mark {trigger.about!r}, which {name!r} does not advance"
             )
-    return trigger

@@ -11,8 +11,8 @@ import pytest
 from adapter import catalog_copy
 from freshgate import catalogs
 from freshgate.catalogs import load_event_types, load_triggers
-from freshgate.errors import CatalogError
-from freshgate.settings import Settings
+from freshgate.errors import CatalogError, SettingsError
+from freshgate.settings import Settings, load
 
 SOUND = "from catalog import EVENTS, TRIGGERS\n"
 Write = Callable[[str], str]
@@ -73,3 +73,32 @@ def test_a_copy_is_refused_with_the_place_in_the_file_that_was_edited(write: Wri
     write(SOUND)
     with pytest.raises(CatalogError, match="^pii_key"):
         catalog_copy.refresh(settings, {**environ, "FRESHGATE_PII_KEY": ""})
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("DELAY", "2d", "with it max_age is 1d and delay 2d, so no mail could ever leave"),
+        ("MAX_AGE", "10m", "with it max_age is 10m and delay 30m, so no mail could ever leave"),
+        ("MAX_AGE", "0s", "with it max_age is 0ms and delay 30m"),
+    ],
+)
+def test_an_override_with_which_nothing_leaves_is_the_settings_fault(variable: str, value: str, message: str) -> None:
+    name = f"FRESHGATE_TRIGGERS__ABANDONED_CART__{variable}"
+    with pytest.raises(SettingsError) as caught:
+        load_triggers(load({name: value}))
+    assert name in str(caught.value)
+    assert message in str(caught.value)
+
+
+def test_an_override_of_both_is_fine() -> None:
+    head = "FRESHGATE_TRIGGERS__ABANDONED_CART__"
+    triggers = {
+        trigger.name: trigger for trigger in load_triggers(load({f"{head}DELAY": "2d", f"{head}MAX_AGE": "3d"}))
+    }
+    assert triggers["abandoned_cart"].max_age == 3 * 86_400_000
+
+
+def test_an_override_of_no_trigger_names_its_variable() -> None:
+    with pytest.raises(SettingsError, match=r"triggers\.nothing \(FRESHGATE_TRIGGERS__NOTHING\): no such trigger"):
+        load_triggers(load({"FRESHGATE_TRIGGERS__NOTHING__DELAY": "1m"}))

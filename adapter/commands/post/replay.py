@@ -20,6 +20,7 @@ from adapter.commands.post.proof import proof
 from adapter.commands.terminal import Progress
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.local_settings import load_local_settings
+from freshgate.settings_parsing import setting_name
 from freshgate.telemetry.metrics import VERDICTS
 
 HELP = "post recorded or fixture payloads to a running receiver, signed"
@@ -119,7 +120,8 @@ def run(options: argparse.Namespace) -> int:
         known = ", ".join(settings.sources)
         raise SettingsError(f"there is no source {name!r} whose secrets could sign; name one with --sign-as: {known}")
     if options.again and not source.tokens:
-        raise SettingsError(f"--again needs sources.{name}.tokens: without a token the receiver refuses a replay")
+        key = setting_name("sources", name, "tokens")
+        raise SettingsError(f"--again: {key} is not set; without a token the receiver refuses a replay")
     replay_header = {"X-Freshgate-Replay": "1"} if options.again else {}
     bodies = list(read_bodies(options.file))
     replay = Replay(options.to, lambda body: {**proof(name, source, body), **replay_header})
@@ -129,7 +131,8 @@ def run(options: argparse.Namespace) -> int:
         replay.close()
     _print_report(replay, len(bodies))
     if is_unauthorized:
-        print(f"stopped at a 401: compare the secrets of sources.{name} with the receiver's", file=sys.stderr)
+        key = setting_name("sources", name)
+        print(f"stopped at a 401: compare the secrets of {key} with the receiver's", file=sys.stderr)
     return int(replay.statuses != {200: len(bodies)})
 
 
