@@ -19,6 +19,7 @@ from adapter.commands.develop.check_events import event_faults
 from adapter.commands.develop.check_pairs import count_pairs, pair_faults, payload_folder
 from adapter.commands.develop.check_tables import table_faults, unlisted
 from adapter.commands.develop.check_triggers import trigger_faults
+from adapter.commands.develop.check_types import type_faults
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import files_of, place_of_catalog, short_path
 from adapter.commands.terminal import Paint
@@ -72,7 +73,8 @@ def find_faults(name: str, settings: Settings, payloads: Path | None = None) -> 
         yield catalog
         return
     # Dicts, which drop repetitions and keep the order.
-    faults = dict.fromkeys(table_faults(catalog))
+    faults = dict.fromkeys(table_faults(catalog)) or dict.fromkeys(type_faults(catalog))
+    # The other checks rely on the types.
     if not faults:
         faults |= dict.fromkeys(event_faults(catalog))
         faults |= dict.fromkeys(trigger_faults(catalog, settings))

@@ -9,7 +9,6 @@ import difflib
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
-from adapter.commands.develop.check_types import type_faults
 from adapter.commands.develop.check_when import impossible
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import is_own, place_of
@@ -37,7 +36,7 @@ def event_faults(catalog: ModuleType) -> Iterator[Fault]:
         if event.name in names:
             yield Fault(place_of(event, package), f"event type {event.name!r} stands in EVENTS twice")
         names[event.name] = event
-        faults = list(type_faults(event, f"{event.name}: ", package)) or list(_event_faults(event, package))
+        faults = list(_event_faults(event, package))
         yield from faults
         if not faults:
             sound.append(event)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import traceback
@@ -61,6 +62,8 @@ def _call(trigger: Trigger, name: str, arguments: tuple[Any, ...], case: str, pa
         place = _place_of_error(error, trigger, name, package)
         yield Fault(place, f"{head}{name} fails where {case}: {type(error).__name__}: {error}")
         return
+    if inspect.iscoroutine(result):
+        result.close()
     check = {"withdrawn": _withdrawn_fault, "compose": _compose_fault, "starts": _starts_fault}[name]
     text = check(result)
     if text:

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 
 from adapter.commands.develop.check_functions import function_faults
-from adapter.commands.develop.check_types import type_faults
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import place_of, place_of_catalog
 from adapter.sources import SOURCES
@@ -27,11 +26,6 @@ def trigger_faults(catalog: ModuleType, settings: Settings) -> Iterator[Fault]:
     events: dict[str, EventType] = {event.name: event for event in catalog.EVENTS}
     names: set[str] = set()
     for trigger in catalog.TRIGGERS:
-        head = f"trigger {trigger.name}: "
-        wrong_types = list(type_faults(trigger, head, package))
-        yield from wrong_types
-        if wrong_types:
-            continue
         if trigger.name in names:
             yield Fault(place_of(trigger, package), f"trigger {trigger.name!r} stands in TRIGGERS twice")
         names.add(trigger.name)

@@ -263,6 +263,46 @@ MISTAKES = {
         '"event": ()}',
         "shop.py:12: Renewed from segment: `when` names no text for 'event', so it can never match",
     ),
+    "the paths are a list": (
+        '"plan": "data.custom_attributes.plan"',
+        '"plan": ["data.custom_attributes.plan", "data.plan"]',
+        "shop.py:17: Renewed from mparticle: the path of 'plan' is ['data.custom_attributes.plan', 'data.plan']; write",
+    ),
+    "a spelling without From": (
+        'From(\n            when={"event_type": "custom_event", "data.event_name": "Renewed"},\n            paths=',
+        'dict(\n            when={"event_type": "custom_event", "data.event_name": "Renewed"},\n            paths=',
+        "shop.py:15: Renewed from mparticle: {'when': {'event_type': 'custom_event'",
+    ),
+    "fields as a list": (
+        'fields={"plan": "text", "total": "money", "lines": "products"}',
+        'fields=["plan", "total"]',
+        "shop.py:9: Renewed: fields is ['plan', 'total']; write a dict of texts: fields={…}",
+    ),
+    "a type that is a list": (
+        'fields={"plan": "text",',
+        'fields={"plan": ["text"],',
+        "shop.py:9: Renewed: fields is {'plan': ['text'],",
+    ),
+    "a function that is called": (
+        "withdrawn=withdrawn,",
+        "withdrawn=None,",
+        "shop.py:48: trigger thanks: withdrawn is None; it must be set",
+    ),
+    "the result of a function": (
+        "compose=compose,",
+        "compose={},",
+        "shop.py:49: trigger thanks: compose is {}; write the function itself, without calling it",
+    ),
+    "a function with too few arguments": (
+        "def compose(person, order):",
+        "def compose(person):",
+        "shop.py:34: trigger thanks: compose fails where everything is known: TypeError",
+    ),
+    "a coroutine": (
+        "def compose(person, order):",
+        "async def compose(person, order):",
+        "shop.py:34: trigger thanks: compose returns <coroutine object compose",
+    ),
     "profile keeps a list": (
         'profile=("plan",)',
         'profile=("plan", "lines")',
