@@ -15,6 +15,8 @@ from adapter.sources import SOURCES
 from freshgate.declare import HOUR, MINUTE, EventType, Trigger
 from freshgate.durations import format_duration
 from freshgate.settings import Settings
+from freshgate.settings_parsing import setting_name
+from freshgate.state.planner import ORDER_TTL, PERSON_TTL
 
 # Half a day in seconds: who writes seconds writes 86400, or a multiple.
 HALF_DAY_S = 43_200
@@ -33,8 +35,19 @@ def trigger_faults(catalog: ModuleType, settings: Settings) -> Iterator[Fault]:
         yield from _start_faults(trigger, events, package)
         yield from _limit_faults(trigger, marks, package)
         yield from function_faults(trigger, marks, events, package)
-    for name in sorted(set(settings.triggers) - names if package == settings.catalog else ()):
-        yield Fault(place_of_catalog(package), f"the settings override triggers.{name}, but there is no such trigger")
+    if package == settings.catalog:
+        yield from _override_faults(catalog, settings)
+
+
+def _override_faults(catalog: ModuleType, settings: Settings) -> Iterator[Fault]:
+    triggers: dict[str, Trigger] = {trigger.name: trigger for trigger in catalog.TRIGGERS}
+    place = place_of_catalog(catalog.__name__)
+    for name, override in sorted(settings.triggers.items()):
+        if name not in triggers:
+            yield Fault(place, f"the settings override triggers.{name}, but there is no such trigger")
+        elif override.kind == "marketing" and not (override.cap or triggers[name].cap):
+            key = setting_name("triggers", name, "cap")
+            yield Fault(place, f"the settings make {name} marketing without a cap; write {key}, such as 1/24h")
 
 
 def known_marks(triggers: Sequence[Trigger], events: Mapping[str, EventType]) -> set[str]:
@@ -74,6 +87,12 @@ def _limit_faults(trigger: Trigger, marks: set[str], package: str) -> Iterator[F
     elif trigger.max_age < trigger.delay:
         place = place_of(trigger, package, "max_age")
         yield Fault(place, f"{head}max_age is shorter than its delay, so it could never send")
+    memory, what = (ORDER_TTL, "an order") if trigger.subject == "order" else (PERSON_TTL, "a person")
+    if trigger.delay >= memory:
+        reason = f"what is known of {what} is kept for {format_duration(memory)}, so it could never send"
+        yield Fault(
+            place_of(trigger, package, "delay"), f"{head}its delay is {format_duration(trigger.delay)}, but {reason}"
+        )
     if trigger.kind == "marketing" and trigger.cap is None:
         advice = 'write how many a person gets, such as cap="1/24h"'
         yield Fault(place_of(trigger, package, "kind"), f"{head}marketing without a cap: {advice}")

@@ -166,6 +166,19 @@ def test_an_override_of_no_trigger_is_a_fault(check: Check, request: pytest.Fixt
     assert check(settings=settings) == ["shop.py:1: the settings override triggers.thnks, but there is no such trigger"]
 
 
+def test_an_override_that_makes_marketing_without_a_cap_is_a_fault(
+    check: Check, request: pytest.FixtureRequest
+) -> None:
+    name = "shop" + "".join(filter(str.isalnum, request.node.name.lower()))[:80]
+    (fault,) = check(settings=Settings(catalog=name, triggers={"thanks": TriggerSettings(kind="marketing")}))
+    assert fault == (
+        "shop.py:1: the settings make thanks marketing without a cap; write triggers.thanks.cap "
+        "(FRESHGATE_TRIGGERS__THANKS__CAP), such as 1/24h"
+    )
+    capped = TriggerSettings(kind="marketing", cap=(1, 86_400_000))
+    assert check(settings=Settings(catalog=name, triggers={"thanks": capped})) == []
+
+
 def test_missing_halved_and_unfilled_payload_pairs_are_faults(check: Check, workdir: Path) -> None:
     folder = workdir / "payloads" / "segment"
     folder.mkdir(parents=True)

@@ -187,6 +187,11 @@ MISTAKES = {
         'max_age="24h", delay=1800',
         "shop.py:45: trigger thanks: delay is 1800 ms (1.8 s); write what is meant",
     ),
+    "a delay longer than anything is known": (
+        'max_age="24h"',
+        'max_age="300d", delay="200d"',
+        "shop.py:45: trigger thanks: its delay is 200d, but what is known of a person is kept for 180d",
+    ),
     "a cap's window in hours": (
         'cap="1/24h"',
         "cap=(1, 24)",
