@@ -15,6 +15,7 @@ from typing import Any
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import place_of, place_of_catalog
 from adapter.commands.develop.read import find_source, to_plain
+from adapter.commands.develop.spellings import slug
 from adapter.sources import SOURCES
 from freshgate.errors import CatalogError, RequestError, SettingsError
 from freshgate.events import Event, Ignored, Verdict
@@ -136,11 +137,6 @@ def payload_folder(catalog: Path) -> Path:
     """The folder of a catalog's payload pairs: tests/payloads for the built-in one, else beside the catalog's own."""
     tests = Path("tests/payloads")
     return tests if tests.is_dir() and catalog.resolve().parent == Path.cwd() else catalog.parent / "payloads"
-
-
-def slug(name: str) -> str:
-    """An event type's name as it stands in file names."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:

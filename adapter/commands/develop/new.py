@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import keyword
-import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,8 +16,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from adapter.commands.develop.check_pairs import FILL_IN, payload_folder, slug
-from adapter.commands.develop.spellings import example_payload, example_when, parse_when
+from adapter.commands.develop.check_pairs import FILL_IN, payload_folder
+from adapter.commands.develop.spellings import example_payload, example_when, names, parse_when
 from adapter.commands.develop.table import with_entry
 from adapter.sources import SOURCES
 from freshgate.declare import EventType
@@ -92,16 +90,6 @@ def run(options: argparse.Namespace) -> int:
         print(("changed  " if path in tables else "written  ") + str(path))
     print(f"\nNow fill in: {to_fill_in}")
     return 0
-
-
-def names(name: str) -> dict[str, str]:
-    """The name as texts, files, constants and classes have it. Raises FreshgateError for a name that cannot be used."""
-    file = slug(name)
-    if not file.isidentifier() or keyword.iskeyword(file) or not re.fullmatch(r"[^\"\\\x00-\x1f{}]{1,60}", name):
-        raise FreshgateError(f"{name!r} cannot be a name here; write letters, digits and spaces, a letter first")
-    title = name if " " in name or name != file else file.replace("_", " ").capitalize()
-    class_name = "".join(word.capitalize() for word in file.split("_"))
-    return {"name": name, "slug": file, "constant": file.upper(), "class_name": class_name, "title": title}
 
 
 def _event(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:

@@ -1,14 +1,15 @@
-"""How a new event type is spelled for a kind of source: its `when`, an example payload, and the command that writes it.
+"""How a new event type is named and spelled: its `when` for a kind of source, an example payload, and the command.
 
-`new.py` writes them; `operate/unmapped.py` prints the command for what arrived.
+`new.py` writes them; `read.py` and `operate/unmapped.py` print the command for what arrived.
 """
 
 from __future__ import annotations
 
 import json
+import keyword
 import re
 import shlex
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -28,6 +29,21 @@ FLAT_PAYLOAD = """\
 """
 # Without autoescape, since it is JSON.
 _environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True)
+
+
+def names(name: str) -> dict[str, str]:
+    """The name as texts, files, constants and classes have it. Raises FreshgateError for a name that cannot be used."""
+    file = slug(name)
+    if not file.isidentifier() or keyword.iskeyword(file) or not re.fullmatch(r"[^\"\\\x00-\x1f{}]{1,60}", name):
+        raise FreshgateError(f"{name!r} cannot be a name here; write letters, digits and spaces, a letter first")
+    title = name if " " in name or name != file else file.replace("_", " ").capitalize()
+    class_name = "".join(word.capitalize() for word in file.split("_"))
+    return {"name": name, "slug": file, "constant": file.upper(), "class_name": class_name, "title": title}
+
+
+def slug(name: str) -> str:
+    """An event type's name as it stands in file names."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
 
 
 def parse_when(texts: Collection[str]) -> When:
@@ -73,11 +89,10 @@ def _object_at(element: dict[str, Any], steps: list[str]) -> dict[str, Any]:
     return element
 
 
-def command_for(name: str, kind: str, existing: Collection[str], forms_of: Callable[[str], Mapping[str, str]]) -> str:
+def command_for(name: str, kind: str, existing: Collection[str]) -> str:
     """What to do about an unmapped event, in a line: the command that adds an event type, or why there is none.
 
     existing  the names of the catalog's event types
-    forms_of  the forms of a name (`new.names`); raises FreshgateError for one that cannot be used
     """
     spelled = SOURCES[kind].spelling if kind in SOURCES else kind
     when = SOURCES[spelled].spell(name) if spelled in SOURCES else None
@@ -92,7 +107,7 @@ def command_for(name: str, kind: str, existing: Collection[str], forms_of: Calla
         return f'{title} has an event type; write there: "{spelled}": From(when={json.dumps(when)})'
     command = f"freshgate new event {shlex.quote(title)} --from {kind}"
     try:
-        is_default = when == example_when(spelled, forms_of(title))
+        is_default = when == example_when(spelled, names(title))
     except FreshgateError:
         command = f"freshgate new event NAME --from {kind}"
         is_default = False

@@ -15,7 +15,6 @@ from typing import Any
 
 import msgspec
 
-from adapter.commands.develop.new import names
 from adapter.commands.develop.spellings import command_for
 from adapter.commands.terminal import Paint
 from adapter.ingest.unmapped import UnmappedEvent, list_events
@@ -74,5 +73,5 @@ def _format_event(event: UnmappedEvent, settings: Settings, existing: Collection
     else:
         lines += ["  " + line for line in json.dumps(event.shape, indent=2, ensure_ascii=False).splitlines()]
     kind = settings.sources[event.source].kind if event.source in settings.sources else event.source
-    lines.append(paint.dim(f"  {command_for(event.name, kind, existing, names)}"))
+    lines.append(paint.dim(f"  {command_for(event.name, kind, existing)}"))
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from adapter.commands.develop.new import names
+from adapter.commands.develop.spellings import names
 from freshgate.errors import FreshgateError
 from tests.adapter.commands.conftest import ROOT
 

@@ -14,8 +14,7 @@ import pytest
 from redis import Redis
 
 from adapter.__main__ import main
-from adapter.commands.develop.new import names
-from adapter.commands.develop.spellings import command_for, example_payload, example_when, parse_when
+from adapter.commands.develop.spellings import command_for, example_payload, example_when, names, parse_when
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.ingest.unmapped import MAX_NAMES, Unmapped, list_events, shape
 from adapter.sources import SOURCES
@@ -218,7 +217,7 @@ def test_the_command_that_is_printed_adds_an_event_type_that_reads_the_event(cas
     settings, body = readable(SourceSettings(kind=kind)), json.dumps(payload).encode()
     (ignored,) = SOURCES[kind].configure("shop", settings, EVENTS).read(body, NOW)
     assert isinstance(ignored, Ignored)
-    _program, _new, _event, name, _from, printed_kind, *whens = shlex.split(command_for(ignored.what, kind, (), names))
+    _program, _new, _event, name, _from, printed_kind, *whens = shlex.split(command_for(ignored.what, kind, ()))
     spelled = SOURCES[printed_kind].spelling
     when = parse_when([word for word in whens if word != "--when"]) or example_when(spelled, names(name))
     added = EventType(name=name, sources={spelled: From(when=when)})
@@ -253,7 +252,7 @@ def test_the_command_that_is_printed_adds_an_event_type_that_reads_the_event(cas
     ],
 )
 def test_the_line_says_what_to_do(name: str, kind: str, line: str) -> None:
-    assert line in command_for(name, kind, ("Order Completed",), names)
+    assert line in command_for(name, kind, ("Order Completed",))
 
 
 def test_an_audiences_line_is_the_when_that_matches_it() -> None:

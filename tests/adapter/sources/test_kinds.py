@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapter.commands.develop.new import names
-from adapter.commands.develop.spellings import example_payload, example_when
+from adapter.commands.develop.spellings import example_payload, example_when, names
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext
 from adapter.sources.unverified import readable
