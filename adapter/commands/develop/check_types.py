@@ -8,8 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from types import ModuleType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from types import ModuleType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -76,16 +76,16 @@ def _hints(struct: type[msgspec.Struct]) -> Mapping[str, Any]:
 
 
 def _describe_fault(name: str, value: Any, hint: Any) -> str:
-    options = get_args(hint) if type(None) in get_args(hint) else (hint,)
+    options = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
     if value is None:
         return "" if type(None) in options else f"{name} is None; it must be set"
-    hint = next(option for option in options if option is not type(None))
-    if get_origin(hint) is Literal:
-        return _describe_word(name, value, [str(word) for word in get_args(hint)])
-    return _describe_value(name, value, hint)
+    texts = [_describe_value(name, value, option) for option in options if option is not type(None)]
+    return texts[0] if all(texts) else ""
 
 
 def _describe_value(name: str, value: Any, hint: Any) -> str:
+    if get_origin(hint) is Literal:
+        return _describe_word(name, value, [str(word) for word in get_args(hint)])
     if get_origin(hint) is Mapping:
         is_sound = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
         if is_sound and get_origin(get_args(hint)[1]) is Literal:

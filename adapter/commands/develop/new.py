@@ -113,7 +113,8 @@ def _event(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, F
     file = folder / "events" / f"{forms['slug']}.py"
     files = {file: _render("event.py", forms, table=_short_path(table), spellings=spellings)}
     pairs = options.payloads or payload_folder(folder)
-    for kind in kinds:
+    # Which audience it is stands in the URL, so no body says it.
+    for kind in [kind for kind in kinds if "audience" not in whens[kind]]:
         stem = pairs / kind / f"{forms['slug']}__full"
         files[stem.with_suffix(".json")] = example_payload(kind, forms, whens[kind])
         files[stem.with_suffix(".expected.json")] = _expected(stem.with_suffix(".json"), kind)

@@ -278,3 +278,13 @@ def test_a_condition_is_one_cdps(workdir: Path, capsys: pytest.CaptureFixture[st
     (workdir / "events" / "__init__.py").write_text("EVENTS = ()\n")
     assert main(["new", "event", "X", "--from", "segment,tealium", "--when", "a=b", "--catalog", "."]) == 1
     assert "name that kind alone with --from" in capsys.readouterr().err
+
+
+def test_an_audience_gets_no_pair_since_no_body_names_it(workdir: Path) -> None:
+    table = workdir / "shop" / "events" / "__init__.py"
+    table.parent.mkdir(parents=True)
+    table.write_text("EVENTS = ()\n")
+    whens = ("--when", "audience=vip", "--when", "turn=joined")
+    assert main(["new", "event", "Joined Vip", "--from", "tealium", *whens, "--catalog", "shop"]) == 0
+    assert 'when={"audience": "vip", "turn": "joined"}' in (table.parent / "joined_vip.py").read_text()
+    assert not (workdir / "payloads").exists()
