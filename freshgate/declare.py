@@ -121,7 +121,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     settle        quiet time after the newest arrival, so that late bursts are in; None (default) is the smaller of
                   `delay` and 2 minutes
     version       the mark that makes a second send a new one; None (default) sends once for each subject, for ever
-    cap           "1/24h": at most so many mails to a person in that time; None (default) is no cap
+    cap           "1/24h": at most so many mails to a person, and to an address, in that time; None (default) is no cap
     address_cap   the same for an address, over all triggers. The setting `address_cap` fills it in
     starts        a further condition on the starting event; with one, the event need not advance `about`
     needs         fields of the event without which nothing is sent: ("order_id",)
