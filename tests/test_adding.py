@@ -13,7 +13,7 @@ from typing import get_args
 import pytest
 
 from adapter.sources.mparticle.source import MESSAGE_IDS
-from adapter.sources.tealium.elements import EVENT_TIMES, VISITOR_IDS
+from adapter.sources.tealium.elements import VISITOR_IDS
 from freshgate.declare import FieldType
 from tests.harness.system import ROOT
 
@@ -48,6 +48,9 @@ def test_the_table_names_where_ids_and_times_are_read() -> None:
     (mparticle,), (tealium,) = (
         re.findall(rf"^\| {cdp} \| .*$", TEXT, re.MULTILINE) for cdp in ("mParticle", "Tealium")
     )
-    named = [*(f"`{name}`" in mparticle for name in MESSAGE_IDS), *(f"`{name}`" in tealium for name in EVENT_TIMES)]
+    source = (ROOT / "adapter" / "sources" / "tealium" / "elements.py").read_text(encoding="utf-8")
+    times = re.findall(r'"(tealium_timestamp_\w+)"', source)
+    assert len(times) == 3
+    named = [*(f"`{name}`" in mparticle for name in MESSAGE_IDS), *(f"`{name}`" in tealium for name in times)]
     named += [f"`{'.'.join(steps)}`" in tealium for steps in VISITOR_IDS]
     assert all(named)
