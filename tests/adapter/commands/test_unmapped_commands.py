@@ -37,7 +37,7 @@ UNMAPPED = {
     "a custom event of mParticle": ("mparticle", mparticle("custom_event", event_name="Lamp Lit")),
     "a session": ("mparticle", mparticle("session_start")),
     "an action of commerce": ("mparticle", mparticle("commerce_event", product_action={"action": "rent"})),
-    "an opt-out that is taken back": ("mparticle", mparticle("opt_out", is_opted_out=False)),
+    "a request of a data subject": ("mparticle", mparticle("dsr_processing_request", type="access")),
     "an event of Tealium": ("tealium", {"tealium_event": "custom_click", "customer_id": "u"}),
     "an event of Tealium with blanks": ("tealium", {"tealium_event": "Quiz  Answered", "customer_id": "u"}),
     "a metric of Customer.io": (
@@ -58,9 +58,8 @@ def test_the_command_that_is_printed_adds_an_event_type_that_reads_the_event(cas
     when = parse_when([word for word in whens if word != "--when"]) or example_when(spelled, names(name))
     added = EventType(name=name, sources={spelled: From(when=when)})
     source = SOURCES[kind].configure("shop", settings, [*EVENTS, added])
-    # What `new` writes as its example is read, too; but an opt-out is one unless it says otherwise.
-    examples = [] if "opt-out" in case else [example_payload(spelled, names(name), when).encode()]
-    for written in (body, *examples):
+    # What `new` writes as its example is read, too.
+    for written in (body, example_payload(spelled, names(name), when).encode()):
         verdict = source.read(written, NOW)[0]
         assert isinstance(verdict, Event), written
         assert verdict.name == name
