@@ -34,6 +34,11 @@ class Purchase(msgspec.Struct, frozen=True):
     at: int
     products: frozenset[str]
 
+    def merge(self, other: Purchase) -> Purchase:
+        """The first telling of one purchase, with everything that either lists."""
+        first = min(self, other, key=lambda purchase: purchase.stamp)
+        return replace(first, products=self.products | other.products)
+
     def has(self, product: Product) -> bool:
         """Whether the product was bought with it; an order that lists nothing may have had everything."""
         return not self.products or bool(_keys(product) & self.products)

@@ -14,7 +14,7 @@ from freshgate.declare import DAY, EventType, Trigger
 from freshgate.events import Event, Product
 from freshgate.state import keys
 from freshgate.state.orders import Order
-from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, ZERO, stamp, tail
+from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, stamp, tail
 
 PERSON_TTL = 180 * DAY
 ANONYMOUS_TTL = 30 * DAY
@@ -106,6 +106,7 @@ class Planner:
         }
         if event_type.effect == "delete":
             body["del"] = event.occurred_at
+            self._plan_links(plan, event_type, trusted)
             return
         if trusted and event.user_id is not None:
             body["srv"] = True
@@ -130,9 +131,9 @@ class Planner:
         """
         said = "" if trusted else "said_"
         if event.user_id is not None and trusted:
-            yield "t:id", ZERO, event.user_id
+            yield "t:id", at, event.user_id
             if "@" in event.user_id:
-                yield "A:id", ZERO, keys.address_id(self.pii_key, event.user_id)
+                yield "A:id", at, keys.address_id(self.pii_key, event.user_id)
         # An address that bounced may be an old one, or another's.
         if event.email and not event_type.suppresses:
             yield f"t:{said}email", at, event.email

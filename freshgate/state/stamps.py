@@ -12,7 +12,6 @@ LENGTH = 22
 
 # At one millisecond: a snapshot empties the cart, its lines and adds count, then removes, then an order empties it.
 SNAPSHOT, ADD, REMOVE, ORDER = "0", "1", "2", "3"
-ZERO = "0" * LENGTH
 
 
 @lru_cache(maxsize=4096)

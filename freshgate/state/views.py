@@ -18,7 +18,7 @@ from freshgate.events import Product
 from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
 from freshgate.state.orders import Order, OrderView
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims
-from freshgate.state.stamps import LENGTH, ZERO, millis
+from freshgate.state.stamps import LENGTH, millis
 
 __all__ = [
     "OVER",
@@ -92,7 +92,7 @@ class PersonView(Record):
     def facts(self) -> dict[str, str]:
         """The registers, the purchases and the cart as text, for comparisons: they never depend on arrival."""
         facts = {field: value for field, value in self._raw.items() if field[:2] in ("m:", "t:")}
-        facts |= {f"O:{purchase.stamp}": _to_json(purchase.products) for purchase in self.purchases}
+        facts |= {f"O:{purchase.at}": _to_json(purchase.products) for purchase in self.purchases}
         facts |= {f"+{line.product.line}": f"{line.stamp} {line.product.quantity}" for line in self.cart}
         return facts
 
@@ -147,11 +147,14 @@ class PersonView(Record):
     @cached_property
     def purchases(self) -> tuple[Purchase, ...]:
         """The person's newest orders, newest first, and the newest one of the person's address."""
-        purchases = []
+        orders: dict[str, Purchase] = {}
         for line in self._raw.get("O", "").split("\n"):
             if line:
                 head, _, products = line.partition("\t")
-                purchases.append(_purchase(head[:LENGTH], products))
+                purchase, order = _purchase(head[:LENGTH], products), head[LENGTH + 1 :]
+                # Told by two ids of the person, it is one purchase: the first telling.
+                orders[order] = purchase.merge(orders[order]) if order in orders else purchase
+        purchases = list(orders.values())
         for mark in (self.register("m:order"), self.ordered_elsewhere):
             if mark:
                 purchases.append(_purchase(mark.stamp, mark.value))
@@ -246,8 +249,6 @@ def _fold(
 def _counts(stamped: str, cut: str, deleted_at: int, moment: int | None) -> bool:
     """Whether this belongs to the person: told before the device met somebody else, and not erased since."""
     stamp = stamped[:LENGTH]
-    if stamp == ZERO:
-        return True
     at = millis(stamp)
     return not (cut and stamp >= cut) and at > deleted_at and (moment is None or at <= moment)
 

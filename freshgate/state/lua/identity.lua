@@ -348,6 +348,7 @@ end
 local function know(shop, id, at, now)
   local key = person_key(shop, id)
   if redis.call('HSETNX', key, 'srv', '1') == 0 then return end
+  if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ms(PERSON_TTL)) end
   local devices = list_of(redis.call('HGET', person_key(shop, root_of(shop, id)), 'claimed'))
   for _, device in ipairs(devices) do evaluate(shop, device, at, now) end
 end

@@ -224,6 +224,52 @@ local function resolve_links(shop, event, now)
   return table.concat(results, ',')
 end
 
+-- Whose the event is: its id's record as it is, the root, and what became of its links. First of all, since who is one
+-- person does not depend on what arrived first: even an event that is erased says so.
+local function identify(shop, event, key, now)
+  local state = as_read(key, event)
+  local is_first = event.srv and not state[SERVER]
+  if is_first then know(shop, event.id, event.at, now) end
+  local results = resolve_links(shop, event, now)
+  if event.links or is_first then state = as_read(key, event) end
+  return state, state[TO] and root_of(shop, event.id) or event.id, results
+end
+
+-- Everything that the event says of a person and an order. Returns its verdict, and the stamp of its purchase.
+local function record_person(shop, event, key, state, root, now)
+  local said, first = {}, nil
+  if event.del then
+    erase(shop, root, event.del)
+    return 'ok'
+  end
+  local del = tonumber(state[DEL] or '0')
+  if root ~= event.id then
+    del = math.max(del, tonumber(redis.call('HGET', person_key(shop, root), 'del') or '0'))
+  end
+  if event.at <= del then return 'del' end
+  if event.claims and root ~= root_of(shop, event.claims) and redis.call('HEXISTS', key, 'unproven') == 0 then
+    -- Another user of the same device: a page has no say about either.
+    return 'amb'
+  end
+  if state[CUT] and event.stamp >= state[CUT] then
+    -- Whose it is, nobody knows. It changes and starts nothing.
+    if event.trail then prepend(key .. ':ev', 'ambiguous\t\t' .. event.trail, TRAIL_ENTRIES, event.ttl) end
+    return 'amb'
+  end
+  if state[IDLE] then attach(shop, event.id, root, event.at, now) end
+  if event.bought then
+    first = event.bought[2]
+    -- A page's word does not count: it could make an order old before it is completed.
+    if event.order then first = first_telling(shop, event.order[1], first) end
+  end
+  if event.order then record_order(shop, event, event.order, first, now, said) end
+  record_id(shop, event, key, state, root, first, now, said)
+  if event.trail then
+    prepend(key .. ':ev', 'accepted\t' .. table.concat(said, ';') .. '\t' .. event.trail, TRAIL_ENTRIES, event.ttl)
+  end
+  return 'ok', first
+end
+
 local function record_event(shop, event, now)
   local bucket = math.floor(now / BUCKET_MS)
   local id = event.id or ''
@@ -232,50 +278,18 @@ local function record_event(shop, event, now)
     if event.trail and id ~= '' then note_duplicate(key, event.trail) end
     return 'dup -'
   end
-  local said, first, root, results = {}, nil, '-', ''
+  local verdict, first, root, results = 'ok', nil, '-', ''
   if id ~= '' then
-    local state = as_read(key, event)
-    root = state[TO] and root_of(shop, id) or id
-    local del = tonumber(state[DEL] or '0')
-    if root ~= id then del = math.max(del, tonumber(redis.call('HGET', person_key(shop, root), 'del') or '0')) end
-    if event.del then
-      erase(shop, root, event.del)
-      if event.seen then remember(shop, bucket, event.seen) end
-      return 'ok ' .. root
-    end
-    if event.at <= del then return 'del -' end
-    local is_first = event.srv and not state[SERVER]
-    if is_first then know(shop, id, event.at, now) end
-    results = resolve_links(shop, event, now)
-    if event.links or is_first then
-      state = as_read(key, event)
-      root = state[TO] and root_of(shop, id) or id
-    end
-    if event.claims and root ~= root_of(shop, event.claims) and redis.call('HEXISTS', key, 'unproven') == 0 then
-      -- Another user of the same device: a page has no say about either.
-      return 'amb - ' .. results
-    end
-    if state[CUT] and event.stamp >= state[CUT] then
-      -- Whose it is, nobody knows. It changes and starts nothing.
-      if event.trail then prepend(key .. ':ev', 'ambiguous\t\t' .. event.trail, TRAIL_ENTRIES, event.ttl) end
-      if event.seen then remember(shop, bucket, event.seen) end
-      return 'amb - ' .. results
-    end
-    if state[IDLE] then attach(shop, id, root, event.at, now) end
-    if event.bought then
-      first = event.bought[2]
-      -- A page's word does not count: it could make an order old before it is completed.
-      if event.order then first = first_telling(shop, event.order[1], first) end
-    end
-    if event.order then record_order(shop, event, event.order, first, now, said) end
-    record_id(shop, event, key, state, root, first, now, said)
-    if event.trail then
-      prepend(key .. ':ev', 'accepted\t' .. table.concat(said, ';') .. '\t' .. event.trail, TRAIL_ENTRIES, event.ttl)
-    end
+    local state
+    state, root, results = identify(shop, event, key, now)
+    verdict, first = record_person(shop, event, key, state, root, now)
   end
-  for _, address in ipairs(event.addresses or {}) do record_address(shop, event, address, first, now) end
-  if event.seen then remember(shop, bucket, event.seen) end
-  return 'ok ' .. root .. ' ' .. results
+  -- One event, one verdict.
+  if verdict == 'ok' and not event.del then
+    for _, address in ipairs(event.addresses or {}) do record_address(shop, event, address, first, now) end
+  end
+  if event.seen and verdict ~= 'del' then remember(shop, bucket, event.seen) end
+  return verdict .. ' ' .. root .. ' ' .. results
 end
 
 local function exceeds(key, most, members)
