@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from contextlib import suppress
 
 import redis
 from flask import Flask
@@ -75,6 +76,9 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     require_pii_key(settings)
     sources = configure_sources(settings)
     receiver = build_receiver(settings, client, traces)
+    # Without Redis, the first request that it answers does this.
+    with suppress(RedisError):
+        receiver.synchronize()
     metrics.prepare_receiver(sources)
     add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)

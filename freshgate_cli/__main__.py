@@ -16,7 +16,6 @@ from adapter import __main__ as adapter
 from freshgate.command_line import run_command
 from freshgate.version import VERSION
 from workers import __main__ as workers
-from workers import commands as operator_commands
 
 USAGE = "usage: freshgate COMMAND ..."
 # Folder of adapter/commands → how the help calls its commands, in this order.
@@ -50,7 +49,7 @@ def run(words: Sequence[str]) -> int:
     command = words[0] if words else ""
     if command in adapter.COMMANDS:
         return adapter.run_as("freshgate", words)
-    if command in operator_commands.HELP:
+    if command in workers.OPERATOR_COMMANDS:
         return workers.run_as("freshgate", words)
     if command == "workers":
         return workers.run_as("freshgate workers", words[1:])
@@ -78,7 +77,7 @@ def _commands() -> Iterator[tuple[str, str, str]]:
     """Group, command and help of each."""
     for name, module in adapter.COMMANDS.items():
         yield module.split(".")[-2], name, adapter.load_command(name).HELP
-    for name, text in operator_commands.HELP.items():
+    for name, text in workers.OPERATOR_COMMANDS.items():
         yield "operate", name, text
     for name, text in workers.PROCESSES.items():
         yield "processes", f"workers {name}", text
@@ -92,7 +91,7 @@ def _entry(command: str, text: str, width: int) -> str:
 def _complaint(command: str) -> str:
     if not command:
         return "write a command."
-    lines = {name: name for name in (*adapter.COMMANDS, *operator_commands.HELP, "workers")}
+    lines = {name: name for name in (*adapter.COMMANDS, *workers.OPERATOR_COMMANDS, "workers")}
     lines |= {name: f"workers {name}" for name in workers.PROCESSES}
     matches = difflib.get_close_matches(command, lines, 1)
     return f"no command {command!r}." + (f" Did you mean `freshgate {lines[matches[0]]}`?" if matches else "")

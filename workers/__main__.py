@@ -14,13 +14,15 @@ from freshgate.command_line import Parser, run_command
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, load
 from freshgate.telemetry import logs
-from workers import commands
+from workers import commands, suppressions
 
 PROCESSES = {
     "deliver": "work on the sends: gate, claim, call the ESP, settle",
     "timers": "turn due timers into jobs",
     "sandbox": "a local stand-in for the ESPs, with an outbox page",
 }
+# The operator's commands, with a line each.
+OPERATOR_COMMANDS = {**commands.HELP, "suppressions": suppressions.HELP}
 EPILOGS = {
     "deliver": """examples:
   python -m workers deliver
@@ -54,6 +56,8 @@ def run_as(program: str, arguments: Sequence[str]) -> int:
     logs.configure(settings.log_level, json=not sys.stderr.isatty())
     if is_process:
         return _run_process(options.command, settings)
+    if options.command == "suppressions":
+        return suppressions.run(settings, options)
     return commands.run(settings, options)
 
 
@@ -69,6 +73,7 @@ def build_parser(program: str = "python -m workers") -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     commands.add_commands(subcommands)
+    suppressions.add_command(subcommands)
     return parser
 
 

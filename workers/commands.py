@@ -64,6 +64,7 @@ Look at the ESP's activity first: resend what it does not have, close what it ha
     "hold": """examples:
   python -m workers hold                                           (all triggers)
   python -m workers hold abandoned_cart
+  python -m workers hold --list
 
 Mails wait. Those that are older than their max_age when they are released end as stale.""",
     "release": """examples:
@@ -93,6 +94,7 @@ def add_commands(commands: Any) -> None:
         )
     for name in ("hold", "release"):
         parsers[name].add_argument("trigger", nargs="?", default="*", help="one trigger; all of them if left out")
+    parsers["hold"].add_argument("--list", action="store_true", help="only say what is held")
 
 
 class ListedSend(NamedTuple):
@@ -124,6 +126,9 @@ def run(settings: Settings, chosen: argparse.Namespace, fixed_now: int | None = 
     triggers = {trigger.name: trigger for trigger in load_triggers(settings)}
     client = connect_local_store(settings)
     if chosen.command in ("hold", "release"):
+        if chosen.command == "hold" and chosen.list:
+            print(f"held: {_held(client) or 'none'}")
+            return 0
         return _switch(client, triggers, chosen.command, chosen.trigger)
     max_age = duration_ms(chosen.max_age, "--max-age")
     sends = [send for send in _listed_sends(client, chosen.command) if chosen.send in (None, send.send)]
@@ -150,14 +155,22 @@ def _switch(client: Any, triggers: Mapping[str, Trigger], command: str, name: st
     if command == "release":
         # Also of a trigger that the catalog no longer has.
         known = client.srem(keys.HOLD, name)
-        still = sorted(bytes(one).decode() for one in client.smembers(keys.HOLD))
-        print(f"released: {name}" if known else f"{name} was not held", f"(still held: {', '.join(still) or 'none'})")
+        text = _name(name)
+        print(f"released: {text}" if known else f"{text} was not held", f"(still held: {_held(client) or 'none'})")
         return 0 if known else 1
     if name != "*" and name not in triggers:
         raise SettingsError(f"hold {name}: no such trigger; known: {', '.join(sorted(triggers))}")
     client.sadd(keys.HOLD, name)
-    print(f"held: {'all triggers' if name == '*' else name}; mails wait, and leave if still true when released")
+    print(f"held: {_name(name)}; mails wait, and leave if still true when released")
     return 0
+
+
+def _name(trigger: str) -> str:
+    return "all triggers" if trigger == "*" else trigger
+
+
+def _held(client: Any) -> str:
+    return ", ".join(sorted(_name(bytes(name).decode()) for name in client.smembers(keys.HOLD)))
 
 
 def _listed_sends(client: Any, state: str) -> Iterator[ListedSend]:

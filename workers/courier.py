@@ -17,10 +17,10 @@ import redis
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
 from freshgate.queue import Item, Job, queue_name
+from freshgate.state.clock import RedisClock
 from freshgate.state.records import Claim
 from freshgate.telemetry import logs, metrics, tracing
 from workers.backoff import next_try
-from workers.clock import RedisClock
 from workers.esp.base import Esp, Message
 from workers.gate import Decision, Records, contradiction, decide, send_id_of
 from workers.ledger import Ledger
@@ -76,7 +76,7 @@ class Courier:
         self._esp = esp
         self._lookup = lookup
         self._deadline_ms = deadline_ms
-        self._clock = RedisClock(clock)
+        self._clock = RedisClock(clock, metrics.CLOCK_SKEW.set)
         self._traces = traces
         self._ledger = Ledger(client, esp.name, self._clock)
 

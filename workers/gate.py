@@ -177,7 +177,8 @@ def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision 
         if mark is None:
             continue
         opt_in = _newest(records, "subscribed") if suppression == "unsubscribed" else None
-        if opt_in is None or opt_in.stamp <= mark.stamp:
+        lifted = records.address.lifted(suppression) if records.address else None
+        if not any(end and end.stamp > mark.stamp for end in (opt_in, lifted)):
             return _withhold(send, "suppressed", suppression, {suppression: mark.at})
     return None
 

@@ -13,10 +13,10 @@ import redis
 
 from freshgate.declare import Trigger
 from freshgate.state import keys
+from freshgate.state.clock import RedisClock
 from freshgate.state.records import WENT_OUT, Claim
 from freshgate.state.store import fcall
 from freshgate.telemetry import metrics
-from workers.clock import RedisClock
 from workers.gate import Decision, Records
 
 # How many sends of a trigger are remembered with their subject, at least: the newest decides on duplicates, and all
@@ -134,7 +134,7 @@ class Ledger:
         """The send is `dead` without a claim: it cannot even be decided on. It can be listed and replayed."""
         timer = records.timer
         send_id = keys.send_id(timer.trigger, timer.id, reason)
-        entry = {"trigger": timer.trigger, "state": "dead", "reason": reason, "compared": {}}
+        entry = {"trigger": timer.trigger, "state": "dead", "reason": reason, "send": send_id, "compared": {}}
         self._settle(records, entry=entry, review="dead", field=f"c:{timer.trigger}", send=send_id)
         metrics.SENDS.labels(timer.trigger, self._esp, "dead").inc()
         metrics.GATED.labels(timer.trigger, "dead", reason).inc()

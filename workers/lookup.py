@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import redis
@@ -19,10 +19,23 @@ from workers.gate import Records, address_of
 
 
 class Lookup:
-    """One Redis, one PII key, one grace for orders; and whether who has an order's address has ordered (a setting)."""
+    """Reads from one Redis.
 
-    def __init__(self, client: redis.Redis, pii_key: bytes, order_grace: int, *, email_identity: bool = True) -> None:
+    order_grace, email_identity  as the settings of these names
+    transactional  names of the triggers whose mail may hold nothing that a page said
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        pii_key: bytes,
+        order_grace: int,
+        *,
+        email_identity: bool = True,
+        transactional: Collection[str] = (),
+    ) -> None:
         self._client = client
+        self._transactional = frozenset(transactional)
         self._pii_key = pii_key
         self._order_grace = order_grace
         self._email_identity = email_identity
@@ -57,7 +70,9 @@ class Lookup:
         records = Records(
             timer=ref,
             due=int(float(due)) if due else None,
-            person=PersonView(root.decode(), members, self._order_grace),
+            person=PersonView(
+                root.decode(), members, self._order_grace, trusted_only=ref.trigger in self._transactional
+            ),
             order=OrderView(ref.id, order_fields) if ref.kind == "o" else None,
             shop=shop,
             refused_at=refused_at,

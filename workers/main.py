@@ -48,7 +48,13 @@ def deliver(settings: Settings) -> int:
         client,
         {trigger.name: trigger for trigger in triggers},
         esp,
-        Lookup(client, settings.pii_key.encode(), settings.order_grace, email_identity=settings.email_identity),
+        Lookup(
+            client,
+            settings.pii_key.encode(),
+            settings.order_grace,
+            email_identity=settings.email_identity,
+            transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
+        ),
         deadline_ms=int(esp_settings.timeout_s * 1000),
         traces=traces,
     )

@@ -20,6 +20,7 @@ from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RateLimited, RequestError, StoreUnavailable
 from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.state.clock import RedisClock
 from freshgate.state.planner import Planner
 from freshgate.state.store import Headroom, unavailable
 from freshgate.telemetry import logs, metrics, tracing
@@ -64,9 +65,14 @@ class Receiver:
         self._planner = planner
         self._traces = traces
         self.recorder = Recorder(client, planner, queue, traces, clock)
-        self._headroom = Headroom(client)
+        self.clock = RedisClock(clock, metrics.CLOCK_SKEW.set)
+        self._headroom = Headroom(client, self.clock)
         self._unmapped = Unmapped(client)
         self._limit_log_due: dict[str, float] = {}
+
+    def synchronize(self) -> None:
+        """Reads Redis' clock, before the first request. Raises RedisError."""
+        self._headroom.poll()
 
     def receive(self, source: Source, request: WebhookRequest) -> WebhookReply:
         """The verdicts on the request's elements, once Redis has recorded them.

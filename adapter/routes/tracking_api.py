@@ -17,7 +17,6 @@ from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.tracking import MAX_BYTES
-from freshgate.clock import now_ms
 from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
 from freshgate.settings_parsing import setting_name
 from freshgate.telemetry import logs
@@ -52,7 +51,7 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         name = CALLS.get(call, call)
         if name not in CALLS.values():
             return reply(404, tracking_error(404, "no such call"))
-        received_at = now_ms()
+        received_at = receiver.clock.now()
         body = _body()
         source = _find_source(tracking_sources, body)
         _refuse_pages(source)

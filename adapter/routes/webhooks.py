@@ -16,7 +16,6 @@ from adapter.routes.answers import reply
 from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
 from adapter.sources.base import FORM_CONTENT_TYPE, RequestContext, Source
-from freshgate.clock import now_ms
 from freshgate.errors import TooLarge
 from freshgate.settings_parsing import setting_name
 
@@ -35,7 +34,7 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         source = webhook_sources.get(name)
         if source is None or (audience and not SOURCES[source.settings.kind].has_audiences):
             return no_such_source(name)
-        received_at = now_ms()
+        received_at = receiver.clock.now()
         request.max_content_length = source.settings.max_bytes
         try:
             body = request.get_data(cache=False)
@@ -58,7 +57,7 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         # Flask adds HEAD to GET; no CDP posts events with it.
         if not is_allowed or request.method != "GET":
             return reply(405, {"error": "method not allowed"}, {"Allow": ", ".join(WITH_BODY)})
-        received_at = now_ms()
+        received_at = receiver.clock.now()
         # A query is encoded like a form.
         return receive(source, request.query_string, RequestContext(FORM_CONTENT_TYPE, audience, turn), received_at)
 

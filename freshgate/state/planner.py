@@ -124,21 +124,23 @@ class Planner:
             self._plan_order(plan, event_type, at, keys.order_id(event.id_space, order))
 
     def _profile(self, event: Event, event_type: EventType, at: str, trusted: bool) -> Iterable[Register]:
-        """Traits; and for each that may be an address (`PersonView.email`) its id, so that Redis finds its record."""
+        """Traits; and for each that may be an address (`PersonView.email`) its id, so that Redis finds its record.
+
+        What a page says has registers of its own: however new it is, it never takes the place of what a server said.
+        """
+        said = "" if trusted else "said_"
         if event.user_id is not None and trusted:
             yield "t:id", ZERO, event.user_id
             if "@" in event.user_id:
                 yield "A:id", ZERO, keys.address_id(self.pii_key, event.user_id)
         # An address that bounced may be an old one, or another's.
         if event.email and not event_type.suppresses:
-            # A register of its own: however new it is, it never takes the place of an address that a server gave.
-            name = "email" if trusted else "said_email"
-            yield f"t:{name}", at, event.email
-            yield f"A:{name}", at, keys.address_id(self.pii_key, event.email)
+            yield f"t:{said}email", at, event.email
+            yield f"A:{said}email", at, keys.address_id(self.pii_key, event.email)
         for name in event_type.profile:
             value = event.fields.get(name)
             if value not in (None, ""):
-                yield f"t:{name}", at, str(value)
+                yield f"t:{said}{name}", at, str(value)
 
     def _plan_starts(
         self, plan: Plan, registers: list[Register], at: str, event_type: EventType, trusted: bool

@@ -107,7 +107,7 @@ class Record:
 
 
 def _is_moment(field: str) -> bool:
-    return field[:2] in ("m:", "t:", "F:") or field[0] == "-" or field == "cc"
+    return field[:2] in ("m:", "t:", "F:", "l:") or field[0] == "-" or field == "cc"
 
 
 def to_fields(flat: list[bytes]) -> dict[str, str]:

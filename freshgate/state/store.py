@@ -17,14 +17,18 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
+from freshgate.clock import now_ms
 from freshgate.errors import StoreUnavailable
 from freshgate.state import keys
+from freshgate.state.clock import RedisClock
 
 _FILES = ("library", "cart", "identity", "record", "read", "claim", "timers", "unmapped")
 LAYOUT_VERSION = b"2"
 # Libraries of other releases stay for as long as a host may still run one of them.
 LIBRARY_TTL_S = 7 * 86_400
 GAP_TTL_MS = 86_400_000
+# A host's clock that is further off is a fault, though no decision is made by it.
+MAX_SKEW_S = 1.0
 LIBRARIES = keys.PREFIX + "libraries"
 T = TypeVar("T")
 
@@ -152,18 +156,24 @@ def check(client: redis.Redis) -> list[str]:
         problems.append("redis: this is a read-only replica")
     if info.get("aof_last_write_status") == "err":
         problems.append("redis: the append-only file cannot be written")
+    skew_s = (now_ms() - int(info["server_time_usec"]) // 1000) / 1000
+    if abs(skew_s) > MAX_SKEW_S:
+        problems.append(f"clock: this host is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} Redis")
     return problems
 
 
 class Headroom:
     """Whether Redis has room for more events. What is left above the limit is for the workers, who must settle.
 
+    Sets `clock` on the way.
+
     Asked at most once in `every_s`, by whoever comes by; a hint, so threads need no lock. Without a `maxmemory`
     there is no limit to keep away from.
     """
 
-    def __init__(self, client: redis.Redis, most: float = 0.85, every_s: float = 1.0) -> None:
+    def __init__(self, client: redis.Redis, clock: RedisClock, most: float = 0.85, every_s: float = 1.0) -> None:
         self._client = client
+        self._clock = clock
         self._most = most
         self._every_s = every_s
         self._asked = -every_s
@@ -174,11 +184,19 @@ class Headroom:
         now = time.monotonic()
         if now - self._asked >= self._every_s:
             self._asked = now
-            info: dict[str, Any] = self._client.info("memory")
-            limit = int(info.get("maxmemory") or 0)
-            self._is_full = limit > 0 and int(info["used_memory"]) > self._most * limit
+            self.poll()
         if self._is_full:
             raise StoreUnavailable(f"redis: more than {self._most:.0%} of maxmemory is used; raise it")
+
+    def poll(self) -> None:
+        """Asks Redis for its memory and its time. Raises RedisError."""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.info("memory")
+        pipe.time()
+        info, (seconds, micros) = pipe.execute()
+        self._clock.set(seconds * 1000 + micros // 1000)
+        limit = int(info.get("maxmemory") or 0)
+        self._is_full = limit > 0 and int(info["used_memory"]) > self._most * limit
 
 
 def unavailable(error: RedisError) -> StoreUnavailable:

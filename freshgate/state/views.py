@@ -43,16 +43,23 @@ class PersonView(Record):
     """A person as one trip to Redis saw them: the record of each of their ids, folded. Times in milliseconds.
 
     records      (id, fields) of the root, then of its members; see `identity.lua`
+    trusted_only  for transactional mail: what a page says of the person is left out
     order_grace  a setting: how much older than an event an order may be that it still belongs to
     """
 
     def __init__(
-        self, record_id: str, records: Sequence[tuple[str, Mapping[str, str]]] = (), order_grace: int = 300_000
+        self,
+        record_id: str,
+        records: Sequence[tuple[str, Mapping[str, str]]] = (),
+        order_grace: int = 300_000,
+        *,
+        trusted_only: bool = False,
     ) -> None:
         self.records = records
         self.deleted_at = max((int(fields.get("del", "0")) for _, fields in records), default=0)
         super().__init__(record_id, _fold(records, self.deleted_at), "p")
         self.order_grace = order_grace
+        self.trusted_only = trusted_only
         # The newest order of the address that the mail would go to, whoever completed it: another id of the same
         # shopper, for all that is known. It only ever withholds.
         self.ordered_elsewhere: Mark | None = None
@@ -106,13 +113,16 @@ class PersonView(Record):
         return Mark(newest.stamp, newest.at, _to_json(newest.products)) if newest else None
 
     def trait(self, name: str) -> str | None:
+        """What a server told; else, for marketing mail, what a page said."""
         mark = self.register(f"t:{name}")
+        if mark is None and not self.trusted_only:
+            mark = self.register(f"t:said_{name}")
         return mark.value if mark else None
 
     @property
     def email(self) -> str | None:
         """The address that the person has now: what a server told, else a browser, else a user id that is one."""
-        address = self.trait("email") or self.trait("said_email")
+        address = self.trait("email")
         if address:
             return address
         user_id = self.trait("id")
@@ -182,6 +192,10 @@ class AddressView(Record):
 
     def suppression(self, kind: str) -> Mark | None:
         return self.register(f"m:{kind}")
+
+    def lifted(self, kind: str) -> Mark | None:
+        """When an operator lifted the suppressions of that kind, last."""
+        return self.register(f"l:{kind}")
 
     @property
     def ordered(self) -> Mark | None:

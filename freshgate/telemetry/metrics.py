@@ -139,6 +139,11 @@ TIMER_LATENESS = Histogram(
 TIMERS_CLAIMED = Counter("freshgate_timers_claimed_total", "Timers that came due")
 
 # Polled from Redis by the timers process, every few seconds.
+CLOCK_SKEW = Gauge(
+    "freshgate_clock_skew_seconds",
+    "How far this host's clock is ahead of Redis' clock; negative when it is behind",
+    multiprocess_mode="mostrecent",
+)
 QUEUE_JOBS = PolledMetric("freshgate_queue_jobs", "Jobs that wait for a worker", ("queue",))
 QUEUE_AGE = PolledMetric("freshgate_queue_oldest_job_age_seconds", "How long the oldest job has waited", ("queue",))
 QUEUE_FAILED = PolledMetric("freshgate_queue_failed_jobs", "Jobs that failed within the last hour", ("queue",))

@@ -171,3 +171,24 @@ def test_a_device_that_was_claimed_and_then_confirmed_is_the_users(world: World)
     record_from_page(world, world.event("Identify", anon="y", user="ada"), product_added(world, anon="y"))
     world.record(world.event("Identify", user="ada", anon="y", email=ADA))
     assert mails_after_an_hour(world) == [("abandoned_cart", ADA)]
+
+
+def test_nothing_that_a_page_said_stands_in_a_transactional_mail(world: World) -> None:
+    # Whoever reads the page's key names Ada's device and says who sits there.
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
+    record_from_page(world, world.event("Identify", anon="x", email=EVE, first_name="Win a prize: evil.example.com"))
+    world.record(world.event("Order Completed", user="ada", order_id="1"))
+    world.run()
+    assert world.mails() == [("order_confirmation", ADA)]
+    assert world.esp.mails[0].template_data["first_name"] == ""
+
+
+def test_an_address_that_only_a_page_gave_gets_no_confirmation_of_a_server_order(world: World) -> None:
+    record_from_page(world, world.event("Identify", anon="x", email=EVE))
+    world.record(world.event("Order Completed", user="ada", anon="x", order_id="1"))
+    world.run()
+    assert world.mails() == []
+    assert world.outcomes("ada") == [("order_confirmation", "parked")]
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.run()
+    assert world.mails() == [("order_confirmation", ADA)]

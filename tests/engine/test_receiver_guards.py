@@ -13,6 +13,7 @@ from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from freshgate.errors import StoreUnavailable
 from freshgate.events import Event, Refused, Verdict
 from freshgate.settings import SourceSettings
+from freshgate.state.clock import RedisClock
 from freshgate.state.store import Headroom
 from tests.engine.world import World
 
@@ -63,10 +64,10 @@ def test_a_redis_that_is_nearly_full_takes_no_more_events(world: World, crowded:
 
 
 def test_a_redis_without_a_limit_or_with_room_is_not_kept_from_events(redis: Redis) -> None:
-    Headroom(redis).require()
+    Headroom(redis, RedisClock()).require()
     redis.config_set("maxmemory", 1 << 40)
     try:
-        Headroom(redis).require()
+        Headroom(redis, RedisClock()).require()
     finally:
         redis.config_set("maxmemory", 0)
 

@@ -6,7 +6,7 @@ Tests record canonical events and read which mails a fake ESP got; `tests/system
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import redis
@@ -34,6 +34,9 @@ HOUR = 60 * MINUTE
 SHOP = keys.shop("main")
 # As `record.lua` has it.
 SAFETY_NET_MS = 20_000
+
+
+L = TypeVar("L", bound=Lookup)
 
 
 class RememberingEsp:
@@ -113,11 +116,21 @@ class World:
         return Courier(self.client, self.triggers, self.esp, self.lookup(), deadline_ms=10_000, clock=lambda: self.now)
 
     def lookup(self) -> Lookup:
-        return Lookup(self.client, PII_KEY, self.order_grace, email_identity=self.email_identity)
+        return self._lookup(Lookup)
+
+    def _lookup(self, kind: type[L]) -> L:
+        transactional = [trigger.name for trigger in self.triggers.values() if trigger.kind == "transactional"]
+        return kind(
+            self.client,
+            PII_KEY,
+            self.order_grace,
+            email_identity=self.email_identity,
+            transactional=transactional,
+        )
 
     def interrupted_courier(self, then: Callable[[], object], times: int = 1) -> Courier:
         """A worker's courier; `then` is called after each of its first `times` readings."""
-        lookup = InterruptedLookup(self.client, PII_KEY, self.order_grace, email_identity=self.email_identity)
+        lookup = self._lookup(InterruptedLookup)
         lookup.then, lookup.times = then, times
         return Courier(self.client, self.triggers, self.esp, lookup, deadline_ms=10_000, clock=lambda: self.now)
 

@@ -20,16 +20,15 @@ from freshgate.version import VERSION
 from freshgate_cli.__main__ import help_text, main
 from tests.engine.world import PII_KEY, World
 from workers import __main__ as workers
-from workers import commands as operator_commands
 
 ROOT = Path(__file__).parents[2]
 ROOMS = ("freshgate", "adapter", "workers", "catalog", "freshgate_cli")
 PROCESSES = [f"workers {name}" for name in workers.PROCESSES]
 COMMANDS = [
     *adapter.COMMANDS,
-    *operator_commands.HELP,
+    *workers.OPERATOR_COMMANDS,
     *PROCESSES,
-    *(f"workers {name}" for name in operator_commands.HELP),
+    *(f"workers {name}" for name in workers.OPERATOR_COMMANDS),
 ]
 LOADED = "import sys; from freshgate_cli.__main__ import main; main({words}); print(*sys.modules)"
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -81,7 +80,18 @@ def test_help_lists_every_command_with_a_line(freshgate: Run) -> None:
     listed = [line[2:19].strip() for line in done.stdout.partition("examples:")[0].splitlines() if line[:2] == "  "]
     assert [name for name in listed if name] == [
         *("run", "read", "check", "events", "new", "replay", "sign", "traffic"),
-        *("why", "unmapped", "quarantine", "settings", "unknown", "dead", "rejected", "hold", "release"),
+        *(
+            "why",
+            "unmapped",
+            "quarantine",
+            "settings",
+            "unknown",
+            "dead",
+            "rejected",
+            "hold",
+            "release",
+            "suppressions",
+        ),
         *PROCESSES,
     ]
 
@@ -102,7 +112,7 @@ def test_the_help_of_a_command_names_it_as_it_was_called(words: str, capsys: pyt
     assert "python -m" not in text
 
 
-@pytest.mark.parametrize("words", [*operator_commands.HELP, *workers.PROCESSES])
+@pytest.mark.parametrize("words", [*workers.OPERATOR_COMMANDS, *workers.PROCESSES])
 def test_the_help_of_python_m_workers_has_an_example(words: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         workers.run([words, "--help"])

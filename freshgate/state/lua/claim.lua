@@ -19,6 +19,8 @@
 -- fg_replay  KEYS[1] the shop  ARGV now or "", msgpack map: owner, field, send, timer, expected state, claim
 --            REPLY "1" = the send starts again | the state that it has by now; nothing is written then
 -- fg_close   KEYS[1] the shop  ARGV list, entry  REPLY 1 = it was there
+-- fg_suppress  KEYS[1] the shop  ARGV now or "", msgpack map: an operator's word about an address:
+--              address, field, stamp, value, note (text for the trail of whoever has the address)  REPLY 1
 -- fg_crash   KEYS[1] the shop  ARGV timer  REPLY how often this send took its worker down
 
 local LISTS = { 'unknown', 'dead', 'rejected' }
@@ -207,6 +209,19 @@ end)
 
 redis.register_function('fg_close', function(keys, args)
   return redis.call('ZREM', keys[1] .. 'list:' .. args[1], args[2])
+end)
+
+redis.register_function('fg_suppress', function(keys, args)
+  local shop, change = keys[1], cmsgpack.unpack(args[2])
+  local key = address_key(shop, change.address)
+  if newer(redis.call('HGET', key, change.field), change.stamp) then
+    redis.call('HSET', key, change.field, change.stamp .. change.value, 'x', 'forever')
+    redis.call('HINCRBY', key, 'rev', 1)
+    redis.call('PERSIST', key)
+  end
+  local who = redis.call('HGET', key, 'm:who')
+  if who then note(shop, root_of(shop, string.sub(who, STAMP + 1)), '', change.note) end
+  return 1
 end)
 
 redis.register_function('fg_crash', function(keys, args)

@@ -1,0 +1,109 @@
+"""`python -m workers suppressions`: which addresses get no mail, and an operator's word about one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+import pytest
+from redis import Redis
+
+from freshgate.errors import SettingsError
+from freshgate.settings import Settings
+from tests.engine.world import HOUR, PII_KEY, World, product
+from workers import suppressions
+
+ADA = "ada@example.com"
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    return World(redis)
+
+
+@pytest.fixture
+def run(redis_server: str, world: World) -> Run:
+    def call(*words: str) -> int:
+        parser = argparse.ArgumentParser()
+        suppressions.add_command(parser.add_subparsers(dest="command"))
+        settings = Settings(redis_url=redis_server, pii_key=PII_KEY.decode())
+        return suppressions.run(settings, parser.parse_args(["suppressions", *words]))
+
+    return call
+
+
+def leave_cart(world: World) -> None:
+    world.record(world.event("Product Added", user="ada", email=ADA, product=product("tea")))
+
+
+def test_an_address_that_an_operator_adds_gets_no_marketing_and_its_trail_says_who_and_why(
+    world: World, run: Run
+) -> None:
+    leave_cart(world)
+    assert run("add", ADA, "--reason", "asked by phone") == 0
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    lines = world.decisions("ada")
+    assert [line["state"] for line in lines] == ["suppressed", "suppressed by hand"]
+    assert "asked by phone" in lines[1]["reason"]
+    assert "operator " in lines[1]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("event", "kind"),
+    [("Unsubscribed", "unsubscribed"), ("Email Bounced", "bounced"), ("Email Marked as Spam", "spam")],
+)
+def test_a_lift_ends_what_was_known_before_it_and_a_later_event_suppresses_again(
+    world: World, run: Run, event: str, kind: str
+) -> None:
+    world.record(world.event(event, email=ADA))
+    leave_cart(world)
+    assert run("lift", ADA, "--kind", kind) == 0
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
+    # An operator's stamp is of the host's own time, far beyond this world's.
+    late = 2_000_000_000_000
+    world.record(world.event(event, email=ADA, at=late, received_at=late))
+    world.now += 48 * HOUR
+    leave_cart(world)
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
+
+
+def test_a_lift_of_another_kind_ends_nothing(world: World, run: Run) -> None:
+    world.record(world.event("Email Bounced", email=ADA))
+    run("lift", ADA)
+    leave_cart(world)
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+
+
+def test_an_opt_out_that_named_no_address_is_lifted_with_the_address(world: World, run: Run) -> None:
+    leave_cart(world)
+    world.record(world.event("Unsubscribed", user="ada"))
+    run("lift", ADA)
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
+
+
+def test_list_and_show_say_what_holds_and_show_no_address(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.record(world.event("Email Bounced", email=ADA), world.event("Unsubscribed", email="eve@example.com"))
+    run("lift", "eve@example.com")
+    capsys.readouterr()
+    assert run("list") == 0
+    listed = capsys.readouterr().out
+    assert "bounced since 2025-10-09" in listed
+    assert listed.endswith("1 suppressed\n")
+    assert "@" not in listed
+    assert run("show", ADA) == 0
+    assert "bounced" in capsys.readouterr().out
+    assert run("show", "eve@example.com") == 1
+    assert capsys.readouterr().out == "not suppressed\n"
+
+
+def test_what_is_no_address_is_refused(run: Run) -> None:
+    with pytest.raises(SettingsError, match="name an email address"):
+        run("lift", "ada")
