@@ -23,7 +23,7 @@ from freshgate.settings import Settings, SourceSettings
 from freshgate.state.planner import Planner
 from freshgate.state.store import fcall, load, open_shops
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, World, product
-from workers import commands
+from workers import commands, suppressions
 from workers.timers import Timers
 
 BOB, EVE = "bob@example.com", "eve@example.com"
@@ -160,12 +160,16 @@ def send_and_fail(world: World) -> Iterator[None]:
 def operate(world: World, url: str) -> Iterator[None]:
     """An operator holds mails and replays a send; traced requests, rate limits, a quarantine, a gap."""
     parser = argparse.ArgumentParser()
-    commands.add_commands(parser.add_subparsers(dest="command"))
+    subparsers = parser.add_subparsers(dest="command")
+    commands.add_commands(subparsers)
+    suppressions.add_command(subparsers)
     settings = Settings(redis_url=url, pii_key=PII_KEY.decode())
     commands.run(settings, parser.parse_args(("hold",)), world.now)
     yield
     commands.run(settings, parser.parse_args(("release",)), world.now)
     commands.run(settings, parser.parse_args(("rejected", "replay")), world.now)
+    yield
+    suppressions.run(settings, parser.parse_args(("suppressions", "lift", EVE, "--kind", "bounced")))
     yield
     event = world.event("Product Added", anon="visitor", email="visitor@example.com", product=product("tea"))
     request = WebhookRequest(b"", {}, world.now, remote_ip="93.184.216.34")
