@@ -93,7 +93,7 @@ class Receiver:
         started = time.perf_counter()
         try:
             if events:
-                self._headroom.require()
+                self._headroom.require(trusted=source.settings.trust == "server")
             limits = build_limits(source.name, source.settings, events, request.remote_ip, self._planner.pii_key)
             trusted = source.settings.trust == "server"
             self.recorder.record(events, reply, again=request.replay, trusted=trusted, limits=limits)

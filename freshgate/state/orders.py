@@ -12,6 +12,8 @@ import msgspec
 from freshgate.events import Product
 from freshgate.state.records import Mark, Record
 
+_items = msgspec.json.Decoder(list[tuple[list[str], int]])
+
 
 class Order(msgspec.Struct, frozen=True, omit_defaults=True):
     """What an Order Completed said, as it is kept. Money is decimal text."""
@@ -65,15 +67,29 @@ class OrderView(Record):
 
     @property
     def refunded(self) -> Mark | None:
-        """The newest refund of everything: one that named neither products nor an amount, or the order's total."""
-        total = _decimal(self.order.total if self.order else "")
+        """The newest refund of everything: one that named neither items nor an amount, or the order's total; or the
+        newest of those that together gave back every item."""
+        order = self.order
+        total = _decimal(order.total if order else "")
         full = ["m:refunded"]
         for field in self.fields("m:refunded:"):
             amount = _decimal(field.removeprefix("m:refunded:"))
             if amount is not None and total is not None and amount >= total:
                 full.append(field)
+        if order and self._is_all_returned(order):
+            full += self.fields("m:returned:")
         marks = [mark for mark in map(self.register, full) if mark]
         return max(marks, key=lambda mark: mark.stamp, default=None)
+
+    def _is_all_returned(self, order: Order) -> bool:
+        returned: dict[str, int] = {}
+        for field in self.fields("m:returned:"):
+            mark = self.register(field)
+            for keys, quantity in _items.decode(mark.value.encode()) if mark else ():
+                for key in keys:
+                    returned[key] = returned.get(key, 0) + quantity
+        lines = [({line.product_id, line.sku, line.id} - {""}, line.quantity) for line in order.products]
+        return bool(lines) and all(any(returned.get(key, 0) >= quantity for key in keys) for keys, quantity in lines)
 
 
 def _decimal(text: str) -> Decimal | None:

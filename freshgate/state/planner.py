@@ -14,7 +14,7 @@ from freshgate.declare import DAY, EventType, Trigger
 from freshgate.events import Event, Product
 from freshgate.state import keys
 from freshgate.state.orders import Order
-from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, ZERO, stamp
+from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, ZERO, stamp, tail
 
 PERSON_TTL = 180 * DAY
 ANONYMOUS_TTL = 30 * DAY
@@ -208,13 +208,7 @@ class Planner:
         elif event_type.order == "cancelled":
             registers.append(("m:cancelled", at, ""))
         else:
-            total = event.fields.get("total")
-            # Only a full refund withdraws the order; whether an amount is all of it is decided beside the order's
-            # total. Each amount has a register of its own: a small refund must not hide that all was given back.
-            if total is not None:
-                registers.append((f"m:refunded:{total}", at, ""))
-            elif not event.fields.get("products"):
-                registers.append(("m:refunded", at, ""))
+            registers += _refund(event, at)
         plan.body["order"] = (order, registers, firsts, ORDER_TTL)
 
     def _plan_addresses(self, plan: Plan, event_type: EventType, at: str) -> None:
@@ -286,10 +280,25 @@ def _marks(event: Event, event_type: EventType, at: str) -> Iterable[Register]:
             yield "m:subscribed", at, event.source
 
 
+def _refund(event: Event, at: str) -> list[Register]:
+    """Only a full refund withdraws the order. Whether an amount, or the items, are all of it is decided beside the
+    order (`OrderView.refunded`), so each refund has a register of its own: a small one must not hide a full one."""
+    total, products = event.fields.get("total"), event.fields.get("products")
+    if total is not None:
+        return [(f"m:refunded:{total}", at, "")]
+    if products:
+        items = [(sorted(product_keys(line)), line.quantity) for line in products]
+        return [(f"m:returned:{tail(event.message_id)}", at, _json(items))]
+    # Neither amount nor items were sent: all of it. What was sent and cannot be read is no full refund.
+    is_unreadable = "total" in event.unreadable or "products" in event.unreadable
+    return [] if is_unreadable else [("m:refunded", at, "")]
+
+
 def _order(event: Event) -> Order:
     return Order(
         order_id=event.fields["order_id"],
-        total=str(event.fields.get("total", event.fields.get("revenue", ""))),
+        # The revenue is another amount: without tax and shipping.
+        total=str(event.fields.get("total", "")),
         currency=event.fields.get("currency", ""),
         products=event.fields.get("products", ())[:MAX_LINES],
     )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
@@ -27,6 +27,9 @@ LAYOUT_VERSION = b"2"
 # Libraries of other releases stay for as long as a host may still run one of them.
 LIBRARY_TTL_S = 7 * 86_400
 GAP_TTL_MS = 86_400_000
+# Shares of maxmemory above which events are refused: the rest is for settling what is recorded. Pages stop first.
+MAX_MEMORY = 0.85
+MAX_MEMORY_OF_PAGES = 0.7
 # A host's clock that is further off is a fault, though no decision is made by it.
 MAX_SKEW_S = 1.0
 LIBRARIES = keys.PREFIX + "libraries"
@@ -156,6 +159,8 @@ def check(client: redis.Redis) -> list[str]:
         problems.append("redis: this is a read-only replica")
     if info.get("aof_last_write_status") == "err":
         problems.append("redis: the append-only file cannot be written")
+    if used_share(info) > MAX_MEMORY:
+        problems.append(f"redis: more than {MAX_MEMORY:.0%} of maxmemory is used: events are refused")
     skew_s = (now_ms() - int(info["server_time_usec"]) // 1000) / 1000
     if abs(skew_s) > MAX_SKEW_S:
         problems.append(f"clock: this host is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} Redis")
@@ -163,30 +168,32 @@ def check(client: redis.Redis) -> list[str]:
 
 
 class Headroom:
-    """Whether Redis has room for more events. What is left above the limit is for the workers, who must settle.
+    """Whether Redis has room for more events. What is left above the limit is for the workers, who must settle; and
+    what pages may not take is for servers.
 
-    Sets `clock` on the way.
-
-    Asked at most once in `every_s`, by whoever comes by; a hint, so threads need no lock. Without a `maxmemory`
-    there is no limit to keep away from.
+    Asked at most once in `every_s`, by whoever comes by; a hint, so threads need no lock. Sets `clock` on the way.
+    Without a `maxmemory` there is no limit to keep away from.
     """
 
-    def __init__(self, client: redis.Redis, clock: RedisClock, most: float = 0.85, every_s: float = 1.0) -> None:
+    def __init__(self, client: redis.Redis, clock: RedisClock, every_s: float = 1.0) -> None:
         self._client = client
         self._clock = clock
-        self._most = most
         self._every_s = every_s
         self._asked = -every_s
-        self._is_full = False
+        self._used = 0.0
 
-    def require(self) -> None:
-        """Raises StoreUnavailable above the limit, RedisError when Redis does not answer."""
+    def require(self, *, trusted: bool = True) -> None:
+        """Raises StoreUnavailable above the limit, RedisError when Redis does not answer.
+
+        trusted  False for a source whose key anybody can read
+        """
         now = time.monotonic()
         if now - self._asked >= self._every_s:
             self._asked = now
             self.poll()
-        if self._is_full:
-            raise StoreUnavailable(f"redis: more than {self._most:.0%} of maxmemory is used; raise it")
+        limit = MAX_MEMORY if trusted else MAX_MEMORY_OF_PAGES
+        if self._used > limit:
+            raise StoreUnavailable(f"redis: more than {limit:.0%} of maxmemory is used; raise it")
 
     def poll(self) -> None:
         """Asks Redis for its memory and its time. Raises RedisError."""
@@ -195,8 +202,13 @@ class Headroom:
         pipe.time()
         info, (seconds, micros) = pipe.execute()
         self._clock.set(seconds * 1000 + micros // 1000)
-        limit = int(info.get("maxmemory") or 0)
-        self._is_full = limit > 0 and int(info["used_memory"]) > self._most * limit
+        self._used = used_share(info)
+
+
+def used_share(info: Mapping[str, Any]) -> float:
+    """How much of `maxmemory` is used, of Redis' INFO; 0 where there is no limit."""
+    limit = int(info.get("maxmemory") or 0)
+    return int(info["used_memory"]) / limit if limit else 0.0
 
 
 def unavailable(error: RedisError) -> StoreUnavailable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from redis import Redis
@@ -14,7 +14,7 @@ from freshgate.errors import StoreUnavailable
 from freshgate.events import Event, Refused, Verdict
 from freshgate.settings import SourceSettings
 from freshgate.state.clock import RedisClock
-from freshgate.state.store import Headroom
+from freshgate.state.store import Headroom, check
 from tests.engine.world import World
 
 
@@ -42,25 +42,39 @@ def world(redis: Redis) -> World:
     return World(redis)
 
 
-def receive_both(receiver: Receiver, world: World) -> tuple[int, int]:
-    source = HalfBroken(world.event("Identify", user="ada", email="ada@example.com"))
+def receive_both(receiver: Receiver, world: World, trust: str = "server") -> tuple[int, int]:
+    source = HalfBroken(world.event("Identify", user="ada", anon="x", email="ada@example.com"))
+    source.settings = SourceSettings(kind="segment", secrets=("s",), trust=trust)  # type: ignore[arg-type]  # one of the two
     reply = receiver.receive(source, WebhookRequest(b"", {}, world.now))
     return reply.accepted, reply.refused
 
 
 @pytest.fixture
-def crowded(redis: Redis) -> Iterator[Redis]:
-    """A Redis with 90 % of its memory used."""
-    used = int(redis.info("memory")["used_memory"])
-    redis.config_set("maxmemory", int(used / 0.9))
-    yield redis
+def fill(redis: Redis) -> Iterator[Callable[[float], None]]:
+    """Sets `maxmemory` so that this share of it is used."""
+
+    def set_share(share: float) -> None:
+        redis.config_set("maxmemory", int(int(redis.info("memory")["used_memory"]) / share))
+
+    yield set_share
     redis.config_set("maxmemory", 0)
 
 
-def test_a_redis_that_is_nearly_full_takes_no_more_events(world: World, crowded: Redis) -> None:
+def test_a_redis_that_is_nearly_full_takes_no_more_events_and_is_not_ready(
+    world: World, redis: Redis, fill: Callable[[float], None]
+) -> None:
+    fill(0.9)
     with pytest.raises(StoreUnavailable, match="maxmemory"):
         receive_both(world.receiver, world)
     assert world.state("ada") == {}
+    assert [problem for problem in check(redis) if "events are refused" in problem]
+
+
+def test_pages_are_refused_first_and_leave_room_for_servers(world: World, fill: Callable[[float], None]) -> None:
+    fill(0.78)
+    with pytest.raises(StoreUnavailable, match="70%"):
+        receive_both(world.receiver, world, trust="browser")
+    assert receive_both(world.receiver, world) == (1, 1)
 
 
 def test_a_redis_without_a_limit_or_with_room_is_not_kept_from_events(redis: Redis) -> None:
