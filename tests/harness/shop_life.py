@@ -113,6 +113,7 @@ def shop_and_buy(world: World) -> Iterator[None]:
     }
     world.record(world.event("Order Completed", **ada, **order))
     world.record(world.event("Order Refunded", **ada, order_id="1", total="2.00"))
+    world.record(world.event("Order Refunded", **ada, order_id="1", products=(product("mug"),)))
     world.record(world.event("Order Refunded", **ada, order_id="1"))
     world.record(world.event("Order Cancelled", **ada, order_id="1"))
     # Without an id, it still empties the cart.
