@@ -53,9 +53,9 @@ def redis_panels() -> Sequence[Panel]:
             [(highest(metrics.CLOCK_SKEW), "most ahead"), (lowest(metrics.CLOCK_SKEW), "most behind")],
         ),
         lines(
-            "Redis: time for about 400 commands",
+            "Redis: time for one poll",
             describe(
-                "How long does Redis take for about 400 small commands, the poll of the timers process?",
+                "How long does Redis take for one poll of the timers process, some 30 small commands and INFO?",
                 "look for a slow disk, a host that swaps, or somebody who runs KEYS on it.",
             ),
             "s",
