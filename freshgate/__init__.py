@@ -5,7 +5,8 @@ It imports none of the other packages. Names that are not exported here are inte
 
 from freshgate.declare import DAY, HOUR, MINUTE, EventType, From, Trigger, Withdrawn
 from freshgate.events import Event, Product
-from freshgate.state.views import OrderView, PersonView, template_product
+from freshgate.state.views import OrderView, PersonView
+from freshgate.template_values import date, money, template_product
 from freshgate.version import VERSION
 
 __all__ = [
@@ -21,5 +22,7 @@ __all__ = [
     "Product",
     "Trigger",
     "Withdrawn",
+    "date",
+    "money",
     "template_product",
 ]

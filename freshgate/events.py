@@ -19,7 +19,7 @@ class Product(msgspec.Struct, frozen=True, omit_defaults=True):
     price         of one piece: decimal text such as "39.95", in the event's currency; never a float
     quantity      pieces; 1 where the source sent none
     url           of the product's page; http or https only, as `image_url`
-    sku, id       as sent, beside a `product_id`: another event may name the product by one of them alone
+    sku, id       where they differ from `product_id`: another event may name the product by one of them alone
     has_quantity  False where the source sent no quantity, or none that can be read
     """
 
@@ -56,8 +56,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     fields        the declared fields that were present and readable, by canonical name: ids and texts as str, money as
                   Decimal, numbers as int or float, times as int, flags as bool, a product as Product, products as
                   tuple[Product, ...]
-    unreadable    names of the fields that were present and not readable
+    unreadable    names of what was present and not readable: a field, "email", "occurred_at", "products.2.price",
+                  "products.3" for a line that was dropped
     clamped       whether the stated time lay further in the future, and was replaced by a time of receipt
+    doubtful      names of what may mean something else: "email" mixes scripts; "occurred_at" had no offset from UTC, or
+                  was a date alone
     """
 
     source: str
@@ -73,6 +76,13 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     fields: dict[str, Any] = {}
     unreadable: tuple[str, ...] = ()
     clamped: bool = False
+    doubtful: tuple[str, ...] = ()
+
+    @property
+    def undated(self) -> bool:
+        """Whether a time was stated that cannot be read. `occurred_at` is then when it was sent or received: what the
+        event changes counts from there, but it may be years old, so it starts no mail."""
+        return "occurred_at" in self.unreadable
 
 
 class Ignored(msgspec.Struct, frozen=True, eq=False):

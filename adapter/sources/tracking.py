@@ -16,7 +16,7 @@ from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, SecuritySc
 from adapter.sources.reading.identity import canonical
 from adapter.sources.reading.salvage import DECODE_ERRORS, MAX_DEPTH, decode_leniently, elements, members
 from adapter.sources.reading.static_header import Tokens, header_bytes, matches_any
-from adapter.sources.reading.timestamps import time_ms
+from adapter.sources.reading.timestamps import stated_time, time_ms
 from adapter.sources.segment.kinds import SEGMENT
 from adapter.sources.segment.source import SegmentSource
 from freshgate.declare import EventType
@@ -162,9 +162,12 @@ def _to_element(item: dict[str, Any], payload: dict[str, Any], received_at: int)
     if payload is not item and type(shared) is dict:
         own = item.get("context")
         element["context"] = {**shared, **own} if type(own) is dict else shared
-    sent_at = time_ms(item.get("sentAt")) or time_ms(payload.get("sentAt"))
-    stated = time_ms(item.get("timestamp")) or time_ms(item.get("originalTimestamp")) or sent_at
-    element["timestamp"] = _to_our_clock(stated, sent_at, received_at)
+    arrivals = (item.get("sentAt"), payload.get("sentAt"))
+    sent_at = time_ms(arrivals[0]) or time_ms(arrivals[1])
+    times = (item.get("timestamp"), item.get("originalTimestamp"))
+    stated, unreadable, doubtful = stated_time(times, arrivals, received_at)
+    # As it was sent, a time that cannot be read is named by the reader.
+    element["timestamp"] = times if unreadable else _to_our_clock(stated or sent_at, sent_at, received_at)
     # `timestamp` has it already; and a device does not know when we received it.
     element["sentAt"] = element["receivedAt"] = None
     return element

@@ -43,7 +43,13 @@ ORDER_COMPLETED = EventType(
                 "tax": "properties.tax",
                 "discount": "properties.discount",
                 "coupon": "properties.coupon",
-                "currency": "properties.currency",
+                # Shopify's total is an amount with its currency.
+                "currency": (
+                    "properties.currency",
+                    "properties.total.currencyCode",
+                    "properties.total.currency_code",
+                    "properties.total.currency",
+                ),
                 "products": "properties.products",
                 "order_email": "properties.email",
                 "first_name": ("context.traits.first_name", "context.traits.firstName"),

@@ -11,7 +11,7 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from freshgate import DAY, MINUTE, OrderView, PersonView, Trigger, Withdrawn, template_product
+from freshgate import DAY, MINUTE, OrderView, PersonView, Trigger, Withdrawn, money, template_product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -39,7 +39,7 @@ def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
     # No total where a product has no price, since it would be too low.
     with suppress(InvalidOperation):
         total = sum((Decimal(product.price) * product.quantity for product in products), Decimal(0))
-        template_data["total"] = str(total)
+        template_data["total"] = money(total)
     return template_data
 
 

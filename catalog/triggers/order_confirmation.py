@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from freshgate import DAY, OrderView, PersonView, Trigger, Withdrawn, template_product
+from freshgate import DAY, OrderView, PersonView, Trigger, Withdrawn, money, template_product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -31,9 +31,9 @@ def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
     return {
         "first_name": person.trait("first_name") or "",
         "order_id": purchase.order_id,
-        "total": purchase.total,
+        "total": money(purchase.total, purchase.currency),
         "currency": purchase.currency,
-        "products": [template_product(product) for product in purchase.products],
+        "products": [template_product(product, purchase.currency) for product in purchase.products],
     }
 
 

@@ -11,6 +11,8 @@ from base64 import b64encode
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
+from freshgate.addresses import read_address
+
 PREFIX = "fg:"
 QUEUE = "freshgate-"
 HOLD = PREFIX + "hold"
@@ -48,8 +50,9 @@ def order_id(id_space: str, order: str) -> str:
 
 
 def address_id(pii_key: bytes, address: str) -> str:
-    """HMAC of the trimmed, lower-cased address: a leaked Redis is no list of addresses."""
-    return hmac.digest(pii_key, address.strip().lower().encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
+    """HMAC of the address in its one form, lower-cased: a leaked Redis is no list of addresses."""
+    form = (read_address(address) or address.strip()).lower()
+    return hmac.digest(pii_key, form.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
 
 
 def person(id_space: str, record_id: str) -> str:

@@ -146,6 +146,8 @@ class Planner:
         self, plan: Plan, registers: list[Register], at: str, event_type: EventType, trusted: bool
     ) -> None:
         event, starts = plan.event, []
+        if event.undated:
+            return
         for trigger in self._starting[event.name]:
             if trigger.starts and not trigger.starts(event):
                 continue
@@ -169,6 +171,10 @@ class Planner:
         """Sends that this event should start and cannot, with what it lacks. The event itself is recorded."""
         lacking = []
         for trigger in self._starting[event.name]:
+            if event.undated:
+                # It may be of last year, and a mail must be fresh.
+                lacking.append(f"{trigger.name}: time unreadable")
+                continue
             if not trusted and trigger.kind == "transactional":
                 lacking.append(f"{trigger.name}: told by a browser")
                 continue
@@ -257,6 +263,8 @@ def _trail(event: Event, lacking: list[str]) -> str:
         entry["rejected"] = lacking
     if event.unreadable:
         entry["unreadable"] = event.unreadable
+    if event.doubtful:
+        entry["doubtful"] = event.doubtful
     if event.clamped:
         entry["clamped"] = True
     return _json(entry)
@@ -314,8 +322,9 @@ def product_keys(product: Product) -> set[str]:
 
 
 def _ordered(event: Event) -> str:
-    """The ids of an order's products, as text."""
-    return _json(sorted({key for line in event.fields.get("products", ()) for key in product_keys(line)}))
+    """The ids of an order's products, as text. None where a line has no id: it may be any product."""
+    lines = [product_keys(line) for line in event.fields.get("products", ())]
+    return _json(sorted(set().union(*lines)) if all(lines) else [])
 
 
 def _plan_cart(body: dict[str, Any], event: Event, event_type: EventType) -> None:
@@ -323,9 +332,8 @@ def _plan_cart(body: dict[str, Any], event: Event, event_type: EventType) -> Non
     if event_type.cart == "add" and product is not None:
         body["lines"] = [_added(event, [product])]
     elif event_type.cart == "remove":
-        if product is None:
-            # Whatever it was, nobody knows what is left: see `PersonView.is_cart_unknown`.
-            body["lines"] = [("?", stamp(event.occurred_at, event.message_id, REMOVE), "x", "{}")]
+        if product is None or "product.quantity" in event.unreadable:
+            body["lines"] = [_unknown(event)]
         else:
             amount = f"-{product.quantity}" if product.has_quantity else "x"
             body["lines"] = [_change(product, event, REMOVE, amount)]
@@ -333,15 +341,22 @@ def _plan_cart(body: dict[str, Any], event: Event, event_type: EventType) -> Non
         body["clear"] = stamp(event.occurred_at, event.message_id, SNAPSHOT)
         lines: dict[str, list[Product]] = {}
         for line in event.fields["products"]:
-            if line.product_id:
+            if line.product_id and line.quantity:
                 lines.setdefault(line.line, []).append(line)
         body["lines"] = [_added(event, same) for same in lines.values()]
+    elif event_type.cart == "snapshot" and "products" in event.unreadable:
+        body["lines"] = [_unknown(event)]
     elif event_type.cart == "clear":
         order = event.fields.get("order_id")
         if event_type.order == "completed" and order is not None:
             body["bought"] = (keys.order_id(event.id_space, order), _purchase_stamp(event), _ordered(event))
         else:
             body["clear"] = _purchase_stamp(event)
+
+
+def _unknown(event: Event) -> tuple[str, str, str, str]:
+    """A change that cannot be read: nobody knows what is left. See `PersonView.is_cart_unknown`."""
+    return "?", stamp(event.occurred_at, event.message_id, REMOVE), "x", "{}"
 
 
 def _added(event: Event, products: Sequence[Product]) -> tuple[str, str, str, str]:

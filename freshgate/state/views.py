@@ -9,10 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
-from typing import Any, Self
+from typing import Self
 
 import msgspec
 
+from freshgate.addresses import read_address
 from freshgate.events import Product
 from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
 from freshgate.state.orders import Order, OrderView
@@ -30,10 +31,10 @@ __all__ = [
     "OrderView",
     "PersonView",
     "Purchase",
-    "template_product",
 ]
 
-_ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\.[^\s@<>,;\".]{2,}")
+# A login name may hold an @: "ada@office".
+_HAS_TOP_LEVEL = re.compile(r"@[^@]+\.[^@.]{2,}$")
 _ids = msgspec.json.Decoder(list[str])
 # Of a root alone: what its timers and parked sends need.
 _ROOT_FIELDS = ("f:", "b:", "p:", "k:", "rev", "ls", "unproven")
@@ -126,7 +127,7 @@ class PersonView(Record):
         if address:
             return address
         user_id = self.trait("id")
-        return user_id if user_id and _ADDRESS.fullmatch(user_id) else None
+        return read_address(user_id) if user_id and _HAS_TOP_LEVEL.search(user_id) else None
 
     def suppression(self, kind: str) -> Mark | None:
         """An unsubscribe, bounce or complaint that named this person and no address; or "subscribed", an opt-in."""
@@ -257,17 +258,3 @@ def _purchase(stamp: str, products: str) -> Purchase:
 
 def _to_json(products: frozenset[str]) -> str:
     return msgspec.json.encode(sorted(products)).decode()
-
-
-def template_product(line: Product) -> dict[str, Any]:
-    """A product as templates see it; what was not told is absent, so that a template can test for it."""
-    values = {
-        "product_id": line.product_id,
-        "variant": line.variant,
-        "name": line.name,
-        "price": line.price,
-        "quantity": line.quantity,
-        "url": line.url,
-        "image_url": line.image_url,
-    }
-    return {key: value for key, value in values.items() if value != ""}

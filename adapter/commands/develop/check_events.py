@@ -15,8 +15,7 @@ from types import ModuleType
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import place_of, place_of_catalog
 from adapter.sources import SOURCES
-from adapter.sources.reading.converters import CONVERTERS
-from adapter.sources.reading.paths import alternatives
+from adapter.sources.reading.paths import FIELD_TYPES, alternatives
 from adapter.sources.unverified import readable
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, SettingsError
@@ -61,8 +60,8 @@ def _event_faults(event: EventType, package: str) -> Iterator[Fault]:
     has_function = any(spelling.read for spelling in event.sources.values())
     for name, field_type in event.fields.items():
         where = place_of(event, package, "fields", name)
-        if field_type not in CONVERTERS:
-            known = ", ".join(CONVERTERS)
+        if field_type not in FIELD_TYPES:
+            known = ", ".join(FIELD_TYPES)
             yield Fault(where, f"{event.name}: field {name!r} has no type {field_type!r}; known: {known}")
         # Which fields a function reads is not known without an element.
         if name not in with_path and not has_function:

@@ -13,6 +13,7 @@ import msgspec
 
 from adapter.sources import SOURCES
 from adapter.sources.reading.paths import alternatives
+from freshgate.addresses import read_address
 from freshgate.declare import EventType, FieldType, From
 from freshgate.events import Event, Verdict
 
@@ -66,7 +67,7 @@ def _is_origin(name: str, option: str, verdict: Event, probed: Event) -> bool:
     """Whether the field may have come from there. Of addresses the first real one is read, not the first present."""
     if name != "email" or not verdict.email:
         return True
-    return str(probed.fields.get(_probe(name, option), "")).strip() == verdict.email
+    return read_address(probed.fields.get(_probe(name, option))) == verdict.email
 
 
 def _with_probes(event: EventType) -> EventType:

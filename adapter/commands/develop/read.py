@@ -127,6 +127,7 @@ def _describe(
         "fields": {name: to_plain(value) for name, value in verdict.fields.items()},
         "unreadable": sorted(verdict.unreadable),
         "clamped": verdict.clamped,
+        "doubtful": sorted(verdict.doubtful),
         "from": dict(paths),
         "absent": [name for name in event_type.fields if name not in verdict.fields and name not in verdict.unreadable],
         **_describe_starts(verdict, types, triggers, trust),
@@ -191,17 +192,28 @@ def _rows(event: Mapping[str, Any], paint: Paint) -> Iterator[tuple[str, str, st
     is_computed = re.fullmatch("h-[0-9a-f]{32}", event["message_id"])
     yield "message_id", event["message_id"] + (paint.dim("  computed, none was sent") if is_computed else ""), ""
     occurred = datetime.fromtimestamp(event["occurred_at"] / 1000, UTC).isoformat(timespec="milliseconds")
-    clamped = paint.doubtful("  was in the future, so it counts as now") if event["clamped"] else ""
-    yield "occurred_at", occurred + clamped, ""
+    yield "occurred_at", occurred + paint.doubtful(_doubt_about_time(event)), ""
     for name in ("user_id", "anonymous_id", "previous_id"):
         if event[name]:
             yield name, event[name], ""
     if event["email"]:
-        yield "email", event["email"], paths.get("email", "where this source keeps it")
+        doubt = (
+            paint.doubtful("  has letters of another script that look alike") if "email" in event["doubtful"] else ""
+        )
+        yield "email", event["email"] + doubt, paths.get("email", "where this source keeps it")
     for name, value in event["fields"].items():
         yield f".{name}", _format_value(value), paths.get(name, "")
     for name in event["unreadable"]:
-        yield name if name == "email" else f".{name}", paint.bad("unreadable, left out"), paths.get(name, "")
+        if name != "occurred_at":
+            yield name if name == "email" else f".{name}", paint.bad("unreadable, left out"), paths.get(name, "")
+
+
+def _doubt_about_time(event: Mapping[str, Any]) -> str:
+    if "occurred_at" in event["unreadable"]:
+        return "  the time sent cannot be read; this is when it arrived"
+    if event["clamped"]:
+        return "  was in the future, so it counts as now"
+    return "  was sent without an offset from UTC" if "occurred_at" in event["doubtful"] else ""
 
 
 def _format_value(value: Any) -> str:

@@ -128,7 +128,7 @@ def _held_triggers(client: Any) -> list[str]:
 def _format_event(entry: dict[str, Any]) -> str:
     text = f"  {_format_time(entry['t'])}  event     {entry['event']} from {entry['source']}: {entry['verdict']}"
     text += f" (occurred {_format_time(entry['at'])}, id {entry['id']})"
-    for key in ("rejected", "unreadable"):
+    for key in ("rejected", "unreadable", "doubtful"):
         if entry.get(key):
             text += f"{CONTINUATION}{key}: {', '.join(entry[key])}"
     for timer in filter(None, entry["timers"].split(";")):

@@ -18,11 +18,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from adapter.sources.reading.converters import MAX_LINES, flag
+from adapter.sources.reading.converters import flag, money
 from adapter.sources.reading.limits import MAX_NAME_LENGTH
+from adapter.sources.reading.product_lists import MAX_LINES
 from adapter.sources.reading.timestamps import time_ms
 from freshgate.events import Refused
 
+AMOUNTS = ("total_amount", "tax_amount", "shipping_amount")
 PRODUCT_LINKS = ("url", "image_url", "imageUrl")
 
 
@@ -97,9 +99,10 @@ def _add_commerce(element: dict[str, Any], data: Mapping[str, Any]) -> None:
     lines: Any = None
     if type(action) is dict and action.get("action"):
         lines = action.get("products")
-        if action["action"] == "refund" and not action.get("total_amount"):
-            # An unknown amount is sent as 0, too (docs, static/schema, its sample); nobody refunds 0.
-            element["data"] = {**data, "product_action": {**action, "total_amount": None}}
+        # An unknown amount is sent as 0, too (docs, static/schema, its sample).
+        zeros = [name for name in AMOUNTS if name in action and _is_zero(action[name])]
+        if zeros:
+            element["data"] = {**data, "product_action": {**action, **dict.fromkeys(zeros)}}
     elif type(promotion) is dict and promotion.get("action"):
         promotions = promotion.get("promotions")
         element["promotion"] = promotions[0] if type(promotions) is list and promotions else None
@@ -113,10 +116,14 @@ def _add_commerce(element: dict[str, Any], data: Mapping[str, Any]) -> None:
     if type(lines) is list:
         # The web SDK sends [] with every checkout step, which says nothing about the cart.
         if lines:
-            element["products"] = [_with_links(line) for line in lines[:MAX_LINES]]
+            element["products"] = [_with_links(line) for line in lines[: MAX_LINES + 1]]
             element["product"] = element["products"][0]
     elif lines is not None:
         element["products"] = element["product"] = lines
+
+
+def _is_zero(amount: Any) -> bool:
+    return amount == 0 if type(amount) in (int, float) else money(amount) == 0
 
 
 def _list_name(impression: Mapping[str, Any]) -> Any:
@@ -134,10 +141,10 @@ def _with_links(line: Any) -> Any:
 
 
 class ConsentWithdrawal(NamedTuple):
-    """A refusal of consent: its purpose, and its time (ms UTC, None if the batch does not say)."""
+    """A refusal of consent: its purpose, and its time (ms UTC; as sent if it cannot be read, None if it was not)."""
 
     purpose: str
-    at: int | None
+    at: Any
 
 
 def find_withdrawal(consent_state: Any, purposes: Collection[str]) -> ConsentWithdrawal | None:
@@ -152,9 +159,9 @@ def find_withdrawal(consent_state: Any, purposes: Collection[str]) -> ConsentWit
         for purpose, state in states.items() if type(states) is dict else ():
             counts = regulation == "ccpa" or not purposes or purpose.lower() in purposes
             if counts and type(state) is dict and flag(state.get("consented")) is refusing:
-                at = time_ms(state.get("timestamp_unixtime_ms"))
-                withdrawals.append(ConsentWithdrawal(purpose[:MAX_NAME_LENGTH], at))
-    return max(withdrawals, key=lambda withdrawal: (withdrawal.at or 0, withdrawal.purpose), default=None)
+                stated = state.get("timestamp_unixtime_ms")
+                withdrawals.append(ConsentWithdrawal(purpose[:MAX_NAME_LENGTH], time_ms(stated) or stated))
+    return max(withdrawals, key=lambda withdrawal: (time_ms(withdrawal.at) or 0, withdrawal.purpose), default=None)
 
 
 def unmapped_name(element: Mapping[str, Any]) -> str:

@@ -22,14 +22,14 @@ from adapter.sources.mparticle.elements import (
     unmapped_name,
 )
 from adapter.sources.mparticle.firehose import SubjectRequest, to_batch
-from adapter.sources.reading.dialect import Dialect, Steps, extra_product_events, read_values
+from adapter.sources.reading.dialect import Dialect, Steps, product_events, read_values
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import TooManyElements, too_many_elements
 from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
-from adapter.sources.reading.timestamps import occurrence, time_ms
+from adapter.sources.reading.timestamps import occurred_at
 from freshgate.declare import EventType
 from freshgate.errors import RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
@@ -147,23 +147,26 @@ class MparticleSource:
         if spelling is None:
             return Ignored(unmapped_name(element), lambda: element), ()
         verdict = self._build_event(spelling, element, batch, person, received_at)
-        return verdict, list(extra_product_events(verdict, element.get("products")))
+        if isinstance(verdict, Refused):
+            return verdict, ()
+        event, *extra = product_events(spelling, verdict, element)
+        return event, extra
 
     def _build_event(
         self, spelling: Spelling[Steps], element: dict[str, Any], batch: Batch, person: BatchPerson, received_at: int
     ) -> Event | Refused:
-        fields, email, unreadable = read_values(spelling, element)
+        fields, email, unreadable, doubtful = read_values(spelling, element)
         if person.user_id is None and person.anonymous_id is None and not (spelling.suppresses and email):
             return Refused("no_identity")
         data = element["data"]
-        event_time = time_ms(data.get("timestamp_unixtime_ms")) or time_ms(data.get("event_start_unixtime_ms"))
-        occurred_at, clamped = occurrence(event_time, batch.timestamp_unixtime_ms, received_at)
+        stated = (data.get("timestamp_unixtime_ms"), data.get("event_start_unixtime_ms"))
+        at, clamped = occurred_at(stated, (batch.timestamp_unixtime_ms,), received_at, unreadable, doubtful)
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
             name=spelling.name,
             message_id=self._message_id(element, person),
-            occurred_at=occurred_at,
+            occurred_at=at,
             received_at=received_at,
             user_id=person.user_id,
             anonymous_id=person.anonymous_id,
@@ -172,6 +175,7 @@ class MparticleSource:
             fields=fields,
             unreadable=tuple(unreadable),
             clamped=clamped,
+            doubtful=tuple(doubtful),
         )
 
     def _message_id(self, element: dict[str, Any], person: BatchPerson) -> str:

@@ -1,6 +1,7 @@
 """One converter a FieldType: the value as the CDP sent it → the value of `Event.fields`, or None if unreadable.
 
-`paths.py` compiles them into the spellings of event types, and never calls them with an absent value.
+`paths.py` compiles them into the spellings of event types, and never calls them with an absent value. Products are read
+in `product_lists.py`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from decimal import Decimal
 from math import isfinite
 from typing import Any
 
+from adapter.sources.reading.amounts import amount_of_object, printed_amount
 from adapter.sources.reading.timestamps import time_ms
 from freshgate.declare import FieldType
-from freshgate.events import Product
 
-MAX_LINES = 250
 MAX_TEXT_LENGTH = 500
-MAX_PRODUCT_NAME_LENGTH = 200
-MAX_URL_LENGTH = 500
 MAX_ID_LENGTH = 256
 MAX_MONEY = 10**12
+# As JSON writes numbers.
 PLAIN_DECIMAL = re.compile(r"-?\d{1,13}(?:\.\d{1,20})?", re.ASCII)
+# The same, but for what shops may have printed as thousands: "1.299" is 1299 in Berlin.
+PLAIN_AMOUNT = re.compile(r"-?(?:\d{1,13}(?:\.(?:\d{1,2}|\d{4,20}))?|(?:0|\d{4,13})\.\d{3})", re.ASCII)
 
 
 def id_text(value: Any) -> str | None:
@@ -49,7 +50,7 @@ def money(value: Any) -> Decimal | None:
 
 
 def money_text(value: Any) -> str:
-    """Decimal text without exponent, such as "39.95"; empty if it is not an amount."""
+    """Decimal text without exponent, such as "39.95"; empty if it is not an amount, or could be two."""
     if type(value) is float:
         # `repr` is the shortest text that reads back as the same float: what the shop wrote.
         if not -MAX_MONEY <= value <= MAX_MONEY:
@@ -60,8 +61,14 @@ def money_text(value: Any) -> str:
         return str(value) if abs(value) <= MAX_MONEY else ""
     if type(value) is str:
         plain = value.strip()
-        if PLAIN_DECIMAL.fullmatch(plain) and abs(Decimal(plain)) <= MAX_MONEY:
-            return plain
+        if PLAIN_AMOUNT.fullmatch(plain) is None:
+            plain = printed_amount(plain)
+        return plain if plain and abs(Decimal(plain)) <= MAX_MONEY else ""
+    if type(value) is dict:
+        amount = amount_of_object(value)
+        # An API's own text, such as Kuwait's "12.500", was not printed for people.
+        is_plain = type(amount) is str and PLAIN_DECIMAL.fullmatch(amount)
+        return amount if is_plain and abs(Decimal(amount)) <= MAX_MONEY else money_text(amount)
     return ""
 
 
@@ -86,50 +93,6 @@ def flag(value: Any) -> bool | None:
     return FLAGS.get(str(value).strip().lower()) if type(value) in (str, int) else None
 
 
-def product(value: Any) -> Product | None:
-    """One line from a product object; None without an id. Any other value that cannot be read stays at its default."""
-    if type(value) is not dict:
-        return None
-    get = value.get
-    # v1 of the ecommerce spec calls the product's id `id` (docs, connections/spec/ecommerce/v2.md, "v1").
-    product_id = id_text(get("product_id")) or id_text(get("productId")) or id_text(get("sku")) or id_text(get("id"))
-    if product_id is None:
-        return None
-    variant, name, price, quantity = get("variant"), get("name"), get("price"), get("quantity")
-    url, image_url = get("url"), get("image_url") or get("imageUrl")
-    return Product(
-        product_id,
-        (id_text(variant) or "") if variant else "",
-        name[:MAX_PRODUCT_NAME_LENGTH] if type(name) is str else "",
-        money_text(price) if price is not None else "",
-        quantity if type(quantity) is int and 0 <= quantity <= MAX_MONEY else _quantity(quantity),
-        _url(url) if url else "",
-        _url(image_url) if image_url else "",
-    )
-
-
-def _quantity(value: Any) -> int:
-    quantity = number(value)
-    if quantity is None or quantity != int(quantity):
-        return 1
-    return int(quantity) if 0 <= quantity <= MAX_MONEY else 1
-
-
-def _url(value: Any) -> str:
-    if type(value) is not str or not value.startswith(("https://", "http://")) or len(value) > MAX_URL_LENGTH:
-        return ""
-    is_safe = value.isprintable() and " " not in value and '"' not in value and "<" not in value and ">" not in value
-    return value if is_safe else ""
-
-
-def products(value: Any) -> tuple[Product, ...] | None:
-    """The lines that have an id, at most 250; None if there are lines, and no line has an id."""
-    if type(value) is not list:
-        return None
-    lines = tuple([line for line in map(product, value[:MAX_LINES]) if line is not None])
-    return lines if lines or not value else None
-
-
 CONVERTERS: Mapping[FieldType, Callable[[Any], Any]] = {
     "id": id_text,
     "text": text,
@@ -137,6 +100,4 @@ CONVERTERS: Mapping[FieldType, Callable[[Any], Any]] = {
     "number": number,
     "time": time_ms,
     "flag": flag,
-    "product": product,
-    "products": products,
 }

@@ -12,13 +12,24 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.reading.converters import product
-from adapter.sources.reading.paths import Spelling, Values, add_fields, alternatives, choose_email, compile_spelling
+from adapter.sources.reading.paths import (
+    Spelling,
+    Values,
+    add_fields,
+    add_lines,
+    alternatives,
+    choose_email,
+    compile_spelling,
+    correct_refund,
+)
+from adapter.sources.reading.product_lists import read_product
 from freshgate.declare import EventType, Path
 from freshgate.errors import CatalogError
-from freshgate.events import Event, Verdict
+from freshgate.events import Event
 
 Steps = tuple[str, ...]
+# Where Tealium's data layer has the address of the page.
+PAGE_URL = ("dom", "url")
 
 
 class Dialect:
@@ -99,20 +110,48 @@ def first_present(element: Mapping[str, Any], places: tuple[Steps, ...]) -> Any:
 
 
 def read_values(spelling: Spelling[Steps], element: Mapping[str, Any]) -> Values:
-    """The declared fields that are present and readable, the person's own address, and the names of what is not."""
+    """The declared fields that are present and readable, the person's own address, and the names of what is not
+    readable, or doubtful."""
     fields: dict[str, Any] = {}
     unreadable: list[str] = []
+    doubtful: list[str] = []
     add_fields(fields, unreadable, spelling.fields, element, first_present)
+    if spelling.lines:
+        add_lines(fields, unreadable, spelling, element, first_present, lambda: value_at(element, PAGE_URL))
+    if spelling.is_refund:
+        correct_refund(fields)
     if spelling.read is not None:
         fields.update(spelling.read(element))
-    email = choose_email(unreadable, spelling.emails, element, first_present)
-    return fields, email, unreadable
+    email = choose_email(unreadable, doubtful, spelling.emails, element, first_present)
+    return fields, email, unreadable, doubtful
 
 
-def extra_product_events(event: Verdict, lines: Any) -> Iterator[Event]:
-    """One event more for each further product, of an event type with room for one: a cart must have all of them."""
-    if isinstance(event, Event) and type(lines) is list and "product" in {*event.fields, *event.unreadable}:
-        for index, line in enumerate(map(product, lines[1:]), 1):
-            if line is not None:
-                fields = {**event.fields, "product": line}
-                yield msgspec.structs.replace(event, message_id=f"{event.message_id}#{index}", fields=fields)
+def product_events(spelling: Spelling[Steps], event: Event, element: Mapping[str, Any]) -> Iterator[Event]:
+    """The event, and one more for each further product where its type has room for one: a cart must have all of them.
+
+    The first names the lines that were dropped.
+    """
+    lines = element.get("products")
+    if type(lines) is not list or len(lines) < 2 or "product" not in {*event.fields, *event.unreadable}:
+        yield event
+        return
+    # What is not of its one product.
+    shared = [name for name in event.unreadable if name.partition(".")[0] != "product"]
+    dropped = []
+    extra = []
+    for index, line in enumerate(lines[1:], 1):
+        faults: list[str] = []
+        product = read_product(line, "product", faults, spelling.rules, lambda: value_at(element, PAGE_URL))
+        if product is None:
+            dropped.append(f"products.{index}")
+            continue
+        extra.append(
+            msgspec.structs.replace(
+                event,
+                message_id=f"{event.message_id}#{index}",
+                fields={**event.fields, "product": product},
+                unreadable=(*shared, *faults),
+            )
+        )
+    yield msgspec.structs.replace(event, unreadable=(*event.unreadable, *dropped)) if dropped else event
+    yield from extra

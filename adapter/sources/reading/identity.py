@@ -1,4 +1,4 @@
-"""Ids and addresses: what is one, and what only looks like one.
+"""Ids: what is one, and what only looks like one.
 
 Every source kind asks before anything is recorded under an id.
 """
@@ -6,7 +6,6 @@ Every source kind asks before anything is recorded under an id.
 from __future__ import annotations
 
 import json
-import re
 from hashlib import blake2b
 from typing import Any
 
@@ -14,8 +13,6 @@ from adapter.sources.reading.converters import MAX_ID_LENGTH, id_text
 from freshgate.settings import SourceSettings
 
 MAX_MESSAGE_ID_LENGTH = 200
-MAX_EMAIL_LENGTH = 254
-ADDRESS = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+@[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+")
 
 
 def junk_ids(settings: SourceSettings) -> frozenset[str]:
@@ -35,14 +32,6 @@ def person_id(value: Any, junk: frozenset[str]) -> str | None:
     if len(text) > MAX_ID_LENGTH or text.strip().lower() in junk or "\ufffd" in text:
         return None
     return text
-
-
-def address(value: Any) -> str | None:
-    """The value as one e-mail address without display name, or None."""
-    if type(value) is not str:
-        return None
-    text = value.strip()
-    return text if len(text) <= MAX_EMAIL_LENGTH and ADDRESS.fullmatch(text) else None
 
 
 def sent_message_id(value: Any, junk: frozenset[str]) -> str | None:

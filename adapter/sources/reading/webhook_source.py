@@ -17,7 +17,7 @@ from adapter.sources.reading.identity import junk_ids, message_id_of, person_id,
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
 from adapter.sources.reading.paths import Spelling, alternatives
 from adapter.sources.reading.salvage import MAX_DEPTH, Span, UnbalancedJson, decode_leniently, split
-from adapter.sources.reading.timestamps import occurrence, time_ms
+from adapter.sources.reading.timestamps import occurred_at
 from freshgate.declare import EventType, Path
 from freshgate.errors import RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
@@ -116,19 +116,18 @@ class WebhookSource:
 
     def _event(self, spelling: Spelling[Steps], element: dict[str, Any], raw: bytes, received_at: int) -> Verdict:
         user_id, anonymous_id = self._person_id("user_id", element), self._person_id("anonymous_id", element)
-        fields, email, unreadable = read_values(spelling, element)
+        fields, email, unreadable, doubtful = read_values(spelling, element)
         has_address = email is not None and (spelling.suppresses or self.address_is_enough)
         if user_id is None and anonymous_id is None and not has_address:
             return Refused("no_identity")
-        stated = next(filter(None, map(time_ms, self._values("occurred_at", element))), None)
-        sent_at = next(self._values("sent_at", element), None)
-        occurred_at, clamped = occurrence(stated, sent_at, received_at)
+        stated, arrivals = (tuple(self._values(name, element)) for name in ("occurred_at", "sent_at"))
+        at, clamped = occurred_at(stated, arrivals, received_at, unreadable, doubtful)
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
             name=spelling.name,
             message_id=self.message_id(element, raw),
-            occurred_at=occurred_at,
+            occurred_at=at,
             received_at=received_at,
             user_id=user_id,
             anonymous_id=anonymous_id,
@@ -136,6 +135,7 @@ class WebhookSource:
             fields=fields,
             unreadable=tuple(unreadable),
             clamped=clamped,
+            doubtful=tuple(doubtful),
         )
 
     def _person_id(self, field: str, element: Mapping[str, Any]) -> str | None:

@@ -12,13 +12,17 @@ from typing import Any
 
 from adapter.sources.reading.paths import (
     Converter,
+    LineReader,
     Spelling,
     Values,
     add_fields,
+    add_lines,
     alternatives,
     choose_email,
     compile_spelling,
+    correct_refund,
 )
+from adapter.sources.reading.product_lines import PageUrl
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError
 
@@ -32,10 +36,12 @@ DEFAULT_EMAILS = ("context.traits.email",)
 class ReadPlan(Spelling[Place], frozen=True, gc=False):
     """How Segment spells one event type; `fields` are those that are not in `plain`.
 
-    plain  fields at `properties.<key>`: (canonical name, key, further keys to try, converter)
+    plain        fields at `properties.<key>`: (canonical name, key, further keys to try, converter)
+    plain_lines  products at `properties.<key>`, or all of `properties` where the key is None: (name, key, reader)
     """
 
     plain: tuple[tuple[str, str, tuple[str, ...], Converter], ...]
+    plain_lines: tuple[tuple[str, str | None, LineReader], ...]
 
 
 def plan(event: EventType) -> ReadPlan:
@@ -49,14 +55,26 @@ def plan(event: EventType) -> ReadPlan:
             plain.append((name, keys[0], tuple(keys[1:]), convert))
         else:
             others.append((name, places, convert))
+    plain_lines: list[tuple[str, str | None, LineReader]] = []
+    other_lines: list[tuple[str, tuple[Place, ...], LineReader]] = []
+    for name, places, read in spelling.lines:
+        head, key, rest = places[0]
+        if len(places) == 1 and head is PROPERTIES and not rest:
+            plain_lines.append((name, key, read))
+        else:
+            other_lines.append((name, places, read))
     return ReadPlan(
         name=spelling.name,
         fields=tuple(others),
+        lines=tuple(other_lines),
+        rules=spelling.rules,
+        is_refund=spelling.is_refund,
         emails=spelling.emails,
         suppresses=spelling.suppresses,
         effect=spelling.effect,
         read=spelling.read,
         plain=tuple(plain),
+        plain_lines=tuple(plain_lines),
     )
 
 
@@ -84,10 +102,11 @@ def first_present(envelope: Any, places: tuple[Place, ...]) -> Any:
     return None
 
 
-def read_values(spelling: ReadPlan, envelope: Any) -> Values:
+def read_values(spelling: ReadPlan, envelope: Any, page_url: PageUrl) -> Values:
     """As `dialect.read_values`, but for what `spelling.read` adds: that needs the whole element."""
     fields: dict[str, Any] = {}
     unreadable: list[str] = []
+    doubtful: list[str] = []
     properties = envelope.properties
     if type(properties) is dict:
         get = properties.get
@@ -105,10 +124,27 @@ def read_values(spelling: ReadPlan, envelope: Any) -> Values:
                 unreadable.append(name)
             else:
                 fields[name] = value
+        if spelling.plain_lines:
+            _add_plain_lines(fields, unreadable, spelling, properties, page_url)
     if spelling.fields:
         add_fields(fields, unreadable, spelling.fields, envelope, first_present)
-    email = choose_email(unreadable, spelling.emails, envelope, first_present)
-    return fields, email, unreadable
+    if spelling.lines:
+        add_lines(fields, unreadable, spelling, envelope, first_present, page_url)
+    if spelling.is_refund:
+        correct_refund(fields)
+    email = choose_email(unreadable, doubtful, spelling.emails, envelope, first_present)
+    return fields, email, unreadable, doubtful
+
+
+def _add_plain_lines(
+    fields: dict[str, Any], unreadable: list[str], spelling: ReadPlan, properties: dict[str, Any], page_url: PageUrl
+) -> None:
+    for name, key, read in spelling.plain_lines:
+        value = properties if key is None else properties.get(key)
+        if value is not None and value != "":
+            value = read(value, name, unreadable, spelling.rules, page_url)
+            if value is not None:
+                fields[name] = value
 
 
 def members(spellings: Sequence[From], always: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:

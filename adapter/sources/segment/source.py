@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
+from adapter.sources.reading.dialect import value_at
 from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, junk_ids, message_id_of, person_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
 from adapter.sources.reading.paths import alternatives
@@ -23,7 +24,7 @@ from adapter.sources.reading.salvage import (
     decode_leniently,
     split,
 )
-from adapter.sources.reading.timestamps import occurrence, time_ms
+from adapter.sources.reading.timestamps import AHEAD_MS, exact_ms, occurred_at
 from adapter.sources.segment.plans import ReadPlan, members, plan, read_values
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, RequestError
@@ -138,7 +139,7 @@ class SegmentSource:
         previous_id = None
         if spelling.effect == "alias":
             previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)
-        fields, email, unreadable = read_values(spelling, envelope)
+        fields, email, unreadable, doubtful = read_values(spelling, envelope, lambda: _page_url(raws[index]))
         if user_id is None and anonymous_id is None and previous_id is None and not (spelling.suppresses and email):
             return Refused("no_identity")
         if spelling.read is not None:
@@ -147,14 +148,16 @@ class SegmentSource:
         message_id = envelope.messageId
         if type(message_id) is not str or not 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH:
             message_id = message_id_of(self.name, raws[index])
-        occurred_at = time_ms(envelope.timestamp) or time_ms(envelope.originalTimestamp) or time_ms(envelope.sentAt)
-        occurred_at, clamped = occurrence(occurred_at, envelope.receivedAt, received_at)
+        at, clamped = exact_ms(envelope.timestamp), False
+        if at is None or at > received_at + AHEAD_MS:
+            stated, arrivals = (envelope.timestamp, envelope.originalTimestamp), (envelope.sentAt, envelope.receivedAt)
+            at, clamped = occurred_at(stated, arrivals, received_at, unreadable, doubtful)
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
             name=spelling.name,
             message_id=message_id,
-            occurred_at=occurred_at,
+            occurred_at=at,
             received_at=received_at,
             user_id=user_id,
             anonymous_id=anonymous_id,
@@ -163,6 +166,7 @@ class SegmentSource:
             fields=fields,
             unreadable=tuple(unreadable),
             clamped=clamped,
+            doubtful=tuple(doubtful),
         )
 
     def _salvage(self, body: bytes, received_at: int) -> Sequence[Verdict]:
@@ -216,3 +220,12 @@ class SegmentSource:
 
 def _is_list(body: bytes) -> bool:
     return body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"["
+
+
+def _page_url(raw: bytes) -> Any:
+    """The address of the page that an element is of, for links that are relative to it."""
+    try:
+        element = decode_leniently(raw)
+        return value_at(element.get("json", element), ("context", "page", "url"))
+    except (ValueError, RecursionError, AttributeError):
+        return None

@@ -15,16 +15,20 @@ customer_email. Attributes of the visitor win over those of the current visit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from adapter.sources.reading.converters import MAX_LINES, number
+from adapter.sources.reading.converters import number
+from adapter.sources.reading.product_lists import MAX_LINES
 from adapter.sources.reading.timestamps import time_ms
 
 PROFILE_EVENT, REPLACED_EVENT = "visitor_profile", "visitor_replaced"
 MAX_STEPS = 5
-# Array (behind `product_` or `cart_product_`) → the member of a product in the elements of all sources.
+# Array (behind `product_` or `cart_product_`) → the member of a product in the elements of all sources. The first three
+# say how many products there are.
 COLUMNS = (
+    ("id", "product_id"),
+    ("sku", "sku"),
     ("name", "name"),
     ("price", "price"),
     # Shopify's name of the price.
@@ -34,14 +38,19 @@ COLUMNS = (
     ("url", "url"),
     ("image_url", "image_url"),
 )
+ARRAYS = {
+    prefix: tuple((prefix + array, member) for array, member in COLUMNS) for prefix in ("product_", "cart_product_")
+}
 # Paths in the cookies (`cp.` in a flat data layer) and the data layer, best first (docs, platforms/http-api/endpoint).
 VISITOR_IDS = (
     ("cp", "TAPID"),
     ("tealium_visitor_id",),
     ("cp", "utag_main_v_id"),
 )
-# Milliseconds, ISO text, seconds. `tealium_timestamp_local` is left out: without an offset it is not a point in time.
-EVENT_TIMES = ("tealium_timestamp_epoch_milliseconds", "tealium_timestamp_utc", "tealium_timestamp_epoch")
+# The event's own times. `tealium_timestamp_local` is left out: without an offset it is not a point in time.
+MILLIS_TIME = "tealium_timestamp_epoch_milliseconds"
+UTC_TIME = "tealium_timestamp_utc"
+SECONDS_TIME = "tealium_timestamp_epoch"
 VISIT_DATES = ("last_event_ts", "Last event", "Visit start")
 VISITOR_DATES = ("last_event_ts", "Last visit", "last_visit_start_ts")
 
@@ -94,23 +103,23 @@ def replaced_ids(payload: Mapping[str, Any]) -> list[Any]:
     return ids if type(ids) is list and is_visitor(payload) else []
 
 
-def event_time(element: Mapping[str, Any]) -> int | None:
-    """When the event happened according to its data layer (ms UTC), or None."""
-    return _first_time(element.get(name) for name in EVENT_TIMES)
+def event_times(element: Mapping[str, Any]) -> tuple[Any, ...]:
+    """When the event happened according to its data layer: as sent, best first."""
+    # It is UTC by its name, also without an offset.
+    utc = element.get(UTC_TIME)
+    return (element.get(MILLIS_TIME), time_ms(utc) or utc, element.get(SECONDS_TIME))
 
 
-def visitor_time(payload: Mapping[str, Any], audience: str = "") -> int | None:
-    """When the visitor joined the audience, if its id is given and known; else when it was last seen (ms UTC)."""
+def visitor_times(payload: Mapping[str, Any], audience: str = "") -> tuple[Any, ...]:
+    """When the visitor joined the audience, if its id is given; then when it was last seen: as sent, best first."""
     visit = _object(payload, "current_visit")
-    times = [_object(payload, "audiences_joined_at").get(audience) if audience else None]
-    times += [_object(visit, "dates").get(name) for name in VISIT_DATES]
-    times += [_object(visit, "last_event").get("post_time"), visit.get("creation_ts")]
-    times += [_object(payload, "dates").get(name) for name in VISITOR_DATES]
-    return _first_time(times)
-
-
-def _first_time(values: Iterable[Any]) -> int | None:
-    return next((at for value in values if (at := time_ms(value)) is not None), None)
+    return (
+        _object(payload, "audiences_joined_at").get(audience) if audience else None,
+        *(_object(visit, "dates").get(name) for name in VISIT_DATES),
+        _object(visit, "last_event").get("post_time"),
+        visit.get("creation_ts"),
+        *(_object(payload, "dates").get(name) for name in VISITOR_DATES),
+    )
 
 
 def _data_layer(payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -155,20 +164,23 @@ def _add_products(element: dict[str, Any], layer: Mapping[str, Any]) -> None:
 
 
 def _read_lines(layer: Mapping[str, Any], prefix: str) -> Any:
-    """The parallel arrays as a list of objects, as many as there are ids; None where there are none.
+    """The parallel arrays as a list of objects, as many as there are ids, or names; None where there are none.
 
     Official samples have arrays of unequal length (docs, data-layer/definitions/retail): a missing value is left out,
     a surplus one belongs to no product. Empty arrays say nothing: utag sends them on any page.
     """
-    ids = layer.get(prefix + "id")
-    if ids is None or ids in ("", []):
-        ids = layer.get(prefix + "sku")
-    if ids is None or ids in ("", []):
+    arrays = ARRAYS[prefix]
+    for name, _ in arrays[:3]:
+        ids = layer.get(name)
+        if ids is not None and ids not in ("", []):
+            break
+    else:
         return None
     if type(ids) is dict:
         return ids
-    columns = [(name, _column(layer.get(prefix + array))) for array, name in COLUMNS]
-    return [_line(product_id, columns, index) for index, product_id in enumerate(_column(ids)[:MAX_LINES])]
+    columns = [(member, _column(values)) for name, member in arrays if (values := layer.get(name)) is not None]
+    # One more than is read, so that the reader can say that there were more.
+    return [_line(columns, index) for index in range(min(len(_column(ids)), MAX_LINES + 1))]
 
 
 def _column(value: Any) -> list[Any]:
@@ -176,11 +188,11 @@ def _column(value: Any) -> list[Any]:
     return value if type(value) is list else [value]
 
 
-def _line(product_id: Any, columns: list[tuple[str, list[Any]]], index: int) -> dict[str, Any]:
-    line = {"product_id": product_id}
-    for name, column in columns:
-        value = column[index] if index < len(column) else None
-        if value is not None and value != "" and name not in line:
-            # A link without a scheme takes the page's, and shops are on https.
-            line[name] = f"https:{value}" if type(value) is str and value.startswith("//") else value
+def _line(columns: list[tuple[str, list[Any]]], index: int) -> dict[str, Any]:
+    line = {}
+    for member, column in columns:
+        if index < len(column):
+            value = column[index]
+            if value is not None and value != "" and member not in line:
+                line[member] = value
     return line

@@ -12,14 +12,14 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
-from adapter.sources.reading.dialect import Dialect, Steps, extra_product_events, read_values, steps_of, value_at
+from adapter.sources.reading.dialect import Dialect, Steps, product_events, read_values, steps_of, value_at
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
 from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
-from adapter.sources.reading.timestamps import occurrence
+from adapter.sources.reading.timestamps import occurred_at
 from adapter.sources.tealium import elements
 from adapter.sources.tealium.bodies import decode_body, encode_payload
 from freshgate.declare import EventType
@@ -32,13 +32,13 @@ MAX_REPLACED = 50
 
 
 class IdentifiedElement(msgspec.Struct, frozen=True, gc=False):
-    """One element: as it was sent, as the catalog reads it, its person and message ids, and its own time (ms UTC)."""
+    """One element: as it was sent, as the catalog reads it, its person and message ids, its own times, best first."""
 
     payload: Mapping[str, Any]
     element: dict[str, Any]
     user_id: str | None
     anonymous_id: str | None
-    event_time: int | None
+    event_times: tuple[Any, ...]
     message_id: str
 
 
@@ -99,20 +99,20 @@ class TealiumSource:
         # In a flat data layer `event_id` is the shop's own variable, and two events may have the same.
         event_id = payload.get("event_id") if type(payload.get("data")) is dict else None
         message_id = sent_message_id(event_id, self._junk) or self._hash(payload)
-        identified = self._identify(payload, element, elements.event_time(element), message_id)
+        identified = self._identify(payload, element, elements.event_times(element), message_id)
         event = self._build_event(spelling, identified, received_at)
         if spelling.name not in self._cart_events:
             # Of a page that shows several products, the first is the one that was viewed.
             return [event]
-        return [event, *extra_product_events(event, element.get("products"))]
+        return [event] if isinstance(event, Refused) else [*product_events(spelling, event, element)]
 
     def _read_visitor(self, payload: Mapping[str, Any], received_at: int, context: RequestContext) -> list[Verdict]:
         """The verdicts on a visitor: its membership (at an audience's URL), its profile, the ids that it replaces."""
         if elements.is_visitor(payload):
-            element, last_seen = elements.build_visitor_element(payload), elements.visitor_time(payload)
+            element, last_seen = elements.build_visitor_element(payload), elements.visitor_times(payload)
         else:
             element = {**elements.build_event_element(payload), "tealium_event": elements.PROFILE_EVENT}
-            last_seen = elements.event_time(element)
+            last_seen = elements.event_times(element)
         visitor = self._identify(payload, element, last_seen, self._hash(["profile", payload]))
         profile = self._read_profile(visitor, received_at)
         links = self._read_links(visitor, received_at)
@@ -158,24 +158,24 @@ class TealiumSource:
         spelling = self._dialect.find(element)
         if spelling is None:
             return Ignored(f"audience {audience[:MAX_NAME_LENGTH]} {turn}", lambda: payload)
-        joined_at = elements.visitor_time(payload, audience) if turn == "joined" else None
+        joined_at = elements.visitor_times(payload, audience) if turn == "joined" else ()
         membership = msgspec.structs.replace(
             visitor,
             element=element,
-            event_time=joined_at or visitor.event_time,
+            event_times=(*joined_at, *visitor.event_times),
             message_id=self._hash([audience, turn, payload]),
         )
         return self._build_event(spelling, membership, received_at)
 
     def _identify(
-        self, payload: Mapping[str, Any], element: dict[str, Any], event_time: int | None, message_id: str
+        self, payload: Mapping[str, Any], element: dict[str, Any], event_times: tuple[Any, ...], message_id: str
     ) -> IdentifiedElement:
         return IdentifiedElement(
             payload=payload,
             element=element,
             user_id=self._first_id(value_at(element, steps) for steps in self._user_ids),
             anonymous_id=self._first_id(elements.anonymous_ids(payload, element)),
-            event_time=event_time,
+            event_times=event_times,
             message_id=message_id,
         )
 
@@ -185,16 +185,17 @@ class TealiumSource:
     def _build_event(
         self, spelling: Spelling[Steps], identified: IdentifiedElement, received_at: int, previous_id: str | None = None
     ) -> Event | Refused:
-        fields, email, unreadable = read_values(spelling, identified.element)
+        fields, email, unreadable, doubtful = read_values(spelling, identified.element)
         if identified.user_id is None and identified.anonymous_id is None and not (spelling.suppresses and email):
             return Refused("no_identity")
-        occurred_at, clamped = occurrence(identified.event_time, identified.payload.get("post_time"), received_at)
+        arrivals = (identified.payload.get("post_time"),)
+        at, clamped = occurred_at(identified.event_times, arrivals, received_at, unreadable, doubtful)
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
             name=spelling.name,
             message_id=identified.message_id,
-            occurred_at=occurred_at,
+            occurred_at=at,
             received_at=received_at,
             user_id=identified.user_id,
             anonymous_id=identified.anonymous_id,
@@ -204,6 +205,7 @@ class TealiumSource:
             fields=fields,
             unreadable=tuple(unreadable),
             clamped=clamped,
+            doubtful=tuple(doubtful),
         )
 
     def _hash(self, value: Any) -> str:

@@ -56,7 +56,7 @@ def test_each_field_is_shown_with_the_path_that_matched(read: Any) -> None:
     assert event["fields"] == {
         "order_id": "o-1",
         "revenue": {"money": "39.95"},
-        "products": [{"product_id": "p"}],
+        "products": [{"product_id": "p", "has_quantity": False}],
         "first_name": "Ada",
     }
     assert event["unreadable"] == ["tax"]

@@ -3,8 +3,9 @@
 `<event>__<case>.json` is a body as that CDP sends it. `<event>__<case>.expected.json` is all that is read from it: one
 verdict, or a list of them. `verdict` is "event", "ignored" (with `what`) or "refused" (with `reason`). All members of
 an event are compared: name, message_id, occurred_at, user_id, anonymous_id, previous_id, email, fields, unreadable,
-clamped. An amount is `{"money": "39.95"}`, which differs from a text; a product has only the members that differ from
-their defaults. "h-*" stands for a computed message id. The body arrives at RECEIVED_AT.
+clamped, and doubtful where something is. An amount is `{"money": "39.95"}`, which differs from a text; a product has
+only the members that differ from their defaults. "h-*" stands for a computed message id. The body arrives at
+RECEIVED_AT.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ def as_expected(verdict: Verdict) -> dict[str, Any]:
             "fields": {name: plain(value) for name, value in verdict.fields.items()},
             "unreadable": sorted(verdict.unreadable),
             "clamped": verdict.clamped,
+            **({"doubtful": sorted(verdict.doubtful)} if verdict.doubtful else {}),
         }
     if isinstance(verdict, Ignored):
         return {"verdict": "ignored", "what": verdict.what}

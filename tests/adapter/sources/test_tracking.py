@@ -164,6 +164,18 @@ def test_a_wrong_clock_is_corrected_by_when_it_sent(received: int, corrected: in
     assert not tracked.clamped
 
 
+def test_a_local_time_is_placed_by_when_it_was_sent() -> None:
+    item = {**VIEWED, "timestamp": "2026-09-21T07:59:50"}
+    assert event({"batch": [item], "sentAt": SENT}, received_at=SENT_MS).occurred_at == SENT_MS - 10_000
+    assert event({"batch": [{**item, "sentAt": SENT}]}, received_at=SENT_MS).occurred_at == SENT_MS - 10_000
+
+
+def test_a_time_that_cannot_be_read_is_named_and_not_taken_from_when_it_was_sent() -> None:
+    tracked = event({"batch": [{**VIEWED, "timestamp": "gestern"}], "sentAt": SENT})
+    assert (tracked.unreadable, tracked.undated, tracked.occurred_at) == (("occurred_at",), True, RECEIVED_AT)
+    assert not event({"batch": [{**VIEWED, "timestamp": None}], "sentAt": SENT}, received_at=SENT_MS).undated
+
+
 def test_a_receipt_that_the_caller_claims_is_not_believed() -> None:
     item = {**VIEWED, "timestamp": "2036-01-01T00:00:00Z", "receivedAt": "2020-01-01T00:00:00Z"}
     assert event({"batch": [item]}).occurred_at == RECEIVED_AT
