@@ -6,6 +6,7 @@ The launcher and gunicorn's master call `refresh` at start and at SIGHUP; `fresh
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from freshgate.settings import Settings
 
 CHECK = "import os; from adapter.app import check; from freshgate.settings import load; check(load(os.environ))"
 CHECK_TIMEOUT_S = 60
+# What Python prints before the text of one of our errors.
+CLASS = re.compile(r"^freshgate\.errors\.\w+: ")
 # The current one, and the one before it, which a process may be loading.
 MAX_COPIES = 2
 
@@ -88,7 +91,7 @@ def _check(copy: Path, environ: Mapping[str, str]) -> None:
         raise CatalogError(f"the catalog was not loaded within {CHECK_TIMEOUT_S} s") from None
     if process.returncode:
         last_line = process.stderr.strip().rpartition("\n")[2]
-        raise CatalogError(last_line.removeprefix("freshgate.errors.CatalogError: ") or "the catalog cannot be loaded")
+        raise CatalogError(CLASS.sub("", last_line) or "the catalog cannot be loaded")
 
 
 def _point_link(current: Path, final: Path) -> None:

@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from freshgate.declare import EventType, Trigger
+from freshgate.durations import format_duration
 from freshgate.errors import CatalogError, SettingsError
 from freshgate.settings import Settings, TriggerSettings
+from freshgate.settings_parsing import setting_name
 
 # Environment variable: the folder of a checked copy (`adapter/catalog_copy.py`), which is imported in place of the
 # catalog on the Python path.
@@ -40,8 +45,11 @@ def load_triggers(settings: Settings) -> tuple[Trigger, ...]:
     names = {trigger.name for trigger in triggers}
     for name in settings.triggers:
         if name not in names:
-            raise SettingsError(f"triggers.{name}: no such trigger; known: {', '.join(sorted(names))}")
-    return tuple(_checked(_with_overrides(trigger, settings), event_types) for trigger in triggers)
+            key = setting_name("triggers", name)
+            raise SettingsError(f"{key}: no such trigger; known: {', '.join(sorted(names))}")
+    for trigger in triggers:
+        _check(trigger, event_types)
+    return tuple(_with_overrides(trigger, settings) for trigger in triggers)
 
 
 def _load(name: str) -> Any:
@@ -53,12 +61,33 @@ def _load(name: str) -> Any:
             sys.path.insert(0, folder)
     try:
         catalog = import_module(name)
-    except ImportError as error:
-        raise CatalogError(f"catalog = {name!r} cannot be imported: {error}") from error
-    for table in ("EVENTS", "TRIGGERS"):
-        if not hasattr(catalog, table):
-            raise CatalogError(f"catalog {name} has no table {table}")
+    except Exception as error:  # Whatever the catalog's files raise is the catalog's fault.
+        place = _place_of(error, name.partition(".")[0])
+        text = error.msg if isinstance(error, SyntaxError) else f"{type(error).__name__}: {error}"
+        where = f"{place}: " if place else ""
+        raise CatalogError(f"{setting_name('catalog')}: {name!r} cannot be imported: {where}{text}") from error
+    for table, kind in (("EVENTS", EventType), ("TRIGGERS", Trigger)):
+        entries = getattr(catalog, table, None)
+        if not isinstance(entries, tuple) or not all(isinstance(entry, kind) for entry in entries):
+            raise CatalogError(
+                f"catalog {name} has no table {table}: a tuple of {kind.__name__}, such as {table} = (A, B)"
+            )
     return catalog
+
+
+def _place_of(error: Exception, package: str) -> str:
+    """`file:line` in the package where the error was raised; the same for the files as for a copy of them."""
+    places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    if isinstance(error, SyntaxError) and error.filename:
+        places.append((error.filename, error.lineno))
+    spec = find_spec(package)
+    home = Path(spec.origin).resolve() if spec and spec.origin else Path("/nowhere")
+    # A package is its folder, a module its file.
+    home = home.parent if home.name == "__init__.py" else home
+    for file, line in reversed(places):
+        if Path(file).resolve().is_relative_to(home):
+            return f"{Path(file).resolve().relative_to(home.parent)}:{line}"
+    return ""
 
 
 def _with_overrides(trigger: Trigger, settings: Settings) -> Trigger:
@@ -67,14 +96,22 @@ def _with_overrides(trigger: Trigger, settings: Settings) -> Trigger:
         field: value for field, value in msgspec.structs.asdict(overrides).items() if value is not None
     }
     changes["address_cap"] = settings.address_cap
-    return msgspec.structs.replace(trigger, **changes)
+    changed = msgspec.structs.replace(trigger, **changes)
+    if changed.max_age < max(changed.delay, 1):
+        name = next((name for name in ("delay", "max_age") if name in changes), "")
+        if not name:
+            raise CatalogError(
+                f"trigger {trigger.name}: max_age must be more than 0 and longer than its delay, or it could never send"
+            )
+        times = f"max_age is {format_duration(changed.max_age)} and delay {format_duration(changed.delay)}"
+        raise SettingsError(
+            f"{setting_name('triggers', trigger.name, name)}: with it {times}, so no mail could ever leave; "
+            "write a max_age that is longer than the delay"
+        )
+    return changed
 
 
-def _checked(trigger: Trigger, event_types: dict[str, EventType]) -> Trigger:
-    if trigger.max_age <= 0:
-        raise CatalogError(f"trigger {trigger.name}: max_age must be more than 0")
-    if trigger.max_age < trigger.delay:
-        raise CatalogError(f"trigger {trigger.name}: max_age is shorter than its delay, so it could never send")
+def _check(trigger: Trigger, event_types: dict[str, EventType]) -> None:
     for name in trigger.on:
         if name not in event_types:
             raise CatalogError(f"trigger {trigger.name} starts on {name!r}, but no event type has that name")
@@ -82,4 +119,3 @@ def _checked(trigger: Trigger, event_types: dict[str, EventType]) -> Trigger:
             raise CatalogError(
                 f"trigger {trigger.name} is about the mark {trigger.about!r}, which {name!r} does not advance"
             )
-    return trigger

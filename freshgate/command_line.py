@@ -53,4 +53,7 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         text = super().format_help()
-        return LONG_FORM.sub(PROGRAM, text) if self.prog.split()[0] == PROGRAM else text
+        words = self.prog.split()
+        # `freshgate workers deliver` is the only short form of a process; it takes the operator's commands, too.
+        short = f"{PROGRAM} workers" if words[:2] == [PROGRAM, "workers"] else PROGRAM
+        return LONG_FORM.sub(short, text) if words[0] == PROGRAM else text

@@ -6,27 +6,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
+
+from freshgate.durations import parse_cap, parse_duration
+from freshgate.errors import CatalogError
 
 if TYPE_CHECKING:
     from freshgate.events import Event
     from freshgate.state.views import OrderView, PersonView
 
-# Durations in milliseconds, for `delay`, `settle`, `max_age` and caps.
+    class Duration:
+        """Written as "30m" or in milliseconds; read in milliseconds."""
+
+        def __get__(self, instance: object, owner: Any) -> int: ...
+        def __set__(self, instance: object, value: int | str) -> None: ...
+
+    class OptionalDuration:
+        """A duration, or None."""
+
+        def __get__(self, instance: object, owner: Any) -> int | None: ...
+        def __set__(self, instance: object, value: int | str | None) -> None: ...
+
+    class OptionalCap:
+        """Written as "1/24h" or (1, 86_400_000), read as the latter; or None."""
+
+        def __get__(self, instance: object, owner: Any) -> tuple[int, int] | None: ...
+        def __set__(self, instance: object, value: tuple[int, int] | str | None) -> None: ...
+else:
+    Duration, OptionalDuration, OptionalCap = int, int | None, tuple[int, int] | None
+
+# Durations in milliseconds: `30 * MINUTE` is what "30m" is.
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
+# Defaults for those types.
+AT_ONCE: Any = 0
+NONE: Any = None
+
 # What a field holds, and so how its value is read. An unreadable value is left out and counted; it never refuses the
-# event. `Event.fields` has the Python type of each.
+# event. `Event.fields` has the Python type of each; docs/ADDING.md has what each reads.
 FieldType = Literal["id", "text", "money", "number", "time", "products", "product", "flag"]
 
 # Where a value stands in the element: "properties.total", or a tuple of paths of which the first present wins.
 Path = str | tuple[str, ...]
 Cart = Literal["add", "remove", "snapshot", "clear"]
 Suppression = Literal["unsubscribed", "bounced", "spam"]
+WithdrawnOutcome = Literal["cancelled", "superseded", "rejected"]
+WITHDRAWN_OUTCOMES: tuple[str, ...] = get_args(WithdrawnOutcome)
 
 
 class From(msgspec.Struct, frozen=True):
@@ -57,6 +86,7 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     suppresses  why its address gets no mail from now on; without an address in the event, the person's address
     lifts       "unsubscribed": an older unsubscribe of that address no longer holds. Bounces and complaints stay
     profile     fields that are kept with the person as traits; only these can be read when a mail leaves
+    shares      those of `profile` that another event type keeps too, because they are the same fact about a person
     effect      "alias" links two ids of one person, "delete" erases the person
     """
 
@@ -69,11 +99,15 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     suppresses: Suppression | None = None
     lifts: Literal["unsubscribed"] | None = None
     profile: tuple[str, ...] = ()
+    shares: tuple[str, ...] = ()
     effect: Literal["alias", "delete"] | None = None
 
 
 class Trigger(msgspec.Struct, frozen=True, kw_only=True):
-    """One mail: which events start it, how long it waits, and what must hold when it leaves. Times in milliseconds.
+    """One mail: which events start it, how long it waits, and what must hold when it leaves.
+
+    Durations and caps are written as text, "30m" and "1/24h", or in milliseconds; they are read in milliseconds.
+    Raises CatalogError for a text that is neither.
 
     name          snake_case: its name in settings, metrics and the trail
     on            names of the event types that start it; each must advance the mark `about`
@@ -89,8 +123,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     settle        quiet time after the newest arrival, so that late bursts are in; None (default) is the smaller of
                   `delay` and 2 minutes
     version       the mark that makes a second send a new one; None (default) sends once for each subject, for ever
-    cap           (n, window): at most n mails to a person, and to an address, in that time; None (default) is no cap
-    address_cap   (n, window) for an address, over all triggers. The setting `address_cap` fills it in
+    cap           "1/24h": at most so many mails to a person, and to an address, in that time; None (default) is no cap
+    address_cap   the same for an address, over all triggers. The setting `address_cap` fills it in
     starts        a further condition on the starting event; with one, the event need not advance `about`
     needs         fields of the event without which nothing is sent: ("order_id",)
     unknown       when the ESP may or may not have the mail: "hold" (default) keeps it for an operator, "resend" sends
@@ -103,21 +137,36 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     on: tuple[str, ...]
     about: str
     kind: Literal["transactional", "marketing"]
-    max_age: int
+    max_age: Duration
     template_id: str
     withdrawn: Callable[[PersonView, OrderView | None], Withdrawn | None]
     compose: Callable[[PersonView, OrderView | None], dict[str, Any]]
     subject: Literal["person", "order"] = "person"
-    delay: int = 0
-    settle: int | None = None
+    delay: Duration = AT_ONCE
+    settle: OptionalDuration = NONE
     version: str | None = None
-    cap: tuple[int, int] | None = None
-    address_cap: tuple[int, int] | None = None
+    cap: OptionalCap = NONE
+    address_cap: OptionalCap = NONE
     starts: Callable[[Event], bool] | None = None
     needs: tuple[str, ...] = ()
     unknown: Literal["hold", "resend"] = "hold"
     asm_group_id: int | None = None
     enabled: bool = True
+
+    def __post_init__(self) -> None:
+        for field, parse, example in (
+            ("max_age", parse_duration, "30m"),
+            ("delay", parse_duration, "30m"),
+            ("settle", parse_duration, "30m"),
+            ("cap", parse_cap, "1/24h"),
+            ("address_cap", parse_cap, "1/24h"),
+        ):
+            value: Any = getattr(self, field)
+            if isinstance(value, str):
+                parsed = parse(value)
+                if parsed is None:
+                    raise CatalogError(f'trigger {self.name}: {field} is {value!r}; write it like "{example}"')
+                msgspec.structs.force_setattr(self, field, parsed)
 
     @property
     def settle_ms(self) -> int:
@@ -126,7 +175,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Withdrawn(msgspec.Struct, frozen=True):
-    """Why a mail is no longer wanted.
+    """Why a mail is no longer wanted. Raises CatalogError for an outcome that does not exist.
 
     outcome   "cancelled": its reason is gone, such as a cart that was bought; "superseded": a newer fact contradicts
               it; "rejected": it can never be sent
@@ -134,6 +183,10 @@ class Withdrawn(msgspec.Struct, frozen=True):
     compared  name -> time (ms) of the marks that decided, for the trail
     """
 
-    outcome: Literal["cancelled", "superseded", "rejected"]
+    outcome: WithdrawnOutcome
     reason: str
     compared: Mapping[str, int] = {}
+
+    def __post_init__(self) -> None:
+        if self.outcome not in WITHDRAWN_OUTCOMES:
+            raise CatalogError(f"no outcome {self.outcome!r} for Withdrawn; write {' or '.join(WITHDRAWN_OUTCOMES)}")

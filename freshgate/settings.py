@@ -81,6 +81,7 @@ class TriggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One account at an ESP: `[esps.<name>]`."""
 
+    # A key of `workers.esp.ESPS`; the table's name where it is not set.
     kind: str = "sendgrid"
     api_key: str = ""
     # The sandbox, unless it is set.
@@ -168,7 +169,7 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
                     f"sources.{name}: a source's name is part of its URL; write small letters, digits, _"
                 )
             check_names(entry, (field.name for field in fields(struct)), table, name)
-            if table == "sources":
+            if table in ("sources", "esps"):
                 entry.setdefault("kind", name)
             if table == "esps":
                 _complete_esp(name, entry, sandbox)

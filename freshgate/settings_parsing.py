@@ -12,12 +12,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from freshgate import durations
 from freshgate.errors import SettingsError
 
 PREFIX = "FRESHGATE_"
-UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-DURATION = re.compile(r"(\d+)(ms|s|m|h|d)")
-CAP = re.compile(r"(\d+)/(\S+)")
 # Variables that are not settings: read elsewhere, or set by an orchestrator for a service that is called "freshgate".
 NOT_SETTINGS = re.compile(r"FRESHGATE_(CONFIG|CATALOG_COPY|TEST_\w+|BENCH_\w+|SERVICE_\w+|PORT_\d+_\w+)")
 
@@ -29,18 +27,18 @@ def setting_name(*parts: str) -> str:
 
 def duration_ms(value: object, key: str) -> int:
     """ "30m" → 1_800_000. Units: ms, s, m, h, d."""
-    match = DURATION.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
+    duration = durations.parse_duration(value) if isinstance(value, str) else None
+    if duration is None:
         raise SettingsError(f'{key}: {value!r} is not a duration; write a number and ms, s, m, h or d, such as "30m"')
-    return int(match[1]) * UNITS_MS[match[2]]
+    return duration
 
 
 def parse_cap(value: object, key: str) -> tuple[int, int]:
     """ "1/24h" → (1, 86_400_000): at most one in 24 hours."""
-    match = CAP.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or int(match[1]) < 1:
+    cap = durations.parse_cap(value) if isinstance(value, str) else None
+    if cap is None:
         raise SettingsError(f'{key}: {value!r} is not a cap; write how many in how long, such as "1/24h"')
-    return int(match[1]), duration_ms(match[2], key)
+    return cap
 
 
 def parse_list(text: str, key: str) -> list[str]:

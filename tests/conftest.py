@@ -30,6 +30,7 @@ SLOW = (
     "relevance/",
     "sdks/",
     "system/",
+    "test_cookbook.py",
 )
 # Property tests that every source has, with hundreds of inputs each.
 SLOW_TESTS = "test_wrong_types_in_any_"

@@ -23,6 +23,13 @@ PROCESSES = {
 }
 # The operator's commands, with a line each.
 OPERATOR_COMMANDS = {**commands.HELP, "suppressions": suppressions.HELP}
+EXAMPLES = """examples:
+  python -m workers deliver                      (a process: it works on the sends until it is stopped)
+  python -m workers unknown list
+  python -m workers dead replay --max-age 3d
+  python -m workers hold abandoned_cart          (and `release abandoned_cart`)
+
+`python -m workers COMMAND --help` explains one, with examples. `make run` starts the processes by itself."""
 EPILOGS = {
     "deliver": """examples:
   python -m workers deliver
@@ -62,7 +69,12 @@ def run_as(program: str, arguments: Sequence[str]) -> int:
 
 
 def build_parser(program: str = "python -m workers") -> argparse.ArgumentParser:
-    parser = Parser(prog=program, description="Freshgate's workers: the processes, and the operator's commands.")
+    parser = Parser(
+        prog=program,
+        description="Freshgate's workers: the processes, and the operator's commands.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, text in PROCESSES.items():
         subcommands.add_parser(

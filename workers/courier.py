@@ -300,5 +300,7 @@ def error_class(error: EspError) -> str:
 
 def fault_of(error: Exception) -> str:
     """Where our own or the catalog's code failed: class, file and line. The error's own text may quote a customer."""
-    frame = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    # Where a declaration refuses a value, the fault is the caller's.
+    frame = next((frame for frame in reversed(frames) if Path(frame.filename).parent.name != "freshgate"), frames[-1])
     return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"

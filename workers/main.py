@@ -101,7 +101,8 @@ def first_esp(settings: Settings) -> tuple[str, EspSettings]:
         raise SettingsError("no ESP is configured: add a table [esps.sendgrid] to the settings")
     for name, esp in settings.esps.items():
         if esp.kind not in ESPS:
-            raise SettingsError(f"{setting_name('esps', name, 'kind')}: {esp.kind!r}; known kinds: {', '.join(ESPS)}")
+            known = ", ".join(ESPS)
+            raise SettingsError(f"{setting_name('esps', name, 'kind')}: {esp.kind!r}; write which ESP it is: {known}")
     if len(settings.esps) > 1:
         names = ", ".join(f"[esps.{name}]" for name in settings.esps)
         raise SettingsError(f"{names}: all mails leave through one account; keep one of these tables")

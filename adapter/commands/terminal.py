@@ -1,4 +1,4 @@
-"""Colours, a progress bar and durations for commands that print to a terminal.
+"""Colours and a progress bar for commands that print to a terminal.
 
 Colours are left out where they are not wanted: https://no-color.org
 """
@@ -59,11 +59,3 @@ class Progress:
     def end(self) -> None:
         if self._is_on:
             print(file=sys.stderr)
-
-
-def format_duration(ms: int) -> str:
-    """A duration as the settings write it: 30m, 24h, 2d."""
-    for unit, name in ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")):
-        if ms >= unit and ms % unit == 0:
-            return f"{ms // unit}{name}"
-    return f"{ms}ms"

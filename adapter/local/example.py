@@ -1,22 +1,41 @@
-"""The signed example request that `make run` prints, ready to be pasted."""
+"""The signed example requests that `make run` prints, ready to be pasted: an order, and a cart that is left."""
 
 from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from adapter.sources.segment.kinds import SEGMENT
+from freshgate.declare import Trigger
 from freshgate.settings import Settings
 
+CART_EVENT = "Product Added"
 
-def curl_line(settings: Settings) -> str:
+
+def order_line(settings: Settings) -> str:
     """A curl line that posts an order, completed just now, to the first Segment source; empty without such a source."""
+    return _curl_line(settings, _order())
+
+
+def cart_line(settings: Settings) -> str:
+    """The same for a product that is put into a cart, and left there."""
+    return _curl_line(settings, _cart())
+
+
+def waiting_trigger(triggers: Iterable[Trigger]) -> Trigger | None:
+    """The trigger that waits for what `cart_line` posts."""
+    started = (trigger for trigger in triggers if CART_EVENT in trigger.on and trigger.enabled)
+    return next((trigger for trigger in started if trigger.delay > 0), None)
+
+
+def _curl_line(settings: Settings, event: dict[str, object]) -> str:
     name = segment_source(settings)
     if name is None:
         return ""
     source = settings.sources[name]
-    body = json.dumps(_order(), separators=(",", ":"))
+    body = json.dumps(event, separators=(",", ":"))
     headers = {"content-type": "application/json"}
     headers |= {header.lower(): value for header, value in SEGMENT.prove(source.secrets[0], body.encode()).items()}
     if source.tokens:
@@ -40,12 +59,7 @@ def url_of(settings: Settings) -> str:
 def _order() -> dict[str, object]:
     order = secrets.token_hex(4)
     return {
-        "type": "track",
-        "event": "Order Completed",
-        "messageId": f"demo-{secrets.token_hex(8)}",
-        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "userId": f"demo-{order}",
-        "context": {"traits": {"email": "ada@example.com", "firstName": "Ada"}},
+        **_track("Order Completed", f"demo-{order}", "ada@example.com"),
         "properties": {
             "order_id": f"demo-{order}",
             "email": "ada@example.com",
@@ -53,4 +67,24 @@ def _order() -> dict[str, object]:
             "currency": "EUR",
             "products": [{"product_id": "mug-1", "name": "Mug", "price": 29.95, "quantity": 2}],
         },
+    }
+
+
+def _cart() -> dict[str, object]:
+    # A person and an address of its own: one address gets one such mail a day, and an order would cancel it.
+    person = f"cart-{secrets.token_hex(4)}"
+    return {
+        **_track(CART_EVENT, person, f"{person}@example.com"),
+        "properties": {"product_id": "lamp-4", "name": "Lamp", "price": 59, "quantity": 1},
+    }
+
+
+def _track(event: str, person: str, email: str) -> dict[str, object]:
+    return {
+        "type": "track",
+        "event": event,
+        "messageId": f"demo-{secrets.token_hex(8)}",
+        "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "userId": person,
+        "context": {"traits": {"email": email, "firstName": "Ada"}},
     }

@@ -16,18 +16,22 @@ from pathlib import Path
 
 from adapter import app, catalog_copy
 from adapter.local import embedded
-from adapter.local.example import curl_line, url_of
+from adapter.local.example import cart_line, order_line, url_of, waiting_trigger
 from adapter.local.processes import Child
 from adapter.local.secrets import make_secrets
 from adapter.local.start_checks import check_ports, lock_folder, prepare_folder, uses_sandbox, wait_for_leftovers
 from adapter.sources import SOURCES
 from freshgate import catalogs
+from freshgate.catalogs import load_triggers
+from freshgate.durations import format_duration
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import with_secrets
 from freshgate.settings import Settings, load
 
 POLL_INTERVAL_S = 0.1
 READY_TIMEOUT_S = 60.0
+# Nobody who tries the demo waits longer.
+LONG_DELAY_MS = 60_000
 # Nothing new comes in, what is under way is finished, and Redis writes to its disk last.
 STOP_ORDER = ("receiver", "timers", "worker", "sandbox", "redis")
 
@@ -221,7 +225,20 @@ def _welcome(settings: Settings) -> str:
         lines.append(f"Mails end up in the sandbox: http://127.0.0.1:{settings.sandbox_port}/")
     ports = (settings.metrics_port, settings.worker_metrics_port, settings.timers_metrics_port)
     lines.append("Metrics: " + "  ".join(f"http://127.0.0.1:{port}/metrics" for port in ports if port))
-    curl = curl_line(settings)
-    if curl:
-        lines += ["", "Paste this order, then look at the sandbox:", "", curl]
+    order = order_line(settings)
+    if order:
+        lines += ["", "Paste this order, then look at the sandbox:", "", order, *_cart_lines(settings)]
     return "\n".join([*lines, "", "Ctrl-C stops everything."])
+
+
+def _cart_lines(settings: Settings) -> list[str]:
+    """A cart to leave behind, when its mail comes, and how it comes within seconds."""
+    trigger = waiting_trigger(load_triggers(settings))
+    if trigger is None:
+        return []
+    when = f"its mail ({trigger.name}) comes after {format_duration(trigger.delay)} of quiet"
+    lines = ["", f"Or leave this cart behind; {when}:", "", cart_line(settings)]
+    if trigger.delay > LONG_DELAY_MS:
+        variable = f"FRESHGATE_TRIGGERS__{trigger.name.upper()}__DELAY"
+        lines += ["", f"To see it within seconds, start with: {variable}=10s make run"]
+    return lines

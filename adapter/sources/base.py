@@ -71,6 +71,11 @@ def authorization(secret: str, body: bytes) -> dict[str, str]:
     return {"Authorization": secret}
 
 
+def in_header(header: str) -> Callable[[str, bytes], dict[str, str]]:
+    """The `prove` of a CDP that sends its secret in another header, such as X-Api-Key."""
+    return lambda secret, body: {header: secret}
+
+
 class SecurityScheme(msgspec.Struct, frozen=True, kw_only=True):
     """How the OpenAPI document shows a kind's authentication.
 
@@ -95,11 +100,18 @@ class ExampleEvent(msgspec.Struct, frozen=True, kw_only=True):
     when     the `when` of its From; `{name}` and `{slug}` stand for the event's name
     field    the path of its one field, `plan`
     payload  the template of its payload, in the folder of the kind; None is a flat object
+    element  the keys and indexes that lead to the element in the payload; () is the payload itself
     """
 
     when: Mapping[str, str]
     field: str
     payload: Path | None = None
+    element: tuple[str | int, ...] = ()
+
+
+def spell_by_name(name: str) -> Mapping[str, str] | None:
+    """The `when` of an element that says what happened in its member `event`."""
+    return {"event": name}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +123,11 @@ class SourceKind(Generic[S_co]):
                     Raises SettingsError without a secret, CatalogError for what cannot be compiled
     reads           whose `From` in the catalog it reads, where that is not its own
     roots           the members that a path in the catalog may begin with; empty is any
+    texts           path in a `when` -> all texts that the CDP sends there, where that is a closed set
+    beside          path in a `when` -> (another path, the texts there without which it is never present)
+    spell           name in the list of unmapped events -> the `when` that matches it; None where none can
     own_emails      the paths at which a person's own address stands in every element
-    example_event   how `new event` spells an event for it
+    example_event   how `new event` spells an event for it, and the payload that it writes
     prove           (secret, body) -> the headers with which the CDP sends that body
     proven_by       the setting that has its secrets
     first_secrets   which of "secret", "token" and "write_key" a first run makes -> what stands before the random
@@ -126,6 +141,9 @@ class SourceKind(Generic[S_co]):
     configure: Callable[[str, SourceSettings, Sequence[EventType]], S_co]
     reads: str = ""
     roots: tuple[str, ...] = ()
+    texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    beside: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)
+    spell: Callable[[str], Mapping[str, str] | None] = spell_by_name
     own_emails: tuple[str, ...] = ()
     example_event: ExampleEvent = ExampleEvent(when={"event": "{name}"}, field="plan")
     prove: Callable[[str, bytes], dict[str, str]] = authorization

@@ -9,9 +9,10 @@ from __future__ import annotations
 import hmac
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, SecurityScheme, SourceKind
+from adapter.sources.base import NO_CONTEXT, ExampleEvent, Headers, RequestContext, SecurityScheme, SourceKind
 from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of
 from adapter.sources.reading.static_header import Tokens
 from adapter.sources.reading.webhook_source import ElementLayout, WebhookSource
@@ -102,10 +103,22 @@ def prove(secret: str, body: bytes) -> dict[str, str]:
     return {"X-CIO-Timestamp": now, "X-CIO-Signature": digest}
 
 
+def spell(name: str) -> dict[str, str]:
+    """ "email / bounced", as `ReportingSource.event_name` writes it."""
+    object_type, _, metric = name.partition(" / ")
+    return {"object_type": object_type, "metric": metric}
+
+
 CUSTOMERIO_REPORTING = SourceKind(
     name="customerio_reporting",
     configure=ReportingSource,
+    spell=spell,
     own_emails=ADDRESSES,
+    example_event=ExampleEvent(
+        when={"object_type": "email", "metric": "{slug}"},
+        field="data.plan",
+        payload=Path(__file__).with_name("customerio_reporting_event.json.j2"),
+    ),
     prove=prove,
     first_secrets={"secret": "", "token": ""},
     security=SecurityScheme(

@@ -90,6 +90,7 @@ ORDER_COMPLETED = EventType(
     },
     marks=("order",),
     profile=("first_name",),
+    shares=("first_name",),
     cart="clear",
     order="completed",
 )

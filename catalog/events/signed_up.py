@@ -78,4 +78,5 @@ SIGNED_UP = EventType(
     },
     marks=("signup",),
     profile=("first_name", "last_name", "name", "locale"),
+    shares=("first_name", "last_name", "name", "locale"),
 )

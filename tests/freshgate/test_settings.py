@@ -162,8 +162,10 @@ def test_without_a_key_for_addresses_nothing_starts() -> None:
 @pytest.mark.parametrize(
     ("environ", "text"),
     [
-        ({"FRESHGATE_ESPS__A__API_KEY": "k", "FRESHGATE_ESPS__B__API_KEY": "k"}, "one account"),
-        ({"FRESHGATE_ESPS__A__KIND": "pigeon"}, "known kinds: sendgrid"),
+        ({"FRESHGATE_ESPS__SENDGRID__API_KEY": "k", "FRESHGATE_ESPS__B__KIND": "sendgrid"}, "one account"),
+        ({"FRESHGATE_ESPS__A__KIND": "pigeon"}, "write which ESP it is: sendgrid"),
+        # Without a kind it is the table's name, and never SendGrid by itself.
+        ({"FRESHGATE_ESPS__SHOP__API_KEY": "k"}, r"esps.shop.kind \(FRESHGATE_ESPS__SHOP__KIND\): 'shop'; write which"),
     ],
 )
 def test_an_esp_that_would_be_passed_over_stops_the_start(environ: dict[str, str], text: str) -> None:

@@ -6,6 +6,7 @@ What each command does is tested beside the adapter and the workers.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -110,6 +111,23 @@ def test_the_help_of_a_command_names_it_as_it_was_called(words: str, capsys: pyt
     assert text.startswith(f"usage: freshgate {words} ")
     assert "freshgate" in text.partition("\nexample")[2]
     assert "python -m" not in text
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_each_example_of_a_help_is_a_command_that_exists(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([*words.split(), "--help"])
+    text = capsys.readouterr().out
+    examples = re.findall(r"^(?:example:)? +(?:\w+=\S+ )*(?:.* \| )?freshgate (workers \w+|\w+)", text, re.MULTILINE)
+    assert examples
+    assert set(examples) <= set(COMMANDS)
+
+
+def test_the_help_of_python_m_workers_itself_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        workers.run(["--help"])
+    examples = capsys.readouterr().out.partition("\nexamples:\n")[2]
+    assert {f"python -m workers {name}" in examples for name in ("deliver", "unknown", "dead", "hold")} == {True}
 
 
 @pytest.mark.parametrize("words", [*workers.OPERATOR_COMMANDS, *workers.PROCESSES])

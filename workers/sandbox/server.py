@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from freshgate.errors import SettingsError
+from freshgate.settings_parsing import setting_name
 from workers.esp.base_url import is_loopback
 from workers.sandbox import access
 from workers.sandbox.faults import Fault, FaultError, Faults
@@ -73,7 +74,8 @@ def serve(host: str, port: int, password: str = "", *, keep: int = 20000) -> Non
     try:
         sandbox = Sandbox(host, port, keep=keep, password=password)
     except OSError as error:
-        raise SettingsError(f"sandbox_port: {host}:{port} cannot be used: {error.strerror}; write another") from None
+        key = setting_name("sandbox_port")
+        raise SettingsError(f"{key}: {host}:{port} cannot be used: {error.strerror}; write another") from None
     with sandbox:
         stop.wait()
 

@@ -1,6 +1,6 @@
 """`python -m adapter check`: checks the catalog, and prints each fault with the file and line to correct.
 
-`check_events.py` and `check_triggers.py` find the faults; `places.py` finds their lines.
+`check_events.py`, `check_triggers.py`, `check_tables.py` and `check_pairs.py` find the faults; `places.py` their lines.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from adapter.commands.develop import check_events, check_triggers
+import freshgate
+from adapter.commands.develop.check_events import event_faults
+from adapter.commands.develop.check_pairs import count_pairs, pair_faults, payload_folder
+from adapter.commands.develop.check_tables import table_faults, unlisted
+from adapter.commands.develop.check_triggers import trigger_faults
+from adapter.commands.develop.check_types import type_faults
 from adapter.commands.develop.faults import Fault
-from adapter.commands.develop.places import files_of, place_of_catalog
+from adapter.commands.develop.places import files_of, place_of_catalog, short_path
 from adapter.commands.terminal import Paint
 from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.errors import CatalogError
@@ -30,8 +35,9 @@ EPILOG = """examples:
   python -m adapter check
   python -m adapter check --catalog myshop.catalog
 
-Prints a line for each fault: FILE:LINE and what is wrong. The exit code is 1 if there is one. Payload pairs are looked
-for in the folder that --payloads names, else in tests/payloads or in a folder `payloads` beside the catalog's."""
+Prints a line for each fault: FILE:LINE, what is wrong and what to write. The exit code is 1 if there is one. Payload
+pairs are read and compared: those in the folder that --payloads names, else in tests/payloads or in a folder `payloads`
+beside the catalog's. `withdrawn`, `compose` and `starts` of each trigger run on made-up states."""
 
 
 def add(commands: Any) -> None:
@@ -54,7 +60,9 @@ def run(options: argparse.Namespace) -> int:
         print(f"{len(faults)} fault{'s' * (len(faults) > 1)} in catalog {name}", file=sys.stderr)
         return 1
     catalog = import_module(name)
-    print(paint.good(f"catalog {name}: {len(catalog.EVENTS)} event types, {len(catalog.TRIGGERS)} triggers, no fault"))
+    counts = f"{len(catalog.EVENTS)} event types, {len(catalog.TRIGGERS)} triggers"
+    pairs = count_pairs(_folder(name, options.payloads))
+    print(paint.good(f"catalog {name}: {counts}, {pairs} payload pairs, no fault"))
     return 0
 
 
@@ -65,15 +73,23 @@ def find_faults(name: str, settings: Settings, payloads: Path | None = None) -> 
         yield catalog
         return
     # Dicts, which drop repetitions and keep the order.
-    faults = dict.fromkeys(check_events.faults(catalog))
-    faults |= dict.fromkeys(check_triggers.faults(catalog, settings))
-    folder = payloads or check_events.payload_folder(Path(place_of_catalog(name).rpartition(":")[0]).parent)
-    if payloads or folder.is_dir():
-        faults |= dict.fromkeys(check_events.missing_pairs(catalog, folder))
+    faults = dict.fromkeys(table_faults(catalog)) or dict.fromkeys(type_faults(catalog))
+    # The other checks rely on the types.
+    if not faults:
+        faults |= dict.fromkeys(event_faults(catalog))
+        faults |= dict.fromkeys(trigger_faults(catalog, settings))
+        faults |= dict.fromkeys(unlisted(catalog))
+        folder = _folder(name, payloads)
+        if payloads or folder.is_dir():
+            faults |= dict.fromkeys(pair_faults(catalog, folder, settings))
     faults |= dict.fromkeys(_placeholders(name))
     yield from faults
     if not faults:
         yield from _start_faults(catalog, name, settings)
+
+
+def _folder(name: str, payloads: Path | None) -> Path:
+    return payloads or payload_folder(Path(place_of_catalog(name).rpartition(":")[0]).parent)
 
 
 def _import_catalog(name: str) -> ModuleType | Fault:
@@ -81,9 +97,11 @@ def _import_catalog(name: str) -> ModuleType | Fault:
         catalog = import_module(name)
     except Exception as error:  # Whatever fails during the import is a fault of the catalog.
         if isinstance(error, SyntaxError) and error.filename:
-            return Fault(f"{error.filename}:{error.lineno or 1}", f"cannot be imported: {error.msg}")
+            return Fault(f"{short_path(error.filename)}:{error.lineno or 1}", f"cannot be imported: {error.msg}")
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_code(frame.filename)]
-        place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else name
+        # What the catalog calls may raise, too: its own line is the one to correct.
+        own = [frame for frame in frames if not _is_freshgate(frame.filename)] or frames
+        place = f"{short_path(own[-1].filename)}:{own[-1].lineno}" if own else name
         return Fault(place, f"cannot be imported: {type(error).__name__}: {error}")
     for table in ("EVENTS", "TRIGGERS"):
         if not isinstance(getattr(catalog, table, None), tuple):
@@ -93,6 +111,10 @@ def _import_catalog(name: str) -> ModuleType | Fault:
 
 def _is_code(file: str) -> bool:
     return not file.startswith("<") and Path(file) != Path(__file__) and "importlib" not in Path(file).parts
+
+
+def _is_freshgate(file: str) -> bool:
+    return Path(file).is_relative_to(Path(freshgate.__file__).parent)
 
 
 def _placeholders(name: str) -> Iterator[Fault]:

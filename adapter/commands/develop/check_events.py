@@ -1,4 +1,4 @@
-"""Finds the faults in the event types of a catalog, and in their payload pairs.
+"""Finds the faults in the event types of a catalog.
 
 `check.py` collects the faults; the compilers of the source kinds say what they cannot read.
 """
@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import difflib
-import json
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from types import ModuleType
 
+from adapter.commands.develop.check_when import impossible
 from adapter.commands.develop.faults import Fault
-from adapter.commands.develop.places import place_of, place_of_catalog
+from adapter.commands.develop.places import is_own, place_of
 from adapter.sources import SOURCES
 from adapter.sources.reading.paths import FIELD_TYPES, alternatives
 from adapter.sources.unverified import readable
@@ -21,12 +19,13 @@ from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError, SettingsError
 from freshgate.settings import SourceSettings
 
-FILL_IN = "fill in"
 # What each effect on a cart or an order reads.
 NEEDS = {"add": "product", "remove": "product", "snapshot": "products"}
+# Types of fields that are not one text, so that no trait can hold them.
+NOT_TRAITS = ("products", "product")
 
 
-def faults(catalog: ModuleType) -> Iterator[Fault]:
+def event_faults(catalog: ModuleType) -> Iterator[Fault]:
     """Every fault of `catalog.EVENTS`."""
     package = catalog.__name__
     events: tuple[EventType, ...] = catalog.EVENTS
@@ -36,10 +35,11 @@ def faults(catalog: ModuleType) -> Iterator[Fault]:
         if event.name in names:
             yield Fault(place_of(event, package), f"event type {event.name!r} stands in EVENTS twice")
         names[event.name] = event
-        event_faults = list(_event_faults(event, package))
-        yield from event_faults
-        if not event_faults:
+        faults = list(_event_faults(event, package))
+        yield from faults
+        if not faults:
             sound.append(event)
+    yield from _shared_traits(sound, package)
     for kind in sorted({kind for event in sound for kind in event.sources if kind in SOURCES}):
         yield from _compiler_faults(kind, sound, package)
 
@@ -55,6 +55,9 @@ def _event_faults(event: EventType, package: str) -> Iterator[Fault]:
         elif SOURCES[kind].reads:
             where = place_of(event, package, "sources", kind)
             yield Fault(where, f"{event.name}: {kind} reads the spelling of {SOURCES[kind].reads!r}; write it there")
+        else:
+            for path, text in impossible(SOURCES[kind], spelling.when):
+                yield Fault(place_of(event, package, "sources", kind, path), f"{event.name} from {kind}: {text}")
         yield from _path_faults(event, kind, spelling, package)
     with_path = {name for spelling in event.sources.values() for name in spelling.paths}
     has_function = any(spelling.read for spelling in event.sources.values())
@@ -66,17 +69,39 @@ def _event_faults(event: EventType, package: str) -> Iterator[Fault]:
         # Which fields a function reads is not known without an element.
         if name not in with_path and not has_function:
             yield Fault(where, f"{event.name}: nobody fills field {name!r}; no source has a path")
-    for name in event.profile:
-        if name not in event.fields:
-            yield Fault(
-                place_of(event, package, "profile"), f"{event.name}: profile keeps {name!r}, which is not a field"
-            )
+    yield from _profile_faults(event, package)
     needed = [NEEDS[event.cart]] if event.cart in NEEDS else []
     needed += ["order_id"] if event.order else []
     for name in needed:
         if name not in event.fields:
             effect = f"order={event.order!r}" if name == "order_id" else f"cart={event.cart!r}"
             yield Fault(place_of(event, package), f"{event.name}: {effect} needs the field {name!r}")
+
+
+def _profile_faults(event: EventType, package: str) -> Iterator[Fault]:
+    for name in event.profile:
+        where = place_of(event, package, "profile", name)
+        if name not in event.fields:
+            yield Fault(where, f"{event.name}: profile keeps {name!r}, which is not a field")
+        elif event.fields[name] in NOT_TRAITS:
+            reason = f"which holds {event.fields[name]}; a trait is one text, so keep a field of another type"
+            yield Fault(where, f"{event.name}: profile keeps {name!r}, {reason}")
+    for name in event.shares:
+        if name not in event.profile:
+            where = place_of(event, package, "shares", name)
+            yield Fault(where, f"{event.name}: shares {name!r}, which is not in its `profile`; add it there")
+
+
+def _shared_traits(events: Sequence[EventType], package: str) -> Iterator[Fault]:
+    """Traits that two event types keep and neither shares on purpose: the newer event would overwrite the other's."""
+    for name in dict.fromkeys(name for event in events for name in event.profile):
+        keeping = {event.name: event for event in events if name in event.profile and name not in event.shares}
+        # A fault of the catalog's own entry, where one of them is another catalog's.
+        ordered = sorted(keeping.values(), key=lambda event: is_own(event, package))
+        for event in ordered[1:]:
+            advice = f'rename it, or write shares=("{name}",) if both are the same fact about a person'
+            text = f"{event.name}: profile keeps {name!r}, which {ordered[0].name} keeps too; {advice}"
+            yield Fault(place_of(event, package, "profile", name), text)
 
 
 def _path_faults(event: EventType, kind: str, spelling: From, package: str) -> Iterator[Fault]:
@@ -111,54 +136,3 @@ def _compiler_faults(kind: str, events: Sequence[EventType], package: str) -> It
             return  # the kind needs more settings than `readable` makes up
         else:
             sound.append(event)
-
-
-def missing_pairs(catalog: ModuleType, folder: Path) -> Iterator[Fault]:
-    """Faults for event types without a payload pair for one of their CDPs, halves of pairs, and pairs to be filled in.
-
-    `folder` has a folder for each kind of source: <event type>__<case>.json and .expected.json.
-    """
-    package = catalog.__name__
-    for event in catalog.EVENTS:
-        # What a catalog takes over from another one has its pairs there.
-        if not Path(place_of(event, package)).is_relative_to(_home(package)):
-            continue
-        for kind in event.sources:
-            stem = folder / kind / f"{slug(event.name)}__"
-            expected = [entry for path in stem.parent.glob(f"{stem.name}*.expected.json") for entry in _expected(path)]
-            if not any(entry.get("name") == event.name or FILL_IN in entry for entry in expected):
-                where = place_of(event, package, "sources", kind)
-                yield Fault(where, f"{event.name} from {kind}: no payload pair; write {stem}full.json")
-    for path in sorted(folder.glob("*/*.json")):
-        is_expected = path.name.endswith(".expected.json")
-        stem = path.name.removesuffix(".json").removesuffix(".expected")
-        other = path.with_name(stem + (".json" if is_expected else ".expected.json"))
-        if not other.exists():
-            yield Fault(f"{path}:1", f"the other half of the pair is missing; write {other}")
-        if is_expected:
-            for entry in _expected(path):
-                if FILL_IN in entry:
-                    yield Fault(f"{path}:1", f"fill in: {entry[FILL_IN]}")
-
-
-def payload_folder(catalog: Path) -> Path:
-    """The folder of a catalog's payload pairs: tests/payloads for the built-in one, else beside the catalog's own."""
-    tests = Path("tests/payloads")
-    return tests if tests.is_dir() and catalog.resolve().parent == Path.cwd() else catalog.parent / "payloads"
-
-
-def slug(name: str) -> str:
-    """An event type's name as it stands in file names."""
-    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-
-
-def _home(package: str) -> Path:
-    return Path(place_of_catalog(package).rpartition(":")[0]).parent
-
-
-def _expected(path: Path) -> list[dict[str, object]]:
-    try:
-        expected = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return [{FILL_IN: "this is not JSON"}]
-    return [entry for entry in (expected if isinstance(expected, list) else [expected]) if isinstance(entry, dict)]

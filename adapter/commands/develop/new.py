@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import keyword
-import re
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from importlib.util import find_spec
@@ -18,10 +16,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from adapter.commands.develop.check_events import FILL_IN, payload_folder, slug
+from adapter.commands.develop.check_pairs import FILL_IN, payload_folder
+from adapter.commands.develop.spellings import example_payload, example_when, names, parse_when
 from adapter.commands.develop.table import with_entry
 from adapter.sources import SOURCES
-from adapter.sources.base import ExampleEvent
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import load_local_settings
@@ -30,6 +28,7 @@ HELP = "write the files of a new event type, trigger, source or ESP, to be fille
 EPILOG = """examples:
   python -m adapter new event "Subscription Renewed" --from segment,mparticle
   python -m adapter new event "Subscription Renewed" --from segment --catalog myshop/catalog
+  python -m adapter new event "Session Start" --from mparticle --when event_type=session_start
   python -m adapter new trigger renewal_thanks --on "Subscription Renewed"
   python -m adapter new source examplecdp
   python -m adapter new esp examplemail
@@ -54,6 +53,8 @@ def add(commands: Any) -> None:
     event.add_argument("name", metavar="NAME", help='its canonical name, such as "Subscription Renewed"')
     kinds = "which CDPs send it: " + ", ".join(SOURCES)
     event.add_argument("--from", dest="kinds", default=next(iter(SOURCES)), metavar="KIND,...", help=kinds)
+    when = "what its elements have there, where the name of a shop's own event does not say it; `unmapped` prints it"
+    event.add_argument("--when", action="append", default=[], metavar="PATH=TEXT", help=when)
     event.add_argument("--payloads", type=Path, metavar="DIR", help="the folder of payload pairs")
     trigger = _add_what(
         subparsers, "trigger", 'thanks --on "Order Completed"', "a trigger, its line in TRIGGERS, and its test"
@@ -91,16 +92,6 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def names(name: str) -> dict[str, str]:
-    """The name as texts, files, constants and classes have it. Raises FreshgateError for a name that cannot be used."""
-    file = slug(name)
-    if not file.isidentifier() or keyword.iskeyword(file) or not re.fullmatch(r"[^\"\\\x00-\x1f{}]{1,60}", name):
-        raise FreshgateError(f"{name!r} cannot be a name here; write letters, digits and spaces, a letter first")
-    title = name if " " in name or name != file else file.replace("_", " ").capitalize()
-    class_name = "".join(word.capitalize() for word in file.split("_"))
-    return {"name": name, "slug": file, "constant": file.upper(), "class_name": class_name, "title": title}
-
-
 def _event(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:
     folder = _catalog(options.catalog)
     kinds = [kind.strip() for kind in options.kinds.split(",") if kind.strip()]
@@ -112,35 +103,29 @@ def _event(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, F
     if not kinds:
         raise FreshgateError("--from: name at least one source kind")
     table = folder / "events" / "__init__.py"
-    spellings = [_spelling(kind, forms) for kind in kinds]
+    if options.when and len(kinds) > 1:
+        raise FreshgateError("--when: it is one CDP's spelling; name that kind alone with --from")
+    whens = {kind: parse_when(options.when) or example_when(kind, forms) for kind in kinds}
+    spellings = [
+        {"kind": kind, "when": json.dumps(when, ensure_ascii=False), "path": SOURCES[kind].example_event.field}
+        for kind, when in whens.items()
+    ]
     file = folder / "events" / f"{forms['slug']}.py"
     files = {file: _render("event.py", forms, table=_short_path(table), spellings=spellings)}
     pairs = options.payloads or payload_folder(folder)
-    for kind in kinds:
+    # Which audience it is stands in the URL, so no body says it.
+    for kind in [kind for kind in kinds if "audience" not in whens[kind]]:
         stem = pairs / kind / f"{forms['slug']}__full"
-        files[stem.with_suffix(".json")] = example_payload(SOURCES[kind].example_event, forms)
+        files[stem.with_suffix(".json")] = example_payload(kind, forms, whens[kind])
         files[stem.with_suffix(".expected.json")] = _expected(stem.with_suffix(".json"), kind)
     tables = {table: with_entry(_existing(table), "EVENTS", f".{forms['slug']}", forms["constant"])}
     return files, tables, f"every FILL IN of {file}, then the pairs; python -m adapter check says what is left"
-
-
-def example_payload(example: ExampleEvent, forms: Mapping[str, str]) -> str:
-    """The payload of an event whose name has these `names`, as that kind of source sends it."""
-    if example.payload is None:
-        return _render("payload.json", forms)
-    return TEMPLATES.from_string(example.payload.read_text(encoding="utf-8")).render(**forms)
 
 
 def _expected(body: Path, kind: str) -> str:
     command = f"python -m adapter read {body} --source {kind}"
     advice = f"write all that is read from {body.name} by hand, as docs/ADDING.md shows; compare: {command}"
     return json.dumps({FILL_IN: advice}, indent=2) + "\n"
-
-
-def _spelling(kind: str, forms: Mapping[str, str]) -> dict[str, str]:
-    example = SOURCES[kind].example_event
-    when = json.dumps({key: text.format(**forms) for key, text in example.when.items()})
-    return {"kind": kind, "when": when, "path": example.field}
 
 
 def _trigger(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files, Files, str]:
@@ -151,11 +136,17 @@ def _trigger(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files,
         on, about = f"({json.dumps(options.on)},)", _mark(folder, options.on)
     file = folder / "triggers" / f"{forms['slug']}.py"
     files = {file: _render("trigger.py", forms, table=_short_path(table), on=on, about=about)}
-    tests = Path("tests/engine")
-    if (tests / "world.py").exists() and folder.resolve().parent == Path.cwd():
-        files[tests / f"test_{forms['slug']}.py"] = _render("trigger_test.py", forms)
+    package = ".".join(_package(folder)) if folder.resolve().is_relative_to(Path.cwd()) else folder.name
+    test = _test_folder(folder) / f"test_{forms['slug']}.py"
+    files[test] = _render("trigger_test.py", forms, package=package)
     tables = {table: with_entry(_existing(table), "TRIGGERS", f".{forms['slug']}", forms["constant"])}
-    return files, tables, f"every FILL IN of {file}; python -m adapter check says what is left"
+    return files, tables, f"every FILL IN of {file}, and {test}; python -m adapter check says what is left"
+
+
+def _test_folder(catalog: Path) -> Path:
+    """The folder of the tests of triggers: tests/engine for the built-in catalog, else `tests` beside the catalog's."""
+    tests = Path("tests/engine")
+    return tests if tests.is_dir() and catalog.resolve().parent == Path.cwd() else catalog.parent / "tests"
 
 
 def _mark(folder: Path, name: str) -> str:

@@ -20,10 +20,20 @@ def place_of(entry: Any, package: str, *words: str) -> str:
     """
     for module in _modules(package):
         for name, value in vars(module).items():
-            assignment = _assignments(module.__file__ or "").get(name) if value is entry else None
+            assignment = top_assignments(module.__file__ or "").get(name) if value is entry else None
             if assignment is not None:
                 return f"{file_of(module)}:{_line(assignment, words)}"
     return place_of_catalog(package)
+
+
+def is_own(entry: Any, package: str) -> bool:
+    """Whether a module of the catalog assigns the entry, rather than one that it imports."""
+    own = (module for module in _modules(package) if f"{module.__name__}.".startswith(f"{package}."))
+    return any(
+        value is entry and name in top_assignments(module.__file__ or "")
+        for module in own
+        for name, value in vars(module).items()
+    )
 
 
 def place_of_catalog(package: str) -> str:
@@ -47,15 +57,9 @@ def short_path(file: str) -> str:
     return str(path.relative_to(working_directory) if path.is_relative_to(working_directory) else path)
 
 
-def _modules(package: str) -> list[ModuleType]:
-    """The catalog's own modules first, then all others, from which it may import entries."""
-    loaded = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
-    own = [module for module in loaded if f"{module.__name__}.".startswith(f"{package}.")]
-    return own + [module for module in loaded if module not in own and getattr(module, "__file__", None)]
-
-
 @cache
-def _assignments(file: str) -> dict[str, ast.stmt]:
+def top_assignments(file: str) -> dict[str, ast.stmt]:
+    """Name → statement of each assignment at the top of the file; empty for a file that cannot be read."""
     try:
         tree = ast.parse(Path(file).read_text(encoding="utf-8"))
     except (OSError, SyntaxError, ValueError):
@@ -67,6 +71,13 @@ def _assignments(file: str) -> dict[str, ast.stmt]:
             targets = [statement.target]
         assignments |= {target.id: statement for target in targets if isinstance(target, ast.Name)}
     return assignments
+
+
+def _modules(package: str) -> list[ModuleType]:
+    """The catalog's own modules first, then all others, from which it may import entries."""
+    loaded = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
+    own = [module for module in loaded if f"{module.__name__}.".startswith(f"{package}.")]
+    return own + [module for module in loaded if module not in own and getattr(module, "__file__", None)]
 
 
 def _line(statement: ast.stmt, words: tuple[str, ...]) -> int:

@@ -18,7 +18,8 @@ from typing import Any
 import msgspec
 
 from adapter.commands.develop.origins import origins, paired, probing
-from adapter.commands.terminal import Paint, format_duration
+from adapter.commands.develop.spellings import command_for
+from adapter.commands.terminal import Paint
 from adapter.ingest.receive import check_trust
 from adapter.sources import SOURCES, find_kind
 from adapter.sources.base import RequestContext, Source
@@ -26,6 +27,7 @@ from adapter.sources.unverified import readable
 from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.clock import now_ms
 from freshgate.declare import EventType, Trigger
+from freshgate.durations import format_duration
 from freshgate.errors import RequestError, SettingsError
 from freshgate.events import Event, Ignored, Product, Refused, Verdict
 from freshgate.local_settings import load_local_settings
@@ -71,8 +73,12 @@ def run(options: argparse.Namespace) -> int:
         paint = Paint(sys.stdout)
         if not verdicts:
             print("nothing: this source finds no element in it")
+        kind = settings.sources[options.source].kind if options.source in settings.sources else options.source
+        existing = [event_type.name for event_type in load_event_types(settings)]
         for number, verdict in enumerate(verdicts):
             print(_format_verdict(number, verdict, paint))
+            if verdict["verdict"] == "ignored":
+                print(paint.dim(f"   no event type for it: {command_for(verdict['what'], kind, existing)}"))
     return int(any(verdict["verdict"] == "refused" for verdict in verdicts))
 
 
@@ -167,8 +173,7 @@ def _print_refusal(error: RequestError, *, as_json: bool) -> int:
 
 def _format_verdict(number: int, verdict: Mapping[str, Any], paint: Paint) -> str:
     if verdict["verdict"] == "ignored":
-        hint = paint.dim("\n   the catalog has no event type for it; `freshgate new event` writes one")
-        return f"{number}  {paint.doubtful('ignored')}  {verdict['what']}{hint}"
+        return f"{number}  {paint.doubtful('ignored')}  {verdict['what']}"
     if verdict["verdict"] == "refused":
         fault = f" ({verdict['fault']})" if "fault" in verdict else ""
         return f"{number}  {paint.bad('refused')}  {verdict['reason']}{fault}"

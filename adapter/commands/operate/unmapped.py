@@ -1,4 +1,4 @@
-"""`python -m adapter unmapped`: lists events that arrived and have no event type yet, with the command that adds event.
+"""`python -m adapter unmapped`: lists what arrived and has no event type yet, with the command that adds one.
 
 `adapter/ingest/unmapped.py` keeps the list; `develop/new.py` writes the event type.
 """
@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import sys
+from collections.abc import Collection
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
+from adapter.commands.develop.spellings import command_for
 from adapter.commands.terminal import Paint
 from adapter.ingest.unmapped import UnmappedEvent, list_events
+from freshgate.catalogs import load_event_types
+from freshgate.errors import CatalogError
 from freshgate.local_settings import connect_local_store, load_local_settings
 from freshgate.settings import Settings
 from freshgate.state import keys
@@ -52,12 +56,16 @@ def run(options: argparse.Namespace) -> int:
     if not events:
         print("nothing: all events that arrived have an event type in the catalog", file=sys.stderr)
     paint = Paint(sys.stdout)
+    existing: set[str] = set()
+    # The list helps to mend a catalog that cannot be loaded, too.
+    with suppress(CatalogError):
+        existing = {event_type.name for event_type in load_event_types(settings)}
     for event in events:
-        print(_format_event(event, settings, paint))
+        print(_format_event(event, settings, existing, paint))
     return 0
 
 
-def _format_event(event: UnmappedEvent, settings: Settings, paint: Paint) -> str:
+def _format_event(event: UnmappedEvent, settings: Settings, existing: Collection[str], paint: Paint) -> str:
     last_seen = datetime.fromtimestamp(event.last_seen / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
     lines = [f"{paint.bold(event.name)}   {event.source}, {event.count} times, last at {last_seen} UTC"]
     if event.shape is None:
@@ -65,7 +73,5 @@ def _format_event(event: UnmappedEvent, settings: Settings, paint: Paint) -> str
     else:
         lines += ["  " + line for line in json.dumps(event.shape, indent=2, ensure_ascii=False).splitlines()]
     kind = settings.sources[event.source].kind if event.source in settings.sources else event.source
-    # In "track / Plan Chosen", the name that the shop chose is behind the slash.
-    name = event.name.rpartition(" / ")[2]
-    lines.append(paint.dim(f"  freshgate new event {shlex.quote(name)} --from {kind}"))
+    lines.append(paint.dim(f"  {command_for(event.name, kind, existing)}"))
     return "\n".join(lines)

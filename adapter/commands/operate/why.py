@@ -117,7 +117,7 @@ def load_trail(client: Any, shop: str, person: str) -> list[dict[str, Any]]:
             count, _, decision = bytes(raw).decode("utf-8", "replace").split("\t", 2)
             repeated = {"times": int(count)} if count != "1" else {}
             entries.append({"kind": "decision", **json.loads(decision), **repeated})
-    return sorted(reversed(entries), key=lambda entry: int(entry["t"]))
+    return sorted(reversed(entries), key=lambda entry: (int(entry["t"]), entry["kind"] == "decision"))
 
 
 def _held_triggers(client: Any) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from adapter.sources import find_kind
 from freshgate.errors import SettingsError
 from freshgate.settings import SourceSettings
+from freshgate.settings_parsing import setting_name
 
 
 def proof(name: str, source: SourceSettings, body: bytes) -> dict[str, str]:
@@ -18,5 +19,8 @@ def proof(name: str, source: SourceSettings, body: bytes) -> dict[str, str]:
     if secrets:
         return {**kind.prove(secrets[0], body), **token}
     if not token:
-        raise SettingsError(f"sources.{name} has neither {kind.proven_by} nor tokens here, so nothing can be signed")
+        key = setting_name("sources", name, kind.proven_by)
+        raise SettingsError(
+            f"{key}: neither these nor tokens are set here; write the receiver's, so that bodies can be signed"
+        )
     return token

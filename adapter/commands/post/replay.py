@@ -20,11 +20,12 @@ from adapter.commands.post.proof import proof
 from adapter.commands.terminal import Progress
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.local_settings import load_local_settings
+from freshgate.settings_parsing import setting_name
 from freshgate.telemetry.metrics import VERDICTS
 
 HELP = "post recorded or fixture payloads to a running receiver, signed"
 EPILOG = """examples:
-  python -m adapter replay tests/payloads/segment --to http://127.0.0.1:8080/webhooks/segment
+  python -m adapter replay body.json --to http://127.0.0.1:8080/webhooks/segment
   python -m adapter replay monday.jsonl --to http://127.0.0.1:8080/webhooks/shop --sign-as segment --rate 50
   python -m adapter replay monday.jsonl --to http://127.0.0.1:8080/webhooks/segment --again
   python -m adapter replay batches.jsonl --to http://127.0.0.1:8080/v1/batch --sign-as backend  (kind tracking)
@@ -34,7 +35,8 @@ files but *.expected.json are posted, in the order of their names. After a 503, 
 
 Events that were received before are duplicates. With --again they are recorded once more, which needs one of the
 source's tokens. Mails still leave through the gate only: an event that is too old, or whose mail was sent already,
-sends nothing. The exit code is 1 unless every body was answered with 200."""
+sends nothing. What bodies say of an address holds, too: a bounce in them stops all mail to it for good. The exit code
+is 1 unless every body was answered with 200."""
 TIMEOUT_S = 60.0
 MAX_WAIT_S = 60.0
 MAX_TOTAL_WAIT_S = 600.0
@@ -120,7 +122,8 @@ def run(options: argparse.Namespace) -> int:
         known = ", ".join(settings.sources)
         raise SettingsError(f"there is no source {name!r} whose secrets could sign; name one with --sign-as: {known}")
     if options.again and not source.tokens:
-        raise SettingsError(f"--again needs sources.{name}.tokens: without a token the receiver refuses a replay")
+        key = setting_name("sources", name, "tokens")
+        raise SettingsError(f"--again: {key} is not set; without a token the receiver refuses a replay")
     replay_header = {"X-Freshgate-Replay": "1"} if options.again else {}
     bodies = list(read_bodies(options.file))
     replay = Replay(options.to, lambda body: {**proof(name, source, body), **replay_header})
@@ -130,7 +133,8 @@ def run(options: argparse.Namespace) -> int:
         replay.close()
     _print_report(replay, len(bodies))
     if is_unauthorized:
-        print(f"stopped at a 401: compare the secrets of sources.{name} with the receiver's", file=sys.stderr)
+        key = setting_name("sources", name)
+        print(f"stopped at a 401: compare the secrets of {key} with the receiver's", file=sys.stderr)
     return int(replay.statuses != {200: len(bodies)})
 
 

@@ -30,7 +30,7 @@ def run(options: argparse.Namespace) -> int:
     settings, name = load_local_settings(), options.source
     source = settings.sources.get(name)
     if source is None:
-        raise SettingsError(f"no source '{name}'; there are: {', '.join(settings.sources)}")
+        raise SettingsError(f"--source: no source {name!r} in the settings; known: {', '.join(settings.sources)}")
     kind = find_kind(name, source)
     secrets: tuple[str, ...] = getattr(source, kind.proven_by)
     if not secrets:

@@ -139,6 +139,7 @@ class Traffic:
         self.random = random
         self.statuses: Counter[int] = Counter()
         self.events = 0
+        self.wrongly_signed = 0
         self._client, self._path, self._source, self._clock = client, path, source, clock
         # Names differ from run to run, since the same person and order twice would be a duplicate.
         self._run = f"{random.getrandbits(32):08x}"
@@ -160,7 +161,8 @@ class Traffic:
 
     def summary(self) -> str:
         statuses = ", ".join(f"{status or 'no answer'}: {count}" for status, count in sorted(self.statuses.items()))
-        return f"traffic: {self._shoppers} shoppers, {self.events} events; answers {statuses or '-'}"
+        on_purpose = f" ({self.wrongly_signed} signed wrongly on purpose)" if self.wrongly_signed else ""
+        return f"traffic: {self._shoppers} shoppers, {self.events} events; answers {statuses or '-'}{on_purpose}"
 
     def _post(self, step: Step) -> None:
         event = {**step.event, "messageId": f"traffic-{self.random.getrandbits(96):024x}"}
@@ -170,6 +172,7 @@ class Traffic:
         chance = self.random.random()
         # A wrong secret stands for an attacker, or for a secret that was rotated on one side only.
         secret = f"{self.random.getrandbits(64):x}" if chance < 0.01 else self._source.secrets[0]
+        self.wrongly_signed += chance < 0.01
         for _ in range(2 if chance > 0.98 else 1):
             self.statuses[self._client.post(self._path, body, SEGMENT.prove(secret, body))] += 1
         self.events += 1

@@ -25,6 +25,20 @@ from adapter.sources.reading.timestamps import time_ms
 from freshgate.events import Refused
 
 AMOUNTS = ("total_amount", "tax_amount", "shipping_amount")
+# Event type → what makes two elements of it different event types.
+DETAILS = {
+    "custom_event": "data.event_name",
+    "commerce_event": "data.product_action.action",
+    "dsr_processing_request": "data.type",
+}
+# docs, developers/server/json-reference, the Firehose's, and Freshgate's own.
+EVENT_TYPES = (
+    *("custom_event", "commerce_event", "screen_view", "session_start", "session_end", "first_run", "crash_report"),
+    *("application_state_transition", "breadcrumb", "network_performance", "pre_attribution", "attribution", "media"),
+    *("push_registration", "push_message", "push_reaction", "profile", "opt_out", "uninstall", "validation", "error"),
+    *("user_attribute_change", "user_identity_change", "dsr_processing_request", "audience_membership_change_request"),
+    *("impression", "user_profile"),
+)
 PRODUCT_LINKS = ("url", "image_url", "imageUrl")
 
 
@@ -179,3 +193,10 @@ def unmapped_name(element: Mapping[str, Any]) -> str:
     else:
         name = None
     return f"{event_type} / {name[:MAX_NAME_LENGTH]}" if type(name) is str and name else event_type
+
+
+def spell(name: str) -> dict[str, str]:
+    """The `when` of the elements that `unmapped_name` calls so."""
+    event_type, _, detail = name.partition(" / ")
+    place = DETAILS.get(event_type) if detail else None
+    return {"event_type": event_type} | ({place: detail} if place else {})

@@ -14,11 +14,13 @@ import msgspec
 from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
 from adapter.sources.mparticle.batch import Batch, decode_batches, encode_batch
 from adapter.sources.mparticle.elements import (
+    EVENT_TYPES,
     build_element,
     find_withdrawal,
     read_attributes,
     read_identities,
     refuse_malformed,
+    spell,
     unmapped_name,
 )
 from adapter.sources.mparticle.firehose import SubjectRequest, to_batch
@@ -227,10 +229,19 @@ MPARTICLE = SourceKind(
     configure=MparticleSource,
     # `elements.py` makes these members.
     roots=("event_type", "data", "user_identities", "user_attributes", "products", "product", "promotion", "list"),
+    texts={"event_type": EVENT_TYPES, "data.promotion_action.action": ("view", "click")},
+    beside={
+        "data.event_name": ("event_type", ("custom_event",)),
+        "data.screen_name": ("event_type", ("screen_view",)),
+        "data.product_action.action": ("event_type", ("commerce_event",)),
+        "data.promotion_action.action": ("event_type", ("commerce_event",)),
+    },
+    spell=spell,
     own_emails=OWN_EMAILS,
     example_event=ExampleEvent(
         when={"event_type": "custom_event", "data.event_name": "{name}"},
         field="data.custom_attributes.plan",
         payload=Path(__file__).with_name("example_event.json.j2"),
+        element=("events", 0),
     ),
 )

@@ -39,14 +39,15 @@ class Tokens:
 
 
 class HeaderVerifier:
-    """Verifies a source by static headers alone: `secrets` are whole `Authorization` values.
+    """Verifies a source by static headers alone: `secrets` are whole values of one header.
 
     At least one of secrets and tokens must be set; each that is set must match.
     """
 
-    def __init__(self, name: str, settings: SourceSettings, advice: str) -> None:
-        """`advice`: where the operator finds or sets the value at that CDP."""
+    def __init__(self, name: str, settings: SourceSettings, advice: str, header: str = "Authorization") -> None:
+        """`advice`: where the operator finds or sets the value at that CDP. `header`: the one that it sends."""
         self._name = name
+        self._header = header
         self._secrets = [secret.encode() for secret in settings.secrets]
         self._tokens = Tokens(name, settings)
         self._key = setting_name("sources", name, "secrets")
@@ -55,8 +56,8 @@ class HeaderVerifier:
 
     def verify(self, body: bytes, headers: Headers) -> None:
         """Raise NotAuthentic unless the request carries each header that is configured. The body is not signed."""
-        if self._secrets and not matches_any(headers.get("Authorization") or "", self._secrets):
-            raise NotAuthentic("signature rejected", f"{self._name}: Authorization is not one of {self._key}")
+        if self._secrets and not matches_any(headers.get(self._header) or "", self._secrets):
+            raise NotAuthentic("signature rejected", f"{self._name}: {self._header} is not one of {self._key}")
         if self._tokens and not self._tokens.vouched(headers):
             raise self._tokens.missing()
 

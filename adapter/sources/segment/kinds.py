@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +43,12 @@ def _with_header(advice: str) -> Configure:
     return configure
 
 
+def spell(name: str) -> Mapping[str, str]:
+    """ "track / Quiz Answered", or the type of another call."""
+    head, _, event = name.partition(" / ")
+    return {"type": "track", "event": event} if event else {"type": head}
+
+
 SEGMENT = SourceKind(
     name="segment",
     configure=_signed("write the shared secret of Segment's webhook"),
@@ -52,6 +58,10 @@ SEGMENT = SourceKind(
         *("anonymous_id", "user_id", "previous_id", "group_id", "properties", "traits", "context", "integrations"),
         *("timestamp", "originalTimestamp", "sentAt", "receivedAt", "version", "channel", "projectId", "options"),
     ),
+    # docs, connections/spec; `delete` is Freshgate's name of a request for erasure.
+    texts={"type": ("track", "identify", "page", "screen", "group", "alias", "delete")},
+    beside={"event": ("type", ("track",))},
+    spell=spell,
     own_emails=DEFAULT_EMAILS,
     example_event=ExampleEvent(
         when={"type": "track", "event": "{name}"},

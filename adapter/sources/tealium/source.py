@@ -95,7 +95,8 @@ class TealiumSource:
             return [Refused("no_type")]
         spelling = self._dialect.find(element)
         if spelling is None:
-            return [Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: payload)]
+            # Its shape is for those who write paths, so it is the element's.
+            return [Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: element)]
         # In a flat data layer `event_id` is the shop's own variable, and two events may have the same.
         event_id = payload.get("event_id") if type(payload.get("data")) is dict else None
         message_id = sent_message_id(event_id, self._junk) or self._hash(payload)
@@ -125,10 +126,10 @@ class TealiumSource:
         """The visitor's attributes as one event. Ignored where nothing is known about the person."""
         spelling = self._dialect.find(visitor.element)
         if spelling is None:
-            return Ignored(f"event / {elements.PROFILE_EVENT}", lambda: visitor.payload)
+            return Ignored(f"event / {elements.PROFILE_EVENT}", lambda: visitor.element)
         profile = self._build_event(spelling, visitor, received_at)
         if isinstance(profile, Event) and not has_content(profile):
-            return Ignored("visitor / nothing told", lambda: visitor.payload)
+            return Ignored("visitor / nothing told", lambda: visitor.element)
         return profile
 
     def _read_links(self, visitor: IdentifiedElement, received_at: int) -> Iterator[Verdict]:
@@ -157,7 +158,7 @@ class TealiumSource:
         element = {**visitor.element, "tealium_event": None, "audience": audience, "turn": turn}
         spelling = self._dialect.find(element)
         if spelling is None:
-            return Ignored(f"audience {audience[:MAX_NAME_LENGTH]} {turn}", lambda: payload)
+            return Ignored(f"audience {audience[:MAX_NAME_LENGTH]} {turn}", lambda: element)
         joined_at = elements.visitor_times(payload, audience) if turn == "joined" else ()
         membership = msgspec.structs.replace(
             visitor,
@@ -213,9 +214,20 @@ class TealiumSource:
         return message_id_of(self.name, canonical(value))
 
 
+def spell(name: str) -> dict[str, str] | None:
+    """ "event / quiz_answered", "audience vip joined"; a visitor's profile without anything in it has no `when`."""
+    head, _, event = name.partition(" / ")
+    if head == "event":
+        return {"tealium_event": event}
+    audience, _, turn = name.removeprefix("audience ").rpartition(" ")
+    return {"audience": audience, "turn": turn} if name.startswith("audience ") else None
+
+
 TEALIUM = SourceKind(
     name="tealium",
     configure=TealiumSource,
+    texts={"turn": ("joined", "left")},
+    spell=spell,
     # No roots: a path names a variable of the shop's own data layer, so any may be right.
     own_emails=SourceSettings(kind="tealium").email_keys,
     example_event=ExampleEvent(

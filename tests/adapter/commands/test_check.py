@@ -146,7 +146,8 @@ def test_each_fault_is_printed_with_its_place(check: Check, old: str, new: str, 
 
 
 def test_two_event_types_of_one_spelling_are_a_fault_of_the_second(check: Check) -> None:
-    second = EVENT.replace("RENEWED", "PAID").replace('name="Renewed"', 'name="Paid"')
+    second = EVENT.replace("RENEWED", "PAID").replace('name="Renewed"', 'name="Paid"').replace("profile", "shares")
+    second = second.replace("    shares", "    profile=('plan',),\n    shares")
     faults = check(TABLES, second + TABLES.replace("(RENEWED,)", "(RENEWED, PAID)"))
     assert faults == ["shop.py:24: Paid from segment: 'Renewed' is Renewed already"]
 
@@ -165,6 +166,19 @@ def test_an_override_of_no_trigger_is_a_fault(check: Check, request: pytest.Fixt
     assert check(settings=settings) == ["shop.py:1: the settings override triggers.thnks, but there is no such trigger"]
 
 
+def test_an_override_that_makes_marketing_without_a_cap_is_a_fault(
+    check: Check, request: pytest.FixtureRequest
+) -> None:
+    name = "shop" + "".join(filter(str.isalnum, request.node.name.lower()))[:80]
+    (fault,) = check(settings=Settings(catalog=name, triggers={"thanks": TriggerSettings(kind="marketing")}))
+    assert fault == (
+        "shop.py:1: the settings make thanks marketing without a cap; write triggers.thanks.cap "
+        "(FRESHGATE_TRIGGERS__THANKS__CAP), such as 1/24h"
+    )
+    capped = TriggerSettings(kind="marketing", cap=(1, 86_400_000))
+    assert check(settings=Settings(catalog=name, triggers={"thanks": capped})) == []
+
+
 def test_missing_halved_and_unfilled_payload_pairs_are_faults(check: Check, workdir: Path) -> None:
     folder = workdir / "payloads" / "segment"
     folder.mkdir(parents=True)
@@ -177,8 +191,8 @@ def test_missing_halved_and_unfilled_payload_pairs_are_faults(check: Check, work
         "payloads/segment/renewed__full.expected.json:1: fill in: by hand",
     ]
     (folder / "renewed__full.json").write_text("{}")
-    expected.write_text('{"verdict": "event", "name": "Renewed"}')
-    assert check() == []
+    expected.write_text('{"verdict": "refused", "reason": "no_type"}')
+    assert check() == ["shop.py:6: Renewed from segment: no payload pair; write payloads/segment/renewed__full.json"]
 
 
 def test_the_shipped_catalog_has_no_fault(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -48,6 +48,12 @@ def test_the_example_is_found_from_its_own_folder_and_has_no_fault(run: Run) -> 
     assert done.stdout.startswith("catalog myshop.catalog: ")
 
 
+def test_its_triggers_tests_pass_from_its_own_folder(run: Run) -> None:
+    done = run("-m", "pytest", "-q", "-p", "no:cacheprovider", "myshop/tests")
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
 PAIRS = sorted(EXAMPLE.glob("myshop/payloads/*/*.expected.json"))
 
 

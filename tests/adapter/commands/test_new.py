@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from adapter.commands.develop.new import names
+from adapter.commands.develop.spellings import names
 from freshgate.errors import FreshgateError
 from tests.adapter.commands.conftest import ROOT
 
@@ -112,7 +112,7 @@ def test_a_new_trigger_fails_until_it_is_filled_in(tree: Path, run: Run) -> None
     assert 'on=("Order Completed",),\n    about="order",' in (tree / "catalog/triggers/order_news.py").read_text()
     tests = run("pytest", "-q", "-p", "no:cacheprovider", "tests/engine/test_order_news.py")
     assert tests.returncode == 1
-    assert "fill in: tell what happened" in tests.stdout
+    assert "fill in: say what happened" in tests.stdout
     check = run("adapter", "check")
     assert check.returncode == 1
     assert {line.partition(":")[0] for line in check.stdout.splitlines()} == {"catalog/triggers/order_news.py"}
@@ -162,12 +162,21 @@ def test_a_catalog_of_ones_own_elsewhere(tree: Path, run: Run) -> None:
         "myshop/payloads/segment/subscription_paused__full.json",
         "myshop/payloads/segment/subscription_paused__full.expected.json",
     }
-    written(run("adapter", "new", "trigger", "come_back", cwd=home))
+    files = written(run("adapter", "new", "trigger", "come_back", cwd=home))
+    assert files == {
+        "myshop/catalog/triggers/come_back.py",
+        "myshop/catalog/triggers/__init__.py",
+        "myshop/tests/test_come_back.py",
+    }
+    assert 'World("myshop.catalog")' in (home / "myshop/tests/test_come_back.py").read_text()
     check = run("adapter", "check", cwd=home)
     assert check.returncode == 1
     assert "myshop/payloads/segment/subscription_paused__full.expected.json:1: fill in" in check.stdout
     assert "myshop/catalog/triggers/come_back.py:22: trigger come_back: starts on nothing" in check.stdout
     assert run("ruff", "check", "myshop", cwd=home).returncode == 0
+    unfilled = run("pytest", "-q", "-p", "no:cacheprovider", "myshop/tests/test_come_back.py", cwd=home)
+    assert unfilled.returncode == 1
+    assert "fill in: say what happened" in unfilled.stdout
 
 
 @pytest.mark.parametrize("name", ["", "1st", "class", 'a"b', "a\\b", "a\nb", "{x}", "x" * 61, "…"])

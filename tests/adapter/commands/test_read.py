@@ -100,7 +100,10 @@ def test_each_element_has_a_verdict_and_the_exit_code_is_1_if_one_is_refused(rea
     code, text = read([ORDER, {"type": "track", "event": "Plan Chosen"}, 7, {"type": "alias", "previousId": "x"}])
     assert code == 1
     assert "event  Order Completed" in text
-    assert "ignored  track / Plan Chosen" in text
+    assert (
+        "ignored  track / Plan Chosen\n   no event type for it: freshgate new event 'Plan Chosen' --from segment"
+        in text
+    )
     assert "refused  not_an_object" in text
     assert "refused  no_identity" in text
     assert ".order_id        o-1   ← properties.orderId" in text

@@ -75,6 +75,21 @@ def test_events_are_signed_all_but_a_few() -> None:
     assert 0 < len(wrong) < len(posted) / 20
 
 
+def test_the_summary_says_which_answers_are_meant() -> None:
+    class Receiver(RecordingClient):
+        """Answers 401 to a wrong signature, as the receiver does."""
+
+        def post(self, path: str, body: bytes, headers: dict[str, str]) -> int:
+            return 200 if headers["X-Signature"] == sign("the-secret", body) else 401
+
+    shoppers = Traffic(Receiver(), "/x", SOURCE, Random(7), lambda: START_S)
+    for second in range(60):
+        shoppers.step(second, 20)
+    wrong = shoppers.statuses[401]
+    assert wrong > 0
+    assert shoppers.summary().endswith(f", 401: {wrong} ({wrong} signed wrongly on purpose)")
+
+
 def test_some_events_are_posted_twice_with_the_same_id() -> None:
     bodies = Counter(body for _, body, _ in posted_after(60))
     assert 0 < sum(count > 1 for count in bodies.values()) < len(bodies) / 10

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapter.commands.develop.new import example_payload, names
+from adapter.commands.develop.spellings import example_payload, example_when, names
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext
 from adapter.sources.unverified import readable
@@ -58,12 +58,12 @@ def test_the_secrets_of_a_first_run_are_enough_and_each_is_asked_for(kind) -> No
 @KINDS
 def test_an_example_event_is_read_by_the_spelling_that_new_writes_beside_it(kind) -> None:
     example, forms = kind.example_event, names("Plan Renewed")
-    spelling = From(
-        when={path: text.format(**forms) for path, text in example.when.items()}, paths={"plan": example.field}
-    )
+    # A kind that reads another kind's spelling is written as that one.
+    when = example_when(kind.spelling, forms)
+    spelling = From(when=when, paths={"plan": example.field})
     renewed = EventType(name="Plan Renewed", fields={"plan": "text"}, sources={kind.spelling: spelling})
     source = kind.configure("shop", readable(SourceSettings(kind=kind.name)), [renewed])
-    verdict = source.read(example_payload(example, forms).encode(), RECEIVED_AT)[0]
+    verdict = source.read(example_payload(kind.name, forms, when).encode(), RECEIVED_AT)[0]
     if example.payload is None:
         # The flat object, in which a kind may find the person or not.
         assert isinstance(verdict, Event) or verdict == Refused("no_identity")

@@ -85,10 +85,14 @@ def test_the_visitor_id_is_the_one_that_tealium_prefers(payload: Mapping[str, An
     assert verdict.anonymous_id == expected
 
 
-def test_reading_leaves_the_payload_as_it_is() -> None:
+def test_the_sample_of_an_unmapped_event_is_the_element_that_paths_read() -> None:
     layer = {"dom": {"title": "Lamps"}, **ADDED}
-    (unknown,) = read({**layer, "tealium_event": "custom_click"})
-    assert unknown.element() == {**layer, "tealium_event": "custom_click"}
+    (unknown,) = read({"data": {"udo": {**layer, "tealium_event": "custom_click"}}, "event_id": "e-1"})
+    element = unknown.element()
+    assert element["tealium_event"] == "custom_click"
+    assert element["dom"] == {"title": "Lamps", "url": "https://shop.example.com/"}
+    assert element["product"] == {"product_id": "L-1"}
+    assert "data" not in element
 
 
 # ---- visitors and audiences

@@ -142,6 +142,17 @@ class EspContract:
         server.steps = [self.accepted]
         assert esp.send(MESSAGE).provider_id == self.provider_id
 
+    @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"\xff", b'{"id": {}}', b"{" * 3000])
+    def test_a_200_with_an_unreadable_body_is_never_tried_again(
+        self, esp: Esp, server: ScriptedServer, body: bytes
+    ) -> None:
+        """The server has taken the mail, so a retry would be a second one: it is sent, or in doubt."""
+        server.steps = [answers(200, body)]
+        try:
+            assert isinstance(esp.send(MESSAGE).provider_id, str)
+        except EspError as error:
+            assert error.ambiguous
+
     @pytest.mark.parametrize("status", [400, 404, 405, 413, 415, 422])
     def test_a_refused_mail_is_permanent(self, esp: Esp, server: ScriptedServer, status: int) -> None:
         error = self.failure(esp, server, answers(status))

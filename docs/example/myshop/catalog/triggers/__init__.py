@@ -5,13 +5,12 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 import catalog
-from freshgate import HOUR
 
 from .renewal_thanks import RENEWAL_THANKS
 
 # Nobody decides on a sofa within half an hour. (A delay can be set in freshgate.toml as well.)
 FRESHGATE_TRIGGERS = tuple(
-    replace(trigger, delay=3 * HOUR) if trigger.name == "abandoned_cart" else trigger for trigger in catalog.TRIGGERS
+    replace(trigger, delay="3h") if trigger.name == "abandoned_cart" else trigger for trigger in catalog.TRIGGERS
 )
 
 TRIGGERS = (

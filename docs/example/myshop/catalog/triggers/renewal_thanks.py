@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from freshgate import DAY, OrderView, PersonView, Trigger, Withdrawn
+from freshgate import OrderView, PersonView, Trigger, Withdrawn
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -27,7 +27,7 @@ RENEWAL_THANKS = Trigger(
     about="renewed",
     version="renewed",
     kind="transactional",
-    max_age=DAY,
+    max_age="24h",
     template_id="d-renewal-thanks",
     withdrawn=_withdrawn,
     compose=_compose,

@@ -1,0 +1,107 @@
+"""Made-up persons, orders and events on which a trigger's functions are run, from full to nearly empty.
+
+`check_functions.py` uses them. The persons record which traits and marks they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from freshgate.declare import EventType, FieldType, Trigger
+from freshgate.events import Event, Product
+from freshgate.state.stamps import stamp
+from freshgate.state.views import Mark, Order, OrderView, PersonView
+
+OCCURRED_AT = 1_790_000_000_000
+PRODUCT = Product("p-1", name="Mug", price="9.90", url="https://shop.example/mug", image_url="https://shop.example/i")
+BARE_PRODUCT = Product("p-1")
+# Cases, as faults name them.
+EVERYTHING, BARE, START = "everything is known", "products have an id alone", "only the start is known"
+VALUES: Mapping[FieldType, Any] = {
+    "id": "1",
+    "text": "a value",
+    "money": Decimal("9.90"),
+    "number": 1,
+    "time": OCCURRED_AT,
+    "flag": True,
+    "product": PRODUCT,
+    "products": (PRODUCT,),
+}
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+
+
+class RecordingPerson(PersonView):
+    """A person that records which traits and marks were asked for."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        record_id = "u" + "0" * 20
+        super().__init__(record_id, [(record_id, fields)])
+        self.traits: set[str] = set()
+        self.marks: set[str] = set()
+
+    def trait(self, name: str) -> str | None:
+        self.traits.add(name)
+        return super().trait(name)
+
+    def mark(self, name: str) -> Mark | None:
+        self.marks.add(name)
+        return super().mark(name)
+
+
+def sample_states(traits: set[str], marks: set[str], about: str) -> Iterator[tuple[str, RecordingPerson]]:
+    """(case, person) of each state that a trigger must cope with. `about` is the mark that started it."""
+    yield EVERYTHING, _person(traits, marks, PRODUCT)
+    yield BARE, _person(traits, marks, BARE_PRODUCT)
+    yield START, _person(set(), {about}, None)
+
+
+def sample_order(trigger: Trigger, case: str) -> OrderView | None:
+    """The order of that case; None for a trigger that is about a person."""
+    if trigger.subject != "order":
+        return None
+    order = Order(order_id="1")
+    if case != START:
+        line = PRODUCT if case == EVERYTHING else BARE_PRODUCT
+        order = msgspec.structs.replace(order, total="9.90", currency="EUR", products=(line,))
+    return OrderView("o" + "0" * 20, {"F:order": stamp(OCCURRED_AT, "m-1") + _text(order)})
+
+
+def sample_events(event: EventType) -> Iterator[tuple[str, Event]]:
+    """(case, event) with all fields of the event type, and with none."""
+    for case, fields in (
+        (f"{event.name} has all fields", {name: VALUES[kind] for name, kind in event.fields.items() if kind in VALUES}),
+        (f"{event.name} has no field", {}),
+    ):
+        yield (
+            case,
+            Event(
+                source="check",
+                id_space="main",
+                name=event.name,
+                message_id="m-1",
+                occurred_at=OCCURRED_AT,
+                received_at=OCCURRED_AT,
+                user_id="u-1",
+                email="ada@example.com" if fields else None,
+                fields=fields,
+            ),
+        )
+
+
+def _person(traits: set[str], marks: set[str], product: Product | None) -> RecordingPerson:
+    head = stamp(OCCURRED_AT, "m-1")
+    values = {"order": _text([product.product_id]), "view": _text(product)} if product else {}
+    fields = {f"m:{mark}": head + values.get(mark, "") for mark in marks}
+    fields |= {f"t:{name}": f"{head}a value" for name in traits}
+    if product:
+        added = stamp(OCCURRED_AT, "m-2")
+        fields |= {f"+{product.line}": added + _text(product), f"n:{product.line}": f"{added}+1"}
+    return RecordingPerson(fields)
+
+
+def _text(value: Any) -> str:
+    return _encode(value).decode()
