@@ -20,7 +20,7 @@ from types import ModuleType
 
 import msgspec
 
-from bench import burst, esp, latency, memory, observability, reading, receiver, timers, tracing
+from bench import burst, deciding, esp, latency, memory, observability, reading, receiver, timers, tracing
 from bench.lab import Lab
 from bench.rows import Effort, Row, table
 
@@ -31,6 +31,7 @@ PARTS: Mapping[str, ModuleType] = {
     "latency": latency,
     "burst": burst,
     "timers": timers,
+    "deciding": deciding,
     "esp": esp,
     "memory": memory,
     "observability": observability,

@@ -47,7 +47,7 @@ def cart_events(person: int, now: int) -> list[Event]:
 
 
 def page_events(amount: int, now: int) -> list[Event]:
-    """Messages of one person, whose ids stand in one shard."""
+    """Messages of one person."""
     head: dict[str, Any] = {"source": "segment", "id_space": "main", "received_at": now, "user_id": "reader"}
     return [
         Event(**head, name="Page", message_id=f"ajs-next-{number:013d}", occurred_at=now + number)
@@ -64,7 +64,7 @@ def measure(effort: Effort) -> list[Row]:
         now = time.time_ns() // 1_000_000
         for person in range(effort.of(2000, 1000)):
             recorder.record(cart_events(person, now), WebhookReply())
-        # A small set is packed tightly; under traffic, a shard's set holds thousands of ids.
+        # A small set is packed tightly; under traffic, a shop's set holds thousands of ids.
         recorder.record(page_events(effort.of(6000, 3000), now), WebhookReply())
         hashes = [key for key in client.scan_iter("fg:*:p:*", count=1000) if key.count(b":") == 3]
         person_bytes = sum(client.memory_usage(key, samples=0) for key in hashes) / len(hashes)

@@ -81,6 +81,11 @@ def highest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
     return f"max{_by(by)} ({selector(gauge, **labels)})"
 
 
+def lowest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
+    """The smallest value of a gauge over all processes."""
+    return f"min{_by(by)} ({selector(gauge, **labels)})"
+
+
 def quantile(q: float, histogram: Metric, by: Sequence[str] = (), **labels: str) -> str:
     """The q-quantile of a histogram (0.95: p95), in seconds."""
     return f"histogram_quantile({q}, {rate(histogram, ('le', *by), 'bucket', **labels)})"

@@ -155,7 +155,7 @@ def declared_reasons() -> set[str]:
 def test_every_reason_of_a_decision_is_named() -> None:
     reasons = declared_reasons()
     # One of each place that is searched.
-    assert {"older_than_max_age", "disabled", "ordered", "bounced", "merged", "poison"} <= reasons
+    assert {"older_than_max_age", "disabled", "ordered", "bounced", "after_gap", "poison"} <= reasons
     text = read("METRICS.md")
     assert sorted(reason for reason in reasons if f"`{reason}`" not in text) == []
 

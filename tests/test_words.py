@@ -23,17 +23,6 @@ PRIVATE = frozenset(
     + ("most", "longest", "deepest", "fewest")
 )
 
-# Files that are not checked, since the rewrite of the engine replaces them.
-EXEMPT_PATHS = (
-    "freshgate/state/",
-    "adapter/ingest/record.py",
-    "workers/courier.py",
-    "workers/ledger.py",
-    "workers/lookup.py",
-    "workers/timers.py",
-    "workers/commands.py",
-)
-
 # Name → why it is allowed all the same.
 ALLOWED_NAMES = {
     "PAGE_LEFT": "the event is called Page Left",
@@ -128,12 +117,6 @@ def test_no_identifier_contains_a_private_word(folder: str) -> None:
     private = []
     for file in sorted((ROOT / folder).rglob("*.py")):
         path = file.relative_to(ROOT).as_posix()
-        if not path.startswith(EXEMPT_PATHS):
-            private += [f"{path}:{line}: {name}" for line, name in private_names(file.read_text(encoding="utf-8"))]
+        private += [f"{path}:{line}: {name}" for line, name in private_names(file.read_text(encoding="utf-8"))]
     if private:
         pytest.fail("name these in the words of docs/GLOSSARY.md:\n" + "\n".join(private), pytrace=False)
-
-
-@pytest.mark.parametrize("path", EXEMPT_PATHS)
-def test_an_exempt_path_exists(path: str) -> None:
-    assert (ROOT / path).exists(), "take it off EXEMPT_PATHS"

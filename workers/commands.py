@@ -37,7 +37,7 @@ HELP = {
     "release": "let held mails go again",
 }
 # How each list's sends start again.
-AGAIN = {"unknown": "resend", "dead": "replay", "rejected": "replay"}
+RESTARTS = {"unknown": "resend", "dead": "replay", "rejected": "replay"}
 _MAX_AGE = (
     """The gate decides on what is replayed. A mail that is too old stays; its line says which --max-age sends it."""
 )
@@ -83,7 +83,7 @@ def add_commands(commands: Any) -> None:
         for name, text in HELP.items()
     }
     for name in keys.OPERATOR_LISTS:
-        actions = ["list", "show", AGAIN[name], "close"]
+        actions = ["list", "show", RESTARTS[name], "close"]
         parsers[name].add_argument("action", choices=actions, nargs="?", default="list")
         parsers[name].add_argument("--send", help="only this send id")
         parsers[name].add_argument(
@@ -133,22 +133,25 @@ def run(settings: Settings, chosen: argparse.Namespace, fixed_now: int | None = 
     max_age = duration_ms(chosen.max_age, "--max-age")
     sends = [send for send in _listed_sends(client, chosen.command) if chosen.send in (None, send.send)]
     lookup = Lookup(client, settings.pii_key.encode(), settings.order_grace, email_identity=settings.email_identity)
-    left = 0
+    unchanged = 0
     for send in sends:
-        kept = ""
+        refusal = ""
         if chosen.action == "close":
             fcall(client, "close", keys.shop(send.shop), send.state, send.entry)
-        elif chosen.action == AGAIN[chosen.command]:
-            kept = _start_again(client, lookup, triggers, send, max_age, fixed_now)
-        print(f"{send}  nothing done: {kept}" if kept else str(send))
+        elif chosen.action == RESTARTS[chosen.command]:
+            refusal = _restart(client, lookup, triggers, send, max_age, fixed_now)
+        print(f"{send}  nothing done: {refusal}" if refusal else str(send))
         if chosen.action == "show":
             _show(client, lookup, send)
-        left += bool(kept)
+        unchanged += bool(refusal)
     if chosen.action in ("list", "show"):
         print(f"{len(sends)} {chosen.command}")
     else:
-        print(f"{len(sends) - left} {chosen.command}, {chosen.action}: done" + (f"; {left} not" if left else ""))
-    return 1 if left or (chosen.send and not sends) else 0
+        print(
+            f"{len(sends) - unchanged} {chosen.command}, {chosen.action}: done"
+            + (f"; {unchanged} not" if unchanged else "")
+        )
+    return 1 if unchanged or (chosen.send and not sends) else 0
 
 
 def _switch(client: Any, triggers: Mapping[str, Trigger], command: str, name: str) -> int:
@@ -212,7 +215,7 @@ def _show(client: Any, lookup: Lookup, send: ListedSend) -> None:
                 )
 
 
-def _start_again(
+def _restart(
     client: Any, lookup: Lookup, triggers: Mapping[str, Trigger], send: ListedSend, max_age: int, fixed_now: int | None
 ) -> str:
     """The claim steps aside and the timer is due now; the gate decides as ever. Returns why not, or nothing."""

@@ -38,7 +38,7 @@ AFTER_FAULT_MS = 30_000
 UNKNOWN_TRIGGER_MS = 60_000
 MAX_UNKNOWN_TRIGGER = 60
 # The timer that `record.lua` sets when something arrives that occurred before a mail which has left.
-LOOK_BACK = "lookback"
+LOOKBACK = "lookback"
 
 
 class ClaimedSend(NamedTuple):
@@ -93,8 +93,8 @@ class Courier:
             if records.due is None:
                 # Somebody brought this send to its end already.
                 continue
-            if records.timer.trigger == LOOK_BACK:
-                self._look_back(records)
+            if records.timer.trigger == LOOKBACK:
+                self._check_lookback(records)
                 continue
             trigger = self._triggers.get(records.timer.trigger)
             if trigger is None:
@@ -121,7 +121,7 @@ class Courier:
         else:
             self._ledger.retime(records, self._clock.now() + UNKNOWN_TRIGGER_MS, failed=True)
 
-    def _look_back(self, records: Records) -> None:
+    def _check_lookback(self, records: Records) -> None:
         """Was a mail wrong that has left? Counted once a mail, and told on the trail."""
         subject = records.subject
         for trigger in self._triggers.values():

@@ -71,7 +71,7 @@ class Ledger:
         decision: Decision,
         claim: Claim,
         state: str,
-        said: str,
+        reply: str,
         *,
         status: int | None = None,
         due: int | None = None,
@@ -87,7 +87,7 @@ class Ledger:
             at=claim.at if state == "unknown" else now,
             attempts=attempts,
         )
-        entry: dict[str, Any] = {"send": claim.send_id, "esp": self._esp, "said": said, "compared": decision.compared}
+        entry: dict[str, Any] = {"send": claim.send_id, "esp": self._esp, "said": reply, "compared": decision.compared}
         if status is not None:
             entry["status"] = status
         if due is not None:

@@ -96,7 +96,7 @@ class Receiver:
                 self._headroom.require(trusted=source.settings.trust == "server")
             limits = build_limits(source.name, source.settings, events, request.remote_ip, self._planner.pii_key)
             trusted = source.settings.trust == "server"
-            self.recorder.record(events, reply, again=request.replay, trusted=trusted, limits=limits)
+            self.recorder.record(events, reply, replay=request.replay, trusted=trusted, limits=limits)
             self._quarantine_failed(source, verdicts, request.received_at, request.context)
         except RateLimited as error:
             self._count_limited(source, error)

@@ -69,7 +69,7 @@ class Recorder:
         events: Sequence[Event],
         answer: WebhookReply,
         *,
-        again: bool = False,
+        replay: bool = False,
         trusted: bool = True,
         limits: Sequence[Limit] = (),
     ) -> None:
@@ -79,7 +79,7 @@ class Recorder:
         """
         if not events:
             return
-        plans = [self._planner.plan(event, again=again, trusted=trusted) for event in events]
+        plans = [self._planner.plan(event, replay=replay, trusted=trusted) for event in events]
         shop = events[0].id_space
         for plan in plans:
             self._drop_known_links(plan)
@@ -151,14 +151,14 @@ class Recorder:
         if not links:
             return
         now = time.monotonic()
-        kept = []
+        new_links = []
         for link in links:
             first_at, until = self._linked.get(link, (0, 0.0))
             # An earlier event moves the link's stamp, which decides to whom a device belongs.
             if until < now or plan.event.occurred_at < first_at:
-                kept.append(link)
-        if kept:
-            plan.body["links"] = kept
+                new_links.append(link)
+        if new_links:
+            plan.body["links"] = new_links
         else:
             del plan.body["links"]
 

@@ -6,7 +6,7 @@ Most of these figures are read from Redis by the timers process.
 from __future__ import annotations
 
 from dashboards.alerts.base import Alert
-from dashboards.promql import UP, highest, increase, rate, selector
+from dashboards.promql import UP, highest, increase, lowest, rate, selector
 from freshgate.telemetry import metrics
 
 
@@ -61,6 +61,20 @@ def worker_alerts() -> list[Alert]:
             f"{highest(metrics.SENDS_TO_REVIEW, state='unknown')} > 0",
             "{{ $value }} mails may or may not have left, and wait for an operator's decision.",
             pending="15m",
+        ),
+        Alert(
+            "RejectedMails",
+            "ticket",
+            f"{highest(metrics.SENDS_TO_REVIEW, state='rejected')} > 0",
+            "The ESP refused {{ $value }} mails for good, and they can be replayed once the cause is mended.",
+            pending="15m",
+        ),
+        Alert(
+            "HostClockOff",
+            "ticket",
+            f"{highest(metrics.CLOCK_SKEW)} > 1 or {lowest(metrics.CLOCK_SKEW)} < -1",
+            "A host's clock is {{ $value | humanizeDuration }} off Redis' clock.",
+            pending="5m",
         ),
         Alert(
             "HeldMails",

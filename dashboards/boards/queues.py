@@ -152,7 +152,7 @@ def _timers() -> Sequence[Panel]:
         lines(
             "Sends deferred, by reason",
             describe(
-                "Why are sends deferred? `moved` and `parked` are normal.",
+                "Why are sends deferred? `moved` and `parked` are normal; `after_gap` follows refused events.",
                 "never. `retry`: the ESP. `contended`, `internal`: see the worker's log. `held`: an operator holds "
                 "mails; `python -m workers release` ends that.",
             ),
@@ -163,8 +163,8 @@ def _timers() -> Sequence[Panel]:
         numbers(
             "Waiting for an operator",
             describe(
-                "What waits for an operator's decision: unknown sends, dead sends, elements in quarantine, holds?",
-                "`python -m workers unknown list`, `python -m workers dead list` and `python -m adapter quarantine "
+                "What waits for an operator: unknown, dead and rejected sends, elements in quarantine, holds?",
+                "`python -m workers unknown list`, `dead list`, `rejected list` and `python -m adapter quarantine "
                 "list` show them; `python -m workers release` ends a hold.",
             ),
             "short",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dashboards.boards.base import Panel
 from dashboards.panels import describe, green_above, lines, numbers, red_above
-from dashboards.promql import SCRAPE_TIME, UP, WINDOW, highest, rate, selector
+from dashboards.promql import SCRAPE_TIME, UP, WINDOW, highest, lowest, rate, selector
 from freshgate.telemetry import metrics
 
 
@@ -37,16 +37,25 @@ def redis_panels() -> Sequence[Panel]:
         lines(
             "Redis: memory",
             describe(
-                "How full is Redis? From 85 % of its limit on the receiver answers 503, so that workers can finish.",
+                "How full is Redis? From 70 % of its limit on pages get 503, from 85 % on everybody.",
                 "never. Above 80 % follow the runbook RedisFull.",
             ),
             "bytes",
             [(highest(metrics.REDIS_MEMORY), "used"), (f"{highest(metrics.REDIS_MAX_MEMORY)} > 0", "limit")],
         ),
         lines(
-            "Redis: time for about 400 commands",
+            "Hosts' clocks against Redis' clock",
             describe(
-                "How long does Redis take for about 400 small commands, the poll of the timers process?",
+                "How far are hosts ahead of Redis' clock (below 0: behind), by which everything is decided?",
+                "beyond a second `/readyz` is 503: runbook HostClockOff.",
+            ),
+            "s",
+            [(highest(metrics.CLOCK_SKEW), "most ahead"), (lowest(metrics.CLOCK_SKEW), "most behind")],
+        ),
+        lines(
+            "Redis: time for one poll",
+            describe(
+                "How long does Redis take for one poll of the timers process, some 30 small commands and INFO?",
                 "look for a slow disk, a host that swaps, or somebody who runs KEYS on it.",
             ),
             "s",

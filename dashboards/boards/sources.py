@@ -150,8 +150,8 @@ def _elements() -> Sequence[Panel]:
             "Identity links by result",
             describe(
                 "Are ids of the same person linked? `linked` and `merged` are normal.",
-                "never. `ambiguous`: a device that many people use. `full` or `cycle`: an id that names nobody, such "
-                "as `null`.",
+                "never. `ambiguous`: a device that several people use, or an id that names nobody. `unproven`: a page "
+                "claims a known user. `erased`: events of somebody who was erased.",
             ),
             "ops",
             [(rate(metrics.IDENTITY_LINKS, ["result"]), "{{result}}")],

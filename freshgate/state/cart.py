@@ -94,7 +94,7 @@ def _group(raw: Mapping[str, str], cleared: str) -> list[_Line]:
         for other in [group for group in groups if group.keys & line.keys and group.product.variant == product.variant]:
             # One source names the product by its id, another one by its SKU.
             groups.remove(other)
-            newest = max(line, other, key=lambda one: one.stamp)
+            newest = max(line, other, key=lambda line: line.stamp)
             line = _Line(
                 newest.product, newest.stamp, line.names | other.names, line.keys | other.keys,
                 line.changes | other.changes,

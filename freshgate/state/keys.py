@@ -109,7 +109,7 @@ def send_id(trigger: str, subject: str, version: str) -> str:
     return blake2b(f"{trigger}\0{subject}\0{version}".encode(), digest_size=12).hexdigest()
 
 
-def seen_id(source: str, message_id: str, *content: str) -> str:
+def dedupe_id(source: str, message_id: str, *content: str) -> str:
     """What the dedupe window remembers of a message: 64 bits, short enough to be embedded in the set.
 
     content  what makes two events different that broken code sends under one message id; the same in every redelivery

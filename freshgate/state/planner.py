@@ -68,17 +68,17 @@ class Planner:
             name: [trigger for trigger in triggers if trigger.enabled and name in trigger.on] for name in self.types
         }
 
-    def plan(self, event: Event, *, again: bool = False, trusted: bool = True) -> Plan:
+    def plan(self, event: Event, *, replay: bool = False, trusted: bool = True) -> Plan:
         """The writes of one event.
 
-        again    record past the dedupe window: an intentional replay
+        replay   record past the dedupe window: an intentional replay
         trusted  False: sent with a key that anybody can read, so it speaks for one device only
         """
         event_type = self.types[event.name]
         at = stamp(event.occurred_at, event.message_id)
-        body: dict[str, Any] = {"at": event.occurred_at, "stamp": at, "seen": _seen_id(event)}
+        body: dict[str, Any] = {"at": event.occurred_at, "stamp": at, "seen": _dedupe_id(event)}
         plan = Plan(event, self._person_id(event, event_type, trusted), body, [], [], [])
-        if again:
+        if replay:
             body["again"] = True
         if plan.person:
             self._plan_person(plan, event_type, at, trusted)
@@ -129,19 +129,19 @@ class Planner:
 
         What a page says has registers of its own: however new it is, it never takes the place of what a server said.
         """
-        said = "" if trusted else "said_"
+        prefix = "" if trusted else "said_"
         if event.user_id is not None and trusted:
             yield "t:id", at, event.user_id
             if "@" in event.user_id:
                 yield "A:id", at, keys.address_id(self.pii_key, event.user_id)
         # An address that bounced may be an old one, or another's.
         if event.email and not event_type.suppresses:
-            yield f"t:{said}email", at, event.email
-            yield f"A:{said}email", at, keys.address_id(self.pii_key, event.email)
+            yield f"t:{prefix}email", at, event.email
+            yield f"A:{prefix}email", at, keys.address_id(self.pii_key, event.email)
         for name in event_type.profile:
             value = event.fields.get(name)
             if value not in (None, ""):
-                yield f"t:{said}{name}", at, str(value)
+                yield f"t:{prefix}{name}", at, str(value)
 
     def _plan_starts(
         self, plan: Plan, registers: list[Register], at: str, event_type: EventType, trusted: bool
@@ -245,11 +245,11 @@ class Planner:
         return keys.address_id(self.pii_key, email), registers, ttl
 
 
-def _seen_id(event: Event) -> str:
+def _dedupe_id(event: Event) -> str:
     """Times are left out: what a CDP left open is the arrival's, and differs in a redelivery."""
     order = event.fields.get("order_id", "")
     ids = (event.user_id or "", event.anonymous_id or "", event.previous_id or "")
-    return keys.seen_id(event.source, event.message_id, event.name, str(order), *ids)
+    return keys.dedupe_id(event.source, event.message_id, event.name, str(order), *ids)
 
 
 def _trail(event: Event, lacking: list[str]) -> str:

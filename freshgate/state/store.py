@@ -171,15 +171,15 @@ class Headroom:
     """Whether Redis has room for more events. What is left above the limit is for the workers, who must settle; and
     what pages may not take is for servers.
 
-    Asked at most once in `every_s`, by whoever comes by; a hint, so threads need no lock. Sets `clock` on the way.
+    Asked at most once in `interval_s`, by whoever comes by; a hint, so threads need no lock. Sets `clock` on the way.
     Without a `maxmemory` there is no limit to keep away from.
     """
 
-    def __init__(self, client: redis.Redis, clock: RedisClock, every_s: float = 1.0) -> None:
+    def __init__(self, client: redis.Redis, clock: RedisClock, interval_s: float = 1.0) -> None:
         self._client = client
         self._clock = clock
-        self._every_s = every_s
-        self._asked = -every_s
+        self._interval_s = interval_s
+        self._asked = -interval_s
         self._used = 0.0
 
     def require(self, *, trusted: bool = True) -> None:
@@ -188,7 +188,7 @@ class Headroom:
         trusted  False for a source whose key anybody can read
         """
         now = time.monotonic()
-        if now - self._asked >= self._every_s:
+        if now - self._asked >= self._interval_s:
             self._asked = now
             self.poll()
         limit = MAX_MEMORY if trusted else MAX_MEMORY_OF_PAGES

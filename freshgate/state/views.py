@@ -231,7 +231,7 @@ def _fold(
             head = field[:2]
             if head in ("n:", "O"):
                 separator = " " if head == "n:" else "\n"
-                entries = [one for one in value.split(separator) if _counts(one, cut, deleted_at, moment)]
+                entries = [entry for entry in value.split(separator) if _counts(entry, cut, deleted_at, moment)]
                 known = folded[field].split(separator) if field in folded else []
                 folded[field] = separator.join(dict.fromkeys([*known, *entries]))
             elif head in ("m:", "t:") or field == "cc" or field[0] in "+-":

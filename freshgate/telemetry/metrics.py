@@ -49,10 +49,10 @@ REFUSED_ELEMENTS = (
 )
 REFUSED_BODIES = ("400", "413", "415")
 LIMITS = ("source", "ip", "addresses")
-IDENTITY = ("linked", "merged", "full", "cycle", "other", "ambiguous", "unproven", "erased")
+IDENTITY = ("linked", "merged", "ambiguous", "unproven", "erased")
 ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")
 UNAUTHENTIC_REASONS = ("NotAuthentic", "BatchWithoutToken")
-RETIMED_REASONS = ("moved", "parked", "retry", "held", "claimed_elsewhere", "merged", "contended", "internal")
+RETIMED_REASONS = ("moved", "after_gap", "parked", "retry", "held", "claimed_elsewhere", "contended", "internal")
 CALL_RESULTS = ("accepted", "error")
 # Reasons against any mail to an address; a trigger's own reasons come from the catalog.
 SUPPRESSIONS = ("unsubscribed", "bounced", "spam")
@@ -63,6 +63,7 @@ CONTRADICTIONS = (
     "order_cancelled",
     "order_refunded",
     "cart_empty",
+    "cart_unknown",
     "cart_not_empty",
     "added_to_cart",
     "not_quiet_yet",

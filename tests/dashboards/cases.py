@@ -20,6 +20,8 @@ WAITED = "freshgate_queue_wait_seconds_count"
 IDLE = 'freshgate_workers{queue="q",state="idle"}'
 SILENT = 'freshgate_workers{queue="q",state="silent"}'
 OVERDUE = "freshgate_timers_oldest_overdue_seconds"
+CLOCK_SKEW = "freshgate_clock_skew_seconds"
+REJECTED = 'freshgate_desk_sends{state="rejected"}'
 UNKNOWN = 'freshgate_desk_sends{state="unknown"}'
 HOLDS = "freshgate_holds"
 UP = 'up{job="freshgate-receiver",instance="a"}'
@@ -100,6 +102,10 @@ CASES = [
     Case("NoTimers", True, {REDIS_UP: "_x300"}),
     Case("DeadMails", True, {sends("dead"): ONCE}),
     Case("UnknownMails", True, {UNKNOWN: "2+0"}),
+    Case("RejectedMails", True, {REJECTED: "2+0"}),
+    Case("HostClockOff", True, {CLOCK_SKEW: "2+0"}),
+    Case("HostClockOff", True, {CLOCK_SKEW: "-2+0"}),
+    Case("HostClockOff", False, {CLOCK_SKEW: "0.5+0"}),
     Case("HeldMails", True, {HOLDS: "1+0"}),
     Case("HeldMails", False, {HOLDS: "0x80 1x300"}),
     Case("ScrapeDown", True, {UP: "0+0"}),

@@ -72,7 +72,7 @@ def test_the_same_event_told_again_is_a_duplicate_in_all_its_parts(world: World)
 
 
 def test_message_ids_are_told_apart_by_64_bits() -> None:
-    ids = {keys.seen_id("segment", str(number)) for number in range(50_000)}
+    ids = {keys.dedupe_id("segment", str(number)) for number in range(50_000)}
     assert len(ids) == 50_000
     assert all(len(text) == 11 for text in ids)
 

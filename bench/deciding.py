@@ -1,0 +1,96 @@
+"""One decision about a cart mail, by how many devices the person has: microseconds of CPU in the worker and in Redis.
+
+The records of a person's ids are folded when they are read, so each device costs one more hash. Every device added a
+product to the cart and viewed one. A pair is the same in a person without any device; the rounds take turns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import redis
+
+from adapter.ingest.record import Recorder, WebhookReply
+from bench.lab import PII_KEY, Lab
+from bench.rows import Effort, Row, paired
+from catalog import EVENTS, TRIGGERS
+from freshgate.events import Event, Product
+from freshgate.state import keys
+from freshgate.state.planner import Planner
+from workers.gate import decide
+from workers.lookup import Lookup
+
+PART = "deciding"
+DEVICES = (1, 3, 10)
+PERSONS = 20
+TRIGGER = next(trigger for trigger in TRIGGERS if trigger.name == "abandoned_cart")
+UNLINKED = "a person without devices"
+
+
+def person_events(person: int, devices: int, now: int) -> list[Event]:
+    """A user with an address and a cart of one product, and what each device of theirs did by itself."""
+    user, shared = f"{devices}-{person}", {"source": "segment", "id_space": "main", "received_at": now}
+    email = f"{user}@example.com"
+    events = [event("Identify", f"{user}-identify", now, shared | {"user_id": user, "email": email})]
+    for device in range(devices + 1):
+        visitor = f"{user}-{device}"
+        ids = {"anonymous_id": visitor} if device else {"user_id": user}
+        product = Product(product_id=f"sku-{device}", name="A product with a name", price="19.95")
+        for name in ("Product Viewed", "Product Added"):
+            events.append(event(name, f"{visitor}-{name}", now, shared | ids, product=product))
+        if device:
+            events.append(event("Page", f"{visitor}-link", now, shared | ids | {"user_id": user}))
+    return events
+
+
+def event(name: str, message_id: str, now: int, attributes: dict[str, Any], **fields: Any) -> Event:
+    return Event(name=name, message_id=message_id, occurred_at=now, fields=fields, **attributes)
+
+
+def decide_all(lookup: Lookup, timers: Sequence[str], now: int) -> float:
+    """Microseconds of the worker's CPU a decision: reading and deciding, one send a trip as for a single event."""
+    started = time.thread_time()
+    for timer in timers:
+        _, (records,), _ = lookup.read("main", [timer], now)
+        decision = decide(TRIGGER, records, now)
+        if decision.do != "send":
+            raise RuntimeError(f"the mail should leave: {decision.outcome} {decision.reason}")
+    return (time.thread_time() - started) / len(timers) * 1e6
+
+
+def measured(client: redis.Redis, lookup: Lookup, timers: Sequence[str], now: int) -> tuple[float, float]:
+    """Microseconds a decision, in the worker and in Redis. CPU, since a shared machine makes waiting a lottery."""
+    client.config_resetstat()
+    worker = decide_all(lookup, timers, now)
+    stats: Any = client.info("commandstats")
+    return worker, stats["cmdstat_fcall"]["usec_per_call"]
+
+
+def measure(effort: Effort) -> list[Row]:
+    """Microseconds a decision, by the number of devices."""
+    pairs: dict[tuple[int, int], list[tuple[float, float]]] = {}
+    with Lab() as lab:
+        client = lab.client(lab.valkey())
+        recorder = Recorder(client, Planner(EVENTS, TRIGGERS, PII_KEY.encode()), "bench")
+        now = time.time_ns() // 1_000_000
+        timers = {}
+        for devices in (0, *DEVICES):
+            for person in range(PERSONS):
+                recorder.record(person_events(person, devices, now), WebhookReply())
+            ids = [keys.person_id("main", f"{devices}-{person}") for person in range(PERSONS)]
+            timers[devices] = [keys.timer(TRIGGER.name, "p", record_id) for record_id in ids]
+        lookup = Lookup(client, PII_KEY.encode(), 300_000)
+        later = now + TRIGGER.delay + TRIGGER.settle_ms
+        for _ in range(effort.of(40, 15)):
+            for devices in DEVICES:
+                reference = measured(client, lookup, timers[0], later)
+                value = measured(client, lookup, timers[devices], later)
+                for part in (0, 1):
+                    pairs.setdefault((devices, part), []).append((value[part], reference[part]))
+    return [
+        paired(PART, f"linked devices: {devices}, {where}", "us", pairs[devices, part], UNLINKED)
+        for devices in DEVICES
+        for part, where in enumerate(("CPU of the worker", "in Redis"))
+    ]
