@@ -141,7 +141,8 @@ class Ledger:
 
     def contradict(self, trigger: Trigger, records: Records, claim: Claim, decision: Decision) -> None:
         """Something that occurred before this mail, and arrived after it, says that it should not have left."""
-        key = keys.shop(records.shop) + records.subject.owner
+        # Beside its claim: the record that is the root may be another one by the next time.
+        key = keys.shop(records.shop) + (claim.owner or records.subject.owner)
         if not self._client.hsetnx(key, f"z:{trigger.name}:{claim.send_id}", decision.reason):
             return
         entry = {"reason": decision.reason, "send": claim.send_id, "compared": decision.compared}
