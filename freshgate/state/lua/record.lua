@@ -27,6 +27,7 @@ local PURCHASE_TTL = 400 * DAY
 local BUCKET_MS = DAY / 2
 -- RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
 local SAFETY_NET_MS = 20000
+local GAP_PAUSE_MS = 600000
 
 local FIELDS = { 'to', 'cut', 'rev', 'del', 'x', 'parked', 'ls', 'sup', 'rx', 'cc', 'srv', 'idle', 'nl' }
 local TO, CUT, REV, DEL, REFRESHED, PARKED, LEFT, SUPPRESSED, RX, CLEARED, SERVER, IDLE, LINES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
@@ -360,10 +361,17 @@ local function limit(limits)
   end
 end
 
+-- "<when events were refused last> <since when they are, with pauses of at most GAP_PAUSE_MS>"
+local function note_gap(shop, now)
+  local last, since = string.match(redis.call('GET', shop .. 'gap') or '', '^(%d+) (%d+)$')
+  if not last or now - tonumber(last) > GAP_PAUSE_MS then since = ms(now) end
+  redis.call('SET', shop .. 'gap', ms(now) .. ' ' .. since, 'PX', ms(DAY))
+end
+
 redis.register_function('fg_record', function(keys, args)
   local shop, now = keys[1], now_ms(args[1])
   -- What would have withdrawn a mail may have been among what was refused: waiting mails settle once more.
-  if args[2] == '1' then redis.call('SET', shop .. 'gap', ms(now), 'PX', ms(DAY)) end
+  if args[2] == '1' then note_gap(shop, now) end
   if args[3] ~= '' then
     local limited = limit(cmsgpack.unpack(args[3]))
     if limited then return { ms(now), limited } end
