@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis import Redis
 
@@ -44,7 +46,7 @@ def test_an_address_that_comes_after_the_end_brings_no_second_outcome(world: Wor
     world.record(world.event("Identify", user="ada", email=ADA))
     world.run(world.now + HOUR)
     assert world.outcomes("ada") == ended
-    fields = redis.hkeys(keys.person("main", keys.person_id("main", "ada")))
+    fields: Any = redis.hkeys(keys.person("main", keys.person_id("main", "ada")))
     assert [field for field in fields if field.startswith(b"k:")] == []
 
 
