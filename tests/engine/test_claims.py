@@ -5,7 +5,6 @@ Each was an experiment that broke an earlier engine.
 
 from __future__ import annotations
 
-import argparse
 from typing import Any, cast
 
 import pytest
@@ -14,11 +13,10 @@ from redis import Redis
 
 from catalog import TRIGGERS
 from freshgate.errors import EspError
-from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.store import fcall
+from tests.engine.operator_commands import Operator
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SHOP, World, product
-from workers import commands
 from workers.esp.base import Message
 
 ADA = "ada@example.com"
@@ -28,19 +26,6 @@ LEASE_LOST_MS = 16_000
 @pytest.fixture
 def world(redis: Redis) -> World:
     return World(redis)
-
-
-class Operator:
-    """Runs `python -m workers` commands at the world's time; returns the exit code."""
-
-    def __init__(self, world: World, url: str) -> None:
-        self._world = world
-        self._settings = Settings(redis_url=url, pii_key=PII_KEY.decode())
-
-    def run(self, *words: str) -> int:
-        parser = argparse.ArgumentParser()
-        commands.add_commands(parser.add_subparsers(dest="command"))
-        return commands.run(self._settings, parser.parse_args(words), self._world.now)
 
 
 @pytest.fixture
