@@ -147,6 +147,12 @@ local function correct_purchase(shop, order, wrong, first)
   end
 end
 
+local function purchase_stamp(shop, event)
+  local first, wrong = first_telling(shop, event.order[1], event.bought[2])
+  if wrong then correct_purchase(shop, event.order[1], wrong, first) end
+  return first
+end
+
 local function record_order(shop, event, order, first, now, said)
   local id, registers, firsts, ttl = order[1], order[2], order[3], order[4]
   local key = order_key(shop, id)
@@ -296,6 +302,8 @@ local function record_event(shop, event, now)
     end
     if event.at <= del then
       record_refusals(shop, event, key, root, now)
+      -- That the order is none of today's is remembered without a word of whose it was.
+      if event.order and event.bought then purchase_stamp(shop, event) end
       return 'del -'
     end
     local is_first = event.srv and not state[SERVER]
@@ -320,11 +328,7 @@ local function record_event(shop, event, now)
     if event.bought then
       first = event.bought[2]
       -- A page's word does not count: it could make an order old before it is completed.
-      if event.order then
-        local wrong
-        first, wrong = first_telling(shop, event.order[1], first)
-        if wrong then correct_purchase(shop, event.order[1], wrong, first) end
-      end
+      if event.order then first = purchase_stamp(shop, event) end
     end
     if event.order then record_order(shop, event, event.order, first, now, said) end
     record_id(shop, event, key, state, root, first, now, said)
