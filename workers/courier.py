@@ -212,12 +212,13 @@ class Courier:
 
     def _ends_orphan(self, trigger: Trigger, records: Records, decision: Decision, orphan: Claim) -> bool:
         """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""
+        outcome, reason = "unknown", "worker_died"
         if trigger.unknown == "resend":
             if orphan.attempts + 1 < MAX_CRASHES:
                 return False
-            self._ledger.finish(trigger, records, decision, orphan, "dead", "poison")
-            return True
-        self._ledger.finish(trigger, records, decision, orphan, "unknown", "worker_died")
+            outcome, reason = "dead", "poison"
+        is_outdated = orphan.version != decision.version
+        self._ledger.finish(trigger, records, decision, orphan, outcome, reason, is_outdated=is_outdated)
         return True
 
     def _defer_or_finish(self, trigger: Trigger, records: Records, decision: Decision) -> None:

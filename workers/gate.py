@@ -32,7 +32,8 @@ class Records(msgspec.Struct):
     timer       the send's timer, by its present name
     due         when it is due; None where the send has no timer any more, so that nothing is to be done
     address     None while the recipient's address is not known
-    refused_at  when events of the shop were refused last; 0 where that is long ago
+    refused_at, refused_since
+                when events of the shop were refused last, and since when they are; 0 where that is long ago
     """
 
     timer: keys.TimerRef
@@ -42,6 +43,7 @@ class Records(msgspec.Struct):
     address: AddressView | None = None
     shop: str = "main"
     refused_at: int = 0
+    refused_since: int = 0
 
     @property
     def subject(self) -> PersonView | OrderView:
@@ -103,7 +105,7 @@ def decide(  # noqa: PLR0911  # one return a rule
     due = due_at(trigger, person, mark)
     if now < due:
         return Decision(do="retime", reason="moved", due=due, occurred_at=mark.at)
-    settled = records.refused_at + trigger.settle_ms if trigger.delay else 0
+    settled = _settled_after_gap(trigger, records, due)
     if now < settled:
         # What withdraws this mail may be among the events that were refused, and on its way again.
         return Decision(do="retime", reason="after_gap", due=settled, occurred_at=mark.at)
@@ -140,6 +142,15 @@ def due_at(trigger: Trigger, person: PersonView, mark: Mark) -> int:
     due = newest + trigger.delay
     first_due = person.first_due(trigger.name) or due
     return max(due, min(person.received_at + trigger.settle_ms, first_due + MAX_SETTLES * trigger.settle_ms))
+
+
+def _settled_after_gap(trigger: Trigger, records: Records, due: int) -> int:
+    """When a mail that was due at `due` may leave after events were refused (ms). Refusals without end hold it for ten
+    settles at most."""
+    if trigger.delay == 0:
+        return 0
+    longest = max(due, records.refused_since) + MAX_SETTLES * trigger.settle_ms
+    return min(records.refused_at + trigger.settle_ms, longest)
 
 
 def _version(trigger: Trigger, person: PersonView) -> str:

@@ -75,8 +75,12 @@ class Ledger:
         *,
         status: int | None = None,
         due: int | None = None,
+        is_outdated: bool = False,
     ) -> None:
-        """The claim's end, or its next try at `due` (ms). Token-guarded: whoever was overtaken changes nothing."""
+        """The claim's end, or its next try at `due` (ms). Token-guarded: whoever was overtaken changes nothing.
+
+        is_outdated  the claim is of an older version: the timer is that of the newer one, and fires again at once
+        """
         now = self._clock.now()
         attempts = claim.attempts + (state in {"retry", "dead"})
         ended = msgspec.structs.replace(
@@ -97,7 +101,7 @@ class Ledger:
             claim=claim,
             text=ended.text(),
             keep=_keep(trigger),
-            due=due,
+            due=now if is_outdated else due,
             entry={"trigger": trigger.name, "state": state, **entry},
             # The operator's lists hold exactly the sends that are in that state.
             review=state,
@@ -141,7 +145,8 @@ class Ledger:
 
     def contradict(self, trigger: Trigger, records: Records, claim: Claim, decision: Decision) -> None:
         """Something that occurred before this mail, and arrived after it, says that it should not have left."""
-        key = keys.shop(records.shop) + records.subject.owner
+        # Beside its claim: the record that is the root may be another one by the next time.
+        key = keys.shop(records.shop) + (claim.owner or records.subject.owner)
         if not self._client.hsetnx(key, f"z:{trigger.name}:{claim.send_id}", decision.reason):
             return
         entry = {"reason": decision.reason, "send": claim.send_id, "compared": decision.compared}

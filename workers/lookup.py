@@ -57,12 +57,12 @@ class Lookup:
             return pipe.execute()
 
         reply, *holds = with_library(self._client, call)
-        refused_at = int(reply[1] or 0)
-        records = [self._build(shop, send, refused_at) for send in reply[2:]]
+        refused_at, refused_since = map(int, reply[1].split() or (0, 0))
+        records = [self._build(shop, send, refused_at, refused_since) for send in reply[2:]]
         self._add_missing_addresses(shop, records)
         return int(reply[0]), records, {name.decode() for name in holds[0]} if holds else set()
 
-    def _build(self, shop: str, send: Any, refused_at: int) -> Records:
+    def _build(self, shop: str, send: Any, refused_at: int, refused_since: int) -> Records:
         timer, due, root, persons, order, addresses = send
         ref = keys.TimerRef.parse(timer.decode())
         order_fields = to_fields(order)
@@ -76,6 +76,7 @@ class Lookup:
             order=OrderView(ref.id, order_fields) if ref.kind == "o" else None,
             shop=shop,
             refused_at=refused_at,
+            refused_since=refused_since,
         )
         address = address_of(records)
         if address:

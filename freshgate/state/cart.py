@@ -34,24 +34,30 @@ class Purchase(msgspec.Struct, frozen=True):
     at: int
     products: frozenset[str]
 
-    def merge(self, other: Purchase) -> Purchase:
-        """The first telling of one purchase, with everything that either lists."""
-        first = min(self, other, key=lambda purchase: purchase.stamp)
-        return replace(first, products=self.products | other.products)
-
     def has(self, product: Product) -> bool:
         """Whether the product was bought with it; an order that lists nothing may have had everything."""
-        return not self.products or bool(_keys(product) & self.products)
+        return self.has_any(_keys(product))
+
+    def has_any(self, product_keys: set[str]) -> bool:
+        return not self.products or bool(product_keys & self.products)
+
+
+# (stamp, line, amount): one event may change two lines that turn out to be of one product.
+_Change = tuple[str, str, str]
 
 
 class _Line(msgspec.Struct):
-    """What is told of one product: by one key, or by several events with keys in common."""
+    """What is told of one product: by one key, or by several events with keys in common.
+
+    since  stamp of the first addition that counts
+    """
 
     product: Product
     stamp: str
+    since: str
     names: set[str]
     keys: set[str]
-    changes: set[tuple[str, str]]
+    changes: set[_Change]
 
 
 def add_up(raw: Mapping[str, str], cleared: str, purchases: Sequence[Purchase], grace: int) -> tuple[Line, ...]:
@@ -69,12 +75,12 @@ def add_up(raw: Mapping[str, str], cleared: str, purchases: Sequence[Purchase], 
     lines = []
     for group in groups:
         quantity = 0
-        for _, amount in sorted(group.changes):
+        for _, _, amount in sorted(group.changes):
             quantity = 0 if amount == "x" else max(0, quantity + int(amount))
         if quantity == 0:
             continue
         added_at = millis(group.stamp)
-        if any(purchase.at >= added_at - grace and purchase.has(group.product) for purchase in purchases):
+        if any(purchase.at >= added_at - grace and purchase.has_any(group.keys) for purchase in purchases):
             continue
         lines.append(Line(replace(group.product, quantity=quantity), group.stamp))
     return tuple(sorted(lines, key=lambda line: line.stamp))
@@ -82,42 +88,45 @@ def add_up(raw: Mapping[str, str], cleared: str, purchases: Sequence[Purchase], 
 
 def _group(raw: Mapping[str, str], cleared: str) -> list[_Line]:
     groups: list[_Line] = []
-    for field, value in raw.items():
+    # In an order of their own: that of the fields is the order of their arrival.
+    for field, value in sorted(raw.items()):
         if field[0] != "+":
             continue
         name, stamp = field[1:], value[:LENGTH]
         product = _product.decode(value[LENGTH:].encode())
-        changes = {change for change in _changes(raw, name, cleared) if change[1][0] == "+"}
+        changes = {change for change in _changes(raw, name, cleared) if change[2][0] == "+"}
         if not changes:
             continue
-        line = _Line(product, stamp, {name}, _keys(product), changes)
+        line = _Line(product, stamp, min(changes)[0], {name}, _keys(product), changes)
         for other in [group for group in groups if group.keys & line.keys and group.product.variant == product.variant]:
             # One source names the product by its id, another one by its SKU.
             groups.remove(other)
             newest = max(line, other, key=lambda line: line.stamp)
             line = _Line(
-                newest.product, newest.stamp, line.names | other.names, line.keys | other.keys,
-                line.changes | other.changes,
+                newest.product, newest.stamp, min(line.since, other.since), line.names | other.names,
+                line.keys | other.keys, line.changes | other.changes,
             )  # fmt: skip
         groups.append(line)
-    return groups
+    return sorted(groups, key=lambda group: (group.since, min(group.names)))
 
 
 def _apply_removal(groups: Sequence[_Line], name: str, removed: Product, raw: Mapping[str, str], cleared: str) -> None:
-    """A removal that names no variant takes every variant along; one with a quantity reduces one line."""
-    changes = {change for change in _changes(raw, name, cleared) if change[1][0] != "+"}
+    """A removal that names no variant takes every variant along; one with a quantity reduces one line: of several, the
+    one that came into the cart last before it."""
+    changes = {change for change in _changes(raw, name, cleared) if change[2][0] != "+"}
     exact = [group for group in groups if name in group.names]
     keys = _keys(removed)
     alike = [group for group in groups if group.keys & keys and removed.variant in ("", group.product.variant)]
     for change in changes:
-        for group in alike if change[1] == "x" else (exact or alike)[:1]:
+        before = [group for group in exact or alike if group.since <= change[0]]
+        for group in alike if change[2] == "x" else before[-1:]:
             group.changes.add(change)
 
 
-def _changes(raw: Mapping[str, str], name: str, cleared: str) -> list[tuple[str, str]]:
-    """(stamp, amount) of each change since the cart was emptied: "+2", "-1", or "x" for all."""
+def _changes(raw: Mapping[str, str], name: str, cleared: str) -> list[_Change]:
+    """Each change since the cart was emptied; its amount is "+2", "-1", or "x" for all."""
     entries = raw.get(f"n:{name}", "").split(" ")
-    return [(entry[:LENGTH], entry[LENGTH:]) for entry in entries if entry and entry[:LENGTH] > cleared]
+    return [(entry[:LENGTH], name, entry[LENGTH:]) for entry in entries if entry and entry[:LENGTH] > cleared]
 
 
 def _keys(product: Product) -> set[str]:

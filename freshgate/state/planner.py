@@ -112,7 +112,8 @@ class Planner:
             body["srv"] = True
         registers = [*self._profile(event, event_type, at, trusted), *_marks(event, event_type, at)]
         _plan_cart(body, event, event_type)
-        if event.email and not event_type.suppresses:
+        has_address_id = trusted and "@" in (event.user_id or "")
+        if (event.email and not event_type.suppresses) or has_address_id:
             body["addr"] = True
         if (event_type.suppresses or event_type.lifts) and not event.email:
             # Meant for the address that the person has, or will have.
@@ -190,8 +191,6 @@ class Planner:
             device = keys.person_id(event.id_space, None, event.anonymous_id)
             user = keys.person_id(event.id_space, event.user_id)
             links.append((device, user, not trusted))
-            if not trusted:
-                plan.body["claims"] = user
         if trusted and event_type.effect == "alias" and event.previous_id:
             previous = (
                 keys.person_id(event.id_space, None, event.previous_id),

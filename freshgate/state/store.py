@@ -111,10 +111,10 @@ def open_shops(client: redis.Redis, id_spaces: Iterable[str]) -> None:
     What was sent meanwhile comes again: mails that wait settle first.
     """
     names = sorted(set(id_spaces))
-    now: Any = client.time()
     add_shops(client, names)
     for name in names:
-        client.set(f"{keys.shop(name)}gap", now[0] * 1000 + now[1] // 1000, px=GAP_TTL_MS)
+        # No events, and word that some were refused.
+        with_library(client, lambda name=name: fcall(client, "record", keys.shop(name), "", 1, ""))  # type: ignore[misc]
 
 
 def shops(client: redis.Redis) -> list[str]:

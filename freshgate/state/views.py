@@ -38,6 +38,7 @@ _HAS_TOP_LEVEL = re.compile(r"@[^@]+\.[^@.]{2,}$")
 _ids = msgspec.json.Decoder(list[str])
 # Of a root alone: what its timers and parked sends need.
 _ROOT_FIELDS = ("f:", "b:", "p:", "k:", "rev", "ls", "unproven")
+_REFUSALS = frozenset({"m:unsubscribed", "m:bounced", "m:spam", "m:subscribed"})
 
 
 class PersonView(Record):
@@ -57,7 +58,7 @@ class PersonView(Record):
         trusted_only: bool = False,
     ) -> None:
         self.records = records
-        self.deleted_at = max((int(fields.get("del", "0")) for _, fields in records), default=0)
+        self.deleted_at = max((int(fields.get("asked", "0")) for _, fields in records), default=0)
         super().__init__(record_id, _fold(records, self.deleted_at), "p")
         self.order_grace = order_grace
         self.trusted_only = trusted_only
@@ -147,14 +148,11 @@ class PersonView(Record):
     @cached_property
     def purchases(self) -> tuple[Purchase, ...]:
         """The person's newest orders, newest first, and the newest one of the person's address."""
-        orders: dict[str, Purchase] = {}
+        purchases = []
         for line in self._raw.get("O", "").split("\n"):
             if line:
                 head, _, products = line.partition("\t")
-                purchase, order = _purchase(head[:LENGTH], products), head[LENGTH + 1 :]
-                # Told by two ids of the person, it is one purchase: the first telling.
-                orders[order] = purchase.merge(orders[order]) if order in orders else purchase
-        purchases = list(orders.values())
+                purchases.append(_purchase(head[:LENGTH], products))
         for mark in (self.register("m:order"), self.ordered_elsewhere):
             if mark:
                 purchases.append(_purchase(mark.stamp, mark.value))
@@ -225,25 +223,41 @@ def _fold(
     moment  leaves out what is later (ms), but for the products of the cart, of which only the newest form is kept
     """
     folded: dict[str, str] = {}
+    purchases: dict[str, tuple[str, str]] = {}
     for number, (_, fields) in enumerate(records):
         cut = fields.get("cut", "")
+        # A device may have been erased along with a user that it no longer belongs to.
+        erased = max(deleted_at, int(fields.get("del", "0")))
         for field, value in fields.items():
             head = field[:2]
-            if head in ("n:", "O"):
-                separator = " " if head == "n:" else "\n"
-                entries = [entry for entry in value.split(separator) if _counts(entry, cut, deleted_at, moment)]
-                known = folded[field].split(separator) if field in folded else []
-                folded[field] = separator.join(dict.fromkeys([*known, *entries]))
+            if head == "n:":
+                entries = [entry for entry in value.split(" ") if _counts(entry, cut, erased, moment)]
+                known = folded[field].split(" ") if field in folded else []
+                folded[field] = " ".join(dict.fromkeys([*known, *entries]))
+            elif field == "O":
+                _add_purchases(purchases, [line for line in value.split("\n") if _counts(line, cut, erased, moment)])
             elif head in ("m:", "t:") or field == "cc" or field[0] in "+-":
-                if not _counts(value, cut, deleted_at, None if field[0] == "+" else moment):
-                    continue
-                if field not in folded or folded[field][:LENGTH] < value[:LENGTH]:
+                # Refusals outlive an erasure: see `identity.lua`.
+                since = 0 if field in _REFUSALS else erased
+                # Of equal stamps, such as those of user ids, the text decides: who is the root depends on arrival.
+                if _counts(value, cut, since, None if field[0] == "+" else moment) and folded.get(field, "") < value:
                     folded[field] = value
             elif field == "rx":
                 folded[field] = max(folded.get(field, ""), value, key=lambda text: int(text or "0"))
             elif number == 0 and (head in _ROOT_FIELDS or field in _ROOT_FIELDS):
                 folded[field] = value
+    if purchases:
+        folded["O"] = "\n".join(f"{stamp} {order}\t{products}" for order, (stamp, products) in purchases.items())
     return folded
+
+
+def _add_purchases(purchases: dict[str, tuple[str, str]], lines: Sequence[str]) -> None:
+    """Of an order that several ids told, the first telling's time, and the longer list of products."""
+    for line in lines:
+        head, _, products = line.partition("\t")
+        stamp, _, order = head.partition(" ")
+        known = purchases.get(order, (stamp, products))
+        purchases[order] = (min(known[0], stamp), max(known[1], products, key=lambda text: (len(text), text)))
 
 
 def _counts(stamped: str, cut: str, deleted_at: int, moment: int | None) -> bool:

@@ -14,7 +14,7 @@ import redis
 from adapter.ingest.receive import Receiver
 from adapter.ingest.record import WebhookReply
 from catalog import EVENTS, TRIGGERS
-from freshgate.declare import Trigger
+from freshgate.declare import EventType, Trigger
 from freshgate.errors import EspError
 from freshgate.events import Event, Product
 from freshgate.queue import Item, Job
@@ -89,6 +89,7 @@ class World:
     `record` what happened, set `now` (ms UTC), `run` the sends that are due, then read `mails` and `outcomes`.
 
     email_identity, order_grace  as the settings of these names
+    events                       the catalog's event types
     """
 
     def __init__(
@@ -99,13 +100,14 @@ class World:
         *,
         email_identity: bool = True,
         order_grace: int = 300_000,
+        events: Sequence[EventType] = EVENTS,
     ) -> None:
         self.client = client
         self.now = START
         self.esp = esp or RememberingEsp()
         self.triggers = {trigger.name: trigger for trigger in triggers}
         store.load(client)
-        self.planner = Planner(EVENTS, triggers, PII_KEY)
+        self.planner = Planner(events, triggers, PII_KEY)
         self.receiver = Receiver(client, self.planner, "test", clock=lambda: self.now)
         self.email_identity = email_identity
         self.order_grace = order_grace

@@ -3,10 +3,11 @@
 -- "-<line>"  register: the keys of a product that was removed last, JSON
 -- "n:<line>" the changes of its quantity, "<stamp>+2 <stamp>-1 <stamp>x": each event once; x removes all
 -- "cc"       stamp of the newest moment at which the cart was emptied; what is older no longer counts
--- "nl"       how many lines the hash has
+-- "nl"       how many lines the hash has, with those that were removed and never added
+-- "-?"       what was removed could not be read, or found no room: nobody knows what is left
 -- freshgate/state/cart.py adds them up.
 
-local MAX_LINES = 250
+local MAX_LINES, MAX_REMOVED = 250, 500
 local MAX_CHANGES = 60
 -- An order that is known already empties the cart as of its first telling, so that lines are kept for so long.
 local ORDER_SLACK = 2 * DAY
@@ -24,7 +25,7 @@ local function drop_lines(key, cleared)
       end
       if newest < cleared then
         redis.call('HDEL', key, field, 'n:' .. line)
-      elseif first == '+' then
+      elseif first == '+' or not all['+' .. line] then
         lines = lines + 1
       end
     end
@@ -63,16 +64,19 @@ local function add_line_fields(changes, fields)
   end
 end
 
--- Changes of lines: {line, stamp, change, JSON}; their fields stand in current[after + 1 …], as `add_line_fields` named
+-- Changes of the record's lines: {line, stamp, change, JSON}; their fields stand in current[after + 1 …], as `add_line_fields` named
 -- them. `count` is how many lines the cart has.
-local function change_lines(changes, current, after, count, cleared, writes)
+local function change_lines(key, changes, current, after, count, cleared, writes)
   local created = 0
   for i, change in ipairs(changes) do
     local stamp, amount = change[2], change[3]
     local product, known = current[after + 2 * i - 1], current[after + 2 * i] or ''
-    local is_new_line = not product and string.sub(amount, 1, 1) == '+'
-    if (not cleared or stamp >= cleared) and (not is_new_line or count + created < MAX_LINES)
-        and not string.find(known, stamp, 1, true) then
+    local is_added = string.sub(amount, 1, 1) == '+'
+    local is_new_line = not product and (is_added or known == '')
+    local has_room = not is_new_line or count + created < (is_added and MAX_LINES or MAX_REMOVED)
+    if (not cleared or stamp >= cleared) and not has_room and not is_added then
+      if newer(redis.call('HGET', key, '-?'), stamp) then add(writes, '-?', stamp .. '{}') end
+    elseif (not cleared or stamp >= cleared) and has_room and not string.find(known, stamp, 1, true) then
       add(writes, 'n:' .. change[1], compact(known == '' and stamp .. amount or known .. ' ' .. stamp .. amount))
       if newer(product, stamp) then add(writes, line_field(change), stamp .. change[4]) end
       if is_new_line then created = created + 1 end

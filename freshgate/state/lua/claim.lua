@@ -100,7 +100,7 @@ redis.register_function('fg_claim', function(keys, args)
   return { ms(now), 'ok' }
 end)
 
-local function settle_timer(shop, owner, timer, claimed, next_due, failed, keeps_trace)
+local function settle_timer(shop, person, timer, claimed, next_due, failed, keeps_trace)
   local trigger, kind = string.match(timer, '^([^|]*)|(%a)')
   -- Whoever brings a send to a state has survived it: what was counted as a crash was a pause, or a long queue.
   if failed then redis.call('HSETNX', shop .. 'begun', timer, '0') else redis.call('HDEL', shop .. 'begun', timer) end
@@ -118,7 +118,9 @@ local function settle_timer(shop, owner, timer, claimed, next_due, failed, keeps
     set_timer(shop, timer, next_due)
   elseif not due then
     local key = shop .. string.match(timer, '|(.+)$')
-    redis.call('HDEL', key, 'f:' .. trigger, 'b:' .. trigger)
+    redis.call('HDEL', key, 'f:' .. trigger, 'b:' .. trigger, 'k:' .. timer)
+    -- An order's send that was parked hangs on its person. An address that comes later must not bring it back.
+    if kind == 'o' and person then redis.call('HDEL', person_key(shop, person), 'k:' .. timer) end
     if not keeps_trace then redis.call('HDEL', key, 'p:' .. trigger) end
   end
 end
@@ -167,11 +169,19 @@ redis.register_function('fg_settle', function(keys, args)
     if redis.call('EXISTS', key) == 1 then
       write_claim(key, settled.field, settled.send, settled.claim ~= '' and settled.claim or nil, settled.keep)
       bump(key)
-      if string.sub(settled.claim, 1, 5) == 'sent ' then redis.call('HSET', key, 'ls', ms(now)) end
+      if string.sub(settled.claim, 1, 5) == 'sent ' then
+        -- The person may have become somebody else's id while the mail was on its way.
+        local id = string.match(settled.owner, '^p:(.+)$')
+        redis.call('HSET', id and person_key(shop, root_of(shop, id)) or key, 'ls', ms(now))
+      end
     end
   end
   if settled.revision and (redis.call('HGET', key, 'rev') or '0') ~= settled.revision then return '0' end
-  if settled.park then redis.call('HSET', key, settled.park[1], settled.park[2], 'parked', '1') end
+  if settled.park then
+    redis.call('HSET', key, settled.park[1], settled.park[2], 'parked', '1')
+    -- The person may have expired, where only an order is known.
+    if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ms(PERSON_TTL)) end
+  end
   local state = settled.list
   if settled.timer then
     local present = present_name(shop, settled.timer)
@@ -179,11 +189,13 @@ redis.register_function('fg_settle', function(keys, args)
       remove_timer(shop, settled.timer)
       settled.timer = present
     end
-    settle_timer(shop, settled.owner, settled.timer, settled.due, settled.next, settled.failed,
+    settle_timer(shop, settled.note and settled.note[1], settled.timer, settled.due, settled.next, settled.failed,
       state == 'dead' or state == 'unknown' or state == 'rejected')
   end
   if state then
-    local entry = settled.owner .. ' ' .. settled.timer .. ' ' .. settled.field .. ' ' .. settled.send
+    -- The timer by the name that it has with the claim's owner, so that every settlement names the same entry.
+    local timer = trigger_of(settled.timer) .. '|' .. settled.owner
+    local entry = settled.owner .. ' ' .. timer .. ' ' .. settled.field .. ' ' .. settled.send
     list_for_operator(shop, entry, state, now)
   end
   if settled.uncount then uncount(shop, settled.uncount[1], settled.send, settled.uncount[2]) end

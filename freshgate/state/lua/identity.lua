@@ -10,7 +10,8 @@
 -- "srv"     a server knows this id                            "claimed"  devices that a page claims for this id
 -- "idle"    one of too many: it is none of the root's members until it is used again
 -- "met"     of a root: devices that met it as their second person
--- "del"     everything up to this ms is erased
+-- "del"     everything up to this ms is erased      "asked"  the same, where the person of this very id asked for it:
+--           a device that was erased along with its user takes no later user along
 
 local MAX_MEMBERS = 200
 local MAX_CLAIMED = 50
@@ -60,7 +61,7 @@ local function release_parked(shop, root, at, now)
       redis.call('HDEL', key, field)
       if tonumber(delay) > 0 then redis.call('HSET', key, 'b:' .. trigger_of(timer), ms(at)) end
       -- It was put off until it would be too old: now it is due earlier than that.
-      redis.call('ZADD', shop .. 'timers:' .. trigger_of(timer), ms(due), timer)
+      set_timer(shop, timer, due, 'CH')
       changes[#changes + 1] = timer .. ' released ' .. ms(due)
     end
   end
@@ -76,9 +77,12 @@ local function suppress_address(shop, root)
   ids[#ids + 1] = root
   for _, id in ipairs(ids) do
     local state = redis.call('HMGET', person_key(shop, id),
-      'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:said_email', 'A:id')
+      'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:said_email', 'A:id', 'cut')
     for i = 1, 7 do
-      if state[i] and newer(newest[i], string.sub(state[i], 1, STAMP)) then newest[i] = state[i] end
+      -- What a device was told after it met somebody else is nobody's.
+      if state[i] and not (state[8] and state[i] >= state[8]) and newer(newest[i], string.sub(state[i], 1, STAMP)) then
+        newest[i] = state[i]
+      end
     end
   end
   local address = newest[5] or newest[6] or newest[7]
@@ -94,28 +98,36 @@ local function suppress_address(shop, root)
 end
 
 -- What is up to `del` (ms) is taken out of one record. Claims stay: they hold no data, and prevent a second mail.
+local function erase_address(shop, id, del)
+  local key = address_key(shop, id)
+  for _, register in ipairs({ 'm:who', 'm:order' }) do
+    local current = redis.call('HGET', key, register)
+    if current and stamp_ms(current) <= del then redis.call('HDEL', key, register) end
+  end
+end
+
 local function erase_order(shop, id, del)
   local key = order_key(shop, id)
   for field, value in pairs(hash(key)) do
     local kind = string.sub(field, 1, 2)
-    if (kind == 'm:' or kind == 'F:') and stamp_ms(value) <= del then redis.call('HDEL', key, field) end
+    if (kind == 'm:' or kind == 'F:' or kind == 'A:') and stamp_ms(value) <= del then
+      if kind == 'A:' then erase_address(shop, string.sub(value, STAMP + 1), del) end
+      redis.call('HDEL', key, field)
+    end
   end
   if redis.call('EXISTS', key) == 1 then bump(key) end
 end
+
+-- Refusals outlive the person: they hold no data, and only withhold.
+local REFUSALS = { ['m:unsubscribed'] = true, ['m:bounced'] = true, ['m:spam'] = true, ['m:subscribed'] = true }
 
 local function erase_record(shop, id, del)
   local key = person_key(shop, id)
   for field, value in pairs(hash(key)) do
     local kind = string.sub(field, 1, 2)
-    if kind == 'A:' and stamp_ms(value) <= del then
-      local address = address_key(shop, string.sub(value, STAMP + 1))
-      for _, register in ipairs({ 'm:who', 'm:order' }) do
-        local current = redis.call('HGET', address, register)
-        if current and stamp_ms(current) <= del then redis.call('HDEL', address, register) end
-      end
-    end
-    if kind == 'm:' or kind == 't:' or kind == 'A:' or field == 'cc'
-        or string.sub(field, 1, 1) == '+' or string.sub(field, 1, 1) == '-' then
+    if kind == 'A:' and stamp_ms(value) <= del then erase_address(shop, string.sub(value, STAMP + 1), del) end
+    if not REFUSALS[field] and (kind == 'm:' or kind == 't:' or kind == 'A:' or field == 'cc'
+        or string.sub(field, 1, 1) == '+' or string.sub(field, 1, 1) == '-') then
       if stamp_ms(value) <= del then redis.call('HDEL', key, field) end
     elseif kind == 'n:' then
       local kept = {}
@@ -141,6 +153,11 @@ local function erase_record(shop, id, del)
   redis.call('PEXPIRE', key, ms(PERSON_TTL))
 end
 
+-- The newest erasure that the person of this id asked for.
+local function ask(key, del)
+  if del > tonumber(redis.call('HGET', key, 'asked') or '0') then redis.call('HSET', key, 'asked', ms(del)) end
+end
+
 -- Everything of the person up to `del` (ms) is erased, under all ids. Timers stay: the gate withholds what they were
 -- for, and what was told since then starts mails as before.
 local function erase(shop, root, del)
@@ -149,6 +166,7 @@ local function erase(shop, root, del)
   for _, id in ipairs(ids) do
     if del > tonumber(redis.call('HGET', person_key(shop, id), 'del') or '0') then erase_record(shop, id, del) end
   end
+  ask(person_key(shop, root), del)
   bump(person_key(shop, root))
 end
 
@@ -195,8 +213,8 @@ end
 -- From now on `id` and its members belong to the person `root`.
 local function attach(shop, id, root, at, now)
   local key, target = person_key(shop, id), person_key(shop, root)
-  local own = redis.call('HMGET', key, 'ids', 'del', 'ls', 'sup', 'met', 'claimed', 'rev')
-  local theirs = redis.call('HMGET', target, 'ids', 'del', 'ls', 'sup', 'met', 'claimed')
+  local own = redis.call('HMGET', key, 'ids', 'asked', 'ls', 'sup', 'met', 'claimed', 'rev')
+  local theirs = redis.call('HMGET', target, 'ids', 'asked', 'ls', 'sup', 'met', 'claimed')
   local ids = list_of(theirs[1])
   for _, member in ipairs(list_of(own[1])) do
     redis.call('HSET', person_key(shop, member), 'to', root)
@@ -236,8 +254,8 @@ local function attach(shop, id, root, at, now)
     local members = members_of(shop, root)
     members[#members + 1] = root
     for _, member in ipairs(members) do
-      local known = redis.call('HMGET', person_key(shop, member), 't:email', 't:said_email')
-      if known[1] or known[2] then
+      local known = redis.call('HMGET', person_key(shop, member), 'A:email', 'A:said_email', 'A:id')
+      if known[1] or known[2] or known[3] then
         release_parked(shop, root, at, now)
         break
       end
@@ -245,40 +263,91 @@ local function attach(shop, id, root, at, now)
   end
 end
 
+-- Which ids `id` was linked to, by servers and by pages, with the stamp of each.
+local function links_of(shop, id)
+  local linked, claimed = {}, {}
+  for field, value in pairs(hash(person_key(shop, id))) do
+    local kind, other = string.match(field, '^([LP]):(.+)$')
+    if kind == 'L' then linked[other] = value end
+    if kind == 'P' then claimed[other] = value end
+  end
+  return linked, claimed
+end
+
+-- `id` is not one of the root's any more, and neither are the ids that were only through it. Returns those ids.
 local function detach(shop, id, root)
-  local target = person_key(shop, root)
-  set_list(target, 'ids', without(members_of(shop, root), id), MAX_MEMBERS)
+  local rest, left = members_of(shop, root), { [id] = true }
+  local others, is_complete = {}, false
+  while not is_complete do
+    is_complete = true
+    for _, member in ipairs(rest) do
+      if not left[member] then
+        local linked, claimed = links_of(shop, member)
+        for other in pairs(left) do
+          if linked[other] or claimed[other] then
+            left[member], is_complete = true, false
+            others[#others + 1] = member
+            break
+          end
+        end
+      end
+    end
+  end
+  local kept = {}
+  for _, member in ipairs(rest) do
+    if left[member] then redis.call('HDEL', person_key(shop, member), 'to') else kept[#kept + 1] = member end
+  end
   redis.call('HDEL', person_key(shop, id), 'to')
-  bump(target)
+  bump(person_key(shop, id))
+  set_list(person_key(shop, root), 'ids', kept, MAX_MEMBERS)
+  bump(person_key(shop, root))
+  return others
+end
+
+-- The timers of the root run for `into` as well: which of the two a waiting mail belongs to, the gate decides.
+local function copy_timers(shop, root, into)
+  local target = person_key(shop, into)
+  for field, value in pairs(hash(person_key(shop, root))) do
+    local kind, name = string.match(field, '^([fk]):(.+)$')
+    if kind == 'f' then
+      local due = due_of(shop, name .. '|p:' .. root)
+      if due then
+        set_timer(shop, name .. '|p:' .. into, tonumber(due))
+        redis.call('HSETNX', target, field, value)
+      end
+    elseif kind == 'k' then
+      local trigger = string.match(name, '^(.*)|p:')
+      redis.call('HSET', target, 'k:' .. (trigger and trigger .. '|p:' .. into or name), value, 'parked', '1')
+    end
+  end
 end
 
 -- Whose device `id` is, by everything that is known: the person whom it met first, and only up to the moment at which it
 -- met a second one. A page's word counts while no server knows the person.
 local function evaluate(shop, id, at, now)
   local key = person_key(shop, id)
-  local linked, claimed = {}, {}
-  for field, value in pairs(hash(key)) do
-    local kind, other = string.match(field, '^([LP]):(.+)$')
-    if kind == 'L' then linked[other] = value end
-    if kind == 'P' then claimed[other] = value end
-  end
-  local unproven = false
-  if not next(linked) then
-    for other, stamp in pairs(claimed) do
+  local linked, claimed = links_of(shop, id)
+  local unproven, is_linked = false, next(linked) ~= nil
+  if not is_linked then
+    for other in pairs(claimed) do
       if redis.call('HEXISTS', person_key(shop, other), 'srv') == 1 then unproven = true end
-      linked[other] = stamp
     end
-    if unproven then linked = {} end
   end
   local first, first_stamp
   local met = {}
-  for other, stamp in pairs(linked) do
-    local root = root_of(shop, other)
-    if root ~= id and (not met[root] or stamp < met[root]) then met[root] = stamp end
+  local function meet(others)
+    for other, stamp in pairs(others) do
+      local root = root_of(shop, other)
+      if root ~= id and (not met[root] or stamp < met[root]) then met[root] = stamp end
+    end
   end
+  meet(linked)
+  if not is_linked and not unproven then meet(claimed) end
   for root, stamp in pairs(met) do
     if not first or stamp < first_stamp or (stamp == first_stamp and root < first) then first, first_stamp = root, stamp end
   end
+  -- Whose device it is, a page has no say about once a server has told; that it has another user, it may say.
+  if is_linked then meet(claimed) end
   local cut
   for root, stamp in pairs(met) do
     if root ~= first then
@@ -296,13 +365,13 @@ local function evaluate(shop, id, at, now)
   if cut then redis.call('HSET', key, 'cut', cut) elseif was[2] then redis.call('HDEL', key, 'cut') end
   if unproven then redis.call('HSET', key, 'unproven', '1') elseif was[3] then redis.call('HDEL', key, 'unproven') end
   local current = was[1] and root_of(shop, id) or nil
+  local others = {}
   if current and current ~= first then
-    detach(shop, id, current)
-    for _, member in ipairs(members_of(shop, current)) do
-      if redis.call('HEXISTS', person_key(shop, member), 'L:' .. id) == 1 then detach(shop, member, current) end
-    end
+    others = detach(shop, id, current)
+    copy_timers(shop, current, id)
   end
   if first and current ~= first then attach(shop, id, first, at, now) end
+  for _, other in ipairs(others) do evaluate(shop, other, at, now) end
   if cut ~= (was[2] or nil) or unproven ~= (was[3] and true or false) then
     bump(person_key(shop, first or id))
   end

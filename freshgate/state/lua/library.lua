@@ -92,7 +92,8 @@ local function prepend(list, entry, most, ttl)
   if count == 1 then redis.call('PEXPIRE', list, ms(ttl)) end
 end
 
--- The timer is due at `due` at the earliest. Each trigger has its own set, so that a backlog of one delays no other.
+-- The timer is due at `due` at the earliest; at `due` with the condition 'CH', and at the latest with 'LT'.
+-- Each trigger has its own set, so that a backlog of one delays no other.
 local function set_timer(shop, timer, due, condition)
   local trigger = trigger_of(timer)
   if redis.call('ZADD', shop .. 'timers:' .. trigger, condition or 'GT', ms(due), timer) == 1 then

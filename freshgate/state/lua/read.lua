@@ -1,6 +1,6 @@
 -- read: everything that decisions about sends need, in one call.
 -- fg_read  KEYS[1] the shop  ARGV now (ms) or "", then one timer a send: "<trigger>|p:<id>" or "<trigger>|o:<id>"
--- REPLY    {now, when events were refused last (ms) or "", one array a send:
+-- REPLY    {now, "<when events were refused last> <since when they are>" (ms) or "", one array a send:
 --            {its timer by its present name, its due or "", root of the person or "",
 --             {{id, record}, ...} of the root and its members, record of the order, {{id, record}, ...} of addresses}}
 -- fg_find  KEYS[1] the shop  ARGV ids of persons  REPLY the root of each, "" where nothing is known

@@ -14,7 +14,7 @@
 --   addr     true = this event brings an address             sup    true = an opt-out or opt-in without an address
 --   del      erase everything up to this ms                  srv    true = a server says so
 --   links    {{id, the id that it belongs to, is a page's claim}, ...}
---   claims   id that a page says the device belongs to       trace  the event's trace, which its timers carry along
+--   trace    the event's trace, which its timers carry along
 --   order    {id, {regs}, {registers whose oldest stamp wins}, ttl}
 --   bought   {order's id, stamp, JSON of the products}: a purchase
 --   addresses  {{id, {regs}, ttl}, ...}
@@ -27,6 +27,7 @@ local PURCHASE_TTL = 400 * DAY
 local BUCKET_MS = DAY / 2
 -- RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
 local SAFETY_NET_MS = 20000
+local GAP_PAUSE_MS = 600000
 
 local FIELDS = { 'to', 'cut', 'rev', 'del', 'x', 'parked', 'ls', 'sup', 'rx', 'cc', 'srv', 'idle', 'nl' }
 local TO, CUT, REV, DEL, REFRESHED, PARKED, LEFT, SUPPRESSED, RX, CLEARED, SERVER, IDLE, LINES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
@@ -75,18 +76,20 @@ local function set_due(shop, start, id, at, now, said)
   local timer = trigger .. '|' .. kind .. ':' .. id
   -- A clock that runs ahead never delays a mail beyond now + delay.
   local due = delay == 0 and now + SAFETY_NET_MS or math.max(math.min(at, now) + delay, now + settle)
-  set_timer(shop, timer, due)
+  -- One that waits for an address, or for its next try, is decided on at once as well.
+  set_timer(shop, timer, due, delay == 0 and 'LT' or 'GT')
   said[#said + 1] = timer .. ' set ' .. ms(due)
   return due, delay
 end
 
 -- The purchase's stamp is that of the first telling, by occurrence: what is told of it later is no new purchase.
+-- Returns it, and what it was taken for until now, if an earlier telling arrives after a later one.
 local function first_telling(shop, id, stamp)
   local key = shop .. 'once:' .. id
   local known = redis.call('GET', key)
   if known and known <= stamp then return known end
   redis.call('SET', key, stamp, 'PX', ms(PURCHASE_TTL))
-  return stamp
+  return stamp, known
 end
 
 -- Adds a purchase to the newest ones, "<stamp> <order>\t<JSON>" each. Returns whether it was not among them.
@@ -94,12 +97,13 @@ local function remember_purchase(current, order, stamp, bought, writes)
   local lines, is_new = { stamp .. ' ' .. order .. '\t' .. bought }, true
   for line in string.gmatch(current or '', '[^\n]+') do
     if string.match(line, '^%S+ (%S+)') == order then
-      -- The first stamp, and everything that any telling says was bought.
+      -- The first stamp, and the longest list of what was bought.
       local known = string.match(line, '^%S+')
       is_new = false
       if known < stamp then stamp = known end
       local products = string.match(line, '\t(.*)$')
-      if products ~= '[]' and (bought == '[]' or #products > #bought) then bought = products end
+      local is_longer = #products > #bought or (#products == #bought and products > bought)
+      if products ~= '[]' and (bought == '[]' or is_longer) then bought = products end
       lines[1] = stamp .. ' ' .. order .. '\t' .. bought
     else
       lines[#lines + 1] = line
@@ -116,6 +120,39 @@ local function remember_purchase(current, order, stamp, bought, writes)
   return is_new
 end
 
+-- An order turns out to be older than whoever told it so far knew: they and their addresses learn of its time.
+local function correct_purchase(shop, order, wrong, first)
+  local tellers = redis.call('HMGET', order_key(shop, order), 'F:who', 'm:who', 'A:order')
+  local addresses = { tellers[3] }
+  for i = 1, 2 do
+    local id = tellers[i] and string.sub(tellers[i], STAMP + 1)
+    local known = id and redis.call('HMGET', person_key(shop, id), 'O', 'A:email', 'A:said_email', 'A:id') or {}
+    local writes = {}
+    if known[1] then remember_purchase(known[1], order, first, '[]', writes) end
+    if #writes > 0 then
+      redis.call('HSET', person_key(shop, id), unpack(writes))
+      bump(person_key(shop, root_of(shop, id)))
+    end
+    for j = 2, 4 do
+      if known[j] then addresses[#addresses + 1] = known[j] end
+    end
+  end
+  for _, address in pairs(addresses) do
+    local key = address and address_key(shop, string.sub(address, STAMP + 1))
+    local ordered = key and redis.call('HGET', key, 'm:order')
+    if ordered and string.sub(ordered, 1, STAMP) == wrong then
+      redis.call('HSET', key, 'm:order', first .. string.sub(ordered, STAMP + 1))
+      bump(key)
+    end
+  end
+end
+
+local function purchase_stamp(shop, event)
+  local first, wrong = first_telling(shop, event.order[1], event.bought[2])
+  if wrong then correct_purchase(shop, event.order[1], wrong, first) end
+  return first
+end
+
 local function record_order(shop, event, order, first, now, said)
   local id, registers, firsts, ttl = order[1], order[2], order[3], order[4]
   local key = order_key(shop, id)
@@ -126,8 +163,9 @@ local function record_order(shop, event, order, first, now, said)
   local writes = { 'rev', ms(tonumber(state[2] or '0') + 1) }
   local advanced = news(registers, state, 3, writes)
   for i, register in ipairs(firsts) do
-    local known = state[3 + #registers + i]
-    local stamp = first and first < register[2] and first or register[2]
+    local known, stamp = state[3 + #registers + i], register[2]
+    -- Of the purchase's time the first telling of all decides, also where its record has expired.
+    if register[1] == 'F:order' and first and first < stamp then stamp = first end
     if not known or stamp < string.sub(known, 1, STAMP) then add(writes, register[1], stamp .. register[3]) end
   end
   for _, start in ipairs(event.starts or {}) do
@@ -182,7 +220,7 @@ local function record_id(shop, event, key, state, root, first, now, said)
   local refresh = next_refresh(state[REFRESHED], ttl, now)
   if refresh then add(writes, 'x', refresh) end
   local advanced = news(registers, state, HEAD, writes)
-  if event.lines then change_lines(event.lines, state, HEAD + #registers, count, cleared, writes) end
+  if event.lines then change_lines(key, event.lines, state, HEAD + #registers, count, cleared, writes) end
   if event.bought then
     advanced['m:order'] = remember_purchase(redis.call('HGET', key, 'O'), event.bought[1], first, event.bought[3], writes)
     if state[REV] then drop_lines(key, string.format('%013.0f', stamp_ms(first) - ORDER_SLACK)) end
@@ -215,6 +253,24 @@ local function record_id(shop, event, key, state, root, first, now, said)
   if refresh then keep_alive(key, ttl, true) end
 end
 
+local function only_refusals(registers)
+  local kept = {}
+  for _, register in ipairs(registers or {}) do
+    if REFUSALS[register[1]] then kept[#kept + 1] = register end
+  end
+  return kept
+end
+
+-- What the event of a person erased since says about being written to; that alone holds, in whatever order it arrives.
+local function record_refusals(shop, event, key, root, now)
+  local refusal = { id = event.id, at = event.at, ttl = event.ttl, sup = event.sup, regs = only_refusals(event.regs) }
+  if #refusal.regs > 0 then record_id(shop, refusal, key, as_read(key, refusal), root, nil, now, {}) end
+  for _, address in ipairs(event.addresses or {}) do
+    local registers = only_refusals(address[2])
+    if #registers > 0 then record_address(shop, event, { address[1], registers, address[3] }, nil, now) end
+  end
+end
+
 -- Links say whose id this is; the root and the verdict follow from them.
 local function resolve_links(shop, event, now)
   local results = {}
@@ -240,19 +296,26 @@ local function record_person(shop, event, key, state, root, now)
   local said, first = {}, nil
   if event.del then
     erase(shop, root, event.del)
+    if root ~= event.id then ask(key, event.del) end
     return 'ok'
   end
   local del = tonumber(state[DEL] or '0')
   if root ~= event.id then
-    del = math.max(del, tonumber(redis.call('HGET', person_key(shop, root), 'del') or '0'))
+    del = math.max(del, tonumber(redis.call('HGET', person_key(shop, root), 'asked') or '0'))
   end
-  if event.at <= del then return 'del' end
-  if event.claims and root ~= root_of(shop, event.claims) and redis.call('HEXISTS', key, 'unproven') == 0 then
-    -- Another user of the same device: a page has no say about either.
-    return 'amb'
+  if event.at <= del then
+    record_refusals(shop, event, key, root, now)
+    -- That the order is none of today's is remembered without a word of whose it was.
+    if event.order and event.bought then purchase_stamp(shop, event) end
+    return 'del'
   end
   if state[CUT] and event.stamp >= state[CUT] then
-    -- Whose it is, nobody knows. It changes and starts nothing.
+    -- Whose it is, nobody knows. It changes and starts nothing. A purchase is remembered, which readers leave out: it
+    -- counts once both persons turn out to be one.
+    if event.bought then
+      local purchase = { id = event.id, at = event.at, ttl = event.ttl, bought = event.bought }
+      record_id(shop, purchase, key, state, event.id, event.bought[2], now, said)
+    end
     if event.trail then prepend(key .. ':ev', 'ambiguous\t\t' .. event.trail, TRAIL_ENTRIES, event.ttl) end
     return 'amb'
   end
@@ -260,7 +323,7 @@ local function record_person(shop, event, key, state, root, now)
   if event.bought then
     first = event.bought[2]
     -- A page's word does not count: it could make an order old before it is completed.
-    if event.order then first = first_telling(shop, event.order[1], first) end
+    if event.order then first = purchase_stamp(shop, event) end
   end
   if event.order then record_order(shop, event, event.order, first, now, said) end
   record_id(shop, event, key, state, root, first, now, said)
@@ -316,10 +379,17 @@ local function limit(limits)
   end
 end
 
+-- "<when events were refused last> <since when they are, with pauses of at most GAP_PAUSE_MS>"
+local function note_gap(shop, now)
+  local last, since = string.match(redis.call('GET', shop .. 'gap') or '', '^(%d+) (%d+)$')
+  if not last or now - tonumber(last) > GAP_PAUSE_MS then since = ms(now) end
+  redis.call('SET', shop .. 'gap', ms(now) .. ' ' .. since, 'PX', ms(DAY))
+end
+
 redis.register_function('fg_record', function(keys, args)
   local shop, now = keys[1], now_ms(args[1])
   -- What would have withdrawn a mail may have been among what was refused: waiting mails settle once more.
-  if args[2] == '1' then redis.call('SET', shop .. 'gap', ms(now), 'PX', ms(DAY)) end
+  if args[2] == '1' then note_gap(shop, now) end
   if args[3] ~= '' then
     local limited = limit(cmsgpack.unpack(args[3]))
     if limited then return { ms(now), limited } end

@@ -1,0 +1,212 @@
+"""Everything in Redis expires or is bounded, and an event costs what it changes, not what a person has done before.
+
+Costs are counted in commands and bytes: both are the same on every machine.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from catalog import EVENTS
+from freshgate.declare import EventType
+from freshgate.errors import EspError
+from freshgate.events import Product
+from freshgate.state import keys, store
+from freshgate.state.store import fcall
+from tests.engine.world import HOUR, MINUTE, SHOP, START, World, product
+
+ADA = "ada@example.com"
+# Timers live as long as what they are for, and so do the lists that an operator empties.
+ENDLESS = ("timers:", "triggers", "leases", "leased", "begun", "list:")
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    return World(redis)
+
+
+def endless_keys(redis: Redis) -> list[str]:
+    """The shop's keys without a TTL, but for those that may have none."""
+    names = [bytes(key).decode().removeprefix(SHOP) for key in redis.scan_iter(f"{SHOP}*")]
+    endless = [name for name in names if redis.pttl(SHOP + name) == -1 and not name.startswith(ENDLESS)]
+    refusals = ("m:unsubscribed", "m:bounced", "m:spam", "m:subscribed")
+    return [
+        name
+        for name in endless
+        if not (name.startswith("a:") and any(redis.hexists(SHOP + name, field) for field in refusals))
+    ]
+
+
+def commands_of(redis: Redis, action: Callable[[], Any]) -> int:
+    """How many commands Redis carried out meanwhile, those of functions counted."""
+
+    def total() -> int:
+        stats: Any = redis.info("commandstats")
+        return sum(int(stat["calls"]) for name, stat in stats.items() if name != "cmdstat_info")
+
+    before = total()
+    action()
+    return total() - before
+
+
+def random_event(world: World, draw: random.Random) -> tuple[Any, bool]:
+    name = draw.choice([event.name for event in EVENTS] + ["Subscribed"])
+    user, anon = draw.choice(["u1", "u2", "u3", None]), draw.choice(["x", "y", None])
+    if not user and not anon:
+        anon = "z"
+    fields: dict[str, Any] = {}
+    if draw.random() < 0.6:
+        fields["product"] = product(draw.choice("abc"))
+    if draw.random() < 0.5:
+        fields |= {"order_id": draw.choice("12"), "products": (product("a"),)}
+    if draw.random() < 0.3:
+        fields["order_email"] = draw.choice([ADA, "q@example.com"])
+    email = draw.choice([None, None, ADA, "p@example.com"])
+    trusted = draw.random() < 0.7
+    if name == "Alias":
+        user, fields = user or "u1", {"previous_id": draw.choice(["x", "y", "old"])}
+    if not trusted:
+        anon = anon or "x"
+        name = "Page" if name in ("Alias", "Delete") else name
+    at = world.now - draw.randint(0, 3) * HOUR
+    return world.event(name, at=at, user=user, anon=anon, email=email, **fields), trusted
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_every_key_expires_but_for_timers_lists_and_refusals(redis: Redis, seed: int) -> None:
+    world = World(redis, events=(*EVENTS, EventType(name="Subscribed", lifts="unsubscribed")))
+    draw = random.Random(seed)  # noqa: S311 - the same streams in every run
+    errors = [EspError("503"), EspError("no", permanent=True), EspError("lost", ambiguous=True)]
+    for _ in range(40):
+        event, trusted = random_event(world, draw)
+        world.record(event, trusted=trusted)
+        if draw.random() < 0.2:
+            world.esp.errors = draw.sample(errors, 1)
+            world.run(world.now + draw.randint(0, 40) * MINUTE)
+        assert endless_keys(redis) == []
+    world.esp.errors = []
+    world.run(world.now + 60 * 24 * HOUR)
+    assert world.due_timers(world.now + 10**12) == []
+    for name in ("leases", "leased", "begun"):
+        assert not redis.exists(SHOP + name)
+
+
+def test_a_persons_5000_past_mails_cost_the_next_one_nothing(world: World, redis: Redis) -> None:
+    def order_and_mail(number: int) -> None:
+        world.now += HOUR
+        world.record(world.event("Order Completed", user="ada", email=ADA, order_id=f"o{number}"))
+        world.run()
+
+    # Warm: the bounded lists are full.
+    for number in range(250):
+        order_and_mail(number)
+    cost_before = commands_of(redis, lambda: order_and_mail(1000))
+    size_before = int(redis.memory_usage(keys.person("main", keys.person_id("main", "ada"))) or 0)
+    for number in range(2000, 2500):
+        order_and_mail(number)
+    assert commands_of(redis, lambda: order_and_mail(3000)) <= cost_before
+    assert int(redis.memory_usage(keys.person("main", keys.person_id("main", "ada"))) or 0) <= size_before * 1.1
+
+
+def test_a_trigger_without_a_cap_remembers_a_bounded_number_of_sends(world: World, redis: Redis) -> None:
+    for number in range(40):
+        world.now += 25 * HOUR
+        world.record(world.event("Product Added", user="ada", email=ADA, product=product(f"p{number}")))
+        world.run(world.now + HOUR)
+    assert len(world.mails()) == 40
+    claims: Any = redis.hget(keys.person("main", keys.person_id("main", "ada")), "c:abandoned_cart")
+    assert len(claims.split(b"\n")) == 20
+
+
+def test_a_cart_of_thousands_of_products_is_cut_and_the_next_event_costs_as_ever(world: World, redis: Redis) -> None:
+    def add(count: int, first: int) -> None:
+        lines = [world.event("Product Added", user="bot", product=product(f"p{first + n}")) for n in range(count)]
+        world.record(*lines)
+
+    add(300, 0)
+    before = commands_of(redis, lambda: add(50, 1000))
+    size = int(redis.memory_usage(keys.person("main", keys.person_id("main", "bot"))) or 0)
+    for first in range(2000, 7000, 500):
+        add(500, first)
+    assert commands_of(redis, lambda: add(50, 40_000)) <= before
+    assert len(world.cart("bot")) == 250
+    assert int(redis.memory_usage(keys.person("main", keys.person_id("main", "bot"))) or 0) <= size * 1.1
+
+
+def test_events_of_250_lines_each_are_recorded_in_calls_of_bounded_work(world: World, redis: Redis) -> None:
+    lines = tuple(Product(product_id=f"p{number}", name="An ordinary product" * 5) for number in range(250))
+    events = [world.event("Cart Viewed", user=f"u{number % 3}", products=lines) for number in range(30)]
+    calls = commands_of(redis, lambda: world.record(*events))
+    assert len(world.cart("u0")) == 250
+    plans = [world.planner.plan(event) for event in events]
+    batches = world.receiver.recorder._calls("main", plans, ())
+    # Each blocks Redis for a few events at most.
+    assert len(batches) >= 10
+    assert calls < 30 * 60
+
+
+def test_a_link_of_a_full_device_costs_a_bounded_number_of_commands(world: World, redis: Redis) -> None:
+    world.record(*[world.event("Product Added", anon="bot", product=product(f"p{n}")) for n in range(250)])
+    world.record(world.event("Identify", user="ada", email=ADA))
+    cost = commands_of(redis, lambda: world.record(world.event("Page", user="ada", anon="bot")))
+    assert cost < 80
+    assert len(world.cart("ada")) == 250
+
+
+def test_a_person_of_200_devices_is_decided_on_in_one_trip_and_the_201st_displaces_the_oldest(
+    world: World, redis: Redis
+) -> None:
+    for first in range(0, 260, 20):
+        pages = [world.event("Page", user="ada", anon=f"d{n}", at=START + n) for n in range(first, first + 20)]
+        world.record(*pages)
+    timer = keys.timer("welcome", "p", keys.person_id("main", "ada"))
+    stats: Any = redis.info("commandstats")
+    before = int(stats["cmdstat_fcall"]["calls"])
+    assert len(world.records(timer).person.records) == 201
+    after: Any = redis.info("commandstats")
+    assert int(after["cmdstat_fcall"]["calls"]) - before == 1
+
+
+def test_a_trail_of_a_thousand_events_and_decisions_is_bounded(world: World, redis: Redis) -> None:
+    for _ in range(50):
+        world.record(*[world.event("Product Viewed", user="ada", product=product("a")) for _ in range(20)])
+    for number in range(150):
+        world.now += 25 * HOUR
+        world.record(world.event("Product Added", user="ada", email=ADA, product=product(str(number))))
+        world.run(world.now + HOUR)
+    ada = keys.person("main", keys.person_id("main", "ada"))
+    assert redis.llen(f"{ada}:ev") == 200
+    assert redis.llen(f"{ada}:dec") == 100
+
+
+def test_libraries_of_two_releases_work_side_by_side(world: World, redis: Redis) -> None:
+    prefix, text = store.library()
+    older = text.replace(prefix, "fg00000000_").replace(
+        "local MAX_LINES, MAX_REMOVED = 250", "local MAX_LINES, MAX_REMOVED = 1"
+    )
+    redis.function_load(older, replace=True)
+    world.record(*[world.event("Product Added", user="ada", email=ADA, product=product(name)) for name in "abc"])
+    assert set(world.cart("ada")) == {"a", "b", "c"}
+    # A library that no process has loaded for a week goes; younger ones stay.
+    redis.zadd(store.LIBRARIES, {"fg00000000_lib": 1})
+    store.load(redis)
+    names: Any = redis.function_list()
+    assert [entry[1] for entry in names] == [f"{prefix}lib".encode()]
+
+
+def test_a_backlog_of_one_trigger_delays_no_other(world: World, redis: Redis) -> None:
+    names = [*(f"busy-{number}" for number in range(5)), "quiet"]
+    redis.sadd(f"{SHOP}triggers", *names)
+    for name in names[:-1]:
+        redis.zadd(f"{SHOP}timers:{name}", {f"{name}|p:{number}": 1 for number in range(500)})
+    redis.zadd(f"{SHOP}timers:quiet", {"quiet|p:only": 2})
+    _, _, *flat = fcall(redis, "claim_due", SHOP, START, 100, 30_000)
+    claimed = [timer.decode().partition("|")[0] for timer in flat[::3]]
+    assert "quiet" in claimed
+    assert len(claimed) >= 80
+    assert max(claimed.count(name) for name in names) <= 25

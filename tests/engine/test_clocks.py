@@ -1,0 +1,133 @@
+"""Clocks that are off: of phones, receivers and workers. Decisions are by Redis' clock alone."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from redis import Redis
+
+from freshgate.queue import Item, Job
+from freshgate.state import keys, store
+from freshgate.state.clock import RedisClock
+from freshgate.state.store import fcall
+from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, START, World, product
+from workers.courier import Courier
+from workers.lookup import Lookup
+
+ADA = "ada@example.com"
+
+
+@pytest.fixture
+def world(redis: Redis) -> World:
+    world = World(redis)
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.now += HOUR
+    return world
+
+
+def marketing(world: World) -> list[str]:
+    return [trigger for trigger, _ in world.mails() if trigger != "order_confirmation"]
+
+
+@pytest.mark.parametrize("ahead_s", [1, 60, 180, 299])
+@pytest.mark.parametrize("event", ["Product Added", "Product Viewed", "Cart Viewed"])
+def test_a_phone_that_is_minutes_ahead_causes_no_mail_about_what_was_bought(
+    world: World, ahead_s: int, event: str
+) -> None:
+    fields = {"products": (product("tea"),)} if event == "Cart Viewed" else {"product": product("tea")}
+    world.record(world.event(event, at=world.now + ahead_s * SECOND, user="ada", **fields))
+    world.now += SECOND
+    world.record(world.event("Order Completed", user="ada", order_id="1", products=(product("tea"),)))
+    world.run(world.now + 3 * HOUR)
+    assert marketing(world) == []
+
+
+@pytest.mark.parametrize("after_s", [1, 10, 299])
+def test_the_page_of_an_order_that_shows_its_product_once_more_is_no_new_view(world: World, after_s: int) -> None:
+    world.record(world.event("Order Completed", user="ada", order_id="1", products=(product("tea"),)))
+    world.now += after_s * SECOND
+    world.record(world.event("Product Viewed", user="ada", product=product("tea")))
+    world.run(world.now + 3 * HOUR)
+    assert marketing(world) == []
+
+
+def test_another_product_viewed_right_after_an_order_is_a_new_view(world: World) -> None:
+    world.record(world.event("Order Completed", user="ada", order_id="1", products=(product("tea"),)))
+    world.now += 10 * SECOND
+    world.record(world.event("Product Viewed", user="ada", product=product("cup")))
+    world.run(world.now + 3 * HOUR)
+    assert marketing(world) == ["browse_abandonment"]
+
+
+@pytest.mark.parametrize("off", [-HOUR, -6 * MINUTE, 6 * MINUTE, HOUR])
+def test_a_receiver_whose_clock_is_off_moves_no_due(world: World, off: int) -> None:
+    # What it writes down as the time of receipt is its own; what a mail waits for is not.
+    world.record(world.event("Product Added", user="ada", product=product("tea"), received_at=world.now + off))
+    ((_, due),) = world.due_timers(world.now + 3 * HOUR)
+    assert due == world.now + 30 * MINUTE
+    assert world.person("ada").received_at == world.now
+
+
+def test_an_event_dated_an_hour_ahead_waits_no_longer_than_its_delay(world: World) -> None:
+    world.record(world.event("Product Added", at=world.now + HOUR, user="ada", product=product("tea")))
+    world.run(world.now + 31 * MINUTE)
+    assert marketing(world) == ["abandoned_cart"]
+
+
+def test_a_clock_that_an_old_event_turned_back_does_not_move_a_due_into_the_past(world: World) -> None:
+    world.record(world.event("Product Added", at=world.now - 20 * HOUR, user="ada", product=product("tea")))
+    ((timer, due),) = world.due_timers(world.now + HOUR)
+    assert due == world.now + 2 * MINUTE
+    world.deliver(timer)
+    assert world.mails() == []
+    (entry,) = world.decisions("ada")
+    assert (entry["state"], entry["reason"], entry["due"]) == ("moved", "moved", world.now + 2 * MINUTE)
+
+
+def test_a_send_that_fires_early_again_and_again_is_one_line_with_a_count(world: World) -> None:
+    world.record(world.event("Product Added", user="ada", product=product("tea")))
+    timer = keys.timer("abandoned_cart", "p", keys.person_id("main", "ada"))
+    for _ in range(200):
+        world.deliver(timer)
+    (entry,) = world.decisions("ada")
+    assert (entry["state"], entry["times"]) == ("moved", 200)
+
+
+@pytest.mark.parametrize("off_s", [-3600, -2, 2, 3600])
+def test_a_worker_whose_clock_is_off_decides_by_redis_clock(redis: Redis, off_s: int) -> None:
+    store.load(redis)
+    world = World(redis)
+    seconds, micros = redis.time()
+    now = int(seconds) * 1000 + int(micros) // 1000
+    courier = Courier(redis, world.triggers, world.esp, Lookup(redis, PII_KEY, 300_000), deadline_ms=10_000)
+    # What its host believed before the first trip.
+    courier._clock.set(now + off_s * 1000)
+    world.now = now
+    world.record(world.event("Order Completed", user="ada", email=ADA, order_id="1"))
+    world.record(world.event("Product Added", user="ben", email="ben@example.com", product=product("tea")))
+    timers = [timer for timer, _ in world.due_timers(now + HOUR)]
+    courier.deliver(Job(sends=tuple(Item(timer, 0) for timer in timers), created=now, shop="main"))
+    assert world.mails() == [("order_confirmation", ADA)]
+    ((_, due),) = world.due_timers(now + HOUR)
+    assert due == now + 30 * MINUTE
+
+
+def test_the_clock_goes_on_between_two_trips() -> None:
+    clock = RedisClock()
+    clock.set(START)
+    first = clock.now()
+    deadline = time.monotonic() + 5
+    while clock.now() == first and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert START <= first < clock.now() < START + 60_000
+
+
+def test_leases_and_dues_are_by_redis_clock(redis: Redis) -> None:
+    world = World(redis)
+    world.record(world.event("Signed Up", user="ada", email=ADA))
+    now, _, *flat = fcall(redis, "claim_due", SHOP, "", 10, 30_000)
+    seconds, _ = redis.time()
+    assert abs(int(now) - int(seconds) * 1000) < 60_000
+    # The world's time is long past for Redis.
+    assert len(flat) == 3
