@@ -99,3 +99,29 @@ def test_a_merge_that_brings_an_earlier_purchase_contradicts_the_mail(world: Wor
     world.record(world.event("Identify", user="ada", anon="x", email=ADA))
     world.run(world.now + MINUTE)
     assert [decision["reason"] for decision in contradictions(world, "ada")] == ["ordered"]
+
+
+def test_a_mail_that_was_on_its_way_while_its_device_was_linked_is_looked_back_at(world: World) -> None:
+    world.record(world.event("Product Added", anon="x", email=ADA, product=product("tea")))
+
+    def link(_message: object) -> None:
+        world.esp.before_send = None
+        world.record(world.event("Page", user="ada", anon="x"))
+
+    world.esp.before_send = link
+    world.run(world.now + 31 * MINUTE)
+    assert world.mails() == [("abandoned_cart", ADA)]
+    purchase = world.event("Order Completed", user="ada", products=(product("tea"),), at=world.now - 10 * MINUTE)
+    world.record(purchase)
+    world.run(world.now + MINUTE)
+    assert [decision["reason"] for decision in contradictions(world, "ada")] == ["ordered"]
+
+
+def test_a_contradiction_is_counted_once_although_the_person_got_another_name(world: World) -> None:
+    mail_a_cart(world)
+    world.record(world.event("Order Completed", user="ada", products=(product("tea"),), at=world.now - 10 * MINUTE))
+    world.run(world.now + MINUTE)
+    world.record(world.event("Alias", user="ada-2", previous_id="ada"))
+    world.record(world.event("Page", user="ada-2", at=world.now - 10 * MINUTE))
+    world.run(world.now + MINUTE)
+    assert len(contradictions(world, "ada-2")) == 1
