@@ -149,8 +149,8 @@ def _settled_after_gap(trigger: Trigger, records: Records, due: int) -> int:
     settles at most."""
     if trigger.delay == 0:
         return 0
-    longest = max(due, records.refused_since) + MAX_SETTLES * trigger.settle_ms
-    return min(records.refused_at + trigger.settle_ms, longest)
+    bound = max(due, records.refused_since) + MAX_SETTLES * trigger.settle_ms
+    return min(records.refused_at + trigger.settle_ms, bound)
 
 
 def _version(trigger: Trigger, person: PersonView) -> str:

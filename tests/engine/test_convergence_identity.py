@@ -58,16 +58,16 @@ def to_event(world: World, number: int, step: tuple[str, Any], who: tuple[str | 
 
 def observe(world: World) -> list[Any]:
     """What is known of each id, and what each trigger decides about it at several moments."""
-    seen: list[Any] = []
+    observed: list[Any] = []
     for user, device in [(user, None) for user in USERS] + [(None, device) for device in DEVICES]:
-        seen.append(world.state(user, device))
+        observed.append(world.state(user, device))
         timer_id = keys.person_id("main", user, device)
         for trigger in world.triggers.values():
             if trigger.subject == "person":
                 records = world.records(keys.timer(trigger.name, "p", timer_id))
                 decisions = [decide(trigger, records, START + hours * HOUR) for hours in (2, 20, 40)]
-                seen += [(decision.do, decision.outcome, decision.reason, decision.to) for decision in decisions]
-    return seen
+                observed += [(decision.do, decision.outcome, decision.reason, decision.to) for decision in decisions]
+    return observed
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))

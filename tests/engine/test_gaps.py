@@ -37,7 +37,7 @@ def quarantine_an_element(world: World) -> None:
     world.receiver.recorder.note_gap("main")
 
 
-def start_anew(world: World) -> None:
+def restart_receiver(world: World) -> None:
     store.open_shops(world.client, ["main"])
     # Redis' own clock told the time; the world's is another.
     gap: Any = world.client.get(f"{SHOP}gap")
@@ -54,7 +54,7 @@ class BrokenRedis:
         return fail
 
 
-REFUSALS: list[Callable[[World], None]] = [refuse_with_503, quarantine_an_element, start_anew]
+REFUSALS: list[Callable[[World], None]] = [refuse_with_503, quarantine_an_element, restart_receiver]
 
 
 @pytest.mark.parametrize("refuse", REFUSALS)

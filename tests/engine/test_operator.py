@@ -50,9 +50,9 @@ def end_as(world: World, state: str, order_id: str = "1") -> None:
 STATES = [("unknown", "resend"), ("dead", "replay"), ("rejected", "replay")]
 
 
-@pytest.mark.parametrize(("state", "again"), STATES)
+@pytest.mark.parametrize(("state", "restart"), STATES)
 def test_a_send_is_listed_shown_and_started_again(
-    world: World, operator: Operator, state: str, again: str, capsys: pytest.CaptureFixture[str]
+    world: World, operator: Operator, state: str, restart: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     end_as(world, state)
     (send,) = listed(world, state)
@@ -62,44 +62,44 @@ def test_a_send_is_listed_shown_and_started_again(
     shown = capsys.readouterr().out
     assert state in shown
     assert ADA not in shown
-    assert operator.run(state, again, "--send", send) == 0
+    assert operator.run(state, restart, "--send", send) == 0
     world.run(world.now + MINUTE)
     assert world.mails() == [("order_confirmation", ADA)]
     assert [listed(world, name) for name in keys.OPERATOR_LISTS] == [[], [], []]
 
 
-@pytest.mark.parametrize(("state", "again"), STATES)
+@pytest.mark.parametrize(("state", "restart"), STATES)
 def test_a_send_that_is_started_again_twice_is_one_mail(
-    world: World, operator: Operator, state: str, again: str
+    world: World, operator: Operator, state: str, restart: str
 ) -> None:
     end_as(world, state)
     entries: Any = world.client.zrange(keys.operator_list("main", state), 0, -1)
-    operator.run(state, again)
+    operator.run(state, restart)
     world.run(world.now + MINUTE)
     # A second operator had read the list before.
     world.client.zadd(keys.operator_list("main", state), {entries[0]: world.now})
-    assert operator.run(state, again) == 1
+    assert operator.run(state, restart) == 1
     world.run(world.now + HOUR)
     assert world.mails() == [("order_confirmation", ADA)]
     assert listed(world, state) == []
 
 
-@pytest.mark.parametrize(("state", "again"), STATES)
+@pytest.mark.parametrize(("state", "restart"), STATES)
 def test_what_is_closed_stays_what_it_is_and_is_not_sent(
-    world: World, operator: Operator, state: str, again: str
+    world: World, operator: Operator, state: str, restart: str
 ) -> None:
     end_as(world, state)
     assert operator.run(state, "close") == 0
-    assert operator.run(state, again) == 0
+    assert operator.run(state, restart) == 0
     world.run(world.now + HOUR)
     assert (world.mails(), listed(world, state)) == ([], [])
 
 
-@pytest.mark.parametrize(("state", "again"), STATES)
-def test_the_gate_decides_on_what_is_started_again(world: World, operator: Operator, state: str, again: str) -> None:
+@pytest.mark.parametrize(("state", "restart"), STATES)
+def test_the_gate_decides_on_what_is_started_again(world: World, operator: Operator, state: str, restart: str) -> None:
     end_as(world, state)
     world.record(world.event("Order Cancelled", user="ada", order_id="1"))
-    operator.run(state, again)
+    operator.run(state, restart)
     world.run(world.now + MINUTE)
     assert world.outcomes("ada")[-1] == ("order_confirmation", "superseded")
     assert listed(world, state) == []
