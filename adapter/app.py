@@ -19,6 +19,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from adapter.ingest.receive import Receiver
 from adapter.routes.answers import add_error_handlers
 from adapter.routes.health import add_health
+from adapter.routes.methods import KnownMethods
 from adapter.routes.openapi import add_openapi
 from adapter.routes.snippet import add_snippet
 from adapter.routes.tracking_api import add_tracking
@@ -90,6 +91,8 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
         excluded_paths=["/healthz", "/readyz"],
     )
     return app
+    # The exporter has the method as a label, so it must see only methods that exist.
+    app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # as above
 
 
 def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:

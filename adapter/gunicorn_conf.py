@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,12 @@ SETTINGS = settings.load(os.environ)
 METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"
 # Set before anything imports prometheus_client, which reads it at import.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS)
+
+from prometheus_client import start_http_server
+
+from freshgate.telemetry.metric_files import MetricFiles, prepare_process
+
+METRIC_FILES = MetricFiles(METRICS)
 
 
 # What gunicorn quotes of a request: lines that it could not parse, headers, the query of a URL.
@@ -69,9 +74,8 @@ proc_name = "freshgate-receiver"
 
 def on_starting(server: Any) -> None:
     """Hook of gunicorn's master: clears old metrics, makes the catalog's copy, and guards its reload."""
-    # The counts of processes that are gone would be added for ever.
-    shutil.rmtree(METRICS, ignore_errors=True)
-    METRICS.mkdir(parents=True)
+    # The counts of an earlier run would be added for ever.
+    METRIC_FILES.clear()
     refresh_catalog()
     folder = catalog_copy.current_folder(SETTINGS)
     if folder.exists():
@@ -100,13 +104,13 @@ def refresh_catalog() -> bool:
 
 
 def when_ready(_server: Any) -> None:
-    from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
-
     if SETTINGS.metrics_port:
-        GunicornPrometheusMetrics.start_http_server_when_ready(SETTINGS.metrics_port, host=SETTINGS.metrics_host)
+        start_http_server(SETTINGS.metrics_port, SETTINGS.metrics_host, METRIC_FILES.registry())
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    prepare_process(METRICS)
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
-
-    GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
+    METRIC_FILES.retire(worker.pid)
