@@ -71,9 +71,10 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     if settings.trusted_proxies:
         # The visitor's address is all that we need from the proxy's headers.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]  # as Flask's documentation has it
-    app.config["MAX_CONTENT_LENGTH"] = max((source.max_bytes for source in settings.sources.values()), default=1 << 24)
     require_pii_key(settings)
     sources = configure_sources(settings)
+    # The routes that read a body set their own limit.
+    app.config["MAX_CONTENT_LENGTH"] = 0
     receiver = build_receiver(settings, client, traces)
     metrics.prepare_receiver(sources)
     add_webhooks(app, receiver, sources)
@@ -90,9 +91,9 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
         defaults_prefix="freshgate_receiver",
         excluded_paths=["/healthz", "/readyz"],
     )
-    return app
     # The exporter has the method as a label, so it must see only methods that exist.
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # as above
+    return app
 
 
 def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +31,31 @@ from freshgate.telemetry.metric_files import MetricFiles, prepare_process
 METRIC_FILES = MetricFiles(METRICS)
 
 
-# What gunicorn quotes of a request: lines that it could not parse, headers, the query of a URL.
-QUOTED = re.compile(r"['\"?].*", re.DOTALL)
+# gunicorn's messages about a request quote it: lines that it could not parse, headers, the URL.
+QUOTED = re.compile(r"['\"?/].*", re.DOTALL)
+ABOUT_REQUESTS = ("Invalid request from", "Error handling request", "Socket error processing request")
+LOG_INTERVAL_S = 10.0
 
 
-def _remove_quotes(record: logging.LogRecord) -> bool:
-    """A log filter that removes quotes from gunicorn's messages: they may hold addresses and secrets."""
-    text = record.getMessage()
-    if text.startswith(("Invalid request from", "Error handling request")):
-        record.msg, record.args = QUOTED.sub("…", text), ()
-    return True
+class WithoutQuotes(logging.Filter):
+    """Keeps what gunicorn says about requests, at most every few seconds, and nothing of the requests themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_at = dict.fromkeys(ABOUT_REQUESTS, 0.0)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        kind = next((kind for kind in ABOUT_REQUESTS if text.startswith(kind)), None)
+        if kind is None:
+            return True
+        now = time.monotonic()
+        is_due = now >= self._next_at[kind]
+        if is_due:
+            # Strangers must not write the log.
+            self._next_at[kind] = now + LOG_INTERVAL_S
+            record.msg, record.args = QUOTED.sub("…", text), ()
+        return is_due
 
 
 class StructuredLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -50,12 +66,15 @@ class StructuredLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
         logs.configure(SETTINGS.log_level, json=True)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
-        self.error_log.addFilter(_remove_quotes)
+        self.error_log.addFilter(WithoutQuotes())
 
 
 bind = f"[{SETTINGS.host}]:{SETTINGS.port}" if ":" in SETTINGS.host else f"{SETTINGS.host}:{SETTINGS.port}"
 workers = SETTINGS.receiver_workers
-worker_class = "gthread"
+worker_class = "adapter.server.worker.WholeRequestWorker"
+# Connections of each process; waiting ones cost a buffer and no thread. Below the 1,024 open files of many systems.
+worker_connections = 800
+backlog = 2048
 threads = SETTINGS.receiver_threads
 timeout = 30
 graceful_timeout = 10
@@ -63,6 +82,10 @@ keepalive = 5
 limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 8190
+# No header may set what a proxy's path filter has decided on: SCRIPT_NAME and PATH_INFO, for callers on loopback.
+forwarder_headers = ""
+header_map = "drop"
+secure_scheme_headers: dict[str, str] = {}
 accesslog = None
 # By default there is one socket a user, which two receivers would share.
 control_socket_disable = True

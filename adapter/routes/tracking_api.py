@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
+from adapter.routes.bodies import read_body
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
 from adapter.sources.tracking import MAX_BYTES
@@ -81,10 +82,9 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
 
 def _body() -> bytes:
     """The body, unzipped. Raises TooLarge before more than the limit is in memory, RequestError for broken gzip."""
-    request.max_content_length = MAX_BYTES
     too_large = TooLarge(f"more than {MAX_BYTES} bytes", "the tracking API takes no larger body, gzipped or not")
     try:
-        body = request.get_data(cache=False)
+        body = read_body(MAX_BYTES)
     except RequestEntityTooLarge:
         raise too_large from None
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()

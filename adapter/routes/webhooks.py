@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import reply
+from adapter.routes.bodies import read_body
 from adapter.sources import SOURCES
 from adapter.sources.base import FORM_CONTENT_TYPE, RequestContext, Source
 from freshgate.clock import now_ms
@@ -32,9 +33,8 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         if source is None or (audience and not SOURCES[source.settings.kind].has_audiences):
             return reply(404, {"error": "no such source"})
         received_at = now_ms()
-        request.max_content_length = source.settings.max_bytes
         try:
-            body = request.get_data(cache=False)
+            body = read_body(source.settings.max_bytes or 0)
         except RequestEntityTooLarge:
             key = setting_name("sources", name, "max_bytes")
             error = TooLarge(f"more than {source.settings.max_bytes} bytes", f"{name}: batch less, or raise {key}")

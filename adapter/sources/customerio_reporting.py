@@ -105,6 +105,8 @@ def prove(secret: str, body: bytes) -> dict[str, str]:
 CUSTOMERIO_REPORTING = SourceKind(
     name="customerio_reporting",
     configure=ReportingSource,
+    # A body is one event.
+    max_bytes=1024 * 1024,
     own_emails=ADDRESSES,
     prove=prove,
     first_secrets={"secret": "", "token": ""},

@@ -226,6 +226,7 @@ def prove(secret: str, body: bytes) -> dict[str, str]:
 TRACKING = SourceKind(
     name="tracking",
     configure=TrackingSource,
+    max_bytes=MAX_BYTES,
     reads=SEGMENT.name,
     roots=SEGMENT.roots,
     own_emails=SEGMENT.own_emails,

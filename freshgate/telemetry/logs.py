@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
@@ -16,6 +17,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 REDACTED = {"authorization", "secret", "secrets", "token", "tokens", "email", "body", "to", "api_key", "pii_key"}
 # At "info", the first prints request bodies, the second a line for each job.
 NOISY_LOGGERS = ("python_http_client", "rq.worker")
+
+# Of an exception: those that led to it, and the innermost places of each.
+MAX_CAUSES, MAX_FRAMES = 4, 12
 
 
 def configure(level: str, *, json: bool) -> None:
@@ -31,9 +35,10 @@ def configure(level: str, *, json: bool) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         redact,
+        describe_exception,
     ]
     last: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        [structlog.processors.JSONRenderer(default=str)]
         if json
         else [structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stderr.isatty())]
     )
@@ -58,6 +63,26 @@ def configure(level: str, *, json: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def describe_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A processor that writes where an exception was raised, and of which class, without its own text.
+
+    The text may quote what was being read: bytes of a body, an address, a URL with a key in it.
+    """
+    info = event.pop("exc_info", None)
+    if not info:
+        return event
+    error = info if isinstance(info, BaseException) else (info if isinstance(info, tuple) else sys.exc_info())[1]
+    if error is not None:
+        causes: list[str] = []
+        while error is not None and len(causes) < MAX_CAUSES:
+            frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+            places = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+            causes.append(f"{type(error).__module__}.{type(error).__qualname__} at " + " < ".join(reversed(places)))
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        event["exception"] = "; from ".join(causes)
+    return event
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -213,6 +213,8 @@ class TealiumSource:
 
 TEALIUM = SourceKind(
     name="tealium",
+    # A batched action leaves at 16 MB (docs, server-side/connectors/batched-actions).
+    max_bytes=16 * 1024 * 1024,
     configure=TealiumSource,
     # No roots: a path names a variable of the shop's own data layer, so any may be right.
     own_emails=SourceSettings(kind="tealium").email_keys,
