@@ -13,6 +13,8 @@ from typing import Any
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from freshgate.printable import printable
+
 # Names of log fields whose values are never written.
 REDACTED = {"authorization", "secret", "secrets", "token", "tokens", "email", "body", "to", "api_key", "pii_key"}
 # At "info", the first prints request bodies, the second a line for each job.
@@ -40,13 +42,14 @@ def configure(level: str, *, json: bool) -> None:
     last: list[Processor] = (
         [structlog.processors.JSONRenderer(default=str)]
         if json
-        else [structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stderr.isatty())]
+        else [escape, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stderr.isatty())]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    # Not the stream of commands, which would escape the renderer's own colours.
+    handler = logging.StreamHandler(getattr(sys.stderr, "terminal", sys.stderr))
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -63,6 +66,11 @@ def configure(level: str, *, json: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A processor that leaves no character in a text on which a terminal would act; JSON escapes them itself."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
 def describe_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
