@@ -16,6 +16,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from freshgate.errors import StoreUnavailable
+from freshgate.state.failover import FailoverPool
 
 _FILES = ("library.lua", "merge.lua", "record.lua", "claim.lua", "timers.lua", "unmapped.lua")
 BUCKET_MS = 12 * 3_600_000
@@ -27,7 +28,7 @@ def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64) -> redis.Re
 
     The timeout bounds connecting and each answer, so that a hanging Redis costs a request a second, not a minute.
     """
-    return redis.Redis.from_url(
+    pool_of_connections = FailoverPool.from_url(
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=1.0,
@@ -35,6 +36,7 @@ def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64) -> redis.Re
         max_connections=pool,
         protocol=2,
     )
+    return redis.Redis.from_pool(pool_of_connections)
 
 
 def library() -> str:
@@ -82,6 +84,9 @@ def check(client: redis.Redis) -> list[str]:
         problems.append(f"redis: maxmemory-policy is {info.get('maxmemory_policy')}, must be noeviction")
     if info.get("role") != "master":
         problems.append("redis: this is a read-only replica")
+        # Nobody sends events while this process says that it is not ready, so no write would find it out.
+        if isinstance(client.connection_pool, FailoverPool):
+            client.connection_pool.renew()
     if info.get("aof_last_write_status") == "err":
         problems.append("redis: the append-only file cannot be written")
     return problems
