@@ -91,7 +91,7 @@ accesslog = None
 control_socket_disable = True
 logger_class = StructuredLogger
 # The workers' heartbeat files must not wait for a disk.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # a fixed place of Linux
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # nosec B108  # a fixed place of Linux
 proc_name = "freshgate-receiver"
 
 

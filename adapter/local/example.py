@@ -33,7 +33,7 @@ def segment_source(settings: Settings) -> str | None:
 
 def url_of(settings: Settings) -> str:
     """Where the receiver is reached from this machine."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # noqa: S104  # asked, not bound
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)  # nosec B104  # asked, not bound
     return f"http://{host}:{settings.port}"
 
 

@@ -193,7 +193,7 @@ def say(text: str) -> None:
 
 
 def _is_ready(host: str, port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=2)  # noqa: S104
+    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=2)  # nosec B104
     try:
         connection.request("GET", path)
         # The sandbox may ask for its password.
