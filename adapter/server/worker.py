@@ -1,67 +1,35 @@
 """gunicorn's threaded worker, with one difference: a thread gets a request when all of it has arrived.
 
-Slow callers cost a buffer and no thread, within bounds of number, bytes and time. `framing.py` finds a request's end.
+Slow callers cost a buffer and no thread, within bounds of number, bytes and time: `connections.py`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import selectors
 import socket
-import struct
 import time
 from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
 from gunicorn.http import get_parser
-from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, TConn, ThreadWorker
+from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
+from adapter.server.connections import LARGE_BYTES, LINGER_S, Connection, Waiting
 from adapter.server.framing import IncomingRequest, Progress
 
-# A connection on which nothing has arrived is closed after gunicorn's `keepalive`. A request has this long from its
-# first byte, and a second more for each RATE_BYTES of it: a large body over a slow line is honest.
-REQUEST_TIMEOUT_S, RATE_BYTES = 15.0, 256 * 1024
-# What all connections of this process may hold. A small request finds room beside large ones.
-MAX_BUFFERED_BYTES, SMALL_BYTES = 64 * 1024 * 1024, 64 * 1024
 # What gunicorn asks for at once; it copies what it did not ask for.
 PIECE_BYTES = 1024 * 1024
 READ_BYTES = 256 * 1024
+MAX_LINGER_BYTES = 1024 * 1024
 SWEEP_INTERVAL_S = 0.5
-# A caller that does not read its answer.
-WRITE_TIMEOUT_S = 5
-# After an answer that ends the connection, so that the caller reads it before it sees a reset.
-LINGER_S, MAX_LINGER_BYTES = 2.0, 1024 * 1024
 # Reason of a refusal → the status line, and further headers.
 REFUSALS = {
     "timeout": ("408 Request Timeout", ""),
     "malformed": ("400 Bad Request", ""),
     "crowded": ("503 Service Unavailable", "Retry-After: 5\r\n"),
 }
-
-
-class Connection(TConn):  # type: ignore[misc]  # gunicorn has no types
-    """A caller's connection, and the request that is arriving on it.
-
-    deadline   by `time.monotonic`; None while a thread works on it
-    started    when the request's first byte arrived
-    held       the bytes that it counts for in the worker's bound
-    following  what arrived behind the request that a thread works on
-    is_cut     True if not all of that request was read, so that nothing may follow it
-    drained    what was read and thrown away after the last answer
-    """
-
-    def __init__(self, cfg: Any, sock: socket.socket, client: Any, server: Any) -> None:
-        super().__init__(cfg, sock, client, server)
-        self.request: IncomingRequest
-        self.deadline: float | None = None
-        self.started = 0.0
-        self.held = 0
-        self.following = b""
-        self.is_cut = False
-        self.drained = 0
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", WRITE_TIMEOUT_S, 0))
 
 
 class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -80,10 +48,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
         self._max_body = body_limits(os.environ)
         self._dropped = metrics.CONNECTIONS_DROPPED
-        self._idle: dict[Connection, None] = {}
-        self._reading: dict[Connection, None] = {}
-        self._lingering: dict[Connection, None] = {}
-        self._buffered = 0
+        self._waiting = Waiting(self.poller)
+        self._large_at_work: Connection | None = None
         self._swept_at = 0.0
         super().run()
 
@@ -111,11 +77,10 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         """Waits for the next request; `received` is what of it has already arrived."""
         connection.request = IncomingRequest(self._max_body, received)
         connection.initialized = False
-        connection.deadline = time.monotonic() + (self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER)
-        self._idle[connection] = None
-        self.poller.register(connection.sock, selectors.EVENT_READ, partial(self._on_readable, connection))
+        timeout_s = self.cfg.keepalive if self.alive else STOP_KEEPALIVE_LINGER
+        self._waiting.listen(connection, self._waiting.idle, timeout_s, partial(self._on_readable, connection))
         if received:
-            self._hold(connection, len(received))
+            self._waiting.hold(connection, len(received))
             self._advance(connection)
 
     def _on_readable(self, connection: Connection, _sock: Any) -> None:
@@ -134,31 +99,20 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
             self._close(connection)
             return
         connection.request.received += piece
-        self._hold(connection, len(piece))
+        self._waiting.hold(connection, len(piece))
         self._advance(connection)
-
-    def _hold(self, connection: Connection, size: int) -> None:
-        connection.held += size
-        self._buffered += size
-
-    def _release(self, connection: Connection) -> None:
-        self._buffered -= connection.held
-        connection.held = 0
 
     def _advance(self, connection: Connection) -> None:
         """Goes on with a request of which something arrived."""
         request = connection.request
         progress = request.advance()
         if progress is Progress.WAITING:
-            if connection in self._idle:
-                del self._idle[connection]
-                self._reading[connection] = None
-                connection.started = time.monotonic()
-            connection.deadline = connection.started + REQUEST_TIMEOUT_S + connection.held / RATE_BYTES
+            self._waiting.start_reading(connection)
             if request.expects_continue and request.head_end:
                 request.expects_continue = False
                 self._send(connection, b"HTTP/1.1 100 Continue\r\n\r\n")
-            self._make_room()
+            while (largest := self._waiting.too_large()) is not None:
+                self._refuse(largest, "crowded")
         elif progress is Progress.MALFORMED:
             self._refuse(connection, "malformed")
         else:
@@ -166,9 +120,18 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     def _hand_over(self, connection: Connection, *, is_cut: bool) -> None:
         """Lets a thread parse and answer the request. It reads from memory, so the caller cannot hold it up."""
-        self._leave(connection)
+        self._waiting.leave(connection)
+        connection.is_cut = is_cut or connection.request.is_chunked
+        if connection.request.end <= LARGE_BYTES:
+            self._start(connection)
+        elif self._large_at_work is None:
+            self._large_at_work = connection
+            self._start(connection)
+        else:
+            self._waiting.queue_large(connection)
+
+    def _start(self, connection: Connection) -> None:
         request = connection.request
-        connection.is_cut = is_cut or request.is_chunked
         with memoryview(request.received) as received:
             ends = [request.head_end, *range(request.head_end + PIECE_BYTES, request.end, PIECE_BYTES), request.end]
             pieces = [bytes(received[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
@@ -183,6 +146,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         if type(conn) is Connection:
             # Said already, or needless.
             req._expected_100_continue = False
+            if conn.is_cut:
+                req.force_close()
         return bool(super().handle_request(req, conn))
 
     def _keepalive_after(self, conn: Any, keepalive: bool) -> bool:
@@ -195,7 +160,12 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         if type(conn) is not Connection:
             super().finish_request(conn, fs)
             return
-        self._release(conn)
+        self._waiting.release(conn)
+        if conn is self._large_at_work:
+            self._large_at_work = next(iter(self._waiting.large), None)
+            if self._large_at_work is not None:
+                self._waiting.leave(self._large_at_work)
+                self._start(self._large_at_work)
         keeps_alive = not fs.cancelled() and fs.exception() is None and bool(fs.result())
         try:
             conn.sock.setblocking(False)
@@ -214,34 +184,23 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         if not force and now - self._swept_at < SWEEP_INTERVAL_S:
             return
         self._swept_at = now
-        for waiting, reason in ((self._idle, ""), (self._reading, "timeout"), (self._lingering, "")):
-            for connection in list(waiting):
-                if force or (connection.deadline or now) <= now:
-                    if reason and not force:
-                        self._refuse(connection, reason)
-                    else:
-                        self._close(connection)
+        for connection, reason in self._waiting.expired(everybody=force):
+            if reason:
+                self._refuse(connection, reason)
+            else:
+                self._close(connection)
 
     def _cap_keepalive(self, deadline: float) -> None:
         super()._cap_keepalive(deadline)
-        for connection in self._idle:
+        for connection in self._waiting.idle:
             connection.deadline = min(connection.deadline or deadline, deadline)
 
-    def _make_room(self) -> None:
-        """Refuses the largest unfinished requests while all of them together hold too much."""
-        while self._buffered > MAX_BUFFERED_BYTES and self._reading:
-            largest = max(self._reading, key=lambda waiting: waiting.held)
-            if largest.held <= SMALL_BYTES:
-                return
-            self._refuse(largest, "crowded")
-
     def _drop_oldest(self) -> None:
-        """Closes the connection that has waited longest. An honest request is complete after milliseconds."""
-        for waiting in (self._lingering, self._idle, self._reading):
-            if waiting:
-                self._dropped.labels("crowded").inc()
-                self._close(next(iter(waiting)))
-                return
+        """Makes room for another connection."""
+        oldest = self._waiting.oldest()
+        if oldest is not None:
+            self._dropped.labels("crowded").inc()
+            self._close(oldest)
 
     def _refuse(self, connection: Connection, reason: str) -> None:
         """Answers a request that is not complete, and ends its connection."""
@@ -250,8 +209,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         body = b'{"error":"%b"}' % status[4:].lower().encode()
         head = f"HTTP/1.1 {status}\r\n{headers}Content-Type: application/json\r\nConnection: close\r\n"
         self._send(connection, f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        self._leave(connection)
-        self._release(connection)
+        self._waiting.leave(connection)
+        self._waiting.release(connection)
         self._linger(connection)
 
     def _linger(self, connection: Connection) -> None:
@@ -262,9 +221,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         except OSError:
             self._forget(connection)
             return
-        connection.deadline = time.monotonic() + LINGER_S
-        self._lingering[connection] = None
-        self.poller.register(connection.sock, selectors.EVENT_READ, partial(self._drain, connection))
+        self._waiting.listen(connection, self._waiting.lingering, LINGER_S, partial(self._drain, connection))
         self._drain(connection, connection.sock)
 
     def _drain(self, connection: Connection, _sock: Any) -> None:
@@ -282,20 +239,13 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     def _close(self, connection: Connection) -> None:
         """Closes a waiting connection."""
-        self._leave(connection)
-        self._release(connection)
+        self._waiting.leave(connection)
+        self._waiting.release(connection)
         self._forget(connection)
 
     def _forget(self, connection: Connection) -> None:
         self.nr_conns -= 1
         connection.close()
-
-    def _leave(self, connection: Connection) -> None:
-        """Takes a connection out of all that wait."""
-        connection.deadline = None
-        for waiting in (self._idle, self._reading, self._lingering):
-            waiting.pop(connection, None)
-        self.poller.unregister(connection.sock)
 
     @staticmethod
     def _send(connection: Connection, answer: bytes) -> None:
