@@ -117,7 +117,7 @@ class Receiver:
         with self.connect(sent) as connection:
             return read_all(connection)
 
-    def wait_for(self, predicate: Callable[[], Any], timeout_s: float = 30.0) -> Any:
+    def wait_for(self, predicate: Callable[[], Any], timeout_s: float = 60.0) -> Any:
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             result = predicate()
