@@ -38,7 +38,7 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         except RequestEntityTooLarge:
             key = setting_name("sources", name, "max_bytes")
             error = TooLarge(f"more than {source.settings.max_bytes} bytes", f"{name}: batch less, or raise {key}")
-            receiver.refuse(source, error)
+            receiver.refuse(source, error, is_proven=False)
             raise error from None
         return receive(
             source, body, RequestContext(request.headers.get("Content-Type", ""), audience, turn), received_at
