@@ -6,7 +6,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.txt /tmp/requirements.txt
 # Wheels only, so that no stage needs a compiler.
-RUN pip --python /opt/venv/bin/python install --only-binary=:all: -r /tmp/requirements.txt
+RUN pip --python /opt/venv/bin/python install --require-hashes --only-binary=:all: -r /tmp/requirements.txt
 WORKDIR /app
 COPY freshgate freshgate
 COPY adapter adapter

@@ -2,10 +2,13 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+AUDIT := .venv-audit
+# pip installs nothing whose hash is not in the requirements, and asks nobody whether itself is new.
+INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: run observe check test test-tools dashboards bench lint format version-check help
+.PHONY: run observe check test test-tools dashboards bench lint format audit vulnerabilities sbom lock version-check help
 
 run: .venv/.embedded $(BIN)/freshgate  ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/freshgate run
@@ -19,7 +22,7 @@ check: lint  ## lint, types, imports and the fast tests, in less than a minute
 test: lint  ## lint, types, imports and all tests
 	$(PYTEST)
 
-test-tools: .venv/.tools  ## tests that need large downloads: Compose, hadolint, Prometheus, DataDog, Chromium
+test-tools: .venv/.tools  ## tests that need large downloads: Compose, hadolint, Prometheus, DataDog, Chromium, proxies
 	$(BIN)/python -m pytest -m tools
 
 lint: .venv/.dev $(BIN)/freshgate  ## ruff, mypy and import-linter
@@ -31,6 +34,20 @@ lint: .venv/.dev $(BIN)/freshgate  ## ruff, mypy and import-linter
 format: .venv/.dev  ## fix and format the code with ruff
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+audit: $(AUDIT)/.audit  ## look for unsafe code (bandit) and for secrets in the repository (detect-secrets)
+	$(AUDIT)/bin/bandit --quiet --configfile pyproject.toml --recursive freshgate adapter workers catalog freshgate_cli deploy
+	git ls-files -z | xargs -0 $(AUDIT)/bin/detect-secrets-hook --baseline .secrets.baseline --exclude-files 'requirements.*\.txt$$'
+
+vulnerabilities: $(AUDIT)/.audit  ## ask the network for known vulnerabilities of what we install
+	for file in requirements.txt requirements-embedded.txt requirements-dev.txt; do \
+	  $(AUDIT)/bin/pip-audit --require-hashes --disable-pip --strict --requirement $$file || exit 1; done
+
+sbom: $(AUDIT)/.audit  ## write sbom.json, the list of what a release is made of (CycloneDX)
+	@$(AUDIT)/bin/cyclonedx-py requirements --output-reproducible --pyproject pyproject.toml -o sbom.json requirements.txt
+
+lock: $(AUDIT)/.audit  ## write the hashes of the pins in requirements*.in into requirements*.txt
+	@$(AUDIT)/bin/python deploy/lock.py $(AUDIT)/bin/uv
 
 dashboards: .venv/.dev  ## generate the boards, rules and alerts
 	$(BIN)/python -m dashboards.generate
@@ -44,23 +61,29 @@ version-check:  ## check that TAG=v1.2.3 names the version in freshgate/version.
 	  echo "TAG is '$$TAG', but freshgate/version.py says $$version: tag v$$version, or change VERSION" >&2; exit 1; }
 
 help:  ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s  %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s  %s\n", $$1, $$2 }' Makefile
 
 # A failed installation leaves no stamp, so the next call retries it.
 .venv/.embedded: requirements.txt requirements-embedded.txt | $(BIN)/python
 	@echo "installing what Freshgate needs into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-embedded.txt
+	@$(BIN)/python $(INSTALL) -r requirements-embedded.txt
 	@touch $@
 
 .venv/.dev: requirements.txt requirements-embedded.txt requirements-dev.txt requirements-sdk.txt | $(BIN)/python
 	@echo "installing what Freshgate and its tests need into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-sdk.txt
+	@$(BIN)/python $(INSTALL) -r requirements-dev.txt
+	@$(BIN)/python $(INSTALL) --no-deps -r requirements-sdk.txt
 	@touch $@ .venv/.embedded
 
 .venv/.tools: requirements-tools.txt .venv/.dev | $(BIN)/python
 	@echo "installing the large tools into .venv"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-tools.txt
+	@$(BIN)/python $(INSTALL) -r requirements-tools.txt
+	@touch $@
+
+$(AUDIT)/.audit: requirements-audit.txt
+	@echo "installing what audits Freshgate into $(AUDIT)"
+	@$(PYTHON) -m venv $(AUDIT)
+	@$(AUDIT)/bin/python $(INSTALL) -r requirements-audit.txt
 	@touch $@
 
 # The command `freshgate` of this checkout. Not `pip install -e .`, which needs a newer setuptools than a venv has.

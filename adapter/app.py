@@ -20,6 +20,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from adapter.ingest.receive import Receiver
 from adapter.routes.answers import add_error_handlers
 from adapter.routes.health import add_health
+from adapter.routes.methods import KnownMethods
 from adapter.routes.openapi import add_openapi
 from adapter.routes.snippet import add_snippet
 from adapter.routes.tracking_api import add_tracking
@@ -72,9 +73,10 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     if settings.trusted_proxies:
         # The visitor's address is all that we need from the proxy's headers.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]  # as Flask's documentation has it
-    app.config["MAX_CONTENT_LENGTH"] = max((source.max_bytes for source in settings.sources.values()), default=1 << 24)
     require_pii_key(settings)
     sources = configure_sources(settings)
+    # The routes that read a body set their own limit.
+    app.config["MAX_CONTENT_LENGTH"] = 0
     receiver = build_receiver(settings, client, traces)
     # Without Redis, the first request that it answers does this.
     with suppress(RedisError):
@@ -94,6 +96,8 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
         defaults_prefix="freshgate_receiver",
         excluded_paths=["/healthz", "/readyz"],
     )
+    # The exporter has the method as a label, so it must see only methods that exist.
+    app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # as above
     return app
 
 

@@ -78,10 +78,12 @@ def _digest(folder: Path) -> str:
 def _check(copy: Path, environ: Mapping[str, str]) -> None:
     """Loads the copy in a new process: in this one, modules that are imported already would not be read again."""
     command = [sys.executable, "-B", "-c", CHECK]
+    # It must not leave files among the metrics of the receiver, which nobody would add up or remove.
+    inherited = {name: value for name, value in environ.items() if name != "PROMETHEUS_MULTIPROC_DIR"}
     try:
         process = subprocess.run(
             command,
-            env={**environ, COPY: str(copy)},
+            env={**inherited, COPY: str(copy)},
             capture_output=True,
             text=True,
             check=False,

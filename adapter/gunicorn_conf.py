@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +24,38 @@ METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"
 # Set before anything imports prometheus_client, which reads it at import.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS)
 
+from prometheus_client import start_http_server
 
-# What gunicorn quotes of a request: lines that it could not parse, headers, the query of a URL.
-QUOTED = re.compile(r"['\"?].*", re.DOTALL)
+from freshgate.telemetry.metric_files import MetricFiles, prepare_process
+
+METRIC_FILES = MetricFiles(METRICS)
 
 
-def _remove_quotes(record: logging.LogRecord) -> bool:
-    """A log filter that removes quotes from gunicorn's messages: they may hold addresses and secrets."""
-    text = record.getMessage()
-    if text.startswith(("Invalid request from", "Error handling request")):
-        record.msg, record.args = QUOTED.sub("…", text), ()
-    return True
+# gunicorn's messages about a request quote it: lines that it could not parse, headers, the URL.
+QUOTED = re.compile(r"['\"?/].*", re.DOTALL)
+ABOUT_REQUESTS = ("Invalid request from", "Error handling request", "Socket error processing request")
+LOG_INTERVAL_S = 10.0
+
+
+class WithoutQuotes(logging.Filter):
+    """Keeps what gunicorn says about requests, at most every few seconds, and nothing of the requests themselves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._next_at = dict.fromkeys(ABOUT_REQUESTS, 0.0)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        kind = next((kind for kind in ABOUT_REQUESTS if text.startswith(kind)), None)
+        if kind is None:
+            return True
+        now = time.monotonic()
+        is_due = now >= self._next_at[kind]
+        if is_due:
+            # Strangers must not write the log.
+            self._next_at[kind] = now + LOG_INTERVAL_S
+            record.msg, record.args = QUOTED.sub("…", text), ()
+        return is_due
 
 
 class StructuredLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
@@ -45,12 +66,15 @@ class StructuredLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
         logs.configure(SETTINGS.log_level, json=True)
         self.error_log.handlers.clear()
         self.error_log.propagate = True
-        self.error_log.addFilter(_remove_quotes)
+        self.error_log.addFilter(WithoutQuotes())
 
 
 bind = f"[{SETTINGS.host}]:{SETTINGS.port}" if ":" in SETTINGS.host else f"{SETTINGS.host}:{SETTINGS.port}"
 workers = SETTINGS.receiver_workers
-worker_class = "gthread"
+worker_class = "adapter.server.worker.WholeRequestWorker"
+# Connections of each process; waiting ones cost a buffer and no thread. Below the 1,024 open files of many systems.
+worker_connections = 800
+backlog = 2048
 threads = SETTINGS.receiver_threads
 timeout = 30
 graceful_timeout = 10
@@ -58,20 +82,23 @@ keepalive = 5
 limit_request_line = 4094
 limit_request_fields = 64
 limit_request_field_size = 8190
+# No header may set what a proxy's path filter has decided on: SCRIPT_NAME and PATH_INFO, for callers on loopback.
+forwarder_headers = ""
+header_map = "drop"
+secure_scheme_headers: dict[str, str] = {}
 accesslog = None
 # By default there is one socket a user, which two receivers would share.
 control_socket_disable = True
 logger_class = StructuredLogger
 # The workers' heartbeat files must not wait for a disk.
-worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108  # a fixed place of Linux
+worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # nosec B108  # a fixed place of Linux
 proc_name = "freshgate-receiver"
 
 
 def on_starting(server: Any) -> None:
     """Hook of gunicorn's master: clears old metrics, makes the catalog's copy, and guards its reload."""
-    # The counts of processes that are gone would be added for ever.
-    shutil.rmtree(METRICS, ignore_errors=True)
-    METRICS.mkdir(parents=True)
+    # The counts of an earlier run would be added for ever.
+    METRIC_FILES.clear()
     refresh_catalog()
     folder = catalog_copy.current_folder(SETTINGS)
     if folder.exists():
@@ -100,13 +127,13 @@ def refresh_catalog() -> bool:
 
 
 def when_ready(_server: Any) -> None:
-    from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
-
     if SETTINGS.metrics_port:
-        GunicornPrometheusMetrics.start_http_server_when_ready(SETTINGS.metrics_port, host=SETTINGS.metrics_host)
+        start_http_server(SETTINGS.metrics_port, SETTINGS.metrics_host, METRIC_FILES.registry())
+
+
+def post_fork(_server: Any, _worker: Any) -> None:
+    prepare_process(METRICS)
 
 
 def child_exit(_server: Any, worker: Any) -> None:
-    from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
-
-    GunicornPrometheusMetrics.mark_process_dead_on_child_exit(worker.pid)
+    METRIC_FILES.retire(worker.pid)

@@ -10,10 +10,13 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from typing import TextIO, cast
 
 from redis.exceptions import RedisError
 
 from freshgate.errors import FreshgateError, SettingsError
+from freshgate.printable import EscapingStream
 from freshgate.state.store import unavailable
 
 PROGRAM = "freshgate"
@@ -27,8 +30,14 @@ PIPE_CLOSED = 141
 def run_command(name: str, command: Callable[[], int]) -> int:
     """Run a command and return its exit code: 2 for a setting that must be corrected, 1 for every other fault.
 
-    A fault is printed as one line on stderr, which begins with `name`.
+    A fault is printed as one line on stderr, which begins with `name`. Nothing that is printed acts on the terminal.
     """
+    output, errors = EscapingStream(sys.stdout), EscapingStream(sys.stderr)
+    with redirect_stdout(cast(TextIO, output)), redirect_stderr(cast(TextIO, errors)):
+        return _run(name, command)
+
+
+def _run(name: str, command: Callable[[], int]) -> int:
     try:
         try:
             return command()

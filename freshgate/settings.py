@@ -39,8 +39,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     id_space: str = "main"
     # "browser": its key stands in a page, where anybody can read it.
     trust: Literal["server", "browser"] = "server"
-    # The largest body, in bytes, and the longest batch.
-    max_bytes: int = 16 * 1024 * 1024
+    # The largest body, in bytes, and the longest batch. None is the kind's own (`SourceKind.max_bytes`).
+    max_bytes: int | None = None
     max_elements: int = 4000
     # Ids that name nobody, whatever their case.
     junk_ids: tuple[str, ...] = JUNK_IDS

@@ -10,7 +10,6 @@ import threading
 from types import FrameType
 
 from prometheus_client import start_http_server
-from rq import Queue
 from rq.serializers import JSONSerializer
 
 from freshgate.catalogs import load_triggers
@@ -26,7 +25,7 @@ from workers.esp.base import limit_recipients
 from workers.jobs import install
 from workers.lookup import Lookup
 from workers.redis_monitor import RedisMonitor
-from workers.rq_worker import DeliverWorker
+from workers.rq_worker import DeliverQueue, DeliverWorker
 from workers.timers import Timers
 
 log = logs.get(__name__)
@@ -36,7 +35,7 @@ WORKER_TTL_S = 30
 
 
 def deliver(settings: Settings) -> int:
-    """Works on the queue of the ESP account until told to stop."""
+    """Works on the queue of the ESP account until told to stop. Returns 1 if it ended for another reason."""
     name, esp_settings = first_esp(settings)
     require_pii_key(settings)
     triggers = load_triggers(settings)
@@ -63,7 +62,7 @@ def deliver(settings: Settings) -> int:
     _export_metrics(settings.metrics_host, settings.worker_metrics_port)
     # RQ waits for the next job in a blocking pop, longer than any other reply may take.
     blocking_client = connect(settings.redis_url, timeout_s=None)
-    queue = Queue(queue_name(name), connection=blocking_client, serializer=JSONSerializer)
+    queue = DeliverQueue(queue_name(name), connection=blocking_client, serializer=JSONSerializer)
     worker = DeliverWorker([queue], connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
     log.info("worker_ready", queue=queue.name)
     try:
@@ -71,7 +70,11 @@ def deliver(settings: Settings) -> int:
     finally:
         esp.close()
         traces.close()
-    return 0
+    if worker.was_stopped or worker.executed >= MAX_JOBS:
+        return 0
+    # RQ logs why, and returns: Redis took no writes, or did not answer. The supervisor must see that it was no stop.
+    log.error("worker_ended", hint="Redis failed; a new worker connects anew")
+    return 1
 
 
 def timers(settings: Settings) -> int:

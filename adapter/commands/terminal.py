@@ -10,6 +10,8 @@ import sys
 import time
 from typing import TextIO
 
+from freshgate.printable import ESCAPE_MARK, printable
+
 BAR_WIDTH = 24
 REDRAW_INTERVAL_S = 0.1
 
@@ -37,7 +39,7 @@ class Paint:
         return self._in("31", text)
 
     def _in(self, code: str, text: str) -> str:
-        return f"\033[{code}m{text}\033[0m" if self.is_on else text
+        return f"{ESCAPE_MARK}[{code}m{text}{ESCAPE_MARK}[0m" if self.is_on else text
 
 
 class Progress:
@@ -54,7 +56,8 @@ class Progress:
             self._shown_at = now
             filled = BAR_WIDTH * done // max(self._total, 1)
             bar = "#" * filled + "." * (BAR_WIDTH - filled)
-            print(f"\r[{bar}] {done}/{self._total} {note}\033[K", end="", file=sys.stderr, flush=True)
+            line = f"\r[{bar}] {done}/{self._total} {printable(note)}\033[K"
+            print(line, end="", file=getattr(sys.stderr, "terminal", sys.stderr), flush=True)
 
     def end(self) -> None:
         if self._is_on:

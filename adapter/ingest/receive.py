@@ -27,6 +27,8 @@ from freshgate.telemetry import logs, metrics, tracing
 
 log = logs.get(__name__)
 LIMIT_LOG_INTERVAL_S = 60.0
+# Of one source and reason: whoever has no secret must not write the log. Metrics count them all.
+STRANGER_LOG_INTERVAL_S = 10.0
 
 
 class WebhookRequest(msgspec.Struct, frozen=True):
@@ -68,7 +70,7 @@ class Receiver:
         self.clock = RedisClock(clock, metrics.CLOCK_SKEW.set)
         self._headroom = Headroom(client, self.clock)
         self._unmapped = Unmapped(client)
-        self._limit_log_due: dict[str, float] = {}
+        self._log_due: dict[str, float] = {}
 
     def synchronize(self) -> None:
         """Reads Redis' clock, before the first request. Raises RedisError."""
@@ -138,10 +140,11 @@ class Receiver:
             source.verify(body, headers)
         except NotAuthentic as error:
             metrics.UNAUTHENTIC.labels(source.name, type(error).__name__).inc()
-            log.warning("not_authentic", source=source.name, hint=error.hint)
+            if self._is_due(f"{source.name} {error.hint}", STRANGER_LOG_INTERVAL_S):
+                log.warning("not_authentic", source=source.name, hint=error.hint)
             raise
         except RequestError as error:
-            self.refuse(source, error)
+            self.refuse(source, error, is_proven=False)
             raise
         finally:
             metrics.source_metrics(source.name).verify.observe(time.perf_counter() - started)
@@ -156,10 +159,14 @@ class Receiver:
         finally:
             metrics.source_metrics(source.name).read.observe(time.perf_counter() - started)
 
-    @staticmethod
-    def refuse(source: Source, error: RequestError) -> None:
-        """Counts and logs a body that is refused as a whole: the CDP drops it, so its events are lost."""
+    def refuse(self, source: Source, error: RequestError, *, is_proven: bool = True) -> None:
+        """Counts and logs a body that is refused as a whole: the CDP drops it, so its events are lost.
+
+        is_proven  the source has sent it; else anybody may have, and not each one is logged
+        """
         metrics.REQUESTS_REFUSED.labels(source.name, str(error.status)).inc()
+        if not is_proven and not self._is_due(f"{source.name} {error.status}", STRANGER_LOG_INTERVAL_S):
+            return
         log.error("body_refused", source=source.name, status=error.status, reason=error.reason, hint=error.hint)
 
     def _sort(self, source: Source, verdicts: Sequence[Verdict], reply: WebhookReply) -> list[Event]:
@@ -198,11 +205,17 @@ class Receiver:
 
     def _count_limited(self, source: Source, error: RateLimited) -> None:
         metrics.RATE_LIMITED.labels(source.name, error.limit).inc()
-        now, hint = time.monotonic(), limit_hint(source.name, error.limit)
-        # A flood of requests must not become a flood of log lines.
-        if now >= self._limit_log_due.get(hint, 0.0):
-            self._limit_log_due[hint] = now + LIMIT_LOG_INTERVAL_S
+        hint = limit_hint(source.name, error.limit)
+        if self._is_due(hint, LIMIT_LOG_INTERVAL_S):
             log.warning("rate_limited", source=source.name, limit=error.limit, hint=hint)
+
+    def _is_due(self, line: str, interval_s: float) -> bool:
+        """Whether a line may be logged again: a flood of requests must not become a flood of lines."""
+        now = time.monotonic()
+        is_due = now >= self._log_due.get(line, 0.0)
+        if is_due:
+            self._log_due[line] = now + interval_s
+        return is_due
 
 
 def check_trust(event: Event, event_type: EventType, trust: str) -> Event | Refused:

@@ -77,7 +77,7 @@ class Launcher:
         try:
             self._start_all()
             if not self.stopping:
-                say(_welcome(self.settings))
+                say(_welcome(self.settings, self.environ))
             while not self.stopping:
                 if self.reloading:
                     self._reload()
@@ -197,7 +197,7 @@ def say(text: str) -> None:
 
 
 def _is_ready(host: str, port: int, path: str) -> bool:
-    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=2)  # noqa: S104
+    connection = http.client.HTTPConnection({"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host), port, timeout=2)  # nosec B104
     try:
         connection.request("GET", path)
         # The sandbox may ask for its password.
@@ -214,13 +214,23 @@ def _relative(path: Path) -> str:
     return str(path)
 
 
-def _welcome(settings: Settings) -> str:
+def _where(environ: Mapping[str, str], source: str, field: str) -> str:
+    """Where a source's secrets of one sort stand; never the secrets, which a screen or a recording would keep."""
+    variable = f"FRESHGATE_SOURCES__{source.upper()}__{field.upper()}"
+    if file := environ.get(f"{variable}_FILE"):
+        return f"in {_relative(Path(file))}"
+    return f"in {variable}" if variable in environ else "in the settings file"
+
+
+def _welcome(settings: Settings, environ: Mapping[str, str]) -> str:
     lines = ["", f"Freshgate is up. Webhooks go to {url_of(settings)}/webhooks/<source>:"]
     for name, source in settings.sources.items():
         if SOURCES[source.kind].endpoint == "tracking_api":
-            lines.append(f"  {name:10} write key {', '.join(source.write_keys)}   at {url_of(settings)}/v1/")
+            lines.append(f"  {name:10} write key {_where(environ, name, 'write_keys')}   at {url_of(settings)}/v1/")
             continue
-        lines.append(f"  {name:10} secret {', '.join(source.secrets) or '-'}   token {', '.join(source.tokens) or '-'}")
+        sorts = {"secret": source.secrets, "token": source.tokens}
+        places = [f"{sort} {_where(environ, name, f'{sort}s')}" for sort, values in sorts.items() if values]
+        lines.append(f"  {name:10} {'   '.join(places)}")
     if uses_sandbox(settings):
         lines.append(f"Mails end up in the sandbox: http://127.0.0.1:{settings.sandbox_port}/")
     ports = (settings.metrics_port, settings.worker_metrics_port, settings.timers_metrics_port)

@@ -71,5 +71,6 @@ def add_error_handlers(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def unexpected_error(error: Exception) -> Response:
+        # The log has where it happened, without the error's own text, which may quote the request.
         log.exception("unexpected", error=type(error).__name__)
         return fault(503, "try again later", {"Retry-After": str(RETRY_AFTER_S)})

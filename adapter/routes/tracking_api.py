@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
+from adapter.routes.bodies import read_body
 from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
-from adapter.sources.tracking import MAX_BYTES
+from adapter.sources.tracking import MAX_BYTES, TrackingSource, key_in_header, sent_key
 from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
 from freshgate.settings_parsing import setting_name
 from freshgate.telemetry import logs
@@ -39,9 +40,7 @@ class NotForPages(RequestError):
 
 def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) -> None:
     """The routes for the sources of kind `tracking`. Without such a source, every write key is rejected."""
-    tracking_sources = [
-        source for source in sources.values() if SOURCES[source.settings.kind].endpoint == "tracking_api"
-    ]
+    tracking_sources = [source for source in sources.values() if isinstance(source, TrackingSource)]
 
     @app.post("/v1/<call>", provide_automatic_options=False)
     def call(call: str) -> Response:
@@ -52,8 +51,7 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         if name not in CALLS.values():
             return reply(404, tracking_error(404, "no such call"))
         received_at = receiver.clock.now()
-        body = _body()
-        source = _find_source(tracking_sources, body)
+        source, body = _read(tracking_sources)
         _refuse_pages(source)
         context = RequestContext(call=name)
         replay, remote = asks_for_replay(request.headers, source.settings), request.remote_addr or ""
@@ -77,12 +75,28 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         return response
 
 
+def _read(sources: Sequence[TrackingSource]) -> tuple[TrackingSource, bytes]:
+    """The source of the request's write key, and the body, unzipped. A wrong key in the header is enough to know.
+
+    Without a right key the last source, whose verification then fails and is counted. Raises NotAuthentic without any
+    source, RequestError for a body that cannot be read.
+    """
+    if not sources:
+        kinds = " or ".join(repr(kind.name) for kind in SOURCES.values() if kind.endpoint == "tracking_api")
+        raise NotAuthentic("write key rejected", f"no source has kind = {kinds}")
+    key = key_in_header(request.headers)
+    if key is not None and not any(source.knows(key) for source in sources):
+        return sources[-1], b""
+    body = _body()
+    sent = sent_key(body, request.headers) if key is None else key
+    return next((source for source in sources if source.knows(sent)), sources[-1]), body
+
+
 def _body() -> bytes:
     """The body, unzipped. Raises TooLarge before more than the limit is in memory, RequestError for broken gzip."""
-    request.max_content_length = MAX_BYTES
     too_large = TooLarge(f"more than {MAX_BYTES} bytes", "the tracking API takes no larger body, gzipped or not")
     try:
-        body = request.get_data(cache=False)
+        body = read_body(MAX_BYTES)
     except RequestEntityTooLarge:
         raise too_large from None
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
@@ -102,22 +116,6 @@ def _body() -> bytes:
     return plain
 
 
-def _find_source(sources: list[Source], body: bytes) -> Source:
-    """The source of the request's write key, or the last one, whose verification then fails. Raises
-    NotAuthentic without any source."""
-    if not sources:
-        kinds = " or ".join(repr(kind.name) for kind in SOURCES.values() if kind.endpoint == "tracking_api")
-        raise NotAuthentic("write key rejected", f"no source has kind = {kinds}")
-    for source in sources[:-1]:
-        try:
-            source.verify(body, request.headers)
-        except NotAuthentic:
-            continue
-        return source
-    # The receiver verifies this one, and counts the failure.
-    return sources[-1]
-
-
 def _refuse_pages(source: Source) -> None:
     """Raises NotForPages for a server's key, which must not be published, and for an origin that is not allowed."""
     origin = request.headers.get("Origin")
@@ -134,7 +132,7 @@ def _refuse_pages(source: Source) -> None:
         raise NotForPages("this page may not use this write key")
 
 
-def _allowed_origins(sources: list[Source]) -> set[str]:
+def _allowed_origins(sources: Sequence[Source]) -> set[str]:
     """The origins that any source allows, since a preflight has no key. Empty is every origin."""
     browsers = [source.settings.allowed_origins for source in sources if source.settings.trust == "browser"]
     return set() if not all(browsers) else {origin for origins in browsers for origin in origins}

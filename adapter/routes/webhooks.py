@@ -13,6 +13,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import reply
+from adapter.routes.bodies import read_body
 from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
 from adapter.sources.base import FORM_CONTENT_TYPE, RequestContext, Source
@@ -35,13 +36,12 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         if source is None or (audience and not SOURCES[source.settings.kind].has_audiences):
             return no_such_source(name)
         received_at = receiver.clock.now()
-        request.max_content_length = source.settings.max_bytes
         try:
-            body = request.get_data(cache=False)
+            body = read_body(source.settings.max_bytes or 0)
         except RequestEntityTooLarge:
             key = setting_name("sources", name, "max_bytes")
             error = TooLarge(f"more than {source.settings.max_bytes} bytes", f"{name}: batch less, or raise {key}")
-            receiver.refuse(source, error)
+            receiver.refuse(source, error, is_proven=False)
             raise error from None
         return receive(
             source, body, RequestContext(request.headers.get("Content-Type", ""), audience, turn), received_at

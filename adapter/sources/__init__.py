@@ -5,6 +5,8 @@ A new kind is one file beside this one, which declares its SourceKind, and one l
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from adapter.sources.base import Source, SourceKind
 from adapter.sources.customerio_reporting import CUSTOMERIO_REPORTING
 from adapter.sources.mparticle.source import MPARTICLE
@@ -33,8 +35,14 @@ def configure_sources(settings: Settings) -> dict[str, Source]:
     catalog = load_event_types(settings)
     sources = {}
     for name, source in settings.sources.items():
-        sources[name] = find_kind(name, source).configure(name, source, catalog)
+        bounded = replace(source, max_bytes=max_bytes(name, source))
+        sources[name] = find_kind(name, source).configure(name, bounded, catalog)
     return sources
+
+
+def max_bytes(name: str, source: SourceSettings) -> int:
+    """The largest body that the source of this name takes: its setting's, or its kind's."""
+    return source.max_bytes or find_kind(name, source).max_bytes
 
 
 def find_kind(name: str, source: SourceSettings) -> SourceKind[Source]:

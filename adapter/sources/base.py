@@ -130,6 +130,7 @@ class SourceKind(Generic[S_co]):
     example_event   how `new event` spells an event for it, and the payload that it writes
     prove           (secret, body) -> the headers with which the CDP sends that body
     proven_by       the setting that has its secrets
+    max_bytes       the largest body, where the settings do not say it: what the CDP sends at most, or well above that
     first_secrets   which of "secret", "token" and "write_key" a first run makes -> what stands before the random
                     part. Where a header is all there is, a token would be a second one that somebody has to set
     security        its authentication in the OpenAPI document
@@ -148,6 +149,7 @@ class SourceKind(Generic[S_co]):
     example_event: ExampleEvent = ExampleEvent(when={"event": "{name}"}, field="plan")
     prove: Callable[[str, bytes], dict[str, str]] = authorization
     proven_by: Literal["secrets", "write_keys"] = "secrets"
+    max_bytes: int = 8 * 1024 * 1024
     first_secrets: Mapping[str, str] = field(default_factory=lambda: {"secret": "Bearer "})
     security: SecurityScheme = AUTHORIZATION
     endpoint: Literal["webhook", "tracking_api"] = "webhook"

@@ -113,6 +113,8 @@ CUSTOMERIO_REPORTING = SourceKind(
     name="customerio_reporting",
     configure=ReportingSource,
     spell=spell,
+    # A body is one event.
+    max_bytes=1024 * 1024,
     own_emails=ADDRESSES,
     example_event=ExampleEvent(
         when={"object_type": "email", "metric": "{slug}"},

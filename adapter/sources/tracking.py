@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -29,8 +31,12 @@ from freshgate.settings_parsing import setting_name
 MAX_BYTES = 500 * 1024
 MAX_ITEMS = 2500
 MAX_ITEM_BYTES = 32 * 1024
-# Brackets within one member, before we know who sent the body.
-MAX_BRACKETS = 100_000
+# Of a body that is not quite JSON: the places that are looked at for its key, before anybody is verified, and the
+# members that are read one by one after that.
+MAX_KEY_PLACES = 16
+MAX_MEMBERS = 1000
+MEMBER_OF_KEY = b'"writeKey"'
+KEY_VALUE = re.compile(rb'[ \t\r\n]{0,16}:[ \t\r\n]{0,16}"([^"\\]{1,256})"')
 # How long a request may travel, and how far a clock may be ahead, before we call the device's clock wrong.
 MAX_TRAVEL_MS = 10_000
 MAX_AHEAD_MS = 1_000
@@ -42,6 +48,9 @@ class _KeyedBody(msgspec.Struct, gc=False):
     writeKey: Any = None  # noqa: N815  # the member's name
 
 
+_decode_keyed = msgspec.json.Decoder(_KeyedBody).decode
+
+
 class WriteKeys:
     """The write keys of one source, sent as Basic's user name or in the body, and compared in constant time."""
 
@@ -50,7 +59,6 @@ class WriteKeys:
         self._keys = [key.encode() for key in settings.write_keys]
         self._tokens = Tokens(name, settings)
         self._key = setting_name("sources", name, "write_keys")
-        self._decode = msgspec.json.Decoder(_KeyedBody).decode
         if not self._keys:
             raise SettingsError(
                 f"{self._key}: without a key no request can be verified; write the one that the SDK uses"
@@ -61,27 +69,50 @@ class WriteKeys:
 
         analytics-python has the key in the body only, with OAuth too; analytics-node has it in both places.
         """
-        basic_user = _basic_user(headers.get("Authorization") or "")
-        if not matches_any(self._key_in_body(body) if basic_user is None else basic_user, self._keys):
+        if not self.knows(sent_key(body, headers)):
             raise NotAuthentic("write key rejected", f"{self._name}: the write key is not one of {self._key}")
         if self._tokens and not self._tokens.vouched(headers):
             raise self._tokens.missing()
 
-    def _key_in_body(self, body: bytes) -> str:
-        try:
-            key = self._decode(body).writeKey
-        except DECODE_ERRORS:
-            key = _salvaged_key(body)
-        return key if type(key) is str else ""
+    def knows(self, key: str) -> bool:
+        """Whether the key is one of this source's."""
+        return matches_any(key, self._keys)
 
 
-def _salvaged_key(body: bytes) -> Any:
+def sent_key(body: bytes, headers: Headers) -> str:
+    """The write key that a request carries; empty without one."""
+    basic_user = key_in_header(headers)
+    return _key_in_body(body) if basic_user is None else basic_user
+
+
+def _key_in_body(body: bytes) -> str:
     try:
-        # Bounded, since the sender is not verified yet.
-        next(elements(body, MAX_BRACKETS), None)
-        return next((decode_leniently(value) for name, value, _ in members(body.strip()) if name == "writeKey"), None)
-    except (ValueError, RecursionError):
-        return None
+        key = _decode_keyed(body).writeKey
+    except DECODE_ERRORS:
+        key = _search_key(body)
+    return key if type(key) is str else ""
+
+
+def _search_key(body: bytes) -> str:
+    """The key of a body that is not quite JSON, such as one with a NaN, found without parsing: nobody is verified yet.
+
+    A text within a value cannot look like a member, since its quotes are escaped. Of different keys none is believed.
+    """
+    values: set[str] = set()
+    at = -1
+    for _ in range(MAX_KEY_PLACES):
+        at = body.find(MEMBER_OF_KEY, at + 1)
+        if at < 0:
+            return values.pop() if len(values) == 1 else ""
+        value = KEY_VALUE.match(body, at + len(MEMBER_OF_KEY))
+        if value is not None:
+            values.add(value[1].decode("utf-8", "replace"))
+    return ""
+
+
+def key_in_header(headers: Headers) -> str | None:
+    """Basic's user name, which is the key; None where the body must have it."""
+    return _basic_user(headers.get("Authorization") or "")
 
 
 def _basic_user(authorization: str) -> str | None:
@@ -113,7 +144,9 @@ class TrackingSource:
     def __init__(self, name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> None:
         self.name = name
         self.settings = settings
-        self.verify: Callable[[bytes, Headers], None] = WriteKeys(name, settings).verify
+        keys = WriteKeys(name, settings)
+        self.verify: Callable[[bytes, Headers], None] = keys.verify
+        self.knows: Callable[[str], bool] = keys.knows
         self._reader = SegmentSource(name, settings, catalog, self.verify)
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
@@ -201,9 +234,11 @@ def _salvage(body: bytes) -> dict[str, Any]:
     """The body with each member, and each item of the batch, decoded alone: a broken one costs only itself."""
     payload: dict[str, Any] = {}
     try:
-        for name, value, depth in members(body.strip(b" \t\r\n")):
+        for name, value, depth in islice(members(body.strip(b" \t\r\n")), MAX_MEMBERS):
             if name == "batch" and value[:1] == b"[":
-                payload[name] = [_salvage_value(value[span.start : span.end], span.depth) for span in elements(value)]
+                # One more than allowed is enough to refuse them.
+                spans = islice(elements(value), MAX_ITEMS + 1)
+                payload[name] = [_salvage_value(value[span.start : span.end], span.depth) for span in spans]
             else:
                 salvaged = _salvage_value(value, depth)
                 payload[name] = None if isinstance(salvaged, Refused) else salvaged
@@ -229,6 +264,7 @@ def prove(secret: str, body: bytes) -> dict[str, str]:
 TRACKING = SourceKind(
     name="tracking",
     configure=TrackingSource,
+    max_bytes=MAX_BYTES,
     reads=SEGMENT.name,
     roots=SEGMENT.roots,
     own_emails=SEGMENT.own_emails,

@@ -50,11 +50,15 @@ def _requests() -> Sequence[Panel]:
         lines(
             "Whole requests refused (400, 413, 415)",
             describe(
-                "Are whole requests refused? 400: not readable. 413: too large. 415: a content type we do not take.",
+                "Are whole requests refused? 400: not readable. 413: too large. 415: a content type we do not take. "
+                "Connections are dropped when a request arrives too slowly, or there is no room for it.",
                 "each may hold thousands of events, which the CDP drops: runbook BodiesRefused.",
             ),
             "reqps",
-            [(rate(metrics.REQUESTS_REFUSED, ["source", "status"], **SOURCE), "{{source}} {{status}}")],
+            [
+                (rate(metrics.REQUESTS_REFUSED, ["source", "status"], **SOURCE), "{{source}} {{status}}"),
+                (rate(metrics.CONNECTIONS_DROPPED, ["reason"]), "connections dropped: {{reason}}"),
+            ],
             limits=red_above(0.01),
         ),
         lines(

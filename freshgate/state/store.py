@@ -21,6 +21,7 @@ from freshgate.clock import now_ms
 from freshgate.errors import StoreUnavailable
 from freshgate.state import keys
 from freshgate.state.clock import RedisClock
+from freshgate.state.failover import FailoverPool
 
 _FILES = ("library", "cart", "identity", "record", "read", "claim", "timers", "unmapped")
 LAYOUT_VERSION = b"2"
@@ -41,7 +42,7 @@ def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64) -> redis.Re
 
     The timeout bounds connecting and each answer, so that a hanging Redis costs a request a second, not a minute.
     """
-    return redis.Redis.from_url(
+    pool_of_connections = FailoverPool.from_url(
         url,
         socket_timeout=timeout_s,
         socket_connect_timeout=1.0,
@@ -49,6 +50,7 @@ def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64) -> redis.Re
         max_connections=pool,
         protocol=2,
     )
+    return redis.Redis.from_pool(pool_of_connections)
 
 
 @cache
@@ -157,6 +159,9 @@ def check(client: redis.Redis) -> list[str]:
         problems.append(f"redis: maxmemory-policy is {info.get('maxmemory_policy')}, must be noeviction")
     if info.get("role") != "master":
         problems.append("redis: this is a read-only replica")
+        # Nobody sends events while this process says that it is not ready, so no write would find it out.
+        if isinstance(client.connection_pool, FailoverPool):
+            client.connection_pool.renew()
     if info.get("aof_last_write_status") == "err":
         problems.append("redis: the append-only file cannot be written")
     if used_share(info) > MAX_MEMORY:

@@ -7,15 +7,21 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from typing import Any
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from freshgate.printable import printable
+
 # Names of log fields whose values are never written.
 REDACTED = {"authorization", "secret", "secrets", "token", "tokens", "email", "body", "to", "api_key", "pii_key"}
 # At "info", the first prints request bodies, the second a line for each job.
 NOISY_LOGGERS = ("python_http_client", "rq.worker")
+
+# Of an exception: those that led to it, and the innermost places of each.
+MAX_CAUSES, MAX_FRAMES = 4, 12
 
 
 def configure(level: str, *, json: bool) -> None:
@@ -31,17 +37,19 @@ def configure(level: str, *, json: bool) -> None:
         structlog.stdlib.PositionalArgumentsFormatter(),
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
         redact,
+        describe_exception,
     ]
     last: list[Processor] = (
-        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(default=str)]
+        [structlog.processors.JSONRenderer(default=str)]
         if json
-        else [structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stderr.isatty())]
+        else [escape, structlog.dev.ConsoleRenderer(timestamp_key="ts", colors=sys.stderr.isatty())]
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    # Not the stream of commands, which would escape the renderer's own colours.
+    handler = logging.StreamHandler(getattr(sys.stderr, "terminal", sys.stderr))
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
@@ -58,6 +66,31 @@ def configure(level: str, *, json: bool) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+
+
+def escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A processor that leaves no character in a text on which a terminal would act; JSON escapes them itself."""
+    return {name: printable(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def describe_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """A processor that writes where an exception was raised, and of which class, without its own text.
+
+    The text may quote what was being read: bytes of a body, an address, a URL with a key in it.
+    """
+    info = event.pop("exc_info", None)
+    if not info:
+        return event
+    error = info if isinstance(info, BaseException) else (info if isinstance(info, tuple) else sys.exc_info())[1]
+    if error is not None:
+        causes: list[str] = []
+        while error is not None and len(causes) < MAX_CAUSES:
+            frames = traceback.extract_tb(error.__traceback__)[-MAX_FRAMES:]
+            places = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+            causes.append(f"{type(error).__module__}.{type(error).__qualname__} at " + " < ".join(reversed(places)))
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        event["exception"] = "; from ".join(causes)
+    return event
 
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -53,6 +53,8 @@ IDENTITY = ("linked", "merged", "ambiguous", "unproven", "erased")
 ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")
 UNAUTHENTIC_REASONS = ("NotAuthentic", "BatchWithoutToken")
 RETIMED_REASONS = ("moved", "after_gap", "parked", "retry", "held", "claimed_elsewhere", "contended", "internal")
+# A request that took too long, one that no honest caller sends, and one for which there was no room.
+DROPPED_CONNECTIONS = ("timeout", "malformed", "crowded")
 CALL_RESULTS = ("accepted", "error")
 # Reasons against any mail to an address; a trigger's own reasons come from the catalog.
 SUPPRESSIONS = ("unsubscribed", "bounced", "spam")
@@ -97,6 +99,9 @@ RATE_LIMITED = Counter(
 UNREADABLE = Counter("freshgate_unreadable_fields_total", "Fields left out since they could not be read", ["source"])
 CLAMPED = Counter("freshgate_clamped_events_total", "Events whose time lay in the future", ["source"])
 UNAUTHENTIC = Counter("freshgate_unauthentic_requests_total", "Requests refused with 401", ["source", "reason"])
+CONNECTIONS_DROPPED = Counter(
+    "freshgate_connections_dropped_total", "Connections ended before their request was complete", ["reason"]
+)
 SPANS_LOST = Counter("freshgate_spans_lost_total", "Spans that the collector of traces did not take")
 IDENTITY_LINKS = Counter("freshgate_identity_links_total", "What became of links between ids", ["result"])
 SOURCE_DELAY = Histogram(
@@ -214,6 +219,8 @@ def prepare_receiver(sources: Iterable[str]) -> None:
             UNAUTHENTIC.labels(source, reason)
         for series in (VERIFY, READ, RECORD, SOURCE_DELAY, UNREADABLE, CLAMPED):
             series.labels(source)
+    for reason in DROPPED_CONNECTIONS:
+        CONNECTIONS_DROPPED.labels(reason)
     for result in IDENTITY:
         IDENTITY_LINKS.labels(result)
     _set_build_info("receiver")

@@ -102,7 +102,7 @@ class Traces:
     def _open(
         self, name: str, kind: SpanKind, attributes: Mapping[str, Any], parent: str = "", links: Sequence[Link] = ()
     ) -> Iterator[None]:
-        assert self._tracer is not None
+        assert self._tracer is not None  # nosec B101  # for mypy
         outer = _span.get()
         context = set_span_in_context(outer) if outer else _HEADERS.extract({"traceparent": parent})
         span = self._tracer.start_span(name, context, kind, attributes, links)

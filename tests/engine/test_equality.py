@@ -104,13 +104,13 @@ def test_a_cancellation_at_the_moment_of_the_order_withdraws_it(world: World, af
 @pytest.mark.parametrize(("early", "calls"), [(1, 1), (0, 2)])
 def test_what_the_esp_asked_to_wait_is_over_exactly_then(world: World, early: int, calls: int) -> None:
     called_at: list[int] = []
-    world.esp.before_send = lambda _message: mail.append(world.now)
+    world.esp.before_send = lambda _message: called_at.append(world.now)
     world.esp.errors = [EspError("429", retry_after_s=3600, status=429)]
     world.record(world.event("Signed Up", user="ada", email=ADA))
     world.deliver(timer_of("welcome"))
     world.now += HOUR - early
     world.deliver(timer_of("welcome"))
-    assert len(mail) == calls
+    assert len(called_at) == calls
 
 
 @pytest.mark.parametrize(("ago", "mails"), [(300_000, 0), (300_001, 1)])

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import http.server
+import json
 import signal
+import sys
+import threading
+import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +23,7 @@ from rq.suspension import resume, suspend
 from freshgate import queue as wire
 from freshgate.queue import Job
 from workers import jobs
-from workers.rq_worker import DeliverWorker
+from workers.rq_worker import DeliverQueue, DeliverWorker
 
 NAME = "freshgate-test"
 
@@ -43,7 +49,7 @@ def courier(monkeypatch: pytest.MonkeyPatch) -> Iterator[Courier]:
 
 @pytest.fixture
 def queue(redis: Redis) -> Queue:
-    return Queue(NAME, connection=redis, serializer=JSONSerializer)
+    return DeliverQueue(NAME, connection=redis, serializer=JSONSerializer)
 
 
 @pytest.fixture
@@ -130,12 +136,159 @@ def test_a_job_that_fails_is_listed_as_failed_and_the_next_is_done(
 def test_a_job_that_calls_anything_else_is_dropped_and_not_run(
     worker: DeliverWorker, courier: Courier, redis: Redis, queue: Queue
 ) -> None:
-    queue.enqueue("os.system", "touch here")
+    Queue(NAME, connection=redis, serializer=JSONSerializer).enqueue("os.system", "touch here")
     push(redis)
     worker.work(burst=True)
     assert len(courier.jobs) == 1
     assert keys(redis, "rq:job:*") == set()
     assert len(FailedJobRegistry(queue=queue)) == redis.llen(queue.intermediate_queue_key) == 0
+
+
+# What is written in a forged job beside its call: modules to import, URLs to post to, times, and what breaks RQ.
+EVIL: dict[str, Any] = {
+    "success_callback_name": "evil.called",
+    "failure_callback_name": "evil.called",
+    "stopped_callback_name": "evil.called",
+    "failure_callback_timeout": "soon",
+    "meta": b"not json",
+    "webhooks": "",
+    "timeout": "1000000",
+    "retries_left": "3",
+    "retry_intervals": "[0]",
+    "repeats_left": "3",
+    "repeat_intervals": "[0]",
+    "created_at": "yesterday",
+    "status": "unheard of",
+    "dependency_ids": '["another"]',
+    "rate_limit_key": "x",
+    "exc_info": b"\xff",
+}
+GOOD = {"v": 1, "created": 1, "sends": [["welcome|p:u1", 1, 0]]}
+DELIVER: Any = "workers.jobs.deliver"
+FORGED: dict[str, Any] = {
+    "another function": ("evil.called", None, [GOOD], {}),
+    "an instance": (DELIVER, "text", [GOOD], {}),
+    "keywords": (DELIVER, None, [], {"job": GOOD}),
+    "a keyword more": (DELIVER, None, [GOOD], {"a": None}),
+    "two arguments": (DELIVER, None, [GOOD, GOOD], {}),
+    "no call": ["x"],
+    "an object": {},
+    "a list of functions": ([DELIVER], None, [GOOD], {}),
+}
+
+
+def forge(redis: Redis, call: Any, job_id: str = "forged", **fields: Any) -> None:
+    data = call if isinstance(call, bytes) else zlib.compress(json.dumps(call).encode())
+    mapping: dict[Any, Any] = {"data": data, "origin": NAME, **fields}
+    redis.hset(f"rq:job:{job_id}", mapping=mapping)
+    redis.rpush(f"rq:queue:{NAME}", job_id)
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A module that leaves a file where it is imported."""
+    (tmp_path / "evil.py").write_text("open(__file__ + '.ran', 'w').close()\n\n\ndef called(*_):\n    pass\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield tmp_path / "evil.py.ran"
+    sys.modules.pop("evil", None)
+
+
+@pytest.fixture
+def called_urls() -> Iterator[list[str]]:
+    """The paths that were asked for at a server of the attacker's, whose URL is the first."""
+    paths: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            paths.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        paths.append(f"http://127.0.0.1:{server.server_address[1]}")
+        yield paths
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_forged_call_is_dropped_and_the_next_job_is_done(
+    worker: DeliverWorker, courier: Courier, redis: Redis, queue: Queue, evil: Path, name: str
+) -> None:
+    forge(redis, FORGED[name], **EVIL)
+    push(redis)
+    worker.work(burst=True)
+    assert len(courier.jobs) == 1 and not evil.exists()
+    assert keys(redis, "rq:job:*") == set()
+    assert redis.llen(queue.intermediate_queue_key) == 0
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"not zipped", zlib.compress(b"[" * 100_000), zlib.compress(b" " * 50_000_000), zlib.compress(b"")[:-1]],
+)
+def test_bytes_that_are_no_job_are_dropped(worker: DeliverWorker, courier: Courier, redis: Redis, data: bytes) -> None:
+    forge(redis, data)
+    push(redis)
+    worker.work(burst=True)
+    assert len(courier.jobs) == 1
+    assert keys(redis, "rq:job:*") == set()
+
+
+def test_a_forged_job_that_fails_imports_nothing_and_posts_nowhere(
+    worker: DeliverWorker, redis: Redis, queue: Queue, courier: Courier, evil: Path, called_urls: list[str]
+) -> None:
+    url = called_urls[0]
+    hooks = [{"url": url, "job_status": status, "method": "POST", "timeout": 3} for status in ("failed", "finished")]
+    forge(redis, (DELIVER, None, [{"v": 1, "created": "boom"}], {}), **{**EVIL, "webhooks": json.dumps(hooks)})
+    forge(redis, (DELIVER, None, ["not an object"], {}), "another", **{**EVIL, "webhooks": json.dumps(hooks)})
+    push(redis)
+    worker.work(burst=True)
+    assert len(courier.jobs) == 1
+    assert set(FailedJobRegistry(queue=queue).get_job_ids()) == {"forged", "another"}
+    assert not evil.exists() and called_urls == [url]
+
+
+def test_our_own_payload_is_carried_out_whatever_stands_beside_it(
+    worker: DeliverWorker, redis: Redis, courier: Courier, evil: Path
+) -> None:
+    forge(redis, (DELIVER, None, [GOOD], {}), **EVIL)
+    worker.work(burst=True)
+    assert [job.sends[0].timer for job in courier.jobs] == ["welcome|p:u1"]
+    assert not evil.exists() and keys(redis, "rq:job:*") == set()
+
+
+@pytest.mark.parametrize("job_id", ["a:b", "../x", "x" * 5000, "with space", "\x1b[31m"])
+def test_an_id_that_nobody_gives_costs_the_job_alone(
+    worker: DeliverWorker, redis: Redis, courier: Courier, job_id: str
+) -> None:
+    forge(redis, (DELIVER, None, [GOOD], {}), job_id)
+    redis.rpush(f"rq:queue:{NAME}", "a-list")
+    redis.lpush("rq:job:a-list", "x")
+    push(redis)
+    worker.work(burst=True)
+    assert courier.jobs[-1].sends[0].timer.startswith("welcome|p:u0")
+
+
+def test_what_a_dead_worker_left_is_listed_as_failed_without_acting_on_it(
+    worker: DeliverWorker, redis: Redis, queue: Queue, courier: Courier, evil: Path, called_urls: list[str]
+) -> None:
+    hooks = json.dumps([{"url": called_urls[0], "job_status": "failed", "method": "POST", "timeout": 3}])
+    forge(redis, (DELIVER, None, [GOOD], {}), **{**EVIL, "webhooks": hooks})
+    redis.lmove(f"rq:queue:{NAME}", queue.intermediate_queue_key)
+    # A minute ago.
+    redis.set(queue.intermediate_queue.get_first_seen_key("forged"), 1)
+    # What RQ would take for a job that a worker abandoned.
+    forge(redis, (DELIVER, None, [GOOD], {}), "abandoned", **{**EVIL, "webhooks": hooks})
+    redis.lpop(f"rq:queue:{NAME}")
+    redis.zadd(f"rq:wip:{NAME}", {"abandoned:execution": 1})
+    worker.clean_registries()
+    worker.clean_group_registries()
+    assert FailedJobRegistry(queue=queue).get_job_ids() == ["forged"]
+    assert redis.llen(queue.intermediate_queue_key) == 0
+    assert not evil.exists() and len(called_urls) == 1 and courier.jobs == []
 
 
 def test_a_heartbeat_is_written_at_most_every_few_seconds(

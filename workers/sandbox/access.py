@@ -25,7 +25,7 @@ def refusal(headers: Message, path: str, sandbox_host: str, password: str) -> Re
     except ValueError:
         return error(403, "this Host or Origin is not understood")
     # A name that an attacker's DNS points to this machine would let the attacker's page read the outbox.
-    any_name = password and sandbox_host in ("0.0.0.0", "::")  # noqa: S104
+    any_name = password and sandbox_host in ("0.0.0.0", "::")  # nosec B104
     if not (is_loopback(host_name) or host_name == sandbox_host.lower() or any_name):
         return error(403, "this Host is not the sandbox's")
     if origin is not None and origin_host != host:

@@ -35,7 +35,7 @@ EPILOG = """examples:
 
 Nothing is ever overwritten. docs/ADDING.md says what to fill in."""
 # Without autoescape, since they are Python and JSON.
-TEMPLATES = Environment(
+TEMPLATES = Environment(  # nosec B701
     loader=FileSystemLoader(Path(__file__).parent / "templates"), undefined=StrictUndefined, keep_trailing_newline=True
 )
 

@@ -66,7 +66,12 @@ def run(options: argparse.Namespace) -> int:
         print(f"no element in the quarantine is called {only}", file=sys.stderr)
         return 1
     if options.action == "show":
-        sys.stdout.buffer.write(elements[0][1].raw + b"\n")
+        raw = elements[0][1].raw
+        if sys.stdout.isatty():
+            print(raw.decode("utf-8", "backslashreplace"))
+        else:
+            # For a file or a program, byte for byte.
+            sys.stdout.buffer.write(raw + b"\n")
         return 0
     if options.action == "replay":
         return _replay_all(settings, client, elements)

@@ -20,6 +20,8 @@ from adapter.sources.reading.limits import TooManyElements
 # Skips whole strings and all that is not a bracket. Possessive, so that no hostile body makes it backtrack.
 INSIDE = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
 BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+# Deeper than events are nested.
+SHALLOW_DEPTH = 8
 SPACE = re.compile(rb"[ \t\r\n]*")
 # The name of an object's member, up to the first byte of its value.
 MEMBER = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
@@ -31,6 +33,18 @@ MAX_DEPTH = 64
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 # More than any number has that an id or an amount may be.
 MAX_DIGITS = 300
+
+
+def _balanced(depth: int) -> re.Pattern[bytes]:
+    """Matches a bracket up to the one that closes it, if nothing in it is nested deeper: in one call, and linear."""
+    text = rb'"(?:[^"\\]++|\\.)*+"'
+    pattern = b""
+    for _ in range(depth):
+        pattern = rb'[\[{](?:[^"\[\]{}]++|' + text + (b"|" + pattern if pattern else b"") + rb")*+[\]}]"
+    return re.compile(pattern, re.DOTALL)
+
+
+BALANCED = _balanced(SHALLOW_DEPTH)
 
 
 class UnbalancedJson(ValueError):
@@ -56,7 +70,8 @@ def split(body: bytes, max_elements: int) -> list[Span]:
 def elements(body: bytes, max_brackets: int = sys.maxsize) -> Iterator[Span]:
     """The elements of an array, or the one object. Raises UnbalancedJson where the outer brackets do not close.
 
-    `max_brackets` bounds those within one element, for callers that do not know yet who sent the body.
+    `max_brackets` bounds those within one element that is nested deeper than SHALLOW_DEPTH, each of which costs a step
+    of Python: for callers that do not know yet who sent the body.
     """
     at = _skip_space(body, 0)
     opening = body[at] if at < len(body) else None
@@ -121,6 +136,9 @@ def _closing(body: bytes, at: int, brackets_remaining: int) -> tuple[int, int, i
 
     All brackets count alike: wrong nesting is found when the element is decoded.
     """
+    shallow = BALANCED.match(body, at)
+    if shallow is not None:
+        return shallow.end(), SHALLOW_DEPTH, brackets_remaining
     depth = max_depth = 0
     while brackets_remaining > 0:
         char = body[at]

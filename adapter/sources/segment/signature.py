@@ -18,8 +18,9 @@ from freshgate.settings_parsing import setting_name
 
 # A lone `json` key around an object: the signature is over the object (action-destinations, webhook-extensible/send).
 WRAPPED = re.compile(rb'\{[ \t\r\n]*"json"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
-# Brackets within a first element, before the sender is verified: a thousand times what any event has.
-MAX_BRACKETS = 100_000
+# Before the sender is verified: the size of a first element, of which Segment takes 32 KB, and brackets in one that is
+# nested deeper than any event.
+MAX_FIRST_BYTES, MAX_BRACKETS = 512 * 1024, 10_000
 
 
 class BatchWithoutToken(NotAuthentic):
@@ -74,7 +75,7 @@ class Verifier:
 
     def _verify_list(self, body: bytes, signature: str | None, vouched: bool) -> None:
         try:
-            first = next(elements(body, MAX_BRACKETS), None)
+            first = next(elements(body[:MAX_FIRST_BYTES], MAX_BRACKETS), None)
         except UnbalancedJson:
             raise self._bad_signature() from None
         if first is None:

@@ -225,6 +225,8 @@ def spell(name: str) -> dict[str, str] | None:
 
 TEALIUM = SourceKind(
     name="tealium",
+    # A batched action leaves at 16 MB (docs, server-side/connectors/batched-actions).
+    max_bytes=16 * 1024 * 1024,
     configure=TealiumSource,
     texts={"turn": ("joined", "left")},
     spell=spell,

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from adapter.local.processes import Child
-from tests.harness.system import ROOT, System
+from tests.harness.system import ROOT, SECRET, TOKEN, System
 
 SLEEP = (sys.executable, "-c", "import time; time.sleep(60)")
 
@@ -191,13 +191,20 @@ def test_a_sandbox_with_a_password_is_started_as_well() -> None:
         system.wait_for(lambda: system.request("SANDBOX_PORT", "GET", "/messages", headers=headers).json)
 
 
-def test_the_welcome_names_secrets_that_each_source_accepts() -> None:
+def test_the_welcome_says_where_secrets_are_that_each_source_accepts_and_shows_none() -> None:
     # In an empty folder the secrets are generated.
-    with System() as system:
-        lines = {line.split()[0]: line for line in system.console().splitlines() if "   token " in line}
-        assert set(lines) == {"segment", "tealium", "mparticle"}
+    with System({"FRESHGATE_SOURCES__PAGE__KIND": "tracking"}) as system:
+        lines = {line.split()[0]: line for line in system.console().splitlines() if line.startswith("  ")}
+        assert {"segment", "tealium", "mparticle", "page"} <= set(lines)
+        assert lines["segment"].split("   ")[-2:] == [
+            " secret in FRESHGATE_SOURCES__SEGMENT__SECRETS",
+            "token in FRESHGATE_SOURCES__SEGMENT__TOKENS",
+        ]
+        assert "write key in " in lines["page"]
+        secrets = [file.read_text(encoding="ascii").strip() for file in (system.var / "secrets").iterdir()]
+        assert [secret for secret in (*secrets, SECRET, TOKEN) if secret in system.console()] == []
         for name, body in (("tealium", {"tealium_event": "page_view"}), ("mparticle", {"events": []})):
-            secret = lines[name].partition(" secret ")[2].partition("   token ")[0]
+            secret = Path(lines[name].partition(" secret in ")[2].strip()).read_text(encoding="ascii").strip()
             assert secret.startswith("Bearer ")
             for authorization, status in ((secret, 200), (secret + "x", 401)):
                 headers = {"authorization": authorization, "content-type": "application/json"}

@@ -190,7 +190,8 @@ def test_gunicorn_does_not_quote_a_request_that_it_cannot_parse(
             process.terminate()
             process.wait(20)
     logged = log.read_text()
-    assert logged.count("Invalid request from ip=127.0.0.1") == 2
+    # A flood of them is not a flood of lines.
+    assert logged.count("Invalid request from ip=127.0.0.1") == 1
     assert "ada@" not in logged and "customer_email" not in logged
 
 
