@@ -163,7 +163,7 @@ EVIL: dict[str, Any] = {
     "rate_limit_key": "x",
     "exc_info": b"\xff",
 }
-GOOD = {"v": 1, "created": 1, "sends": [["welcome|p:u1", 1, 0]]}
+GOOD = {"v": 2, "created": 1, "shop": "main", "sends": [["welcome|p:u1", 0]]}
 DELIVER: Any = "workers.jobs.deliver"
 FORGED: dict[str, Any] = {
     "another function": ("evil.called", None, [GOOD], {}),
@@ -242,7 +242,7 @@ def test_a_forged_job_that_fails_imports_nothing_and_posts_nowhere(
 ) -> None:
     url = called_urls[0]
     hooks = [{"url": url, "job_status": status, "method": "POST", "timeout": 3} for status in ("failed", "finished")]
-    forge(redis, (DELIVER, None, [{"v": 1, "created": "boom"}], {}), **{**EVIL, "webhooks": json.dumps(hooks)})
+    forge(redis, (DELIVER, None, [{"v": 2, "created": "boom"}], {}), **{**EVIL, "webhooks": json.dumps(hooks)})
     forge(redis, (DELIVER, None, ["not an object"], {}), "another", **{**EVIL, "webhooks": json.dumps(hooks)})
     push(redis)
     worker.work(burst=True)
