@@ -59,7 +59,7 @@ def add_up(raw: Mapping[str, str], cleared: str, purchases: Sequence[Purchase], 
     """
     groups = _group(raw, cleared)
     for field, value in raw.items():
-        if field[0] == "-" and field != UNREADABLE:
+        if field[0] == "-":
             _apply_removal(groups, field[1:], _product.decode(value[LENGTH:].encode()), raw, cleared)
     lines = []
     for group in groups:
@@ -82,7 +82,7 @@ def _group(raw: Mapping[str, str], cleared: str) -> list[_Line]:
             continue
         name, stamp = field[1:], value[:LENGTH]
         product = _product.decode(value[LENGTH:].encode())
-        changes = {change for change in _changes(raw, name, cleared) if change[1][0] == "+"}
+        changes = set(_changes(raw, name, cleared))
         if not changes:
             continue
         line = _Line(product, stamp, {name}, _keys(product), changes)
@@ -100,11 +100,10 @@ def _group(raw: Mapping[str, str], cleared: str) -> list[_Line]:
 
 def _apply_removal(groups: Sequence[_Line], name: str, removed: Product, raw: Mapping[str, str], cleared: str) -> None:
     """A removal that names no variant takes every variant along; one with a quantity reduces one line."""
-    changes = {change for change in _changes(raw, name, cleared) if change[1][0] != "+"}
     exact = [group for group in groups if name in group.names]
     keys = _keys(removed)
     alike = [group for group in groups if group.keys & keys and removed.variant in ("", group.product.variant)]
-    for change in changes:
+    for change in _changes(raw, name, cleared):
         for group in alike if change[1] == "x" else (exact or alike)[:1]:
             group.changes.add(change)
 
@@ -112,7 +111,7 @@ def _apply_removal(groups: Sequence[_Line], name: str, removed: Product, raw: Ma
 def _changes(raw: Mapping[str, str], name: str, cleared: str) -> list[tuple[str, str]]:
     """(stamp, amount) of each change since the cart was emptied: "+2", "-1", or "x" for all."""
     entries = raw.get(f"n:{name}", "").split(" ")
-    return [(entry[:LENGTH], entry[LENGTH:]) for entry in entries if entry and entry[:LENGTH] > cleared]
+    return [(entry[:LENGTH], entry[LENGTH:]) for entry in entries if entry[:LENGTH] > cleared]
 
 
 def _keys(product: Product) -> set[str]:

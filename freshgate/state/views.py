@@ -35,8 +35,6 @@ __all__ = [
 
 _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\.[^\s@<>,;\".]{2,}")
 _ids = msgspec.json.Decoder(list[str])
-# Of a root alone: what its timers and parked sends need.
-_ROOT_FIELDS = ("f:", "b:", "p:", "k:", "rev", "ls", "unproven")
 
 
 class PersonView(Record):
@@ -223,7 +221,8 @@ def _fold(
                     folded[field] = value
             elif field == "rx":
                 folded[field] = max(folded.get(field, ""), value, key=lambda text: int(text or "0"))
-            elif number == 0 and (head in _ROOT_FIELDS or field in _ROOT_FIELDS):
+            elif number == 0:
+                # Timers, parked sends and the revision are the root's alone.
                 folded[field] = value
     return folded
 

@@ -346,8 +346,7 @@ end
 
 -- A server knows this id: what pages alone claimed about it no longer counts.
 local function know(shop, id, at, now)
-  local key = person_key(shop, id)
-  if redis.call('HSETNX', key, 'srv', '1') == 0 then return end
+  redis.call('HSET', person_key(shop, id), 'srv', '1')
   local devices = list_of(redis.call('HGET', person_key(shop, root_of(shop, id)), 'claimed'))
   for _, device in ipairs(devices) do evaluate(shop, device, at, now) end
 end

@@ -99,7 +99,7 @@ local function remember_purchase(current, order, stamp, bought, writes)
       is_new = false
       if known < stamp then stamp = known end
       local products = string.match(line, '\t(.*)$')
-      if products ~= '[]' and (bought == '[]' or #products > #bought) then bought = products end
+      if #products > #bought then bought = products end
       lines[1] = stamp .. ' ' .. order .. '\t' .. bought
     else
       lines[#lines + 1] = line
