@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -66,7 +67,11 @@ def unconfigured_logs() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
-    """The URL of a Valkey that lives as long as the test session."""
+    """The URL of a Valkey that lives as long as the test session; or of the one that `make mutants` starts for many."""
+    running = os.environ.get("FRESHGATE_TEST_REDIS_URL")
+    if running:
+        yield running
+        return
     # Not pytest's folder, whose path may be too long for a Unix socket.
     with tempfile.TemporaryDirectory(prefix="freshgate-test-") as folder:
         server = embedded.prepare(Path(folder) / "redis", log=Path(folder) / "redis.log")

@@ -109,7 +109,7 @@ class Courier:
         self._ledger.flush()
 
     def _read(self, shop: str, timers: list[str]) -> tuple[list[Records], set[str]]:
-        now, records, held = self._lookup.read(shop, timers, self._clock.override or None, held=True)
+        now, records, held = self._lookup.read(shop, timers, held=True)
         self._clock.set(now)
         return records, held
 
@@ -125,8 +125,6 @@ class Courier:
         """Was a mail wrong that has left? Counted once a mail, and told on the trail."""
         subject = records.subject
         for trigger in self._triggers.values():
-            if (trigger.subject == "order") != (records.order is not None):
-                continue
             for claim in subject.claims(trigger.name):
                 decision = contradiction(trigger, records, claim) if claim.state == "sent" else None
                 if decision:
@@ -212,13 +210,11 @@ class Courier:
 
     def _ends_orphan(self, trigger: Trigger, records: Records, decision: Decision, orphan: Claim) -> bool:
         """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""
-        outcome, reason = "unknown", "worker_died"
         if trigger.unknown == "resend":
-            if orphan.attempts + 1 < MAX_CRASHES:
-                return False
-            outcome, reason = "dead", "poison"
+            # How often a worker died on it is counted with the timer: retries that the ESP asked for are no crashes.
+            return False
         is_outdated = orphan.version != decision.version
-        self._ledger.finish(trigger, records, decision, orphan, outcome, reason, is_outdated=is_outdated)
+        self._ledger.finish(trigger, records, decision, orphan, "unknown", "worker_died", is_outdated=is_outdated)
         return True
 
     def _defer_or_finish(self, trigger: Trigger, records: Records, decision: Decision) -> None:

@@ -275,6 +275,6 @@ def contradiction(trigger: Trigger, records: Records, claim: Claim) -> Decision 
     if mark is None:
         return None
     send = Decision(do="send", occurred_at=mark.at, compared={trigger.about: mark.at, "sent_at": claim.at})
-    if trigger.delay and mark.at + trigger.delay > claim.at:
+    if mark.at + trigger.delay > claim.at:
         return _withhold(send, "cancelled", "not_quiet_yet")
     return _suppressed(trigger, then, send) or _withdrawn(trigger, then, send)

@@ -87,7 +87,7 @@ class Ledger:
             claim,
             state=state,
             # A retry binds whoever comes before its time.
-            until=due if state == "retry" and due is not None else claim.until,
+            until=claim.until if due is None else due,
             at=claim.at if state == "unknown" else now,
             attempts=attempts,
         )
@@ -114,7 +114,7 @@ class Ledger:
     def release(self, trigger: Trigger, records: Records, claim: Claim) -> None:
         """Gives a claim back: no mail left for it. The timer stays as it is."""
         body = {
-            "owner": claim.owner or records.subject.owner,
+            "owner": records.subject.owner,
             "field": f"c:{trigger.name}",
             "send": claim.send_id,
             "token": claim.token,
@@ -200,8 +200,7 @@ class Ledger:
 
     def flush(self) -> None:
         """Sends what was gathered. Raises RedisError: then the timers bring it back."""
-        if self._pipe.command_stack:
-            self._pipe.execute()
+        self._pipe.execute()
 
     def _settle(self, records: Records, *, claim: Claim | None = None, **parts: Any) -> None:
         body = self._body(records, **parts)

@@ -70,7 +70,7 @@ def add_up(raw: Mapping[str, str], cleared: str, purchases: Sequence[Purchase], 
     """
     groups = _group(raw, cleared)
     for field, value in raw.items():
-        if field[0] == "-" and field != UNREADABLE:
+        if field[0] == "-":
             _apply_removal(groups, field[1:], _product.decode(value[LENGTH:].encode()), raw, cleared)
     lines = []
     for group in groups:
@@ -126,7 +126,7 @@ def _apply_removal(groups: Sequence[_Line], name: str, removed: Product, raw: Ma
 def _changes(raw: Mapping[str, str], name: str, cleared: str) -> list[_Change]:
     """Each change since the cart was emptied; its amount is "+2", "-1", or "x" for all."""
     entries = raw.get(f"n:{name}", "").split(" ")
-    return [(entry[:LENGTH], name, entry[LENGTH:]) for entry in entries if entry and entry[:LENGTH] > cleared]
+    return [(entry[:LENGTH], name, entry[LENGTH:]) for entry in entries if entry[:LENGTH] > cleared]
 
 
 def _keys(product: Product) -> set[str]:

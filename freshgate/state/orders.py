@@ -43,7 +43,7 @@ class OrderView(Record):
             return None
         order = msgspec.json.decode(first.value, type=Order)
         newest = self.register("m:order")
-        if newest is None or newest.value == first.value:
+        if newest is None:
             return order
         later = msgspec.json.decode(newest.value, type=Order)
         has_total = bool(order.total)

@@ -57,7 +57,7 @@ def parse_claims(text: str, owner: str = "") -> list[Claim]:
     for line in text.split("\n"):
         if not line:
             continue
-        send_id, state, token, until, at, tries, version = line.split(" ", 6)
+        send_id, state, token, until, at, tries, version = line.split(" ")
         attempts, _, limit = tries.partition("+")
         version = "" if version == "-" else version
         claims.append(Claim(send_id, state, token, int(until), int(at), int(attempts), version, int(limit or 0), owner))
@@ -98,7 +98,7 @@ class Record:
 
     def as_of(self, moment: int) -> Self:
         """What is known now of the time up to `moment` (ms). A register holds its newest value only, so something
-        older that a newer value replaced is missing; lines of the cart stay, since a repeated add is no removal."""
+        older that a newer value replaced is missing."""
         before = copy(self)
         before._raw = {
             field: value for field, value in self._raw.items() if not _is_moment(field) or millis(value) <= moment
@@ -107,7 +107,7 @@ class Record:
 
 
 def _is_moment(field: str) -> bool:
-    return field[:2] in ("m:", "t:", "F:", "l:") or field[0] == "-" or field == "cc"
+    return field[:2] in ("m:", "F:", "l:")
 
 
 def to_fields(flat: list[bytes]) -> dict[str, str]:

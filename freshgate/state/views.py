@@ -36,8 +36,6 @@ __all__ = [
 # A login name may hold an @: "ada@office".
 _HAS_TOP_LEVEL = re.compile(r"@[^@]+\.[^@.]{2,}$")
 _ids = msgspec.json.Decoder(list[str])
-# Of a root alone: what its timers and parked sends need.
-_ROOT_FIELDS = ("f:", "b:", "p:", "k:", "rev", "ls", "unproven")
 _REFUSALS = frozenset({"m:unsubscribed", "m:bounced", "m:spam", "m:subscribed"})
 
 
@@ -244,7 +242,8 @@ def _fold(
                     folded[field] = value
             elif field == "rx":
                 folded[field] = max(folded.get(field, ""), value, key=lambda text: int(text or "0"))
-            elif number == 0 and (head in _ROOT_FIELDS or field in _ROOT_FIELDS):
+            elif number == 0:
+                # Timers, parked sends and the revision are the root's alone.
                 folded[field] = value
     if purchases:
         folded["O"] = "\n".join(f"{stamp} {order}\t{products}" for order, (stamp, products) in purchases.items())

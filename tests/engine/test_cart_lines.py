@@ -1,0 +1,188 @@
+"""How the changes of a cart add up, whatever keys a product is named by; and what an order says. Pure: no Redis."""
+
+from __future__ import annotations
+
+import pytest
+from msgspec import json
+
+from freshgate.events import Product
+from freshgate.state.orders import Order, OrderView
+from freshgate.state.records import Mark
+from freshgate.state.stamps import ADD, REMOVE, stamp
+from freshgate.state.views import PersonView
+
+NOON = 1_760_000_000_000
+GRACE = 300_000
+LAMP = Product(product_id="p1", name="Lamp")
+
+
+def at(moment: int, rank: str = ADD) -> str:
+    return stamp(moment, "m", rank)
+
+
+def text(value: object) -> str:
+    return json.encode(value).decode()
+
+
+def added(product: Product, amount: int = 1, moment: int = NOON) -> dict[str, str]:
+    return {f"+{product.line}": at(moment) + text(product), f"n:{product.line}": f"{at(moment)}+{amount}"}
+
+
+def removed(product: Product, amount: str, moment: int = NOON + 1, name: str = "") -> dict[str, str]:
+    name = name or product.line
+    return {f"-{name}": at(moment, REMOVE) + text(product), f"n:{name}": f"{at(moment, REMOVE)}{amount}"}
+
+
+def cart(*records: dict[str, str]) -> dict[str, int]:
+    view = PersonView("r0", [(f"r{number}", fields) for number, fields in enumerate(records)], GRACE)
+    return {line.product.line: line.product.quantity for line in view.cart}
+
+
+def test_quantities_add_and_subtract_and_never_fall_below_nothing() -> None:
+    assert cart(added(LAMP, 2)) == {"p1": 2}
+    assert cart(added(LAMP, 2), removed(LAMP, "-1")) == {"p1": 1}
+    assert cart(added(LAMP, 2), removed(LAMP, "-2")) == {}
+    assert cart(added(LAMP, 2), removed(LAMP, "-5"), added(LAMP, 1, NOON + 2)) == {"p1": 1}
+    assert cart(added(LAMP, 2), removed(LAMP, "x"), added(LAMP, 1, NOON + 2)) == {"p1": 1}
+    assert cart(removed(LAMP, "x"), added(LAMP, 2)) == {}
+
+
+def test_one_change_under_two_ids_counts_once() -> None:
+    assert cart(added(LAMP, 2), added(LAMP, 2)) == {"p1": 2}
+
+
+@pytest.mark.parametrize(("cleared", "lines"), [(at(NOON), {}), (at(NOON - 1), {"p1": 2}), (at(NOON, "0"), {"p1": 2})])
+def test_what_is_as_old_as_the_clearing_is_gone(cleared: str, lines: dict[str, int]) -> None:
+    assert cart(added(LAMP, 2) | {"cc": cleared}) == lines
+
+
+def test_the_newest_clearing_or_order_counts() -> None:
+    bought = f'{at(NOON + 1)} o1\t["p9"]'
+    assert cart(added(LAMP, 2) | {"cc": at(NOON - 1), "O": bought}) == {}
+    assert cart(added(LAMP, 2, NOON + 2) | {"cc": at(NOON - 1), "O": bought}) == {"p1": 2}
+    assert cart(added(LAMP, 2) | {"cc": at(NOON + 1), "O": f'{at(NOON - 1)} o1\t["p9"]'}) == {}
+
+
+@pytest.mark.parametrize(("moment", "lines"), [(NOON + GRACE, {}), (NOON + GRACE + 1, {"p1": 1})])
+def test_what_was_bought_and_is_only_shown_once_more_is_left_out(moment: int, lines: dict[str, int]) -> None:
+    for bought in ('["p1"]', "[]"):
+        assert cart(added(LAMP, 1, moment) | {"O": f"{at(NOON)} o1\t{bought}"}) == lines
+    assert cart(added(LAMP, 1, moment) | {"O": f'{at(NOON)} o1\t["p2"]'}) == {"p1": 1}
+
+
+def test_two_sources_name_a_product_by_different_keys() -> None:
+    by_id = Product(product_id="p1", sku="S1", name="by id")
+    by_sku = Product(product_id="S1", name="by sku")
+    assert cart(added(by_id, 1), added(by_sku, 2, NOON + 1)) == {"S1": 3}
+    assert cart(added(by_sku, 2), added(by_id, 1, NOON + 1)) == {"p1": 3}
+    assert cart(added(by_sku, 2, NOON + 1), added(by_id, 1)) == {"S1": 3}
+    assert cart(added(by_id, 1), added(Product(product_id="p2"), 1)) == {"p1": 1, "p2": 1}
+    assert cart(added(by_id), added(Product(product_id="p2", id="p1"), 1, NOON + 1)) == {"p2": 2}
+
+
+def test_three_names_of_one_product_are_one_line() -> None:
+    first, second = Product(product_id="a"), Product(product_id="b")
+    both = Product(product_id="c", sku="a", id="b")
+    assert cart(added(first), added(second, 1, NOON + 1), added(both, 1, NOON + 2)) == {"c": 3}
+    assert cart(added(first), removed(Product(product_id="c", sku="a"), "x", name="c")) == {}
+    assert cart(added(first), added(both, 1, NOON + 1), added(second, 1, NOON + 2)) == {"b": 3}
+    assert cart(added(first), added(both, 1, NOON + 1), removed(first, "-1", NOON + 2)) == {"c": 1}
+
+
+def test_variants_are_lines_of_their_own() -> None:
+    red, blue = Product(product_id="p1", variant="red"), Product(product_id="p1", variant="blue")
+    assert cart(added(red, 1), added(blue, 2)) == {"p1/red": 1, "p1/blue": 2}
+    assert cart(added(red, 1), added(blue, 2), removed(red, "x")) == {"p1/blue": 2}
+    assert cart(added(red, 1), added(blue, 2), removed(LAMP, "x")) == {}
+    assert cart(added(red, 1), added(blue, 2), removed(LAMP, "-1")) == {"p1/blue": 2}
+    assert cart(added(red, 3), added(LAMP, 3), removed(LAMP, "-1")) == {"p1/red": 3, "p1": 2}
+    by_sku = added(Product(product_id="S1"), 1, NOON + 1)
+    known = Product(product_id="p1", sku="S1")
+    assert cart(added(red, 3), added(known, 3), by_sku, removed(LAMP, "-1", NOON + 2)) == {"p1/red": 3, "S1": 3}
+    assert cart(added(red, 3), removed(Product(product_id="p2"), "x")) == {"p1/red": 3}
+    assert cart(added(LAMP, 3), removed(red, "x")) == {"p1": 3}
+
+
+def test_lines_come_oldest_first_with_their_newest_product() -> None:
+    first, second = Product(product_id="z"), Product(product_id="a")
+    assert list(cart(added(second, 1, NOON + 1), added(first, 1))) == ["z", "a"]
+    view = PersonView("r0", [("r0", added(LAMP)), ("r1", added(Product(product_id="p1", name="Lamp 2"), 1, NOON + 1))])
+    assert [(line.product.name, line.product.quantity, line.stamp) for line in view.cart] == [
+        ("Lamp 2", 2, at(NOON + 1))
+    ]
+    assert view.facts() == {"+p1": f"{at(NOON + 1)} 2"}
+
+
+def test_an_unreadable_removal_removes_no_line() -> None:
+    assert cart(added(LAMP, 1), {"-?": at(NOON + 1) + "{}", "n:?": at(NOON + 1) + "x"}) == {"p1": 1}
+
+
+def test_a_line_whose_changes_were_cleared_is_none_and_connects_no_others() -> None:
+    bridge = added(Product(product_id="c", sku="a", id="b"), 1)
+    lines = added(Product(product_id="a"), 1, NOON + 2) | added(Product(product_id="b"), 1, NOON + 2)
+    assert cart(bridge | lines | {"cc": at(NOON + 1)}) == {"a": 1, "b": 1}
+    line = added(LAMP, 1) | {"cc": at(NOON + 1)}
+    assert cart(line, {"n:p1": f"{at(NOON + 2, REMOVE)}-1"}) == {}
+
+
+def order(**fields: str) -> OrderView:
+    return OrderView("o1", {name.replace("_", ":", 1): value for name, value in fields.items()})
+
+
+FIRST = Order(order_id="1", total="10.00", currency="EUR", products=(LAMP,))
+
+
+def test_the_first_telling_is_the_purchase_and_the_newest_adds_what_it_left_out() -> None:
+    later = Order(order_id="1", total="99.00", currency="USD", products=(Product(product_id="p2"),))
+
+    def merged(first: Order) -> Order | None:
+        return order(F_order=at(NOON) + text(first), m_order=at(NOON + 9) + text(later)).order
+
+    assert merged(FIRST) == FIRST
+    assert merged(Order(order_id="1")) == later
+    assert merged(Order(order_id="1", total="10.00")) == Order("1", "10.00", "USD", later.products)
+    assert merged(Order(order_id="1", currency="EUR")) == Order("1", "99.00", "USD", later.products)
+    no_currency = order(
+        F_order=at(NOON) + text(Order("1", currency="EUR")), m_order=at(NOON + 9) + text(Order("1", "9"))
+    )
+    assert no_currency.order == Order("1", "9", "EUR")
+    assert order(F_order=at(NOON) + text(FIRST)).order == FIRST
+    assert order(m_order=at(NOON) + text(FIRST)).order == FIRST
+    assert order().order is None
+
+
+def test_when_an_order_was_completed_and_for_whom() -> None:
+    view = order(
+        F_order=at(NOON) + "{}", m_order=at(NOON + 9) + "{}", F_email=at(NOON) + "a@x.org", m_cancelled=at(NOON)
+    )
+    assert (view.owner, view.completed, view.mark("order")) == ("o:o1", Mark(at(NOON), NOON, "{}"), view.completed)
+    assert (view.email, view.cancelled, view.mark("cancelled")) == ("a@x.org", Mark(at(NOON), NOON, ""), view.cancelled)
+    assert (order().email, order().cancelled, order().completed, order().mark("order")) == (None, None, None, None)
+    assert view.as_of(NOON - 1).completed is None
+    assert view.as_of(NOON).completed == view.completed
+    assert list(order(m_refunded="", m_x="", F_order="").fields("m:")) == ["m:refunded", "m:x"]
+
+
+@pytest.mark.parametrize(
+    ("refunds", "refunded_at"),
+    [
+        ({}, None),
+        ({"m:refunded": NOON}, NOON),
+        ({"m:refunded:9.99": NOON}, None),
+        ({"m:refunded:10.00": NOON}, NOON),
+        ({"m:refunded:10.01": NOON}, NOON),
+        ({"m:refunded:10.0": NOON, "m:refunded": NOON + 1}, NOON + 1),
+        ({"m:refunded:10.0": NOON + 2, "m:refunded": NOON + 1, "m:refunded:1": NOON + 9}, NOON + 2),
+        ({"m:refunded:all": NOON}, None),
+    ],
+)
+def test_only_a_refund_of_everything_counts(refunds: dict[str, int], refunded_at: int | None) -> None:
+    fields = {name: at(moment) for name, moment in refunds.items()}
+    refunded = OrderView("o1", fields | {"F:order": at(NOON) + text(FIRST)}).refunded
+    assert (refunded.at if refunded else None) == refunded_at
+
+
+def test_a_refund_of_an_order_without_a_total_is_partial() -> None:
+    for known in ({}, {"F:order": at(NOON) + '{"order_id":"1"}'}):
+        assert OrderView("o1", known | {"m:refunded:10": at(NOON)}).refunded is None
+        assert OrderView("o1", known | {"m:refunded": at(NOON)}).refunded

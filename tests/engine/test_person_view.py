@@ -1,0 +1,215 @@
+"""What triggers read of a person and an address, from the records that Redis keeps. Pure: no Redis.
+
+`tests/engine/test_cart_lines.py` has the cart.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from freshgate.events import Product
+from freshgate.settings import Settings
+from freshgate.state.records import Claim, parse_claims, to_fields
+from freshgate.state.stamps import ORDER, millis, stamp
+from freshgate.state.views import AddressView, Mark, PersonView
+
+NOON = 1_760_000_000_000
+GRACE = 300_000
+
+
+def at(moment: int, message: str = "m") -> str:
+    return stamp(moment, message)
+
+
+def person(*records: dict[str, str]) -> PersonView:
+    """A person of several ids; the first record is the root's."""
+    return PersonView("r0", [(f"r{number}", fields) for number, fields in enumerate(records)], GRACE)
+
+
+def test_the_newest_register_of_all_ids_counts_whatever_their_order() -> None:
+    older, newer = {"t:email": at(NOON) + "old@x.org"}, {"t:email": at(NOON + 1) + "new@x.org"}
+    assert person(older, newer).email == person(newer, older).email == "new@x.org"
+    first, second = {"m:view": at(NOON) + "a"}, {"m:view": at(NOON) + "b"}
+    assert person(first, second).mark("view") == person(second, first).mark("view") == Mark(at(NOON), NOON, "b")
+
+
+@pytest.mark.parametrize(("moment", "counts"), [(NOON - 1, True), (NOON, False), (NOON + 1, False)])
+def test_what_a_device_did_from_the_moment_it_met_somebody_else_is_nobodys(moment: int, counts: bool) -> None:
+    device = {"cut": f"{NOON:013d}", "m:view": at(moment), "n:p1": at(moment) + "+1", "O": at(moment) + " o1\t[]"}
+    view = person({}, device)
+    assert (view.mark("view") is not None) == counts
+    assert bool(view.purchases) == counts
+    assert bool(view.facts()) == counts
+
+
+@pytest.mark.parametrize(("moment", "counts"), [(NOON - 1, False), (NOON, False), (NOON + 1, True)])
+def test_what_was_up_to_the_erasure_is_gone_under_all_ids(moment: int, counts: bool) -> None:
+    record = {"m:view": at(moment), "O": at(moment) + " o1\t[]"}
+    for records in (
+        (record | {"asked": str(NOON)}, {}),
+        ({"asked": str(NOON)}, record),
+        ({"asked": "1"}, {"asked": str(NOON)}, record),
+    ):
+        view = person(*records)
+        assert view.deleted_at == NOON
+        assert (view.mark("view") is not None) == counts
+        assert bool(view.purchases) == counts
+
+
+@pytest.mark.parametrize(
+    ("fields", "email"),
+    [
+        ({"t:email": at(1) + "a@x.org", "t:said_email": at(9) + "b@x.org", "t:id": at(1) + "c@x.org"}, "a@x.org"),
+        ({"t:said_email": at(9) + "b@x.org", "t:id": at(1) + "c@x.org"}, "b@x.org"),
+        ({"t:id": at(1) + "c@x.org"}, "c@x.org"),
+        ({"t:id": at(1) + "4711"}, None),
+        ({"t:id": at(1) + "c@x.o"}, None),
+        ({"t:id": at(1) + "c@x.org,d@x.org"}, None),
+        ({}, None),
+    ],
+)
+def test_a_servers_address_comes_before_a_browsers_and_that_before_the_user_id(
+    fields: dict[str, str], email: str | None
+) -> None:
+    assert person(fields).email == email
+
+
+def test_only_the_roots_timers_and_sends_count() -> None:
+    root = {"f:cart": "5", "b:cart": "6", "p:cart": "00-a", "k:cart|p:r0": "1 1", "rev": "7", "unproven": "1"}
+    view = person(root, {})
+    assert (view.first_due("cart"), view.floor("cart"), view.trace("cart"), view.revision) == (5, 6, "00-a", "7")
+    assert (view.parked("cart|p:r0"), view.parked("welcome|p:r0"), view.unproven) == (True, False, True)
+    other = person({}, root)
+    assert (other.first_due("cart"), other.floor("cart"), other.trace("cart"), other.revision) == (None, 0, "", "0")
+    assert (other.parked("cart|p:r0"), other.unproven) == (False, False)
+    assert person({"f:cart": "0"}).first_due("cart") is None
+
+
+def test_the_newest_arrival_of_any_id_counts_as_a_number() -> None:
+    for records in (({"rx": "9"}, {"rx": "10"}), ({"rx": "10"}, {"rx": "9"}), ({}, {"rx": "10"})):
+        assert person(*records).received_at == 10
+    assert person({}).received_at == 0
+
+
+def test_claims_of_all_ids_keep_their_record() -> None:
+    first, second = "s1 sent t1 5 6 0 -", f"s2 retry t2 7 8 1+9 {at(NOON)}\ns3 dead t3 1 2 3 -"
+    claims = person({"c:cart": first, "c:welcome": first}, {}, {"c:cart": second}).claims("cart")
+    assert claims == [
+        Claim("s1", "sent", "t1", 5, 6, 0, "", 0, "p:r0"),
+        Claim("s2", "retry", "t2", 7, 8, 1, at(NOON), 9, "p:r2"),
+        Claim("s3", "dead", "t3", 1, 2, 3, "", 0, "p:r2"),
+    ]
+    assert [claim.text() for claim in claims] == [line.partition(" ")[2] for line in f"{first}\n{second}".split("\n")]
+    assert parse_claims("\n" + first) == parse_claims(first)
+
+
+def test_purchases_come_newest_first_and_each_once() -> None:
+    old, new = stamp(NOON, "a", ORDER), stamp(NOON + 1, "b", ORDER)
+    view = person({"O": f'{old} o1\t["p1"]'}, {"O": f'{new} o2\t["p2"]\n{old} o1\t["p1"]'})
+    assert [(order.at, order.products) for order in view.purchases] == [(NOON + 1, {"p2"}), (NOON, {"p1"})]
+    assert view.last_order == view.purchases[0]
+    assert view.mark("order") == Mark(new, NOON + 1, '["p2"]')
+    assert view.facts() == {f"O:{NOON + 1}": '["p2"]', f"O:{NOON}": '["p1"]'}
+    assert person({}).last_order is person({}).mark("order") is None
+
+
+def test_an_order_without_an_id_and_one_of_the_address_are_purchases() -> None:
+    view = person({"m:order": at(NOON) + '["p1"]'})
+    assert view.last_order
+    assert view.last_order.at == NOON
+    assert not view.has_bought(Product(product_id="p2"), NOON)
+    view.see_address(Mark(at(NOON + 5), NOON + 5, ""))
+    assert view.last_order.at == NOON + 5
+    assert view.has_bought(Product(product_id="p2"), NOON)
+    view.see_address(None)
+    assert view.last_order.at == NOON
+
+
+@pytest.mark.parametrize(("since", "bought"), [(NOON + GRACE, True), (NOON + GRACE + 1, False), (NOON - 1, True)])
+def test_what_was_bought_within_the_grace_before_counts(since: int, bought: bool) -> None:
+    view = person({"O": f'{at(NOON)} o1\t["p1","SKU"]'})
+    assert view.has_bought(Product(product_id="p1"), since) == bought
+    assert view.has_bought(Product(product_id="x", sku="SKU"), since) == bought
+    assert view.has_bought(Product(product_id="x", id="p1"), since) == bought
+    assert not view.has_bought(Product(product_id="p2"), since)
+
+
+@pytest.mark.parametrize(
+    ("fields", "unknown"),
+    [
+        ({"-?": at(NOON) + "{}"}, True),
+        ({"-?": at(NOON) + "{}", "cc": at(NOON)}, False),
+        ({"-?": at(NOON) + "{}", "cc": at(NOON - 1)}, True),
+        ({"-?": at(NOON) + "{}", "O": at(NOON + 1) + " o1\t[]"}, False),
+        ({"-?": at(NOON) + "{}", "O": at(NOON - 1) + " o1\t[]"}, True),
+        ({}, False),
+    ],
+)
+def test_a_removal_that_could_not_be_read_leaves_the_cart_unknown_until_it_is_known_again(
+    fields: dict[str, str], unknown: bool
+) -> None:
+    assert person(fields).is_cart_unknown == unknown
+
+
+def test_the_past_is_what_was_known_up_to_that_moment() -> None:
+    fields = {
+        "m:view": at(NOON) + "now",
+        "cc": at(NOON),
+        "n:p1": f"{at(NOON - 2)}+1 {at(NOON)}+2",
+        "+p1": at(NOON) + '{"product_id":"p1"}',
+        "O": f"{at(NOON)} o2\t[]\n{at(NOON - 9)} o1\t[]",
+        "-p2": at(NOON) + '{"product_id":"p2"}',
+    }
+    view = person(fields)
+    view.see_address(Mark(at(NOON), NOON, '["p9"]'))
+    assert (len(view.purchases), view.cart) == (3, ())
+    assert view.as_of(NOON).facts() == view.facts()
+    assert view.as_of(NOON).ordered_elsewhere
+    before = view.as_of(NOON - 1)
+    assert (before.mark("view"), before.ordered_elsewhere) == (None, None)
+    assert [order.at for order in before.purchases] == [NOON - 9]
+    assert view.purchases[0].at == NOON
+
+
+def test_a_line_of_the_past_has_its_newest_product() -> None:
+    lines = {"n:p1": f"{at(NOON - 2)}+1 {at(NOON)}+2", "+p1": at(NOON) + '{"product_id":"p1"}'}
+    view = person(lines)
+    assert [line.product.quantity for line in view.cart] == [3]
+    assert [line.product.quantity for line in view.as_of(NOON - 1).cart] == [1]
+
+
+def test_a_person_of_whom_nothing_is_known() -> None:
+    nobody = PersonView("")
+    assert (nobody.deleted_at, nobody.received_at, nobody.cart, nobody.facts()) == (0, 0, (), {})
+    assert nobody.order_grace == Settings(redis_url="", pii_key="").order_grace
+
+
+def test_a_record_is_read_in_pairs() -> None:
+    assert to_fields([b"a", b"1", b"b", b"\xff"]) == {"a": "1", "b": "\N{REPLACEMENT CHARACTER}"}
+    with pytest.raises(ValueError, match="shorter"):
+        to_fields([b"a", b"1", b"b"])
+
+
+def test_what_is_known_of_an_address() -> None:
+    view = AddressView(
+        "a1", {"m:order": at(NOON) + "[]", "m:spam": at(NOON), "rev": "4", "mails": "9 s1 cart;8 s2 a b;7 s1 cart"}
+    )
+    assert (view.owner, view.revision, view.ordered) == ("a:a1", "4", Mark(at(NOON), NOON, "[]"))
+    assert (view.suppression("spam"), view.suppression("bounced")) == (Mark(at(NOON), NOON, ""), None)
+    assert view.mails(0, "") == [9, 8, 7]
+    assert view.mails(7, "") == [9, 8]
+    assert view.mails(0, "s1") == [8]
+    assert view.mails(0, "", "cart") == [9, 7]
+    assert view.mails(0, "", "a b") == [8]
+    assert AddressView("a1", {}).mails(0, "") == []
+    assert AddressView("a1", {}).ordered is None
+    assert view.as_of(NOON - 1).ordered is None
+    assert view.as_of(NOON).ordered
+
+
+def test_suppressions_and_traits_of_a_person() -> None:
+    view = person({"m:unsubscribed": at(NOON) + "segment", "t:first_name": at(NOON) + "Ada"})
+    assert view.suppression("unsubscribed") == Mark(at(NOON), NOON, "segment")
+    assert (view.suppression("spam"), view.trait("first_name"), view.trait("last_name")) == (None, "Ada", None)
+    assert view.facts() == {"m:unsubscribed": at(NOON) + "segment", "t:first_name": at(NOON) + "Ada"}
+    assert millis(at(NOON)) == NOON

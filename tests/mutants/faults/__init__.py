@@ -1,0 +1,37 @@
+"""Faults in the Lua functions, planted one by one: each guard and comparison of the engine that runs inside Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from types import ModuleType
+from typing import NamedTuple
+
+from tests.mutants.faults import cart, claim, erasure, identity, library, read, record, timers
+
+FOLDER = "freshgate/state/lua"
+FILES: Sequence[tuple[str, ModuleType]] = (
+    ("library.lua", library),
+    ("cart.lua", cart),
+    ("identity.lua", identity),
+    ("identity.lua", erasure),
+    ("record.lua", record),
+    ("read.lua", read),
+    ("claim.lua", claim),
+    ("timers.lua", timers),
+)
+
+
+class Fault(NamedTuple):
+    """In this file, this text, which stands there once, is replaced; and what that breaks."""
+
+    file: str
+    text: str
+    replacement: str
+    effect: str
+
+
+def faults() -> Iterator[Fault]:
+    """All faults, file by file."""
+    for file, module in FILES:
+        for text, replacement, effect in module.FAULTS:
+            yield Fault(f"{FOLDER}/{file}", text, replacement, effect)

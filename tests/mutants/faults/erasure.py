@@ -1,0 +1,81 @@
+"""Faults in erasure, in `identity.lua`. Each is (text, its replacement, what breaks)."""
+
+from __future__ import annotations
+
+FAULTS: tuple[tuple[str, str, str], ...] = (
+    (
+        "if redis.call('EXISTS', key) == 1 then bump(key) end",
+        "if redis.call('EXISTS', key) == 1 then end",
+        "an erased order is claimed",
+    ),
+    ("if redis.call('EXISTS', key) == 1 then bump(key) end", "bump(key)", "erasing creates an order"),
+    (
+        "if kind == 'A:' and stamp_ms(value) <= del then",
+        "if false then",
+        "an erased person's address is still known as theirs",
+    ),
+    (
+        "current and stamp_ms(current) <= del then",
+        "current and stamp_ms(current) < del then",
+        "what an address knows of that very moment stays",
+    ),
+    ("current and stamp_ms(current) <= del then", "current then", "a newer owner of the address is forgotten"),
+    (
+        "if stamp_ms(value) <= del then redis.call('HDEL', key, field) end\n    elseif",
+        "if stamp_ms(value) < del then redis.call('HDEL', key, field) end\n    elseif",
+        "what is of the very moment of the erasure stays",
+    ),
+    (
+        "if stamp_ms(value) <= del then redis.call('HDEL', key, field) end\n    elseif",
+        "redis.call('HDEL', key, field)\n    elseif",
+        "what is newer than the erasure goes",
+    ),
+    (
+        "kind == 'm:' or kind == 't:' or kind == 'A:' or",
+        "kind == 'm:' or kind == 'A:' or",
+        "traits outlive the erasure",
+    ),
+    ("kind == 't:' or kind == 'A:' or field", "kind == 't:' or field", "ids of addresses outlive the erasure"),
+    (" or field == 'cc'\n", "\n", "the clearing of a cart outlives the erasure"),
+    ("or string.sub(field, 1, 1) == '+' or", "or", "lines of a cart outlive the erasure"),
+    (
+        "if stamp_ms(change) > del then",
+        "if stamp_ms(change) >= del then",
+        "changes of the very moment of the erasure stay",
+    ),
+    ("if stamp_ms(change) > del then", "if false then", "newer changes of a cart go"),
+    (
+        "if stamp_ms(line) > del then",
+        "if stamp_ms(line) >= del then",
+        "a purchase of the very moment of the erasure stays",
+    ),
+    ("if stamp_ms(line) > del then", "if false then", "newer purchases go"),
+    ("          erase_order(shop, string.match(line, '^%S+ (%S+)'), del)\n", "", "orders outlive the erasure"),
+    ("  redis.call('HSET', key, 'del', ms(del))\n", "", "an event from before the erasure brings the person back"),
+    (
+        "  redis.call('HDEL', key, 'x')\n  redis.call('DEL'",
+        "  redis.call('DEL'",
+        "a record expires early after an erasure",
+    ),
+    (
+        "redis.call('DEL', key .. ':ev', key .. ':dec')",
+        "redis.call('DEL', key .. ':dec')",
+        "the trail of events outlives the erasure",
+    ),
+    (
+        "redis.call('DEL', key .. ':ev', key .. ':dec')",
+        "redis.call('DEL', key .. ':ev')",
+        "the trail of sends outlives the erasure",
+    ),
+    ("':dec')\n  redis.call('PEXPIRE', key, ms(PERSON_TTL))", "':dec')", "an erased record never expires"),
+    (
+        "  local ids = members_of(shop, root)\n  ids[#ids + 1] = root\n  for _, id in ipairs(ids) do\n    if del",
+        "  local ids = { root }\n  for _, id in ipairs(ids) do\n    if del",
+        "only one id is erased",
+    ),
+    (
+        "  bump(person_key(shop, root))\nend\n\n-- A timer's",
+        "end\n\n-- A timer's",
+        "an erasure between reading and claiming goes unnoticed",
+    ),
+)

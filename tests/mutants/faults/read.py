@@ -1,0 +1,29 @@
+"""Faults in `read.lua`: what decisions read. Each is (text, its replacement, what breaks)."""
+
+from __future__ import annotations
+
+FAULTS: tuple[tuple[str, str, str], ...] = (
+    ("if string.sub(flat[i], 1, 2) == 'A:' then", "if false then", "no address is read"),
+    (
+        "if not cut or string.sub(told, 1, STAMP) < cut then",
+        "if true then",
+        "an order of a shared device has a buyer",
+    ),
+    (
+        "string.sub(told, 1, STAMP) < cut",
+        "string.sub(told, 1, STAMP) <= cut .. '~'",
+        "an order at the very moment of the cut has a buyer",
+    ),
+    ("ipairs({ 'F:who', 'm:who' })", "ipairs({ 'm:who' })", "who told an order last is its buyer"),
+    ("ipairs({ 'F:who', 'm:who' })", "ipairs({ 'F:who' })", "an order of a shared device never gets its buyer"),
+    (
+        "    if due then set_timer(shop, timer, tonumber(due)) end",
+        "",
+        "a timer of an id that joined a person is lost",
+    ),
+    ("    local due = remove_timer(shop, timer)", "    local due = due_of(shop, timer)", "two timers after a link"),
+    ("table.insert(ids, 1, root)", "ids[#ids + 1] = root", "the root's record is not the first"),
+    ("if #addresses < MAX_ADDRESSES then", "if true then", "a person's addresses are read without bound"),
+    ("redis.call('GET', shop .. 'gap') or ''", "''", "gaps are not read"),
+    ("redis.call('EXISTS', person_key(keys[1], root)) == 1 and root or ''", "root", "an unknown id is a person"),
+)
