@@ -25,23 +25,30 @@ IDENTIFY = EventType(
         "segment": From(
             when={"type": "identify"},
             paths={
+                # RudderStack's identify has the traits in its context only (rudder-sdk-js, RudderEventFactory.ts).
                 "email": "traits.email",
-                "first_name": ("traits.first_name", "traits.firstName"),
-                "last_name": ("traits.last_name", "traits.lastName"),
-                "name": "traits.name",
-                "locale": ("traits.locale", "context.locale"),
-                "created_at": ("traits.createdAt", "traits.created_at"),
+                "first_name": ("traits.first_name", "context.traits.first_name"),
+                "last_name": ("traits.last_name", "context.traits.last_name"),
+                "name": ("traits.name", "context.traits.name"),
+                "locale": ("traits.locale", "context.traits.locale", "context.locale"),
+                # `created`, too, is Segment's own name (facade, lib/identify.js).
+                "created_at": (
+                    "traits.created_at",
+                    "traits.created",
+                    "context.traits.created_at",
+                    "context.traits.created",
+                ),
             },
         ),
         "mparticle": From(
             when={"event_type": ("user_attribute_change", "user_identity_change", "user_profile")},
             paths={
                 "email": ("user_identities.email", "user_attributes.email"),
-                "first_name": ("user_attributes.firstname", "user_attributes.first_name"),
-                "last_name": ("user_attributes.lastname", "user_attributes.last_name"),
+                "first_name": "user_attributes.firstname",
+                "last_name": "user_attributes.lastname",
                 "name": "user_attributes.name",
                 "locale": "user_attributes.locale",
-                "created_at": ("user_attributes.created_at", "user_attributes.createdat"),
+                "created_at": ("user_attributes.created_at", "user_attributes.created"),
             },
         ),
         "tealium": From(

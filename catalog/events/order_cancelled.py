@@ -30,7 +30,7 @@ ORDER_CANCELLED = EventType(
         "segment": From(
             when={"type": "track", "event": "Order Cancelled"},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId"),
+                "order_id": ("properties.order_id", "properties.orderId", "properties.id"),
                 "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
                 "affiliation": "properties.affiliation",
                 "total": "properties.total",

@@ -33,7 +33,7 @@ ORDER_COMPLETED = EventType(
         "segment": From(
             when={"type": "track", "event": ("Order Completed", "Completed Order")},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId"),
+                "order_id": ("properties.order_id", "properties.orderId", "properties.id"),
                 "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
                 "affiliation": "properties.affiliation",
                 "total": "properties.total",

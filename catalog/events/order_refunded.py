@@ -23,7 +23,7 @@ ORDER_REFUNDED = EventType(
         "segment": From(
             when={"type": "track", "event": "Order Refunded"},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId"),
+                "order_id": ("properties.order_id", "properties.orderId", "properties.id"),
                 "total": "properties.total",
                 "currency": "properties.currency",
                 "products": "properties.products",

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from freshgate.ids import address_in, trim
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.merge import resolve
@@ -52,6 +53,9 @@ def find_subject(
 def _find_person(client: Any, settings: Settings, searched_id: str) -> str | None:
     """The person behind an id of any id space, or behind an address; one who was merged leads to the person of now."""
     candidates = []
+    # As the sources spell it.
+    searched_id = trim(searched_id)
+    searched_id = address_in(searched_id) or searched_id
     for space in _id_spaces(settings):
         candidates += [keys.person_id(space, searched_id, None), keys.person_id(space, None, searched_id)]
     if "@" in searched_id:

@@ -22,7 +22,7 @@ from adapter.sources.mparticle.elements import (
     unmapped_name,
 )
 from adapter.sources.mparticle.firehose import SubjectRequest, to_batch
-from adapter.sources.reading.dialect import Dialect, Steps, extra_product_events, read_values
+from adapter.sources.reading.dialect import Dialect, extra_product_events, read_values
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import TooManyElements, too_many_elements
 from adapter.sources.reading.paths import Spelling
@@ -61,7 +61,7 @@ class MparticleSource:
         ).verify
         self._junk = junk_ids(settings)
         self._purposes = frozenset(purpose.strip().lower() for purpose in settings.consent_purposes)
-        self._dialect = Dialect("mparticle", catalog, OWN_EMAILS)
+        self._dialect = Dialect("mparticle", catalog, OWN_EMAILS, "data.event_name", self._junk)
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an event, in order, or one for a batch that cannot be read; `received_at` in milliseconds UTC.
@@ -150,10 +150,10 @@ class MparticleSource:
         return verdict, list(extra_product_events(verdict, element.get("products")))
 
     def _build_event(
-        self, spelling: Spelling[Steps], element: dict[str, Any], batch: Batch, person: BatchPerson, received_at: int
+        self, spelling: Spelling, element: dict[str, Any], batch: Batch, person: BatchPerson, received_at: int
     ) -> Event | Refused:
         fields, email, unreadable = read_values(spelling, element)
-        if person.user_id is None and person.anonymous_id is None and not (spelling.suppresses and email):
+        if person.user_id is None and person.anonymous_id is None and not (spelling.by_address and email):
             return Refused("no_identity")
         data = element["data"]
         event_time = time_ms(data.get("timestamp_unixtime_ms")) or time_ms(data.get("event_start_unixtime_ms"))

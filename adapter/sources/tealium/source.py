@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
-from adapter.sources.reading.dialect import Dialect, Steps, extra_product_events, read_values, steps_of, value_at
+from adapter.sources.reading.dialect import Dialect, extra_product_events, read_values, steps_of, value_at
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
 from adapter.sources.reading.paths import Spelling
@@ -53,7 +53,7 @@ class TealiumSource:
         ).verify
         self._junk = junk_ids(settings)
         self._user_ids = tuple(steps_of(key) for key in settings.user_id_keys)
-        self._dialect = Dialect("tealium", catalog, settings.email_keys)
+        self._dialect = Dialect("tealium", catalog, settings.email_keys, "tealium_event", self._junk)
         self._cart_events = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
@@ -183,10 +183,10 @@ class TealiumSource:
         return next((valid for value in values if (valid := person_id(value, self._junk)) is not None), None)
 
     def _build_event(
-        self, spelling: Spelling[Steps], identified: IdentifiedElement, received_at: int, previous_id: str | None = None
+        self, spelling: Spelling, identified: IdentifiedElement, received_at: int, previous_id: str | None = None
     ) -> Event | Refused:
         fields, email, unreadable = read_values(spelling, identified.element)
-        if identified.user_id is None and identified.anonymous_id is None and not (spelling.suppresses and email):
+        if identified.user_id is None and identified.anonymous_id is None and not (spelling.by_address and email):
             return Refused("no_identity")
         occurred_at, clamped = occurrence(identified.event_time, identified.payload.get("post_time"), received_at)
         return Event(
