@@ -5,6 +5,7 @@ It imports none of the other packages. Names that are not exported here are inte
 
 from freshgate.declare import DAY, HOUR, MINUTE, EventType, From, Trigger, Withdrawn
 from freshgate.events import Event, Product
+from freshgate.greeting import first_name
 from freshgate.state.views import OrderView, PersonView, template_product
 from freshgate.version import VERSION
 
@@ -21,5 +22,6 @@ __all__ = [
     "Product",
     "Trigger",
     "Withdrawn",
+    "first_name",
     "template_product",
 ]

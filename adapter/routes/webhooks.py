@@ -63,5 +63,8 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         asks = request.headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in request.headers
         replay = asks and bool(source.settings.tokens)
         remote = request.remote_addr or ""
-        result = receiver.receive(source, WebhookRequest(body, request.headers, received_at, context, replay, remote))
+        encoding = request.headers.get("Content-Encoding", "")
+        result = receiver.receive(
+            source, WebhookRequest(body, request.headers, received_at, context, encoding, replay, remote)
+        )
         return reply(200, result)

@@ -110,6 +110,7 @@ class SourceKind(Generic[S_co]):
     configure       (source's name, its settings, the catalog) -> the source, ready to verify and read.
                     Raises SettingsError without a secret, CatalogError for what cannot be compiled
     reads           whose `From` in the catalog it reads, where that is not its own
+    reads_own_too   whether it reads a `From` of its own besides
     roots           the members that a path in the catalog may begin with; empty is any
     own_emails      the paths at which a person's own address stands in every element
     example_event   how `new event` spells an event for it
@@ -125,6 +126,7 @@ class SourceKind(Generic[S_co]):
     name: str
     configure: Callable[[str, SourceSettings, Sequence[EventType]], S_co]
     reads: str = ""
+    reads_own_too: bool = False
     roots: tuple[str, ...] = ()
     own_emails: tuple[str, ...] = ()
     example_event: ExampleEvent = ExampleEvent(when={"event": "{name}"}, field="plan")

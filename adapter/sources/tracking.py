@@ -31,6 +31,7 @@ MAX_ITEMS = 2500
 MAX_ITEM_BYTES = 32 * 1024
 # Brackets within one member, before we know who sent the body.
 MAX_BRACKETS = 100_000
+_encode = msgspec.json.Encoder().encode
 # How long a request may travel, and how far a clock may be ahead, before we call the device's clock wrong.
 MAX_TRAVEL_MS = 10_000
 MAX_AHEAD_MS = 1_000
@@ -136,15 +137,18 @@ class TrackingSource:
         if len(items) > max_items:
             raise TooLarge(f"more than {max_items} items", f"{self.name}: the SDK's batches are too large")
         raws = _Items(items)
-        return [self._read_item(item, payload, raws, index, received_at) for index, item in enumerate(items)]
+        return [self._read_item(item, payload, raws, index, received_at, len(body)) for index, item in enumerate(items)]
 
-    def _read_item(self, item: Any, payload: dict[str, Any], raws: _Items, index: int, received_at: int) -> Verdict:
+    def _read_item(
+        self, item: Any, payload: dict[str, Any], raws: _Items, index: int, received_at: int, body_bytes: int
+    ) -> Verdict:
         if isinstance(item, Refused):
             return item
         if type(item) is not dict:
             return Refused("not_an_object")
         try:
-            if len(raws[index]) > MAX_ITEM_BYTES:
+            # As UTF-8, whatever escapes the SDK sent; no item is larger than a body of that size.
+            if body_bytes > MAX_ITEM_BYTES and len(_encode(item)) > MAX_ITEM_BYTES:
                 return Refused("too_large")
             element = _to_element(item, payload, received_at)
         except RecursionError:

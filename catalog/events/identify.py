@@ -4,7 +4,7 @@ Keeps the traits in `profile`; may start `welcome` for a fresh account.
 
 Segment: docs, connections/spec/identify.md.
 mParticle: docs, developers/server/json-reference (changes of attributes and identities).
-Tealium: docs, data-layer/definitions/retail (`user_update`, `email_signup`). Listed in `catalog/events/__init__.py`.
+Tealium: docs, data-layer/definitions/retail (`user_update`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ IDENTIFY = EventType(
         ),
         "tealium": From(
             # The last is Freshgate's own name for a visitor's profile: adapter/sources/tealium/elements.py.
-            when={"tealium_event": ("user_update", "email_signup", "visitor_profile")},
+            when={"tealium_event": ("user_update", "visitor_profile")},
             paths={
                 "first_name": "customer_first_name",
                 "last_name": "customer_last_name",

@@ -21,7 +21,7 @@ ORDER_REFUNDED = EventType(
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Order Refunded"},
+            when={"type": "track", "event": ("Order Refunded", "Refunded Order")},
             paths={
                 "order_id": ("properties.order_id", "properties.orderId", "properties.id"),
                 "total": "properties.total",

@@ -20,8 +20,8 @@ from freshgate.events import Refused
 class Batch(msgspec.Struct, gc=False):
     """The decoded members of one batch (docs, developers/server/json-reference). Each may have any type.
 
-    `events` may hold a Refused in place of an event that could not be decoded. The last seven members belong to
-    Firehose requests.
+    `events` may hold a Refused in place of an event that could not be decoded. The members from `type` on
+    belong to Firehose requests, but for the last.
     """
 
     events: Any = None
@@ -39,6 +39,8 @@ class Batch(msgspec.Struct, gc=False):
     subject_request_type: Any = None
     subject_identities: Any = None
     submitted_time: Any = None
+    request_type: Any = None
+    environment: Any = None
 
 
 _batch_decoder = msgspec.json.Decoder(Batch)

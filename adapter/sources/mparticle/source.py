@@ -24,8 +24,8 @@ from adapter.sources.mparticle.elements import (
 from adapter.sources.mparticle.firehose import SubjectRequest, to_batch
 from adapter.sources.reading.dialect import Dialect, extra_product_events, read_values
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
-from adapter.sources.reading.limits import TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling
+from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
+from adapter.sources.reading.paths import Spelling, name_and_email
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
@@ -38,6 +38,8 @@ from freshgate.settings import SourceSettings
 # Best first: set by the client and kept over its retries; set by the server; seen outbound only (docs,
 # developers/server/json-reference).
 MESSAGE_IDS = ("source_message_id", "event_id", "message_id")
+# Of a batch that does not say where its app runs.
+DEFAULT_ENVIRONMENT = "production"
 OWN_EMAILS = ("user_identities.email", "user_attributes.email")
 
 
@@ -61,6 +63,7 @@ class MparticleSource:
         ).verify
         self._junk = junk_ids(settings)
         self._purposes = frozenset(purpose.strip().lower() for purpose in settings.consent_purposes)
+        self._environments = frozenset(name.strip().lower() for name in settings.environments)
         self._dialect = Dialect("mparticle", catalog, OWN_EMAILS, "data.event_name", self._junk)
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
@@ -96,6 +99,11 @@ class MparticleSource:
         """
         person = self._read_person(batch)
         events = batch.events
+        environment = batch.environment if type(batch.environment) is str else DEFAULT_ENVIRONMENT
+        if self._environments and environment.lower() not in self._environments:
+            what = f"environment / {environment[:MAX_NAME_LENGTH]}"
+            verdicts.extend([Ignored(what)] * max(1, len(events) if type(events) is list else 0))
+            return
         if events is not None and type(events) is not list:
             verdicts.append(Refused("not_an_object"))
             events = None
@@ -153,7 +161,12 @@ class MparticleSource:
         self, spelling: Spelling, element: dict[str, Any], batch: Batch, person: BatchPerson, received_at: int
     ) -> Event | Refused:
         fields, email, unreadable = read_values(spelling, element)
-        if person.user_id is None and person.anonymous_id is None and not (spelling.by_address and email):
+        name = spelling.name
+        if email is None or spelling.instead is not None:
+            name, email = name_and_email(spelling, fields, email, person.user_id, person.anonymous_id)
+        has_id = person.user_id is not None or person.anonymous_id is not None
+        is_erasure = spelling.effect == "delete"
+        if not has_id and not ((spelling.by_address or is_erasure) and email):
             return Refused("no_identity")
         data = element["data"]
         event_time = time_ms(data.get("timestamp_unixtime_ms")) or time_ms(data.get("event_start_unixtime_ms"))
@@ -161,14 +174,14 @@ class MparticleSource:
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=spelling.name,
+            name=name,
             message_id=self._message_id(element, person),
             occurred_at=occurred_at,
             received_at=received_at,
             user_id=person.user_id,
             anonymous_id=person.anonymous_id,
-            # An erasure must not record the address once more.
-            email=email if spelling.effect != "delete" else None,
+            # An erasure must not record the address once more; without an id it is about whoever has the address.
+            email=None if is_erasure and has_id else email,
             fields=fields,
             unreadable=tuple(unreadable),
             clamped=clamped,

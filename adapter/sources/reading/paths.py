@@ -26,6 +26,9 @@ Values = tuple[dict[str, Any], str | None, list[str]]
 # Compiles how to reach an object: its path, where "" is the element, and the keys that paths name in it.
 Reach = Callable[[str, tuple[str, ...]], Callable[[Any], Any]]
 
+# The field with an address that somebody typed into a form of the shop, such as the checkout's. A guest has no other,
+# so it is the guest's own; a customer may have typed another's.
+CONTACT_EMAIL = "contact_email"
 MAX_SHAPES = 500
 MAX_SHAPE_KEYS = 300
 
@@ -86,7 +89,7 @@ def compile_spelling(
     objects: dict[str, tuple[str, ...]] = {}
     for container, key in steps.values():
         objects[container] = (*objects.get(container, ()), key)
-    most = max(objects, key=lambda container: len(objects[container]), default="")
+    main_path = max(objects, key=lambda container: len(objects[container]), default="")
 
     def places(options: tuple[str, ...]) -> tuple[Place, ...]:
         return tuple(
@@ -98,14 +101,14 @@ def compile_spelling(
     plain = {
         name: tuple(steps[path][1] for path in options)
         for name, options in paths.items()
-        if all(steps[path][0] == most and path not in objects for path in options)
+        if all(steps[path][0] == main_path and path not in objects for path in options)
     }
     # Segment's product is `properties` as a whole.
-    plain |= {name: () for name, options in paths.items() if options == (most,)}
+    plain |= {name: () for name, options in paths.items() if options == (main_path,)}
     fields = {name: (name, _converter(name, event, junk), event.fields[name] == "id") for name in paths}
     return Spelling(
         name=event.name,
-        main=reach(most, objects.get(most, ())),
+        main=reach(main_path, objects.get(main_path, ())),
         plain=tuple((*fields[name], keys) for name, keys in plain.items()),
         others=tuple((*fields[name], places(options)) for name, options in paths.items() if name not in plain),
         emails=places(emails),
@@ -149,6 +152,18 @@ def read_values(spelling: Spelling, element: Any) -> Values:
         if type(container) is dict and key in container and (email := address(container[key])) is not None:
             return fields, email, unreadable
     return fields, _other_email(spelling, element, unreadable), unreadable
+
+
+def name_and_email(
+    spelling: Spelling, fields: Mapping[str, Any], email: str | None, user_id: str | None, anonymous_id: str | None
+) -> tuple[str, str | None]:
+    """The event type that the fields make of it, and the person's own address."""
+    if email is None and user_id is None:
+        email = fields.get(CONTACT_EMAIL)
+    if spelling.instead is not None and spelling.instead[1](fields):
+        # What bounced may be an old address, so it becomes nobody's own.
+        return spelling.instead[0], email if user_id is None and anonymous_id is None else None
+    return spelling.name, email
 
 
 def _add_other(
@@ -240,11 +255,15 @@ def _names(spelling: Spelling, container: dict[str, Any]) -> Mapping[str, list[s
 
 def locate(element: Any, path: str) -> tuple[str, Any] | None:
     """The path as the element spells it, and the value there; None where no value is present."""
-    spelled_steps = []
-    for step in path.split("."):
-        spelled = next(_spellings(step, _fold_keys(element)), None) if type(element) is dict else None
-        if spelled is None:
-            return None
-        spelled_steps.append(spelled)
-        element = element[spelled]
-    return None if element is None or element == "" else (".".join(spelled_steps), element)
+    step, _, rest = path.partition(".")
+    if type(element) is not dict:
+        return None
+    for spelled in _spellings(step, _fold_keys(element)):
+        value = element[spelled]
+        if rest:
+            place = locate(value, rest)
+            if place is not None:
+                return f"{spelled}.{place[0]}", place[1]
+        elif value is not None and value != "":
+            return spelled, value
+    return None

@@ -15,7 +15,7 @@ from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from adapter.sources.reading.dialect import Dialect, read_values, steps_of, value_at
 from adapter.sources.reading.identity import junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling, alternatives
+from adapter.sources.reading.paths import Spelling, alternatives, name_and_email
 from adapter.sources.reading.salvage import MAX_DEPTH, Span, UnbalancedJson, decode_leniently, split
 from adapter.sources.reading.timestamps import occurrence, time_ms
 from freshgate.declare import EventType, Path
@@ -117,6 +117,9 @@ class WebhookSource:
     def _event(self, spelling: Spelling, element: dict[str, Any], raw: bytes, received_at: int) -> Verdict:
         user_id, anonymous_id = self._person_id("user_id", element), self._person_id("anonymous_id", element)
         fields, email, unreadable = read_values(spelling, element)
+        name = spelling.name
+        if email is None or spelling.instead is not None:
+            name, email = name_and_email(spelling, fields, email, user_id, anonymous_id)
         has_address = email is not None and (spelling.by_address or self.address_is_enough)
         if user_id is None and anonymous_id is None and not has_address:
             return Refused("no_identity")
@@ -126,7 +129,7 @@ class WebhookSource:
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=spelling.name,
+            name=name,
             message_id=self.message_id(element, raw),
             occurred_at=occurred_at,
             received_at=received_at,

@@ -14,7 +14,7 @@ from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from adapter.sources.reading.dialect import only_unambiguous
 from adapter.sources.reading.identity import junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling, alternatives, fold, read_values
+from adapter.sources.reading.paths import Spelling, alternatives, fold, name_and_email, read_values
 from adapter.sources.reading.salvage import (
     DECODE_ERRORS,
     MAX_DEPTH,
@@ -146,6 +146,9 @@ class SegmentSource:
         if spelling.effect == "alias":
             previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)
         fields, email, unreadable = read_values(spelling, envelope)
+        name = spelling.name
+        if email is None or spelling.instead is not None:
+            name, email = name_and_email(spelling, fields, email, user_id, anonymous_id)
         if user_id is None and anonymous_id is None and previous_id is None and not (spelling.by_address and email):
             return Refused("no_identity")
         if spelling.read is not None:
@@ -157,7 +160,7 @@ class SegmentSource:
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=spelling.name,
+            name=name,
             message_id=message_id,
             occurred_at=occurred_at,
             received_at=received_at,

@@ -15,7 +15,7 @@ from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, Sourc
 from adapter.sources.reading.dialect import Dialect, extra_product_events, read_values, steps_of, value_at
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling
+from adapter.sources.reading.paths import Spelling, name_and_email
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
@@ -186,13 +186,16 @@ class TealiumSource:
         self, spelling: Spelling, identified: IdentifiedElement, received_at: int, previous_id: str | None = None
     ) -> Event | Refused:
         fields, email, unreadable = read_values(spelling, identified.element)
+        name = spelling.name
+        if email is None or spelling.instead is not None:
+            name, email = name_and_email(spelling, fields, email, identified.user_id, identified.anonymous_id)
         if identified.user_id is None and identified.anonymous_id is None and not (spelling.by_address and email):
             return Refused("no_identity")
         occurred_at, clamped = occurrence(identified.event_time, identified.payload.get("post_time"), received_at)
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=spelling.name,
+            name=name,
             message_id=identified.message_id,
             occurred_at=occurred_at,
             received_at=received_at,

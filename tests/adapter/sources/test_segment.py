@@ -212,8 +212,8 @@ def test_a_body_that_was_not_signed_as_sent_is_unsupported(header: dict[str, str
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (b'{"a":NaN}', "not_json"),
-        (b'{"a":Infinity}', "not_json"),
+        (b'{"a":01}', "not_json"),
+        (b'{"a":Nil}', "not_json"),
         (b'{"a":tru}', "not_json"),
         (b"{'a':1}", "not_json"),
         (b'{"a":1}}', "not_json"),
