@@ -31,8 +31,10 @@ UNFILLED = re.compile(r"\{\{|\}\}|\$\{|#\{|<%|%>|%%|\*\|.*\|\*|\[object |\[nativ
 # A mere word in brackets or between percent signs: <nil>, (not set), {user_id}, [guest], %user%, __USER_ID__.
 # No digits, since {550e8400-…} is an id.
 PLACEHOLDER = re.compile(r"(?:[<({\[%]+|@\{|__)[^\W\d][^\W\d .:-]*(?:[ .:_-]+[^\W\d]+)*(?:[>)}\]%]+|__)")
-# Most ids: plain characters with a digit that is not 0. Two possessive runs, so that it never looks back.
-is_ordinary = re.compile(r"[A-Za-z_0:|=-]*+[1-9][A-Za-z_0-9:|=-]*+", re.ASCII).fullmatch
+# Most ids: plain characters with a digit, which is not 0 unless a letter comes first. Possessive runs never look back.
+is_ordinary = re.compile(
+    r"(?:[A-Za-z][A-Za-z_:|=-]*+[0-9]|[A-Za-z_0:|=-]*+[1-9])[A-Za-z_0-9:|=-]*+", re.ASCII
+).fullmatch
 # An address that mail can go to. Stricter than a mail header allows: `auth0|ada@x` is an id, and so is `ada@localhost`.
 ADDRESS = re.compile(
     r"[\w.%+'&~#!$*=?^`{}-]+@(?:[\w-]+\.)+(?!(?:local|localhost|internal|invalid|lan)$)(?:[^\W\d_]{2,}|xn--[\w-]+)"

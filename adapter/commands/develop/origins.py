@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from adapter.sources import SOURCES
-from adapter.sources.reading.paths import alternatives, locate
+from adapter.sources.reading.fields import locate
+from adapter.sources.reading.paths import alternatives
 from freshgate.declare import EventType, From
 from freshgate.events import Event, Verdict
 

@@ -119,6 +119,11 @@ def _count_elements(batch: Batch | Refused) -> int:
     return max(1, len(batch.events)) if isinstance(batch, Batch) and type(batch.events) is list else 1
 
 
+def environment_of(batch: Batch) -> str:
+    """Where the batch's app runs; production, where it does not say."""
+    return batch.environment if type(batch.environment) is str else "production"
+
+
 def encode_batch(batch: Batch, events: Any) -> bytes:
     """The batch with these events only, as JSON for the quarantine; empty if it cannot be encoded."""
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
-from adapter.sources.mparticle.batch import Batch, decode_batches, encode_batch
+from adapter.sources.mparticle.batch import Batch, decode_batches, encode_batch, environment_of
 from adapter.sources.mparticle.elements import (
     build_element,
     find_withdrawal,
@@ -23,9 +23,10 @@ from adapter.sources.mparticle.elements import (
 )
 from adapter.sources.mparticle.firehose import SubjectRequest, to_batch
 from adapter.sources.reading.dialect import Dialect, extra_product_events, read_values
+from adapter.sources.reading.fields import name_and_email
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling, name_and_email
+from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
@@ -38,8 +39,6 @@ from freshgate.settings import SourceSettings
 # Best first: set by the client and kept over its retries; set by the server; seen outbound only (docs,
 # developers/server/json-reference).
 MESSAGE_IDS = ("source_message_id", "event_id", "message_id")
-# Of a batch that does not say where its app runs.
-DEFAULT_ENVIRONMENT = "production"
 OWN_EMAILS = ("user_identities.email", "user_attributes.email")
 
 
@@ -99,7 +98,7 @@ class MparticleSource:
         """
         person = self._read_person(batch)
         events = batch.events
-        environment = batch.environment if type(batch.environment) is str else DEFAULT_ENVIRONMENT
+        environment = environment_of(batch)
         if self._environments and environment.lower() not in self._environments:
             what = f"environment / {environment[:MAX_NAME_LENGTH]}"
             verdicts.extend([Ignored(what)] * max(1, len(events) if type(events) is list else 0))
@@ -164,7 +163,7 @@ class MparticleSource:
         name = spelling.name
         if email is None or spelling.instead is not None:
             name, email = name_and_email(spelling, fields, email, person.user_id, person.anonymous_id)
-        has_id = person.user_id is not None or person.anonymous_id is not None
+        has_id = bool(person.user_id or person.anonymous_id)
         is_erasure = spelling.effect == "delete"
         if not has_id and not ((spelling.by_address or is_erasure) and email):
             return Refused("no_identity")
@@ -204,7 +203,7 @@ class MparticleSource:
         By default mParticle forwards no changes of attributes or identities as events (docs,
         integrations/webhook/event), but every batch carries the current ones. `has_event`: an event has the ids.
         """
-        if not (person.user_id or person.anonymous_id) or (has_event and not person.attributes):
+        if not (person.user_id or person.anonymous_id) or (has_event and not self._says_more(person)):
             return
         data = {
             "timestamp_unixtime_ms": batch.timestamp_unixtime_ms,
@@ -216,6 +215,14 @@ class MparticleSource:
         verdict, _ = self._read_event({"event_type": "user_profile", "data": data}, batch, person, received_at)
         if isinstance(verdict, Event) and (verdict.fields or not has_event) and has_content(verdict):
             yield verdict
+
+    def _says_more(self, person: BatchPerson) -> bool:
+        """Whether the attributes hold a field of the profile; most batches have none, or only the shop's own."""
+        if not person.attributes:
+            return False
+        element = build_element({"event_type": "user_profile", "data": {}}, person.identities, person.attributes)
+        spelling = self._dialect.find(element)
+        return spelling is not None and bool(read_values(spelling, element)[0])
 
     def _read_withdrawal(self, batch: Batch, person: BatchPerson, received_at: int) -> Iterator[Verdict]:
         """Yield the newest refusal in the batch's consent state as one event, however many batches repeat it."""

@@ -1,6 +1,6 @@
 """Elements as plain dicts: which event type of the catalog each is, and the values of its fields.
 
-`paths.py` says what is done with values; Segment's elements are read from typed envelopes, in `segment/plans.py`.
+`fields.py` says what is done with values; Segment's elements are read from typed envelopes, in `segment/plans.py`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 import msgspec
 
 from adapter.sources.reading.converters import product
-from adapter.sources.reading.paths import Spelling, Values, alternatives, compile_spelling, fold
-from adapter.sources.reading.paths import read_values as read_declared
+from adapter.sources.reading.fields import Values
+from adapter.sources.reading.fields import read_values as read_declared
+from adapter.sources.reading.paths import Spelling, alternatives, compile_spelling, fold
 from freshgate.declare import EventType, Path
 from freshgate.errors import CatalogError
 from freshgate.events import Event, Verdict
@@ -48,19 +49,25 @@ class Dialect:
                 self._add(kind, event, alternatives(own_emails))
         # A `when` of more paths says more, so it is tried first.
         ordered = sorted(self._tables.items(), key=lambda table: -len(table[0]))
-        self._ordered = [(_pick(columns), table) for columns, table in ordered]
+        shared = set.intersection(*(set(columns) for columns in self._tables)) if self._tables else set()
+        # The path that each `when` looks at: its text leaves few tables to try. Without one, "" leaves all of them.
+        first = min(shared, default=None)
+        self._first = self._places[first] if first is not None else ()
+        self._by_text: dict[str, list[tuple[tuple[Steps, ...], dict[tuple[str, ...], Spelling]]]] = {}
+        for columns, table in ordered:
+            places = tuple(self._places[column] for column in columns)
+            for text in {texts[columns.index(first)] if first is not None else "" for texts in table}:
+                self._by_text.setdefault(text, []).append((places, table))
         self._name = self._places.index(steps_of(event_name)) if steps_of(event_name) in self._places else None
-        self._folded = [
-            (pick, self._fold_names(columns)) for (pick, _), (columns, _) in zip(self._ordered, ordered, strict=True)
-        ]
+        self._folded = [(_pick(columns), self._fold_names(columns)) for columns, _ in ordered]
 
     def find(self, element: Mapping[str, Any]) -> Spelling | None:
         """Which event type the element is, or None."""
-        texts = [_text(value_at(element, steps)) for steps in self._places]
-        for pick, table in self._ordered:
-            spelling = table.get(pick(texts))
+        for columns, table in self._by_text.get(_text(value_at(element, self._first)), ()):
+            spelling = table.get(tuple([_text(value_at(element, steps)) for steps in columns]))
             if spelling is not None:
                 return spelling
+        texts = [_text(value_at(element, steps)) for steps in self._places]
         if self._name is not None and texts[self._name]:
             texts[self._name] = fold(texts[self._name])
             for pick, names in self._folded:
@@ -113,6 +120,9 @@ def _reach(container: str, keys: tuple[str, ...]) -> Callable[[Any], Any]:
     if not container:
         return lambda element: element
     steps = steps_of(container)
+    if len(steps) == 1:
+        (step,) = steps
+        return lambda element: element.get(step)
     return lambda element: value_at(element, steps)
 
 
@@ -143,7 +153,7 @@ def value_at(element: Any, steps: Steps) -> Any:
 
 
 def read_values(spelling: Spelling, element: Mapping[str, Any]) -> Values:
-    """As `paths.read_values`, with what `spelling.read` adds."""
+    """As `fields.read_values`, with what `spelling.read` adds."""
     values = read_declared(spelling, element)
     if spelling.read is not None:
         values[0].update(spelling.read(element))

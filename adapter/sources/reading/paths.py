@@ -1,11 +1,11 @@
-"""The one reader of the catalog's paths: which values an element has for an event type, and what they are read as.
+"""The catalog's paths, compiled: where an element has what an event type reads.
 
-`dialect.py` compiles paths for elements as plain dicts, `segment/plans.py` for typed envelopes.
+`fields.py` reads by them; `dialect.py` compiles for elements as plain dicts, `segment/plans.py` for typed envelopes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -21,16 +21,8 @@ Converter = Callable[[Any], Any]
 Plain = tuple[str, Converter, bool, tuple[str, ...]]
 # Reaches the object that holds a value in an element, and the value's key in it; None is the object itself.
 Place = tuple[Callable[[Any], Any], str | None]
-# (fields, the person's own address, names of what is present and cannot be read)
-Values = tuple[dict[str, Any], str | None, list[str]]
 # Compiles how to reach an object: its path, where "" is the element, and the keys that paths name in it.
 Reach = Callable[[str, tuple[str, ...]], Callable[[Any], Any]]
-
-# The field with an address that somebody typed into a form of the shop, such as the checkout's. A guest has no other,
-# so it is the guest's own; a customer may have typed another's.
-CONTACT_EMAIL = "contact_email"
-MAX_SHAPES = 500
-MAX_SHAPE_KEYS = 300
 
 
 class Spelling(msgspec.Struct, frozen=True):
@@ -126,144 +118,3 @@ def _converter(name: str, event: EventType, junk: frozenset[str]) -> Converter:
         return order_id(junk)
     # Other addresses than the person's own, such as the order's, have to be real ones, too.
     return address if name.endswith("_email") else CONVERTERS[event.fields[name]]
-
-
-def read_values(spelling: Spelling, element: Any) -> Values:
-    """The declared fields that are present and readable, the person's own address, and the names of what is not.
-
-    Null and the empty text count as absent. What `spelling.read` adds is left to the caller.
-    """
-    fields: dict[str, Any] = {}
-    unreadable: list[str] = []
-    main = spelling.main(element)
-    if type(main) is dict:
-        shape = tuple(main)
-        for name, convert, is_id, keys in spelling.shapes.get(shape) or _compile_shape(spelling, shape):
-            # Nearly always there is one key, and it has a value that can be read.
-            value = main[keys[0]] if keys else main
-            if value is not None and value != "" and (value := convert(value)) is not None:
-                fields[name] = value
-            else:
-                _add_other(name, convert, is_id, _present(main, keys), fields, unreadable)
-    for name, convert, is_id, places in spelling.others:
-        _add_other(name, convert, is_id, _present_at(spelling, element, places), fields, unreadable)
-    for reach, key in spelling.emails:
-        container = reach(element)
-        if type(container) is dict and key in container and (email := address(container[key])) is not None:
-            return fields, email, unreadable
-    return fields, _other_email(spelling, element, unreadable), unreadable
-
-
-def name_and_email(
-    spelling: Spelling, fields: Mapping[str, Any], email: str | None, user_id: str | None, anonymous_id: str | None
-) -> tuple[str, str | None]:
-    """The event type that the fields make of it, and the person's own address."""
-    if email is None and user_id is None:
-        email = fields.get(CONTACT_EMAIL)
-    if spelling.instead is not None and spelling.instead[1](fields):
-        # What bounced may be an old address, so it becomes nobody's own.
-        return spelling.instead[0], email if user_id is None and anonymous_id is None else None
-    return spelling.name, email
-
-
-def _add_other(
-    name: str,
-    convert: Converter,
-    is_id: bool,
-    values: Iterator[Any],
-    fields: dict[str, Any],
-    unreadable: list[str],
-) -> None:
-    """Adds the first value that is present. Two names of an id are two spellings of it, so where one is unreadable,
-    the next counts. An amount's are not: a readable revenue is not the unreadable total."""
-    is_present = False
-    for value in values:
-        is_present = True
-        converted = convert(value)
-        if converted is not None:
-            fields[name] = converted
-            return
-        if not is_id:
-            break
-    if is_present:
-        unreadable.append(name)
-
-
-def _other_email(spelling: Spelling, element: Any, unreadable: list[str]) -> str | None:
-    fields: dict[str, Any] = {}
-    _add_other("email", address, True, _present_at(spelling, element, spelling.emails), fields, unreadable)
-    return fields.get("email")
-
-
-def _compile_shape(spelling: Spelling, shape: tuple[str, ...]) -> tuple[Plain, ...]:
-    """The plain fields that an object with these keys has, each with the keys that mean it, best first."""
-    by_name = _fold_keys(shape)
-    compiled: list[Plain] = []
-    for name, convert, is_id, keys in spelling.plain:
-        present = tuple(dict.fromkeys(spelled for key in keys for spelled in _spellings(key, by_name)))
-        if present or not keys:
-            compiled.append((name, convert, is_id, present))
-    if len(shape) <= MAX_SHAPE_KEYS:
-        if len(spelling.shapes) >= MAX_SHAPES:
-            spelling.shapes.clear()
-        spelling.shapes[shape] = tuple(compiled)
-    return tuple(compiled)
-
-
-def _fold_keys(keys: Iterable[str]) -> dict[str, list[str]]:
-    by_name: dict[str, list[str]] = {}
-    for key in keys:
-        by_name.setdefault(fold(key), []).append(key)
-    return by_name
-
-
-def _spellings(key: str, by_name: Mapping[str, list[str]]) -> Iterator[str]:
-    """The keys that mean this one: itself, then those that differ from it in case or separators."""
-    spelled = by_name.get(fold(key), ())
-    yield from sorted(spelled, key=lambda other: other != key)
-
-
-def _present(container: dict[str, Any], keys: tuple[str, ...]) -> Iterator[Any]:
-    values = (container[key] for key in keys) if keys else (container,)
-    return (value for value in values if value is not None and value != "")
-
-
-def _present_at(spelling: Spelling, element: Any, places: tuple[Place, ...]) -> Iterator[Any]:
-    for reach, key in places:
-        container = reach(element)
-        if key is None:
-            values: Iterable[Any] = (container,)
-        elif type(container) is dict and container:
-            values = (container[spelled] for spelled in _spellings(key, _names(spelling, container)))
-        else:
-            continue
-        yield from (value for value in values if value is not None and value != "")
-
-
-def _names(spelling: Spelling, container: dict[str, Any]) -> Mapping[str, list[str]]:
-    """The keys of the object, by their folded names."""
-    shape = tuple(container)
-    names = spelling.names.get(shape)
-    if names is None:
-        names = _fold_keys(shape)
-        if len(shape) <= MAX_SHAPE_KEYS:
-            if len(spelling.names) >= MAX_SHAPES:
-                spelling.names.clear()
-            spelling.names[shape] = names
-    return names
-
-
-def locate(element: Any, path: str) -> tuple[str, Any] | None:
-    """The path as the element spells it, and the value there; None where no value is present."""
-    step, _, rest = path.partition(".")
-    if type(element) is not dict:
-        return None
-    for spelled in _spellings(step, _fold_keys(element)):
-        value = element[spelled]
-        if rest:
-            place = locate(value, rest)
-            if place is not None:
-                return f"{spelled}.{place[0]}", place[1]
-        elif value is not None and value != "":
-            return spelled, value
-    return None

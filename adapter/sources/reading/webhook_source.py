@@ -13,9 +13,10 @@ from msgspec.structs import asdict
 
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from adapter.sources.reading.dialect import Dialect, read_values, steps_of, value_at
+from adapter.sources.reading.fields import name_and_email
 from adapter.sources.reading.identity import junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling, alternatives, name_and_email
+from adapter.sources.reading.paths import Spelling, alternatives
 from adapter.sources.reading.salvage import MAX_DEPTH, Span, UnbalancedJson, decode_leniently, split
 from adapter.sources.reading.timestamps import occurrence, time_ms
 from freshgate.declare import EventType, Path

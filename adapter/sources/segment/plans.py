@@ -1,7 +1,7 @@
 """Event types → plans: which members of an element to decode, and how to reach each field in the typed envelope.
 
 `source.py` decodes its elements into envelopes of these members only: a batch decoded into plain dicts would cost more
-than its goal in `python -m bench`. `reading/paths.py` reads the values.
+than its goal in `python -m bench`. `reading/fields.py` reads the values.
 """
 
 from __future__ import annotations

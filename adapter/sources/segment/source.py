@@ -12,9 +12,10 @@ import msgspec
 
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
 from adapter.sources.reading.dialect import only_unambiguous
+from adapter.sources.reading.fields import name_and_email, read_values
 from adapter.sources.reading.identity import junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling, alternatives, fold, name_and_email, read_values
+from adapter.sources.reading.paths import Spelling, alternatives, fold
 from adapter.sources.reading.salvage import (
     DECODE_ERRORS,
     MAX_DEPTH,
@@ -115,6 +116,14 @@ class SegmentSource:
     def read_item(self, item: dict[str, Any], raws: ElementBytes, index: int, received_at: int) -> Verdict:
         """The verdict on one element that the caller has decoded; `raws[index]` are its bytes."""
         return self._element(self._envelope_of(item), raws, index, received_at)
+
+    def decode(self, raw: bytes | msgspec.Raw) -> Any:
+        """The envelope of one element; raises one of DECODE_ERRORS where it needs `read_item`. May be changed."""
+        return self._decode_element(raw)
+
+    def read_envelope(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
+        """The verdict on an element from `decode`; `raws[index]` are its bytes."""
+        return self._element(envelope, raws, index, received_at)
 
     def _element(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
         call = envelope.type or envelope.action

@@ -129,6 +129,8 @@ def _object(parent: Any, name: str) -> Mapping[str, Any]:
 def _unflatten(layer: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the data layer with its dotted names (`dom.url`, flat on the wire) as nested objects."""
     nested = {name: value for name, value in layer.items() if "." not in name}
+    if len(nested) == len(layer):
+        return nested
     for name, value in layer.items():
         *steps, last = name.split(".", MAX_STEPS)
         parent = nested
@@ -167,7 +169,10 @@ def _read_lines(layer: Mapping[str, Any], prefix: str) -> Any:
         return None
     if type(ids) is dict:
         return ids
-    columns = [(name, _column(layer.get(prefix + array))) for array, name in COLUMNS]
+    # A missing array leaves its values out.
+    columns = [
+        (name, _column(value)) for array, name in COLUMNS if (value := layer.get(prefix + array)) not in (None, "", [])
+    ]
     return [_line(product_id, columns, index) for index, product_id in enumerate(_column(ids)[:MAX_LINES])]
 
 

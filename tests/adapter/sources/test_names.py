@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from adapter.sources import SOURCES
-from adapter.sources.reading import paths
+from adapter.sources.reading import fields
 from catalog.events import EVENTS
 from freshgate.declare import EventType, From
 from freshgate.events import Event, Ignored
@@ -104,13 +104,13 @@ def test_the_keys_of_properties_may_differ_and_the_declared_spelling_wins() -> N
 
 def test_what_is_compiled_for_shapes_of_elements_is_bounded() -> None:
     source = SOURCES["segment"].configure("shop", SourceSettings(kind="segment", secrets=("s",)), EVENTS)
-    for number in range(2 * paths.MAX_SHAPES):
+    for number in range(2 * fields.MAX_SHAPES):
         properties = {f"key {number}": 1, "order_id": f"o-{number}"}
         (event,) = source.read(json.dumps(track("Order Completed", properties=properties)).encode(), RECEIVED_AT)
         assert isinstance(event, Event) and event.fields == {"order_id": f"o-{number}"}
-    wide = {f"key {number}": 1 for number in range(2 * paths.MAX_SHAPE_KEYS)} | {"ORDER ID": "o-1"}
+    wide = {f"key {number}": 1 for number in range(2 * fields.MAX_SHAPE_KEYS)} | {"ORDER ID": "o-1"}
     (event,) = source.read(json.dumps(track("Order Completed", properties=wide)).encode(), RECEIVED_AT)
     assert isinstance(event, Event) and event.fields == {"order_id": "o-1"}
     for spelling in source._tracks.values():  # type: ignore[attr-defined]
-        assert len(spelling.shapes) <= paths.MAX_SHAPES
-        assert all(len(shape) <= paths.MAX_SHAPE_KEYS for shape in spelling.shapes)
+        assert len(spelling.shapes) <= fields.MAX_SHAPES
+        assert all(len(shape) <= fields.MAX_SHAPE_KEYS for shape in spelling.shapes)
