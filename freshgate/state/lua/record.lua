@@ -13,6 +13,7 @@
 --   starts   {{trigger, "p" or "o", mark, delay, settle}, ...}: timers started if the mark is news
 --   addr     true = this event brings an address             sup    true = an opt-out or opt-in without an address
 --   del      erase everything up to this ms                  srv    true = a server says so
+--   address  id of the address that `del` names in place of an id: whoever has it is erased
 --   links    {{id, the id that it belongs to, is a page's claim}, ...}
 --   claims   id that a page says the device belongs to       trace  the event's trace, which its timers carry along
 --   order    {id, {regs}, {registers whose oldest stamp wins}, ttl}
@@ -239,6 +240,7 @@ local function record_event(shop, event, now)
     local del = tonumber(state[DEL] or '0')
     if root ~= id then del = math.max(del, tonumber(redis.call('HGET', person_key(shop, root), 'del') or '0')) end
     if event.del then
+      if event.address then erase_address(shop, event.address, event.del) end
       erase(shop, root, event.del)
       if event.seen then remember(shop, bucket, event.seen) end
       return 'ok ' .. root
