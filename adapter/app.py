@@ -22,6 +22,7 @@ from adapter.routes.answers import add_error_handlers
 from adapter.routes.health import add_health
 from adapter.routes.methods import KnownMethods
 from adapter.routes.openapi import add_openapi
+from adapter.routes.slashes import SingleSlashes
 from adapter.routes.snippet import add_snippet
 from adapter.routes.tracking_api import add_tracking
 from adapter.routes.webhooks import add_webhooks
@@ -70,6 +71,9 @@ def check(settings: Settings) -> None:
 def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Flask:
     """The app on one Redis. Raises SettingsError or CatalogError, which stop the start."""
     app = Flask("freshgate")
+    # A host with a slash at its end, or a path with one, is how people set up SDKs and webhooks.
+    app.url_map.strict_slashes = False
+    app.wsgi_app = SingleSlashes(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's documentation has it
     if settings.trusted_proxies:
         # The visitor's address is all that we need from the proxy's headers.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]  # as Flask's documentation has it

@@ -5,6 +5,7 @@ It imports none of the other packages. Names that are not exported here are inte
 
 from freshgate.declare import DAY, HOUR, MINUTE, EventType, From, Trigger, Withdrawn
 from freshgate.events import Event, Product
+from freshgate.greeting import first_name
 from freshgate.state.views import OrderView, PersonView
 from freshgate.template_values import date, money, template_product
 from freshgate.version import VERSION
@@ -23,6 +24,7 @@ __all__ = [
     "Trigger",
     "Withdrawn",
     "date",
+    "first_name",
     "money",
     "template_product",
 ]

@@ -33,6 +33,9 @@ def load_event_types(settings: Settings) -> tuple[EventType, ...]:
     duplicates = sorted({name for name in names if names.count(name) > 1})
     if duplicates:
         raise CatalogError(f"catalog {settings.catalog}: declared twice in EVENTS: {', '.join(duplicates)}")
+    for event_type in events:
+        if event_type.instead and event_type.instead[0] not in names:
+            raise CatalogError(f"{event_type.name}: {event_type.instead[0]!r} in `instead` is not in EVENTS")
     return events
 
 

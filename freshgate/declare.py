@@ -84,7 +84,9 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
                 "clear" empties the cart
     order       its effect on the order that its `order_id` names
     suppresses  why its address gets no mail from now on; without an address in the event, the person's address
-    lifts       "unsubscribed": an older unsubscribe of that address no longer holds. Bounces and complaints stay
+    lifts       the suppression that a newer event of this type takes back: a person may opt in again. A bounce or a
+                spam report is lifted by an operator only
+    instead     (the event type that it is instead, whether its fields say so): a soft bounce is not a bounce
     profile     fields that are kept with the person as traits; only these can be read when a mail leaves
     shares      those of `profile` that another event type keeps too, because they are the same fact about a person
     effect      "alias" links two ids of one person, "delete" erases the person
@@ -98,6 +100,7 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     order: Literal["completed", "cancelled", "refunded"] | None = None
     suppresses: Suppression | None = None
     lifts: Literal["unsubscribed"] | None = None
+    instead: tuple[str, Callable[[Mapping[str, Any]], bool]] | None = None
     profile: tuple[str, ...] = ()
     shares: tuple[str, ...] = ()
     effect: Literal["alias", "delete"] | None = None

@@ -40,6 +40,11 @@ class Product(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.product_id}/{self.variant}" if self.variant else self.product_id
 
 
+# The field with an address that somebody typed into a form of the shop, such as the checkout's. A guest has no other,
+# so it is the guest's own (`Event.email`); a customer may have typed another's.
+CONTACT_EMAIL = "contact_email"
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event of one person. All times are integer milliseconds UTC.
 

@@ -54,6 +54,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     addresses_per_ip: Cap | None = None
     # Kind `mparticle`: the GDPR purposes whose refusal unsubscribes; () is all of them.
     consent_purposes: tuple[str, ...] = ()
+    # Kind `mparticle`: the environments whose batches are read; () is all of them.
+    environments: tuple[str, ...] = ()
     # Kind `tealium`: variables of the data layer that hold the user id and the person's own address, best first.
     user_id_keys: tuple[str, ...] = ("customer_id", "user_id")
     email_keys: tuple[str, ...] = ("customer_email", "email_address", "email")

@@ -12,7 +12,7 @@ from ipaddress import IPv6Address, ip_address
 import msgspec
 
 from freshgate.errors import RateLimited
-from freshgate.events import Event
+from freshgate.events import CONTACT_EMAIL, Event
 from freshgate.settings import Cap, SourceSettings
 from freshgate.settings_parsing import setting_name
 from freshgate.state import keys
@@ -75,13 +75,19 @@ def build_limits(
         allowed = configured or (_BROWSER_DEFAULTS[name] if settings.trust == "browser" else None)
         if allowed is None or (name != "source" and not client):
             continue
-        addresses = {event.email for event in events if event.email} if name == "addresses" else set()
+        addresses = _addresses(events) if name == "addresses" else set()
         if name == "addresses" and not addresses:
             continue
         key = f"{keys.shop(settings.id_space)}limit:{name}:{source}:{'' if name == 'source' else client}"
         members = tuple(sorted(keys.address_id(pii_key, address)[:16] for address in addresses))
         limits.append(Limit(name, key, *allowed, len(events), members))
     return limits
+
+
+def _addresses(events: Sequence[Event]) -> set[str]:
+    """The addresses to which mail may go because of these events."""
+    sent = (event.email or event.fields.get(CONTACT_EMAIL) for event in events)
+    return {address for address in sent if address}
 
 
 def within(replies: Sequence[bytes]) -> list[str]:

@@ -13,6 +13,7 @@ import redis
 from redis.exceptions import RedisError
 
 from adapter.ingest import quarantine
+from adapter.ingest.bodies import plain_body
 from adapter.ingest.limits import build_limits, limit_hint
 from adapter.ingest.record import Recorder, WebhookReply
 from adapter.ingest.unmapped import Unmapped
@@ -20,6 +21,7 @@ from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RateLimited, RequestError, StoreUnavailable
 from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
 from freshgate.state.planner import Planner
 from freshgate.state.store import Headroom, unavailable
@@ -37,6 +39,7 @@ class WebhookRequest(msgspec.Struct, frozen=True):
     body         the bytes, as they were signed
     received_at  ms UTC
     context      what the URL and the content type say
+    encoding     the Content-Encoding; empty for a body that has been unpacked
     replay       True records events that are known already: an operator sends them again on purpose
     remote_ip    the caller's address, for limits; empty if it is not known
     """
@@ -45,6 +48,7 @@ class WebhookRequest(msgspec.Struct, frozen=True):
     headers: Headers
     received_at: int
     context: RequestContext = NO_CONTEXT
+    encoding: str = ""
     replay: bool = False
     remote_ip: str = ""
 
@@ -89,7 +93,7 @@ class Receiver:
 
     def _receive(self, source: Source, request: WebhookRequest) -> WebhookReply:
         self._verify(source, request.body, request.headers)
-        verdicts = self._read(source, request.body, request.received_at, request.context)
+        verdicts = self._read(source, self._unpack(source, request), request.received_at, request.context)
         reply, meters = WebhookReply(refusals=[]), metrics.source_metrics(source.name)
         events = self._sort(source, verdicts, reply)
         started = time.perf_counter()
@@ -148,6 +152,16 @@ class Receiver:
             raise
         finally:
             metrics.source_metrics(source.name).verify.observe(time.perf_counter() - started)
+
+    def _unpack(self, source: Source, request: WebhookRequest) -> bytes:
+        # Configured sources have one: their kind's, where the settings do not say it.
+        max_bytes = source.settings.max_bytes or 0
+        try:
+            key = setting_name("sources", source.name, "max_bytes")
+            return plain_body(request.body, request.encoding, max_bytes, f"{source.name}: batch less, or raise {key}")
+        except RequestError as error:
+            self.refuse(source, error)
+            raise
 
     def _read(self, source: Source, body: bytes, received_at: int, context: RequestContext) -> Sequence[Verdict]:
         started = time.perf_counter()
@@ -224,5 +238,7 @@ def check_trust(event: Event, event_type: EventType, trust: str) -> Event | Refu
         # Such as an Alias with a previous id alone.
         return Refused("no_identity")
     # A browser key is public, so it speaks for one device only: not for other persons, nor for their addresses.
-    speaks_for_itself = event.anonymous_id is not None and not event_type.effect and not event_type.suppresses
+    speaks_for_itself = event.anonymous_id is not None and not (
+        event_type.effect or event_type.suppresses or event_type.lifts
+    )
     return event if trust == "server" or speaks_for_itself else Refused("not_trusted")

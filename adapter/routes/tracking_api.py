@@ -5,26 +5,29 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
+from adapter.ingest.bodies import plain_body
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
 from adapter.routes.bodies import read_body
 from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext, Source
-from adapter.sources.tracking import MAX_BYTES, TrackingSource, key_in_header, sent_key
-from freshgate.errors import NotAuthentic, RequestError, TooLarge, UnsupportedBody
+from adapter.sources.tracking import MAX_BYTES, TrackingSource
+from adapter.sources.write_keys import key_in_header, sent_key
+from freshgate.errors import NotAuthentic, RequestError, TooLarge
 from freshgate.settings_parsing import setting_name
 from freshgate.telemetry import logs
 
 log = logs.get(__name__)
 # analytics.js posts to the first letter of a call; a screen's is `s` (packages/browser/src/plugins/segmentio).
 CALLS = {name[0]: name for name in ("track", "identify", "page", "screen", "group", "alias", "batch")}
+# Older SDKs send their batches here (analytics-ruby, defaults.rb; analytics-android, Client).
+CALLS["import"] = "batch"
 PREFLIGHT = {
     "Access-Control-Allow-Methods": "POST, OPTIONS",
     "Access-Control-Allow-Headers": "authorization, content-type, content-encoding, x-retry-count",
@@ -55,7 +58,9 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         _refuse_pages(source)
         context = RequestContext(call=name)
         replay, remote = asks_for_replay(request.headers, source.settings), request.remote_addr or ""
-        receiver.receive(source, WebhookRequest(body, request.headers, received_at, context, replay, remote))
+        receiver.receive(
+            source, WebhookRequest(body, request.headers, received_at, context, replay=replay, remote_ip=remote)
+        )
         return reply(200, {"success": True})
 
     @app.route("/v1/<call>", methods=["OPTIONS"])
@@ -94,26 +99,12 @@ def _read(sources: Sequence[TrackingSource]) -> tuple[TrackingSource, bytes]:
 
 def _body() -> bytes:
     """The body, unzipped. Raises TooLarge before more than the limit is in memory, RequestError for broken gzip."""
-    too_large = TooLarge(f"more than {MAX_BYTES} bytes", "the tracking API takes no larger body, gzipped or not")
+    hint = "the tracking API takes no larger body, gzipped or not"
     try:
         body = read_body(MAX_BYTES)
     except RequestEntityTooLarge:
-        raise too_large from None
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
-    if encoding == "identity":
-        return body
-    if encoding != "gzip":
-        raise UnsupportedBody("content encoding not supported", "gzip is")
-    decompressor = zlib.decompressobj(wbits=31)
-    try:
-        plain = decompressor.decompress(body, MAX_BYTES + 1)
-    except zlib.error:
-        raise RequestError("not gzip") from None
-    if len(plain) > MAX_BYTES:
-        raise too_large
-    if not decompressor.eof:
-        raise RequestError("not gzip")
-    return plain
+        raise TooLarge(f"more than {MAX_BYTES} bytes", hint) from None
+    return plain_body(body, request.headers.get("Content-Encoding"), MAX_BYTES, hint)
 
 
 def _refuse_pages(source: Source) -> None:

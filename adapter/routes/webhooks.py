@@ -69,5 +69,8 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
     def receive(source: Source, body: bytes, context: RequestContext, received_at: int) -> Response:
         replay = asks_for_replay(request.headers, source.settings)
         remote = request.remote_addr or ""
-        result = receiver.receive(source, WebhookRequest(body, request.headers, received_at, context, replay, remote))
+        encoding = request.headers.get("Content-Encoding", "")
+        result = receiver.receive(
+            source, WebhookRequest(body, request.headers, received_at, context, encoding, replay, remote)
+        )
         return reply(200, result)

@@ -122,6 +122,7 @@ class SourceKind(Generic[S_co]):
     configure       (source's name, its settings, the catalog) -> the source, ready to verify and read.
                     Raises SettingsError without a secret, CatalogError for what cannot be compiled
     reads           whose `From` in the catalog it reads, where that is not its own
+    reads_own_too   whether it reads a `From` of its own besides
     roots           the members that a path in the catalog may begin with; empty is any
     texts           path in a `when` -> all texts that the CDP sends there, where that is a closed set
     beside          path in a `when` -> (another path, the texts there without which it is never present)
@@ -141,6 +142,7 @@ class SourceKind(Generic[S_co]):
     name: str
     configure: Callable[[str, SourceSettings, Sequence[EventType]], S_co]
     reads: str = ""
+    reads_own_too: bool = False
     roots: tuple[str, ...] = ()
     texts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     beside: Mapping[str, tuple[str, tuple[str, ...]]] = field(default_factory=dict)

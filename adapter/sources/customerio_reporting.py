@@ -14,7 +14,7 @@ from typing import Any
 
 from adapter.sources.base import NO_CONTEXT, ExampleEvent, Headers, RequestContext, SecurityScheme, SourceKind
 from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, canonical, message_id_of
-from adapter.sources.reading.static_header import Tokens
+from adapter.sources.reading.static_header import Tokens, refuse_encoded
 from adapter.sources.reading.webhook_source import ElementLayout, WebhookSource
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RequestError, SettingsError
@@ -49,7 +49,9 @@ class SignedWithTime:
             )
 
     def verify(self, body: bytes, headers: Headers) -> None:
-        """Raise NotAuthentic unless one of the keys signed this body, within five minutes of our clock."""
+        """Raise NotAuthentic unless one of the keys signed this body, within five minutes of our clock; UnsupportedBody
+        for an encoded one."""
+        refuse_encoded(self._name, headers)
         timestamp = headers.get("X-CIO-Timestamp") or ""
         signature = headers.get("X-CIO-Signature") or ""
         matches = False

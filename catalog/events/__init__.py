@@ -24,6 +24,7 @@ from .email_delivered import EMAIL_DELIVERED
 from .email_link_clicked import EMAIL_LINK_CLICKED
 from .email_marked_as_spam import EMAIL_MARKED_AS_SPAM
 from .email_opened import EMAIL_OPENED
+from .email_soft_bounced import EMAIL_SOFT_BOUNCED
 from .group import GROUP
 from .identify import IDENTIFY
 from .order_cancelled import ORDER_CANCELLED
@@ -50,6 +51,8 @@ from .screen import SCREEN
 from .signed_in import SIGNED_IN
 from .signed_out import SIGNED_OUT
 from .signed_up import SIGNED_UP
+from .subscribed import SUBSCRIBED
+from .subscription_started import SUBSCRIPTION_STARTED
 from .trial_ended import TRIAL_ENDED
 from .trial_started import TRIAL_STARTED
 from .unsubscribed import UNSUBSCRIBED
@@ -101,6 +104,9 @@ EVENTS = (
     EMAIL_OPENED,
     EMAIL_LINK_CLICKED,
     EMAIL_BOUNCED,
+    EMAIL_SOFT_BOUNCED,
     EMAIL_MARKED_AS_SPAM,
     UNSUBSCRIBED,
+    SUBSCRIBED,
+    SUBSCRIPTION_STARTED,
 )

@@ -15,7 +15,7 @@ ACCOUNT_CREATED = EventType(
     fields={"account_name": "text"},
     sources={
         "segment": From(
-            when={"type": "track", "event": "Account Created"},
+            when={"type": "track", "event": ("Account Created", "Created Account")},
             paths={
                 "account_name": ("properties.account_name", "properties.accountName"),
             },

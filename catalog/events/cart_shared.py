@@ -15,7 +15,7 @@ CART_SHARED = EventType(
     fields={"share_via": "text", "cart_id": "id", "products": "products"},
     sources={
         "segment": From(
-            when={"type": "track", "event": "Cart Shared"},
+            when={"type": "track", "event": ("Cart Shared", "Shared Cart")},
             paths={
                 "share_via": ("properties.share_via", "properties.shareVia"),
                 "cart_id": ("properties.cart_id", "properties.cartId"),

@@ -10,24 +10,30 @@ from __future__ import annotations
 
 from freshgate import EventType, From
 
+SEGMENT = From(
+    when={"type": "track", "event": ("Cart Viewed", "Viewed Cart")},
+    paths={
+        "cart_id": ("properties.cart_id", "properties.cartId"),
+        "products": "properties.products",
+        "currency": "properties.currency",
+        "contact_email": "properties.email",
+    },
+)
+
 CART_VIEWED = EventType(
     name="Cart Viewed",
-    fields={"cart_id": "id", "products": "products", "currency": "text"},
+    fields={"cart_id": "id", "products": "products", "currency": "text", "contact_email": "text"},
     sources={
-        "segment": From(
-            when={"type": "track", "event": "Cart Viewed"},
-            paths={
-                "cart_id": ("properties.cart_id", "properties.cartId"),
-                "products": "properties.products",
-                "currency": "properties.currency",
-            },
-        ),
+        "segment": SEGMENT,
+        # RudderStack's Shopify source.
+        "rudderstack": From(when={"type": "track", "event": "Cart Update"}, paths=SEGMENT.paths),
         "mparticle": From(
             when={"event_type": "custom_event", "data.event_name": "Cart Viewed"},
             paths={
                 "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
                 "products": "data.custom_attributes.products",
                 "currency": "data.custom_attributes.currency",
+                "contact_email": "data.custom_attributes.email",
             },
         ),
         "tealium": From(

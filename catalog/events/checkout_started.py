@@ -10,6 +10,26 @@ from __future__ import annotations
 
 from freshgate import EventType, From
 
+SEGMENT = From(
+    when={"type": "track", "event": ("Checkout Started", "Started Order", "Started Checkout")},
+    paths={
+        "order_id": ("properties.order_id", "properties.orderId"),
+        "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
+        "affiliation": "properties.affiliation",
+        "value": "properties.value",
+        "revenue": "properties.revenue",
+        "shipping": "properties.shipping",
+        "tax": "properties.tax",
+        "discount": "properties.discount",
+        "coupon": "properties.coupon",
+        "currency": "properties.currency",
+        "products": "properties.products",
+        "contact_email": "properties.email",
+        "first_name": ("context.traits.first_name", "traits.first_name"),
+        "name": ("context.traits.name", "traits.name"),
+    },
+)
+
 CHECKOUT_STARTED = EventType(
     name="Checkout Started",
     fields={
@@ -24,24 +44,14 @@ CHECKOUT_STARTED = EventType(
         "coupon": "text",
         "currency": "text",
         "products": "products",
+        "contact_email": "text",
+        "first_name": "text",
+        "name": "text",
     },
     sources={
-        "segment": From(
-            when={"type": "track", "event": ("Checkout Started", "Started Order")},
-            paths={
-                "order_id": ("properties.order_id", "properties.orderId"),
-                "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
-                "affiliation": "properties.affiliation",
-                "value": "properties.value",
-                "revenue": "properties.revenue",
-                "shipping": "properties.shipping",
-                "tax": "properties.tax",
-                "discount": "properties.discount",
-                "coupon": "properties.coupon",
-                "currency": "properties.currency",
-                "products": "properties.products",
-            },
-        ),
+        "segment": SEGMENT,
+        # RudderStack's Shopify source.
+        "rudderstack": From(when={"type": "track", "event": "Checkout Updated"}, paths=SEGMENT.paths),
         "mparticle": From(
             when={"event_type": "commerce_event", "data.product_action.action": "checkout"},
             paths={
@@ -54,6 +64,7 @@ CHECKOUT_STARTED = EventType(
                 "coupon": "data.product_action.coupon_code",
                 "currency": "data.currency_code",
                 "products": "products",
+                "contact_email": "data.custom_attributes.email",
             },
         ),
         "tealium": From(
@@ -72,5 +83,7 @@ CHECKOUT_STARTED = EventType(
         ),
     },
     marks=("cart", "activity"),
+    profile=("first_name", "name"),
+    shares=("first_name", "name"),
     cart="snapshot",
 )

@@ -17,6 +17,7 @@ CHECKOUT_STEP_COMPLETED = EventType(
         "step": "number",
         "shipping_method": "text",
         "payment_method": "text",
+        "contact_email": "text",
     },
     sources={
         "segment": From(
@@ -26,6 +27,7 @@ CHECKOUT_STEP_COMPLETED = EventType(
                 "step": "properties.step",
                 "shipping_method": ("properties.shipping_method", "properties.shippingMethod"),
                 "payment_method": ("properties.payment_method", "properties.paymentMethod"),
+                "contact_email": "properties.email",
             },
         ),
         "mparticle": From(
@@ -35,6 +37,7 @@ CHECKOUT_STEP_COMPLETED = EventType(
                 "step": "data.product_action.checkout_step",
                 "shipping_method": ("data.custom_attributes.shipping_method", "data.custom_attributes.shippingMethod"),
                 "payment_method": ("data.custom_attributes.payment_method", "data.custom_attributes.paymentMethod"),
+                "contact_email": "data.custom_attributes.email",
             },
         ),
         "tealium": From(

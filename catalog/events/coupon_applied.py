@@ -18,16 +18,18 @@ COUPON_APPLIED = EventType(
         "coupon_id": "id",
         "coupon_name": "text",
         "discount": "money",
+        "contact_email": "text",
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Coupon Applied"},
+            when={"type": "track", "event": ("Coupon Applied", "Applied Coupon")},
             paths={
                 "order_id": ("properties.order_id", "properties.orderId"),
                 "cart_id": ("properties.cart_id", "properties.cartId"),
                 "coupon_id": ("properties.coupon_id", "properties.couponId"),
                 "coupon_name": ("properties.coupon_name", "properties.couponName"),
                 "discount": "properties.discount",
+                "contact_email": "properties.email",
             },
         ),
         "mparticle": From(
@@ -38,6 +40,7 @@ COUPON_APPLIED = EventType(
                 "coupon_id": ("data.custom_attributes.coupon_id", "data.custom_attributes.couponId"),
                 "coupon_name": ("data.custom_attributes.coupon_name", "data.custom_attributes.couponName"),
                 "discount": "data.custom_attributes.discount",
+                "contact_email": "data.custom_attributes.email",
             },
         ),
         "tealium": From(

@@ -12,14 +12,15 @@ from freshgate import EventType, From
 
 COUPON_ENTERED = EventType(
     name="Coupon Entered",
-    fields={"order_id": "id", "cart_id": "id", "coupon_id": "id"},
+    fields={"order_id": "id", "cart_id": "id", "coupon_id": "id", "contact_email": "text"},
     sources={
         "segment": From(
-            when={"type": "track", "event": "Coupon Entered"},
+            when={"type": "track", "event": ("Coupon Entered", "Entered Coupon")},
             paths={
                 "order_id": ("properties.order_id", "properties.orderId"),
                 "cart_id": ("properties.cart_id", "properties.cartId"),
                 "coupon_id": ("properties.coupon_id", "properties.couponId"),
+                "contact_email": "properties.email",
             },
         ),
         "mparticle": From(
@@ -28,6 +29,7 @@ COUPON_ENTERED = EventType(
                 "order_id": ("data.custom_attributes.order_id", "data.custom_attributes.orderId"),
                 "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
                 "coupon_id": ("data.custom_attributes.coupon_id", "data.custom_attributes.couponId"),
+                "contact_email": "data.custom_attributes.email",
             },
         ),
         "tealium": From(

@@ -21,7 +21,7 @@ EMAIL_DELIVERED = EventType(
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Email Delivered"},
+            when={"type": "track", "event": ("Email Delivered", "Delivered Email")},
             paths={
                 "email": ("context.traits.email", "properties.email"),
                 "email_id": ("properties.email_id", "properties.emailId"),

@@ -23,7 +23,7 @@ EMAIL_LINK_CLICKED = EventType(
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Email Link Clicked"},
+            when={"type": "track", "event": ("Email Link Clicked", "Clicked Email Link")},
             paths={
                 "email": ("context.traits.email", "properties.email"),
                 "email_id": ("properties.email_id", "properties.emailId"),

@@ -21,7 +21,7 @@ EMAIL_OPENED = EventType(
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Email Opened"},
+            when={"type": "track", "event": ("Email Opened", "Opened Email")},
             paths={
                 "email": ("context.traits.email", "properties.email"),
                 "email_id": ("properties.email_id", "properties.emailId"),

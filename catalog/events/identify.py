@@ -4,7 +4,7 @@ Keeps the traits in `profile`; may start `welcome` for a fresh account.
 
 Segment: docs, connections/spec/identify.md.
 mParticle: docs, developers/server/json-reference (changes of attributes and identities).
-Tealium: docs, data-layer/definitions/retail (`user_update`, `email_signup`). Listed in `catalog/events/__init__.py`.
+Tealium: docs, data-layer/definitions/retail (`user_update`). Listed in `catalog/events/__init__.py`.
 """
 
 from __future__ import annotations
@@ -25,28 +25,35 @@ IDENTIFY = EventType(
         "segment": From(
             when={"type": "identify"},
             paths={
+                # RudderStack's identify has the traits in its context only (rudder-sdk-js, RudderEventFactory.ts).
                 "email": "traits.email",
-                "first_name": ("traits.first_name", "traits.firstName"),
-                "last_name": ("traits.last_name", "traits.lastName"),
-                "name": "traits.name",
-                "locale": ("traits.locale", "context.locale"),
-                "created_at": ("traits.createdAt", "traits.created_at"),
+                "first_name": ("traits.first_name", "context.traits.first_name"),
+                "last_name": ("traits.last_name", "context.traits.last_name"),
+                "name": ("traits.name", "context.traits.name"),
+                "locale": ("traits.locale", "context.traits.locale", "context.locale"),
+                # `created`, too, is Segment's own name (facade, lib/identify.js).
+                "created_at": (
+                    "traits.created_at",
+                    "traits.created",
+                    "context.traits.created_at",
+                    "context.traits.created",
+                ),
             },
         ),
         "mparticle": From(
             when={"event_type": ("user_attribute_change", "user_identity_change", "user_profile")},
             paths={
                 "email": ("user_identities.email", "user_attributes.email"),
-                "first_name": ("user_attributes.firstname", "user_attributes.first_name"),
-                "last_name": ("user_attributes.lastname", "user_attributes.last_name"),
+                "first_name": "user_attributes.firstname",
+                "last_name": "user_attributes.lastname",
                 "name": "user_attributes.name",
                 "locale": "user_attributes.locale",
-                "created_at": ("user_attributes.created_at", "user_attributes.createdat"),
+                "created_at": ("user_attributes.created_at", "user_attributes.created"),
             },
         ),
         "tealium": From(
             # The last is Freshgate's own name for a visitor's profile: adapter/sources/tealium/elements.py.
-            when={"tealium_event": ("user_update", "email_signup", "visitor_profile")},
+            when={"tealium_event": ("user_update", "visitor_profile")},
             paths={
                 "first_name": "customer_first_name",
                 "last_name": "customer_last_name",

@@ -28,9 +28,9 @@ ORDER_CANCELLED = EventType(
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Order Cancelled"},
+            when={"type": "track", "event": ("Order Cancelled", "Cancelled Order", "Order Canceled", "Canceled Order")},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId"),
+                "order_id": ("properties.order_id", "properties.orderId", "properties.id"),
                 "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
                 "affiliation": "properties.affiliation",
                 "total": "properties.total",

@@ -11,6 +11,29 @@ from __future__ import annotations
 
 from freshgate import EventType, From
 
+# WooCommerce's plugin for Segment has the order's number in `id` (analytics-wordpress, integrations/ecommerce).
+SEGMENT = From(
+    when={"type": "track", "event": ("Order Completed", "Completed Order")},
+    paths={
+        "order_id": ("properties.order_id", "properties.id"),
+        "checkout_id": "properties.checkout_id",
+        "affiliation": "properties.affiliation",
+        "total": "properties.total",
+        "revenue": "properties.revenue",
+        "subtotal": "properties.subtotal",
+        "shipping": "properties.shipping",
+        "tax": "properties.tax",
+        "discount": "properties.discount",
+        "coupon": "properties.coupon",
+        # Shopify's total is an amount with its currency.
+        "currency": ("properties.currency", "properties.total.currencyCode", "properties.total.currency"),
+        "products": "properties.products",
+        "order_email": "properties.email",
+        "first_name": ("context.traits.first_name", "traits.first_name"),
+        "name": ("context.traits.name", "traits.name"),
+    },
+)
+
 ORDER_COMPLETED = EventType(
     name="Order Completed",
     fields={
@@ -28,33 +51,12 @@ ORDER_COMPLETED = EventType(
         "products": "products",
         "order_email": "text",
         "first_name": "text",
+        "name": "text",
     },
     sources={
-        "segment": From(
-            when={"type": "track", "event": ("Order Completed", "Completed Order")},
-            paths={
-                "order_id": ("properties.order_id", "properties.orderId"),
-                "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
-                "affiliation": "properties.affiliation",
-                "total": "properties.total",
-                "revenue": "properties.revenue",
-                "subtotal": "properties.subtotal",
-                "shipping": "properties.shipping",
-                "tax": "properties.tax",
-                "discount": "properties.discount",
-                "coupon": "properties.coupon",
-                # Shopify's total is an amount with its currency.
-                "currency": (
-                    "properties.currency",
-                    "properties.total.currencyCode",
-                    "properties.total.currency_code",
-                    "properties.total.currency",
-                ),
-                "products": "properties.products",
-                "order_email": "properties.email",
-                "first_name": ("context.traits.first_name", "context.traits.firstName"),
-            },
-        ),
+        "segment": SEGMENT,
+        # RudderStack's Shopify source.
+        "rudderstack": From(when={"type": "track", "event": "Order Created"}, paths=SEGMENT.paths),
         "mparticle": From(
             when={"event_type": "commerce_event", "data.product_action.action": "purchase"},
             paths={
@@ -73,24 +75,26 @@ ORDER_COMPLETED = EventType(
         "tealium": From(
             when={"tealium_event": ("purchase", "order")},
             paths={
-                "order_id": "order_id",
-                "affiliation": "order_store",
-                "total": "order_total",
-                "subtotal": "order_subtotal",
-                "shipping": ("order_shipping_amount", "order_shipping"),
-                "tax": ("order_tax_amount", "order_tax"),
+                # Those with an underscore are of Tealium's E-Commerce extension, which tags map from.
+                "order_id": ("order_id", "_corder"),
+                "affiliation": ("order_store", "_cstore"),
+                "total": ("order_total", "_ctotal"),
+                "subtotal": ("order_subtotal", "_csubtotal"),
+                "shipping": ("order_shipping_amount", "order_shipping", "_cship"),
+                "tax": ("order_tax_amount", "order_tax", "_ctax"),
                 "discount": ("order_discount_amount", "order_discount"),
-                "coupon": "order_promo_code",
-                "currency": ("order_currency_code", "order_currency", "product_currency"),
+                "coupon": ("order_promo_code", "_cpromo"),
+                "currency": ("order_currency_code", "order_currency", "product_currency", "_ccurrency"),
                 "products": "products",
                 "order_email": "customer_email",
                 "first_name": "customer_first_name",
+                "name": "customer_name",
             },
         ),
     },
     marks=("order",),
-    profile=("first_name",),
-    shares=("first_name",),
+    profile=("first_name", "name"),
+    shares=("first_name", "name"),
     cart="clear",
     order="completed",
 )

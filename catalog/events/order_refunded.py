@@ -21,9 +21,9 @@ ORDER_REFUNDED = EventType(
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Order Refunded"},
+            when={"type": "track", "event": ("Order Refunded", "Refunded Order")},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId"),
+                "order_id": ("properties.order_id", "properties.orderId", "properties.id"),
                 "total": "properties.total",
                 "currency": "properties.currency",
                 "products": "properties.products",

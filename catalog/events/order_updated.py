@@ -30,7 +30,7 @@ ORDER_UPDATED = EventType(
         "segment": From(
             when={"type": "track", "event": ("Order Updated", "Updated Order")},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId"),
+                "order_id": ("properties.order_id", "properties.orderId", "properties.id"),
                 "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
                 "affiliation": "properties.affiliation",
                 "total": "properties.total",

@@ -18,16 +18,18 @@ PAYMENT_INFO_ENTERED = EventType(
         "step": "number",
         "shipping_method": "text",
         "payment_method": "text",
+        "contact_email": "text",
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Payment Info Entered"},
+            when={"type": "track", "event": ("Payment Info Entered", "Entered Payment Info")},
             paths={
                 "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
                 "order_id": ("properties.order_id", "properties.orderId"),
                 "step": "properties.step",
                 "shipping_method": ("properties.shipping_method", "properties.shippingMethod"),
                 "payment_method": ("properties.payment_method", "properties.paymentMethod"),
+                "contact_email": "properties.email",
             },
         ),
         "mparticle": From(
@@ -38,6 +40,7 @@ PAYMENT_INFO_ENTERED = EventType(
                 "step": "data.custom_attributes.step",
                 "shipping_method": ("data.custom_attributes.shipping_method", "data.custom_attributes.shippingMethod"),
                 "payment_method": ("data.custom_attributes.payment_method", "data.custom_attributes.paymentMethod"),
+                "contact_email": "data.custom_attributes.email",
             },
         ),
         "tealium": From(

@@ -12,7 +12,7 @@ from freshgate import EventType, From
 
 PRODUCT_ADDED = EventType(
     name="Product Added",
-    fields={"cart_id": "id", "product": "product", "currency": "text"},
+    fields={"cart_id": "id", "product": "product", "currency": "text", "contact_email": "text"},
     sources={
         "segment": From(
             when={"type": "track", "event": ("Product Added", "Added Product")},
@@ -20,6 +20,7 @@ PRODUCT_ADDED = EventType(
                 "cart_id": ("properties.cart_id", "properties.cartId"),
                 "product": "properties",
                 "currency": "properties.currency",
+                "contact_email": "properties.email",
             },
         ),
         "mparticle": From(
@@ -28,6 +29,7 @@ PRODUCT_ADDED = EventType(
                 "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
                 "product": "product",
                 "currency": "data.currency_code",
+                "contact_email": "data.custom_attributes.email",
             },
         ),
         "tealium": From(

@@ -15,7 +15,7 @@ PRODUCT_LIST_FILTERED = EventType(
     fields={"list_id": "id", "category": "text", "products": "products"},
     sources={
         "segment": From(
-            when={"type": "track", "event": "Product List Filtered"},
+            when={"type": "track", "event": ("Product List Filtered", "Filtered Product List")},
             paths={
                 "list_id": ("properties.list_id", "properties.listId"),
                 "category": "properties.category",

@@ -16,7 +16,15 @@ PRODUCT_LIST_VIEWED = EventType(
     fields={"list_id": "id", "category": "text", "products": "products"},
     sources={
         "segment": From(
-            when={"type": "track", "event": ("Product List Viewed", "Viewed Product Category")},
+            when={
+                "type": "track",
+                "event": (
+                    "Product List Viewed",
+                    "Viewed Product Category",
+                    "Viewed Product List",
+                    "Product Category Viewed",
+                ),
+            },
             paths={
                 "list_id": ("properties.list_id", "properties.listId"),
                 "category": "properties.category",

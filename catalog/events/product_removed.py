@@ -12,13 +12,14 @@ from freshgate import EventType, From
 
 PRODUCT_REMOVED = EventType(
     name="Product Removed",
-    fields={"cart_id": "id", "product": "product"},
+    fields={"cart_id": "id", "product": "product", "contact_email": "text"},
     sources={
         "segment": From(
             when={"type": "track", "event": ("Product Removed", "Removed Product")},
             paths={
                 "cart_id": ("properties.cart_id", "properties.cartId"),
                 "product": "properties",
+                "contact_email": "properties.email",
             },
         ),
         "mparticle": From(
@@ -26,6 +27,7 @@ PRODUCT_REMOVED = EventType(
             paths={
                 "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
                 "product": "product",
+                "contact_email": "data.custom_attributes.email",
             },
         ),
         "tealium": From(

@@ -20,7 +20,7 @@ PRODUCT_REVIEWED = EventType(
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Product Reviewed"},
+            when={"type": "track", "event": ("Product Reviewed", "Reviewed Product")},
             paths={
                 "product": "properties",
                 "review_id": ("properties.review_id", "properties.reviewId"),

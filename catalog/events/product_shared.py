@@ -15,7 +15,7 @@ PRODUCT_SHARED = EventType(
     fields={"share_via": "text", "product": "product"},
     sources={
         "segment": From(
-            when={"type": "track", "event": "Product Shared"},
+            when={"type": "track", "event": ("Product Shared", "Shared Product")},
             paths={
                 "share_via": ("properties.share_via", "properties.shareVia"),
                 "product": "properties",

@@ -15,7 +15,7 @@ PRODUCTS_SEARCHED = EventType(
     fields={"query": "text"},
     sources={
         "segment": From(
-            when={"type": "track", "event": "Products Searched"},
+            when={"type": "track", "event": ("Products Searched", "Searched Products")},
             paths={
                 "query": "properties.query",
             },

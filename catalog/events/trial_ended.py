@@ -15,7 +15,7 @@ TRIAL_ENDED = EventType(
     fields={"trial_start_date": "time", "trial_end_date": "time", "trial_plan_name": "text"},
     sources={
         "segment": From(
-            when={"type": "track", "event": "Trial Ended"},
+            when={"type": "track", "event": ("Trial Ended", "Ended Trial")},
             paths={
                 "trial_start_date": ("properties.trial_start_date", "properties.trialStartDate"),
                 "trial_end_date": ("properties.trial_end_date", "properties.trialEndDate"),

@@ -18,16 +18,25 @@ WISHLIST_PRODUCT_ADDED_TO_CART = EventType(
         "cart_id": "id",
         "product": "product",
         "currency": "text",
+        "contact_email": "text",
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": "Wishlist Product Added to Cart"},
+            when={
+                "type": "track",
+                "event": (
+                    "Wishlist Product Added to Cart",
+                    "Product Added to Cart from Wishlist",
+                    "Product Added from Wishlist to Cart",
+                ),
+            },
             paths={
                 "wishlist_id": ("properties.wishlist_id", "properties.wishlistId"),
                 "wishlist_name": ("properties.wishlist_name", "properties.wishlistName"),
                 "cart_id": ("properties.cart_id", "properties.cartId"),
                 "product": "properties",
                 "currency": "properties.currency",
+                "contact_email": "properties.email",
             },
         ),
         "mparticle": From(
@@ -38,6 +47,7 @@ WISHLIST_PRODUCT_ADDED_TO_CART = EventType(
                 "cart_id": ("data.custom_attributes.cart_id", "data.custom_attributes.cartId"),
                 "product": "data.custom_attributes",
                 "currency": "data.custom_attributes.currency",
+                "contact_email": "data.custom_attributes.email",
             },
         ),
         "tealium": From(

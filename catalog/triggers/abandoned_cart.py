@@ -11,7 +11,7 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from freshgate import DAY, MINUTE, OrderView, PersonView, Trigger, Withdrawn, money, template_product
+from freshgate import DAY, MINUTE, OrderView, PersonView, Trigger, Withdrawn, first_name, money, template_product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -33,7 +33,7 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
 def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
     products = [line.product for line in person.cart]
     template_data: dict[str, Any] = {
-        "first_name": person.trait("first_name") or "",
+        "first_name": first_name(person),
         "products": [template_product(product) for product in products],
     }
     # No total where a product has no price, since it would be too low.

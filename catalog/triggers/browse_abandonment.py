@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from freshgate import DAY, HOUR, OrderView, PersonView, Product, Trigger, Withdrawn, template_product
+from freshgate import DAY, HOUR, OrderView, PersonView, Product, Trigger, Withdrawn, first_name, template_product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -34,7 +34,7 @@ def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
     view = person.mark("view")
     products = [msgspec.json.decode(view.value, type=Product)] if view and view.value else []
     return {
-        "first_name": person.trait("first_name") or "",
+        "first_name": first_name(person),
         "products": [template_product(product) for product in products],
     }
 

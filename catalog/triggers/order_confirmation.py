@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from freshgate import DAY, OrderView, PersonView, Trigger, Withdrawn, money, template_product
+from freshgate import DAY, OrderView, PersonView, Trigger, Withdrawn, first_name, money, template_product
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -29,7 +29,7 @@ def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
     if purchase is None:
         return {}
     return {
-        "first_name": person.trait("first_name") or "",
+        "first_name": first_name(person),
         "order_id": purchase.order_id,
         "total": money(purchase.total, purchase.currency),
         "currency": purchase.currency,

@@ -1,6 +1,7 @@
 """Welcome: the first mail to a new account.
 
-Sent      at once, on Signed Up, or on an Identify at most 24 hours after its `created_at`; once for each person.
+Sent      at once, on Signed Up, or on an Identify at most 24 hours after its `created_at`; once for each person. A date
+          that lies a little ahead, up to the 14 hours of the easternmost time zone, is a new account's, too.
 Not sent  when that event is older than 24 hours. An unsubscribe does not stop it: the mail is transactional.
 """
 
@@ -8,9 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from freshgate import DAY, Event, OrderView, PersonView, Trigger, Withdrawn
+from freshgate import DAY, HOUR, Event, OrderView, PersonView, Trigger, Withdrawn, first_name
 
 MAX_AGE = DAY
+# Two clocks differ, and a date without a zone is the shop's: at most 14 hours ahead of UTC.
+MAX_AHEAD = 14 * HOUR
 
 
 def _is_new(event: Event) -> bool:
@@ -18,7 +21,7 @@ def _is_new(event: Event) -> bool:
     if event.name == "Signed Up":
         return True
     created = event.fields.get("created_at")
-    return created is not None and 0 <= event.occurred_at - created <= MAX_AGE
+    return created is not None and -MAX_AHEAD <= event.occurred_at - created <= MAX_AGE
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -26,7 +29,7 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
 
 
 def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
-    return {"first_name": person.trait("first_name") or ""}
+    return {"first_name": first_name(person)}
 
 
 WELCOME = Trigger(

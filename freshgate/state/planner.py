@@ -11,7 +11,8 @@ from typing import Any
 import msgspec
 
 from freshgate.declare import DAY, EventType, Trigger
-from freshgate.events import Event, Product
+from freshgate.events import CONTACT_EMAIL, Event, Product
+from freshgate.ids import address_in
 from freshgate.state import keys
 from freshgate.state.orders import Order
 from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, stamp, tail
@@ -107,13 +108,15 @@ class Planner:
         if event_type.effect == "delete":
             body["del"] = event.occurred_at
             self._plan_links(plan, event_type, trusted)
+            if event.user_id is None and event.anonymous_id is None and event.email:
+                body["address"] = keys.address_id(self.pii_key, event.email)
             return
         if trusted and event.user_id is not None:
             body["srv"] = True
         registers = [*self._profile(event, event_type, at, trusted), *_marks(event, event_type, at)]
         _plan_cart(body, event, event_type)
-        has_address_id = trusted and "@" in (event.user_id or "")
-        if (event.email and not event_type.suppresses) or has_address_id:
+        has_address_id = trusted and address_in(event.user_id or "") is not None
+        if (event.email and not event_type.suppresses) or has_address_id or _contact(event):
             body["addr"] = True
         if (event_type.suppresses or event_type.lifts) and not event.email:
             # Meant for the address that the person has, or will have.
@@ -133,12 +136,15 @@ class Planner:
         prefix = "" if trusted else "said_"
         if event.user_id is not None and trusted:
             yield "t:id", at, event.user_id
-            if "@" in event.user_id:
-                yield "A:id", at, keys.address_id(self.pii_key, event.user_id)
+            if (address := address_in(event.user_id)) is not None:
+                yield "A:id", at, keys.address_id(self.pii_key, address)
         # An address that bounced may be an old one, or another's.
         if event.email and not event_type.suppresses:
             yield f"t:{prefix}email", at, event.email
             yield f"A:{prefix}email", at, keys.address_id(self.pii_key, event.email)
+        elif contact := _contact(event):
+            yield "t:said_email", at, contact
+            yield "A:said_email", at, keys.address_id(self.pii_key, contact)
         for name in event_type.profile:
             value = event.fields.get(name)
             if value not in (None, ""):
@@ -242,6 +248,13 @@ class Planner:
             registers.append(("m:subscribed", at, event.source))
         ttl = 0 if event_type.suppresses else PERSON_TTL
         return keys.address_id(self.pii_key, email), registers, ttl
+
+
+def _contact(event: Event) -> str | None:
+    """What a customer typed into a form, of whom the event has no address; it may be another's, so a server's word
+    outweighs it. A guest's is the event's own."""
+    contact: str | None = event.fields.get(CONTACT_EMAIL) if event.email is None else None
+    return contact
 
 
 def _dedupe_id(event: Event) -> str:

@@ -5,7 +5,6 @@ Built from the records that the function library writes; triggers in the catalog
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
@@ -13,8 +12,8 @@ from typing import Self
 
 import msgspec
 
-from freshgate.addresses import read_address
 from freshgate.events import Product
+from freshgate.ids import address_in
 from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
 from freshgate.state.orders import Order, OrderView
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims
@@ -33,8 +32,6 @@ __all__ = [
     "Purchase",
 ]
 
-# A login name may hold an @: "ada@office".
-_HAS_TOP_LEVEL = re.compile(r"@[^@]+\.[^@.]{2,}$")
 _ids = msgspec.json.Decoder(list[str])
 _REFUSALS = frozenset({"m:unsubscribed", "m:bounced", "m:spam", "m:subscribed"})
 
@@ -126,7 +123,7 @@ class PersonView(Record):
         if address:
             return address
         user_id = self.trait("id")
-        return read_address(user_id) if user_id and _HAS_TOP_LEVEL.search(user_id) else None
+        return address_in(user_id) if user_id else None
 
     def suppression(self, kind: str) -> Mark | None:
         """An unsubscribe, bounce or complaint that named this person and no address; or "subscribed", an opt-in."""

@@ -126,3 +126,54 @@ def test_an_opt_out_outlives_the_person_who_told_it(world: World) -> None:
     world.record(world.event("Product Added", user="ada", email=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == []
+
+
+def test_an_opt_in_brings_an_address_that_is_the_persons_own(world: World) -> None:
+    world.record(world.event("Product Added", user="ada", product=product("a")))
+    world.record(world.event("Subscribed", user="ada", email=ADA))
+    assert world.person("ada").email == ADA
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
+
+
+def test_an_opt_in_of_an_address_alone_lifts_an_older_opt_out(world: World) -> None:
+    world.record(world.event("Product Added", user="ada", email=ADA, product=product("a")))
+    world.record(world.event("Unsubscribed", email=ADA))
+    world.now += MINUTE
+    world.record(world.event("Subscribed", email=ADA))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
+
+
+def test_what_a_customer_typed_into_a_form_is_the_address_only_where_no_other_is_known(world: World) -> None:
+    world.record(world.event("Product Added", user="ada", product=product("a"), contact_email=BEN))
+    world.record(world.event("Product Added", user="cleo", product=product("a"), contact_email=BEN))
+    # Older, and yet it counts.
+    world.record(world.event("Identify", user="ada", at=world.now - MINUTE, email=ADA))
+    world.run(world.now + HOUR)
+    assert sorted(world.mails()) == [("abandoned_cart", ADA), ("abandoned_cart", BEN)]
+
+
+def test_an_address_from_a_form_releases_what_waits_for_one(world: World) -> None:
+    world.record(world.event("Product Added", user="ada", product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    world.record(world.event("Product Added", user="ada", product=product("b"), contact_email=ADA))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
+
+
+def test_an_opt_out_without_an_address_holds_for_the_address_in_a_form(world: World) -> None:
+    world.record(world.event("Unsubscribed", user="ada"))
+    world.record(world.event("Product Added", user="ada", product=product("a"), contact_email=ADA))
+    world.run(world.now + HOUR)
+    # The person's own opt-out holds for the address in the form, too.
+    assert world.mails() == []
+
+
+@pytest.mark.parametrize("user", ["auth0|ada@example.com", "ada@localhost", "ada@office"])
+def test_an_id_with_an_at_that_is_not_an_address_is_mailed_nothing(world: World, user: str) -> None:
+    world.record(world.event("Product Added", user=user, product=product("a")))
+    assert world.person(user).email is None
+    world.run(world.now + HOUR)
+    assert world.mails() == []

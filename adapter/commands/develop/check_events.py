@@ -35,7 +35,7 @@ def event_faults(catalog: ModuleType) -> Iterator[Fault]:
         if event.name in names:
             yield Fault(place_of(event, package), f"event type {event.name!r} stands in EVENTS twice")
         names[event.name] = event
-        faults = list(_event_faults(event, package))
+        faults = list(_event_faults(event, package, {other.instead[0] for other in events if other.instead}))
         yield from faults
         if not faults:
             sound.append(event)
@@ -44,21 +44,23 @@ def event_faults(catalog: ModuleType) -> Iterator[Fault]:
         yield from _compiler_faults(kind, sound, package)
 
 
-def _event_faults(event: EventType, package: str) -> Iterator[Fault]:
-    if not any(kind in SOURCES for kind in event.sources):
+def _event_faults(event: EventType, package: str, alternatives_of_others: set[str]) -> Iterator[Fault]:
+    if not any(kind in SOURCES for kind in event.sources) and event.name not in alternatives_of_others:
         where = place_of(event, package, "sources")
         yield Fault(where, f"{event.name}: no source can say it; give it a From in `sources`")
     for kind, spelling in event.sources.items():
         if kind not in SOURCES:
             where = place_of(event, package, "sources", kind)
             yield Fault(where, f"{event.name}: no source kind {kind!r}; known: {', '.join(SOURCES)}")
-        elif SOURCES[kind].reads:
+        elif SOURCES[kind].reads and not SOURCES[kind].reads_own_too:
             where = place_of(event, package, "sources", kind)
             yield Fault(where, f"{event.name}: {kind} reads the spelling of {SOURCES[kind].reads!r}; write it there")
         else:
             for path, text in impossible(SOURCES[kind], spelling.when):
                 yield Fault(place_of(event, package, "sources", kind, path), f"{event.name} from {kind}: {text}")
         yield from _path_faults(event, kind, spelling, package)
+    if event.name in alternatives_of_others and not event.sources:
+        return
     with_path = {name for spelling in event.sources.values() for name in spelling.paths}
     has_function = any(spelling.read for spelling in event.sources.values())
     for name, field_type in event.fields.items():

@@ -1,4 +1,4 @@
-"""Finds the path from which each field of an event was read, with a catalog in which every path is a field of its own.
+"""Finds the path from which each field of an event was read, with a catalog that says what stands at every path.
 
 `read.py` shows the paths. The source reads that catalog like any other, so this works for source kinds to come.
 """
@@ -12,9 +12,10 @@ from typing import Any
 import msgspec
 
 from adapter.sources import SOURCES
+from adapter.sources.reading.fields import locate
 from adapter.sources.reading.paths import alternatives
 from freshgate.addresses import read_address
-from freshgate.declare import EventType, FieldType, From
+from freshgate.declare import EventType, From
 from freshgate.events import Event, Verdict
 
 MARK = "\0"
@@ -24,7 +25,7 @@ OWN_EMAILS = tuple(dict.fromkeys(path for kind in SOURCES.values() for path in k
 
 
 def probing(catalog: Sequence[EventType]) -> tuple[EventType, ...]:
-    """The same catalog, with an additional field for each path that a field may come from."""
+    """The same catalog, whose events also have what stands at each path that a field may come from."""
     return tuple(_with_probes(event) for event in catalog)
 
 
@@ -47,49 +48,44 @@ def origins(verdict: Verdict, probed: Event | None, catalog: Mapping[str, EventT
     if not isinstance(verdict, Event) or probed is None:
         return {}
     paths: dict[str, str] = {}
-    present = {*probed.fields, *probed.unreadable}
     for spelling in catalog[verdict.name].sources.values():
-        for name, path in spelling.paths.items():
+        for name, path in [*spelling.paths.items(), ("email", OWN_EMAILS)]:
             for option in alternatives(path):
-                if _probe(name, option) in present and _is_origin(name, option, verdict, probed):
-                    paths.setdefault(name, option)
+                place, value = probed.fields.get(_probe(name, option), ("", None))
+                # Of addresses the first real one is read, not the first present.
+                if place and (name != "email" or (verdict.email and read_address(value) == verdict.email)):
+                    paths.setdefault(name, place)
     for name in verdict.fields:
-        if _probe(name, BY_FUNCTION) in present:
+        if _probe(name, BY_FUNCTION) in probed.fields:
             paths[name] = f"{BY_FUNCTION}()"
-    if verdict.email and "email" not in paths:
-        for option in OWN_EMAILS:
-            if _is_origin("email", option, verdict, probed):
-                paths.setdefault("email", option)
-    return paths
-
-
-def _is_origin(name: str, option: str, verdict: Event, probed: Event) -> bool:
-    """Whether the field may have come from there. Of addresses the first real one is read, not the first present."""
-    if name != "email" or not verdict.email:
-        return True
-    return read_address(probed.fields.get(_probe(name, option))) == verdict.email
+    known = {"email", *verdict.fields, *verdict.unreadable}
+    return {name: path for name, path in paths.items() if name in known}
 
 
 def _with_probes(event: EventType) -> EventType:
-    fields: dict[str, FieldType] = dict(event.fields)
+    """The event type with a function that says for each path what stands there."""
     sources: dict[str, From] = {}
     for kind, spelling in event.sources.items():
-        paths = dict(spelling.paths)
-        for name, path in [*spelling.paths.items(), ("email", SOURCES[kind].own_emails if kind in SOURCES else ())]:
-            for option in alternatives(path):
-                fields[_probe(name, option)] = "text" if name == "email" else event.fields.get(name, "text")
-                paths[_probe(name, option)] = option
-        read = _with_marks(spelling.read) if spelling.read else None
-        sources[kind] = msgspec.structs.replace(spelling, paths=paths, read=read)
-    return msgspec.structs.replace(event, fields=fields, sources=sources)
+        own_emails = SOURCES[kind].own_emails if kind in SOURCES else ()
+        options = [
+            (name, option)
+            for name, path in [*spelling.paths.items(), ("email", own_emails)]
+            for option in alternatives(path)
+        ]
+        sources[kind] = msgspec.structs.replace(spelling, read=_probes(options, spelling.read))
+    return msgspec.structs.replace(event, sources=sources)
 
 
-def _with_marks(read: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Callable[[Any], Mapping[str, Any]]:
-    def read_with_marks(element: Mapping[str, Any]) -> Mapping[str, Any]:
-        fields = read(element)
-        return {**fields, **{_probe(name, BY_FUNCTION): True for name in fields}}
+def _probes(
+    options: Sequence[tuple[str, str]], read: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None
+) -> Callable[[Any], Mapping[str, Any]]:
+    def read_with_probes(element: Mapping[str, Any]) -> Mapping[str, Any]:
+        fields = {**read(element)} if read else {}
+        marks: dict[str, Any] = {_probe(name, BY_FUNCTION): True for name in fields}
+        places = {_probe(name, option): place for name, option in options if (place := locate(element, option))}
+        return {**fields, **marks, **places}
 
-    return read_with_marks
+    return read_with_probes
 
 
 def _probe(name: str, option: str) -> str:

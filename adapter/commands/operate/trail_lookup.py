@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from freshgate.ids import address_in, trim
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.orders import OrderView
@@ -60,6 +61,9 @@ def find_roots(client: Any, shop: str, record_ids: Sequence[str]) -> list[str]:
 
 def _find_person(client: Any, settings: Settings, searched_id: str) -> TrailSubject | None:
     """The person behind an id of any id space, or behind an address."""
+    # As the sources spell it.
+    searched_id = trim(searched_id)
+    searched_id = address_in(searched_id) or searched_id
     for shop in _id_spaces(settings):
         candidates = [keys.person_id(shop, searched_id), keys.person_id(shop, None, searched_id)]
         if "@" in searched_id:

@@ -20,8 +20,8 @@ from freshgate.events import Refused
 class Batch(msgspec.Struct, gc=False):
     """The decoded members of one batch (docs, developers/server/json-reference). Each may have any type.
 
-    `events` may hold a Refused in place of an event that could not be decoded. The last seven members belong to
-    Firehose requests.
+    `events` may hold a Refused in place of an event that could not be decoded. The members from `type` on
+    belong to Firehose requests, but for the last.
     """
 
     events: Any = None
@@ -39,6 +39,8 @@ class Batch(msgspec.Struct, gc=False):
     subject_request_type: Any = None
     subject_identities: Any = None
     submitted_time: Any = None
+    request_type: Any = None
+    environment: Any = None
 
 
 _batch_decoder = msgspec.json.Decoder(Batch)
@@ -115,6 +117,11 @@ def _refuse_non_object(raw: bytes, span: Span) -> Refused:
 def _count_elements(batch: Batch | Refused) -> int:
     """Count the events; a batch without any counts as one element, since it may change a profile."""
     return max(1, len(batch.events)) if isinstance(batch, Batch) and type(batch.events) is list else 1
+
+
+def environment_of(batch: Batch) -> str:
+    """Where the batch's app runs; production, where it does not say."""
+    return batch.environment if type(batch.environment) is str else "production"
 
 
 def encode_batch(batch: Batch, events: Any) -> bytes:

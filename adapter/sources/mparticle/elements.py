@@ -9,8 +9,9 @@ products         of a commerce event, absent where it lists none; `product` is t
 promotion        the first of a promotion event
 list             the name of an impression's first list
 
-Four event types are Freshgate's own: `impression` (a commerce event that only says what was shown), `user_profile`
-(what a batch says about its person), and the custom events `opt_out` and `consent_withdrawn` (a refusal).
+Five event types are Freshgate's own: `impression` (a commerce event that only says what was shown), `user_profile`
+(what a batch says about its person), the custom events `opt_out` and `consent_withdrawn` (a refusal),
+and `opt_out_false` (a refusal taken back).
 """
 
 from __future__ import annotations
@@ -93,8 +94,11 @@ def build_element(
         _add_commerce(element, data)
     elif event_type == "opt_out":
         # `false` takes an earlier refusal back. Any other value is a refusal: better no mail than an unwanted one.
-        if flag(data.get("is_opted_out")) is not False:
-            element |= {"event_type": "custom_event", "data": {**data, "event_name": "opt_out"}}
+        is_refusal = flag(data.get("is_opted_out")) is not False
+        element |= {
+            "event_type": "custom_event",
+            "data": {**data, "event_name": "opt_out" if is_refusal else "opt_out_false"},
+        }
     elif event_type == "user_attribute_change":
         name, value = data.get("user_attribute_name"), data.get("new")
         if type(name) is str:
@@ -186,8 +190,6 @@ def unmapped_name(element: Mapping[str, Any]) -> str:
     elif event_type == "commerce_event":
         action = data.get("product_action") or data.get("promotion_action")
         name = action.get("action") if type(action) is dict else None
-    elif event_type == "opt_out":
-        name = "false"
     elif event_type == "dsr_processing_request":
         name = data.get("type")
     else:

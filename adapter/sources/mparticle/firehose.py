@@ -31,16 +31,18 @@ def to_batch(request: Batch) -> Batch:
             consent_state=_to_consent_state(request.consent_state),
             batch_id=request.id,
             timestamp_unixtime_ms=request.timestamp_ms,
+            environment=request.environment,
         )
     data = {
-        "type": request.subject_request_type,
+        # Older versions of Firehose call them otherwise.
+        "type": request.subject_request_type or request.request_type,
         "source_message_id": request.subject_request_id or request.id,
         "timestamp_unixtime_ms": request.submitted_time,
     }
     return SubjectRequest(
         events=[{"event_type": request.type, "data": data}],
         mpid=request.mpid,
-        user_identities=_to_identities(request.subject_identities),
+        user_identities=_to_identities(request.subject_identities or request.user_identities),
         timestamp_unixtime_ms=request.timestamp_ms,
     )
 

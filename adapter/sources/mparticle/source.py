@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
-from adapter.sources.mparticle.batch import Batch, decode_batches, encode_batch
+from adapter.sources.mparticle.batch import Batch, decode_batches, encode_batch, environment_of
 from adapter.sources.mparticle.elements import (
     EVENT_TYPES,
     build_element,
@@ -24,9 +24,10 @@ from adapter.sources.mparticle.elements import (
     unmapped_name,
 )
 from adapter.sources.mparticle.firehose import SubjectRequest, to_batch
-from adapter.sources.reading.dialect import Dialect, Steps, product_events, read_values
+from adapter.sources.reading.dialect import Dialect, product_events, read_values
+from adapter.sources.reading.fields import name_and_email
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
-from adapter.sources.reading.limits import TooManyElements, too_many_elements
+from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
 from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
@@ -63,7 +64,8 @@ class MparticleSource:
         ).verify
         self._junk = junk_ids(settings)
         self._purposes = frozenset(purpose.strip().lower() for purpose in settings.consent_purposes)
-        self._dialect = Dialect("mparticle", catalog, OWN_EMAILS)
+        self._environments = frozenset(name.strip().lower() for name in settings.environments)
+        self._dialect = Dialect("mparticle", catalog, OWN_EMAILS, "data.event_name", self._junk)
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an event, in order, or one for a batch that cannot be read; `received_at` in milliseconds UTC.
@@ -98,6 +100,11 @@ class MparticleSource:
         """
         person = self._read_person(batch)
         events = batch.events
+        environment = environment_of(batch)
+        if self._environments and environment.lower() not in self._environments:
+            what = f"environment / {environment[:MAX_NAME_LENGTH]}"
+            verdicts.extend([Ignored(what)] * max(1, len(events) if type(events) is list else 0))
+            return
         if events is not None and type(events) is not list:
             verdicts.append(Refused("not_an_object"))
             events = None
@@ -155,10 +162,15 @@ class MparticleSource:
         return event, extra
 
     def _build_event(
-        self, spelling: Spelling[Steps], element: dict[str, Any], batch: Batch, person: BatchPerson, received_at: int
+        self, spelling: Spelling, element: dict[str, Any], batch: Batch, person: BatchPerson, received_at: int
     ) -> Event | Refused:
         fields, email, unreadable, doubtful = read_values(spelling, element)
-        if person.user_id is None and person.anonymous_id is None and not (spelling.suppresses and email):
+        name = spelling.name
+        if email is None or spelling.instead is not None:
+            name, email = name_and_email(spelling, fields, email, person.user_id, person.anonymous_id)
+        has_id = bool(person.user_id or person.anonymous_id)
+        is_erasure = spelling.effect == "delete"
+        if not has_id and not ((spelling.by_address or is_erasure) and email):
             return Refused("no_identity")
         data = element["data"]
         stated = (data.get("timestamp_unixtime_ms"), data.get("event_start_unixtime_ms"))
@@ -166,14 +178,14 @@ class MparticleSource:
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=spelling.name,
+            name=name,
             message_id=self._message_id(element, person),
             occurred_at=at,
             received_at=received_at,
             user_id=person.user_id,
             anonymous_id=person.anonymous_id,
-            # An erasure must not record the address once more.
-            email=email if spelling.effect != "delete" else None,
+            # An erasure must not record the address once more; without an id it is about whoever has the address.
+            email=None if is_erasure and has_id else email,
             fields=fields,
             unreadable=tuple(unreadable),
             clamped=clamped,
@@ -197,7 +209,7 @@ class MparticleSource:
         By default mParticle forwards no changes of attributes or identities as events (docs,
         integrations/webhook/event), but every batch carries the current ones. `has_event`: an event has the ids.
         """
-        if not (person.user_id or person.anonymous_id) or (has_event and not person.attributes):
+        if not (person.user_id or person.anonymous_id) or (has_event and not self._says_more(person)):
             return
         data = {
             "timestamp_unixtime_ms": batch.timestamp_unixtime_ms,
@@ -209,6 +221,14 @@ class MparticleSource:
         verdict, _ = self._read_event({"event_type": "user_profile", "data": data}, batch, person, received_at)
         if isinstance(verdict, Event) and (verdict.fields or not has_event) and has_content(verdict):
             yield verdict
+
+    def _says_more(self, person: BatchPerson) -> bool:
+        """Whether the attributes hold a field of the profile; most batches have none, or only the shop's own."""
+        if not person.attributes:
+            return False
+        element = build_element({"event_type": "user_profile", "data": {}}, person.identities, person.attributes)
+        spelling = self._dialect.find(element)
+        return spelling is not None and bool(read_values(spelling, element)[0])
 
     def _read_withdrawal(self, batch: Batch, person: BatchPerson, received_at: int) -> Iterator[Verdict]:
         """Yield the newest refusal in the batch's consent state as one event, however many batches repeat it."""

@@ -15,9 +15,13 @@ from typing import Any
 from adapter.sources.reading.amounts import amount_of_object, printed_amount
 from adapter.sources.reading.timestamps import time_ms
 from freshgate.declare import FieldType
+from freshgate.ids import trim
 
 MAX_TEXT_LENGTH = 500
 MAX_ID_LENGTH = 256
+# Beyond it two whole numbers are the same float.
+MAX_EXACT_FLOAT = 2.0**53 - 1
+WHOLE_FLOAT = re.compile(r"(-?\d{1,16})\.0{1,6}", re.ASCII)
 MAX_MONEY = 10**12
 # As JSON writes numbers.
 PLAIN_DECIMAL = re.compile(r"-?\d{1,13}(?:\.\d{1,20})?", re.ASCII)
@@ -26,11 +30,16 @@ PLAIN_AMOUNT = re.compile(r"-?(?:\d{1,13}(?:\.(?:\d{1,2}|\d{4,20}))?|(?:0|\d{4,1
 
 
 def id_text(value: Any) -> str | None:
-    """An id as text: a text without surrounding space, or a whole number exactly; at most 256 characters."""
+    """An id as text, without blanks around it, at most 256 characters. A whole number is exact, also as 4711.0."""
     if type(value) is str:
-        text = value.strip()
+        text = value.strip() if value.isascii() else trim(value)
+        # A column of numbers with a gap in it is exported as floats (pandas, spreadsheets).
+        if text[-1:] == "0" and (whole := WHOLE_FLOAT.fullmatch(text)):
+            text = whole[1]
     elif type(value) is int:
         text = str(value)
+    elif type(value) is float and value.is_integer() and abs(value) <= MAX_EXACT_FLOAT:
+        text = str(int(value))
     else:
         return None
     return text if 0 < len(text) <= MAX_ID_LENGTH else None

@@ -1,55 +1,68 @@
-"""The one reader of the catalog's paths: what it does with values, wherever they stand in a decoded element.
+"""The catalog's paths, compiled: where an element has what an event type reads.
 
-`dialect.py` reads elements as plain dicts; `segment/plans.py` reads typed envelopes, and gives the same results.
+`fields.py` reads by them; `dialect.py` compiles for elements as plain dicts, `segment/plans.py` for typed envelopes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from functools import lru_cache
+from typing import Any
 
 import msgspec
 
 from adapter.sources.reading.converters import CONVERTERS
+from adapter.sources.reading.identity import order_id
 from adapter.sources.reading.product_lines import LineRules, PageUrl
 from adapter.sources.reading.product_lists import read_product, read_products
-from freshgate.addresses import is_lookalike, read_address
+from freshgate.addresses import read_address
 from freshgate.declare import EventType, From, Path
 from freshgate.errors import CatalogError
 
-# A compiled path.
-P = TypeVar("P")
 Converter = Callable[[Any], Any]
-# (canonical name, where it stands, best first, converter)
-Field = tuple[str, tuple[P, ...], Converter]
 # Reads the products of a field: (value, field, names of what cannot be read, rules, the page's URL)
 LineReader = Callable[[Any, str, list[str], LineRules, PageUrl], Any]
-# (fields, the person's own address, names of what is present and cannot be read, names of what is doubtful)
-Values = tuple[dict[str, Any], str | None, list[str], list[str]]
 LINE_READERS: Mapping[str, LineReader] = {"product": read_product, "products": read_products}
 FIELD_TYPES = (*CONVERTERS, *LINE_READERS)
+# (canonical name, converter, whether it is an id, its keys in one object, best first)
+Plain = tuple[str, Converter, bool, tuple[str, ...]]
+# Reaches the object that holds a value in an element, and the value's key in it; None is the object itself.
+Place = tuple[Callable[[Any], Any], str | None]
+# Compiles how to reach an object: its path, where "" is the element, and the keys that paths name in it.
+Reach = Callable[[str, tuple[str, ...]], Callable[[Any], Any]]
 
 
-class Spelling(msgspec.Struct, Generic[P], frozen=True, gc=False):
+class Spelling(msgspec.Struct, frozen=True):
     """How one CDP spells one event type, compiled.
 
-    fields     those with a path: (canonical name, where it stands, best first, converter)
-    lines      those of products: (canonical name, where it stands, best first, reader)
-    rules      what the event type does with its products
-    is_refund  its amounts are what was given back
-    emails     where the person's own address stands, best first
+    main        reaches the object that holds most fields
+    plain       the fields in it: (canonical name, converter, whether it is an id, keys, best first)
+    others      all other fields: (canonical name, converter, whether it is an id, where it stands, best first)
+    lines       those of products: (canonical name, reader, where it stands, best first)
+    rules       what the event type does with its products
+    is_refund   its amounts are what was given back
+    emails      where the person's own address stands, best first
+    by_address  whether an address without an id is enough: it is about the address
+    instead     the event type that it is instead where its fields say so
+    shapes      the keys of the main object → `plain` with the keys that it has. The elements of one page, app or plugin
+                have the same keys again and again
+    names       the keys of another object → the same keys by their folded names
     """
 
     name: str
-    fields: tuple[tuple[str, tuple[P, ...], Converter], ...]
-    lines: tuple[tuple[str, tuple[P, ...], LineReader], ...]
+    main: Callable[[Any], Any]
+    plain: tuple[Plain, ...]
+    others: tuple[tuple[str, Converter, bool, tuple[Place, ...]], ...]
+    lines: tuple[tuple[str, LineReader, tuple[Place, ...]], ...]
     rules: LineRules
     is_refund: bool
-    emails: tuple[P, ...]
-    suppresses: bool
+    emails: tuple[Place, ...]
+    by_address: bool
     effect: str | None
+    instead: tuple[str, Callable[[Mapping[str, Any]], bool]] | None
     read: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None
+    shapes: dict[tuple[str, ...], tuple[Plain, ...]]
+    names: dict[tuple[str, ...], Mapping[str, list[str]]]
 
 
 def alternatives(path: Path) -> tuple[str, ...]:
@@ -57,110 +70,72 @@ def alternatives(path: Path) -> tuple[str, ...]:
     return (path,) if isinstance(path, str) else path
 
 
+@lru_cache(4096)
+def fold(name: str) -> str:
+    """A name as Segment's destinations compare it: FIRST_NAME, firstName and "First Name" are one (obj-case)."""
+    return "".join(filter(str.isalnum, name)).lower()
+
+
 def compile_spelling(
-    kind: str, event: EventType, own_emails: tuple[str, ...], compile_path: Callable[[str], P]
-) -> Spelling[P]:
+    kind: str, event: EventType, own_emails: tuple[str, ...], reach: Reach, junk: frozenset[str]
+) -> Spelling:
     """The event type as that kind spells it. Raises CatalogError for a path without a field.
 
     own_emails  where the person's own address stands in every element, after what the event type says
+    junk        the source's ids of nobody
     """
     spelling: From = event.sources[kind]
     for name in spelling.paths:
         if name not in event.fields:
             raise CatalogError(f"{event.name} from {kind}: the path of {name!r} has no field; declare it in `fields`")
-    emails = dict.fromkeys(alternatives(spelling.paths.get("email", ())) + own_emails)
+    paths = {name: alternatives(path) for name, path in spelling.paths.items() if name != "email"}
+    emails = tuple(dict.fromkeys(alternatives(spelling.paths.get("email", ())) + own_emails))
+    steps = {path: path.rpartition(".")[::2] for options in (*paths.values(), emails) for path in options}
+    objects: dict[str, tuple[str, ...]] = {}
+    for container, key in steps.values():
+        objects[container] = (*objects.get(container, ()), key)
+    main_path = max(objects, key=lambda container: len(objects[container]), default="")
+
+    def places(options: tuple[str, ...]) -> tuple[Place, ...]:
+        return tuple(
+            (reach(path, objects[path]), None)
+            if path in objects and not container
+            else (reach(container, objects[container]), key)
+            for path in options
+            for container, key in (steps[path],)
+        )
+
+    line_readers = {name: LINE_READERS[event.fields[name]] for name in paths if event.fields[name] in LINE_READERS}
+    plain = {
+        name: tuple(steps[path][1] for path in options)
+        for name, options in paths.items()
+        if name not in line_readers and all(steps[path][0] == main_path for path in options)
+    }
+    fields = {
+        name: (name, _converter(name, event, junk), event.fields[name] == "id")
+        for name in paths
+        if name not in line_readers
+    }
     return Spelling(
         name=event.name,
-        fields=tuple(
-            # Other addresses than the person's own, such as the order's, have to be real ones, too.
-            (
-                name,
-                tuple(compile_path(option) for option in alternatives(path)),
-                read_address if name.endswith("_email") else CONVERTERS[event.fields[name]],
-            )
-            for name, path in spelling.paths.items()
-            if name != "email" and event.fields[name] not in LINE_READERS
-        ),
-        lines=tuple(
-            (name, tuple(compile_path(option) for option in alternatives(path)), LINE_READERS[event.fields[name]])
-            for name, path in spelling.paths.items()
-            if name != "email" and event.fields[name] in LINE_READERS
-        ),
+        main=reach(main_path, objects.get(main_path, ())),
+        plain=tuple((*fields[name], keys) for name, keys in plain.items()),
+        others=tuple((*fields[name], places(paths[name])) for name in fields if name not in plain),
+        lines=tuple((name, reader, places(paths[name])) for name, reader in line_readers.items()),
         rules=LineRules(needs_id=event.cart in ("add", "remove", "snapshot"), removes=event.cart == "remove"),
         is_refund=event.order == "refunded",
-        emails=tuple(compile_path(option) for option in emails),
-        suppresses=event.suppresses is not None,
+        emails=places(emails),
+        by_address=bool(event.suppresses or event.lifts),
         effect=event.effect,
+        instead=event.instead,
         read=spelling.read,
+        shapes={},
+        names={},
     )
 
 
-def add_fields(
-    fields: dict[str, Any],
-    unreadable: list[str],
-    declared: tuple[Field[P], ...],
-    element: Any,
-    first_present: Callable[[Any, tuple[P, ...]], Any],
-) -> None:
-    """Adds what is present of the declared fields to `fields`; the names of what cannot be read to `unreadable`."""
-    for name, places, convert in declared:
-        value = first_present(element, places)
-        if value is not None:
-            value = convert(value)
-            if value is None:
-                unreadable.append(name)
-            else:
-                fields[name] = value
-
-
-def add_lines(
-    fields: dict[str, Any],
-    unreadable: list[str],
-    spelling: Spelling[P],
-    element: Any,
-    first_present: Callable[[Any, tuple[P, ...]], Any],
-    page_url: PageUrl,
-) -> None:
-    """Adds the products to `fields`; the names of what cannot be read of them to `unreadable`."""
-    for name, places, read in spelling.lines:
-        value = first_present(element, places)
-        if value is not None:
-            value = read(value, name, unreadable, spelling.rules, page_url)
-            if value is not None:
-                fields[name] = value
-
-
-def correct_refund(fields: dict[str, Any]) -> None:
-    """Amounts given back are positive, whichever sign they were sent with; 0 is what CDPs fill in for none."""
-    for name, amount in list(fields.items()):
-        if type(amount) is Decimal:
-            if amount:
-                fields[name] = abs(amount)
-            else:
-                del fields[name]
-
-
-def choose_email(
-    unreadable: list[str],
-    doubtful: list[str],
-    places: tuple[P, ...],
-    element: Any,
-    first_present: Callable[[Any, tuple[P, ...]], Any],
-) -> str | None:
-    """The person's own address: the first real one.
-
-    Adds "email" to `unreadable` where only others are present, and to `doubtful` where it looks like another.
-    """
-    is_present = False
-    for place in places:
-        value = first_present(element, (place,))
-        if value is not None:
-            email = read_address(value)
-            if email is not None:
-                if email is not value and is_lookalike(value):
-                    doubtful.append("email")
-                return email
-            is_present = True
-    if is_present:
-        unreadable.append("email")
-    return None
+def _converter(name: str, event: EventType, junk: frozenset[str]) -> Converter:
+    if name == "order_id":
+        return order_id(junk)
+    # Other addresses than the person's own, such as the order's, have to be real ones, too.
+    return read_address if name.endswith("_email") else CONVERTERS[event.fields[name]]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import urljoin
 
@@ -16,12 +17,12 @@ import msgspec
 from adapter.sources.reading.converters import MAX_ID_LENGTH, id_text, money_text, number, text
 from adapter.sources.reading.salvage import DECODE_ERRORS
 from freshgate.events import Product
-from freshgate.ids import JUNK_IDS
+from freshgate.ids import JUNK_IDS, junk_key, names_nobody
 
 MAX_QUANTITY = 10**12
 MAX_NAME_LENGTH = 200
 MAX_URL_LENGTH = 500
-JUNK = frozenset(JUNK_IDS)
+JUNK = frozenset(map(junk_key, JUNK_IDS))
 UNREADABLE = "?"
 # What needs no second look: a link without anything to escape, a few pieces.
 USUAL_LINK = re.compile(r"https?://[!#-.0-;=?-~][!#-;=?-~]{0,480}", re.ASCII).fullmatch
@@ -64,23 +65,13 @@ def read_usual_line(line: Any) -> Product | None:
         image_url = _with_scheme(image_url)
     is_usual = (
         type(main_id) is str
-        and main_id.strip() is main_id
-        and main_id.lower() not in JUNK
         and len(main_id) <= MAX_ID_LENGTH
-        and (
-            sku is None
-            or sku is main_id
-            or (type(sku) is str and sku.strip() is sku and sku.lower() not in JUNK and len(sku) <= MAX_ID_LENGTH)
-        )
+        and _is_usual_id(main_id)
+        and (sku is None or sku is main_id or (type(sku) is str and len(sku) <= MAX_ID_LENGTH and _is_usual_id(sku)))
         and (
             own_id is None
             or own_id is main_id
-            or (
-                type(own_id) is str
-                and own_id.strip() is own_id
-                and own_id.lower() not in JUNK
-                and len(own_id) <= MAX_ID_LENGTH
-            )
+            or (type(own_id) is str and len(own_id) <= MAX_ID_LENGTH and _is_usual_id(own_id))
         )
         and type(name) is str
         and len(name) <= MAX_NAME_LENGTH
@@ -149,7 +140,13 @@ def read_unusual_line(line: Any, place: str, faults: list[str], rules: LineRules
 def _line_id(value: Any) -> str | None:
     """An id that names a product: 0 and null are not ids, since two products of one order may have them."""
     line_id = id_text(value)
-    return None if line_id is None or line_id.lower() in JUNK else line_id
+    return None if line_id is None or names_nobody(line_id, JUNK) else line_id
+
+
+@lru_cache(4096)
+def _is_usual_id(text: str) -> bool:
+    """Whether it names a product just as it is. A shop's products come again and again."""
+    return _line_id(text) == text
 
 
 def _readable(

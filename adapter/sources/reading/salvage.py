@@ -31,6 +31,12 @@ LIST_OPENS, LIST_CLOSES, OBJECT_OPENS, OBJECT_CLOSES, COMMA = b"[]{},"
 MAX_DEPTH = 64
 # The errors of a fast decoder, for a body that the slow path may still read.
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
+# What Windows' and .NET's writers put before UTF-8.
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# A text of JSON, or a word outside of one: Python's and C's names of numbers that are none, JavaScript's `undefined`.
+TEXT_OR_WORD = re.compile(
+    rb'"(?:[^"\\]++|\\.)*+"|[-+]?\b(?:nan|inf|infinity|undefined|None)\b', re.DOTALL | re.IGNORECASE
+)
 # More than any number has that an id or an amount may be.
 MAX_DIGITS = 300
 
@@ -193,15 +199,22 @@ class RawElements:
 def decode_leniently(raw: bytes) -> Any:
     """The value of one element by the standard library, lone surrogates replaced by U+FFFD.
 
-    Raises ValueError for what is not JSON, NaN and Infinity included. The caller has checked the depth.
+    A NaN or an infinity, which broken arithmetic writes into a field, is a float that no field can read; `undefined`
+    and `None` are null. Raises ValueError for what is not JSON. The caller has checked the depth.
     """
-    value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_int=_to_number)
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_int=_to_number)
+    except ValueError:
+        value = json.loads(TEXT_OR_WORD.sub(_to_json, raw).decode("utf-8"), parse_int=_to_number)
     # JavaScript cuts an emoji in half with `substring` and JSON.stringify writes the half as an escape.
     return _without_surrogates(value) if ESCAPED_SURROGATE.search(raw) else value
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
+def _to_json(match: re.Match[bytes]) -> bytes:
+    word = match[0]
+    if word[:1] == b'"':
+        return word
+    return b"null" if word.lower() in (b"undefined", b"none") else b"NaN"
 
 
 def _to_number(digits: str) -> int | float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 
 from adapter.sources.base import Headers
-from freshgate.errors import NotAuthentic, SettingsError
+from freshgate.errors import NotAuthentic, SettingsError, UnsupportedBody
 from freshgate.settings import SourceSettings
 from freshgate.settings_parsing import setting_name
 
@@ -60,6 +60,13 @@ class HeaderVerifier:
             raise NotAuthentic("signature rejected", f"{self._name}: {self._header} is not one of {self._key}")
         if self._tokens and not self._tokens.vouched(headers):
             raise self._tokens.missing()
+
+
+def refuse_encoded(name: str, headers: Headers) -> None:
+    """Raise UnsupportedBody for an encoded body, where a signature is over the plain bytes."""
+    encoding = headers.get("Content-Encoding")
+    if encoding and encoding.strip().lower() != "identity":
+        raise UnsupportedBody("content encoding not supported", f"{name}: the signature is over plain bytes")
 
 
 def matches_any(sent: str, secrets: list[bytes]) -> bool:

@@ -12,7 +12,8 @@ import msgspec
 from msgspec.structs import asdict
 
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
-from adapter.sources.reading.dialect import Dialect, Steps, read_values, steps_of, value_at
+from adapter.sources.reading.dialect import Dialect, read_values, steps_of, value_at
+from adapter.sources.reading.fields import name_and_email
 from adapter.sources.reading.identity import junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
 from adapter.sources.reading.paths import Spelling, alternatives
@@ -65,7 +66,7 @@ class WebhookSource:
         self.settings = settings
         self.verify = verify
         self._junk = junk_ids(settings)
-        self._dialect = Dialect(kind, catalog, layout.emails)
+        self._dialect = Dialect(kind, catalog, layout.emails, alternatives(layout.event_name)[0], self._junk)
         self._places = {field: tuple(map(steps_of, alternatives(path))) for field, path in asdict(layout).items()}
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
@@ -114,10 +115,13 @@ class WebhookSource:
         name = self.event_name(element)
         return Refused("no_type") if name is None else Ignored(name[:MAX_NAME_LENGTH], lambda: element)
 
-    def _event(self, spelling: Spelling[Steps], element: dict[str, Any], raw: bytes, received_at: int) -> Verdict:
+    def _event(self, spelling: Spelling, element: dict[str, Any], raw: bytes, received_at: int) -> Verdict:
         user_id, anonymous_id = self._person_id("user_id", element), self._person_id("anonymous_id", element)
         fields, email, unreadable, doubtful = read_values(spelling, element)
-        has_address = email is not None and (spelling.suppresses or self.address_is_enough)
+        name = spelling.name
+        if email is None or spelling.instead is not None:
+            name, email = name_and_email(spelling, fields, email, user_id, anonymous_id)
+        has_address = email is not None and (spelling.by_address or self.address_is_enough)
         if user_id is None and anonymous_id is None and not has_address:
             return Refused("no_identity")
         stated, arrivals = (tuple(self._values(name, element)) for name in ("occurred_at", "sent_at"))
@@ -125,7 +129,7 @@ class WebhookSource:
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=spelling.name,
+            name=name,
             message_id=self.message_id(element, raw),
             occurred_at=at,
             received_at=received_at,

@@ -34,11 +34,11 @@ def _signed(advice: str) -> Configure:
     return configure
 
 
-def _with_header(advice: str) -> Configure:
-    """Configures a source that a static Authorization header proves."""
+def _with_header(advice: str, dialects: tuple[str, ...] = ("segment",)) -> Configure:
+    """Configures a source that a static Authorization header proves; `dialects`: whose spellings it reads."""
 
     def configure(name: str, settings: SourceSettings, catalog: Sequence[EventType]) -> SegmentSource:
-        return SegmentSource(name, settings, catalog, HeaderVerifier(name, settings, advice).verify)
+        return SegmentSource(name, settings, catalog, HeaderVerifier(name, settings, advice).verify, dialects)
 
     return configure
 
@@ -86,7 +86,11 @@ RUDDERSTACK = replace(
     SEGMENT,
     name="rudderstack",
     reads=SEGMENT.name,
-    configure=_with_header("write the Authorization header that is set in RudderStack's webhook"),
+    # Its Shopify source has names of its own (rudder-transformer, src/sources/shopify/tracker/config.js).
+    reads_own_too=True,
+    configure=_with_header(
+        "write the Authorization header that is set in RudderStack's webhook", ("segment", "rudderstack")
+    ),
     prove=authorization,
     first_secrets={"secret": "Bearer "},
     security=AUTHORIZATION,
@@ -94,5 +98,6 @@ RUDDERSTACK = replace(
 HIGHTOUCH = replace(
     RUDDERSTACK,
     name="hightouch",
+    reads_own_too=False,
     configure=_with_header("write the Authorization header that is set in Hightouch's HTTP request"),
 )

@@ -10,8 +10,8 @@ import hmac
 import re
 
 from adapter.sources.base import FORM_CONTENT_TYPE, Headers
-from adapter.sources.reading.salvage import UnbalancedJson, elements
-from adapter.sources.reading.static_header import Tokens
+from adapter.sources.reading.salvage import BYTE_ORDER_MARK, UnbalancedJson, elements
+from adapter.sources.reading.static_header import Tokens, refuse_encoded
 from freshgate.errors import NotAuthentic, UnsupportedBody
 from freshgate.settings import SourceSettings
 from freshgate.settings_parsing import setting_name
@@ -46,9 +46,8 @@ class Verifier:
         none) a token must vouch for it in X-Freshgate-Token. Without secrets the token alone decides.
         Source: https://segment.com/docs/connections/destinations/catalog/actions-webhook/
         """
-        encoding = headers.get("Content-Encoding")
-        if encoding and encoding.strip().lower() != "identity":
-            raise UnsupportedBody("content encoding not supported", f"{self._name}: the signature is over plain bytes")
+        if self._keyed_hashes:
+            refuse_encoded(self._name, headers)
         content_type = headers.get("Content-Type")
         if content_type and content_type.lower().lstrip().startswith(FORM_CONTENT_TYPE):
             raise UnsupportedBody("content type not supported", f"{self._name}: set the webhook's Content-Type to JSON")
@@ -57,9 +56,13 @@ class Verifier:
             if not vouched:
                 raise self._tokens.missing()
             return
-        if body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"[":
-            self._verify_list(body, headers.get("X-Signature"), vouched)
-        elif not self._signed(body, headers.get("X-Signature")):
+        # A byte order mark is before what was signed, or it was signed along.
+        plain = body.removeprefix(BYTE_ORDER_MARK)
+        if plain[:1] != b"{" and plain.lstrip(b" \t\r\n")[:1] == b"[":
+            self._verify_list(plain, headers.get("X-Signature"), vouched)
+        elif not self._signed(body, headers.get("X-Signature")) and (
+            plain is body or not self._signed(plain, headers.get("X-Signature"))
+        ):
             raise self._bad_signature()
 
     def _signed(self, signed: bytes, signature: str | None) -> bool:

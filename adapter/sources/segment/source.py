@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
-from adapter.sources.reading.dialect import value_at
-from adapter.sources.reading.identity import MAX_MESSAGE_ID_LENGTH, junk_ids, message_id_of, person_id
+from adapter.sources.reading.dialect import only_unambiguous, value_at
+from adapter.sources.reading.fields import name_and_email, read_values
+from adapter.sources.reading.identity import junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import alternatives
+from adapter.sources.reading.paths import Spelling, alternatives, fold
 from adapter.sources.reading.salvage import (
     DECODE_ERRORS,
     MAX_DEPTH,
@@ -25,7 +26,7 @@ from adapter.sources.reading.salvage import (
     split,
 )
 from adapter.sources.reading.timestamps import AHEAD_MS, exact_ms, occurred_at
-from adapter.sources.segment.plans import ReadPlan, members, plan, read_values
+from adapter.sources.segment.plans import members, plan
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
@@ -51,17 +52,23 @@ class SegmentSource:
         settings: SourceSettings,
         catalog: Sequence[EventType],
         verify: Callable[[bytes, Headers], None],
+        dialects: tuple[str, ...] = ("segment",),
     ) -> None:
+        """`dialects`: the kinds whose spellings it reads."""
         self.name = name
         self.settings = settings
         self.verify = verify
         self._junk = junk_ids(settings)
-        self._tracks: dict[str, ReadPlan] = {}
-        self._calls: dict[str, ReadPlan] = {}
-        spellings = [event.sources["segment"] for event in catalog if "segment" in event.sources]
+        self._tracks: dict[str, Spelling] = {}
+        self._calls: dict[str, Spelling] = {}
+        spellings = []
         for event in catalog:
-            if "segment" in event.sources:
-                self._add(event)
+            for dialect in dialects:
+                if dialect in event.sources:
+                    spellings.append(event.sources[dialect])
+                    self._add(event, dialect)
+        # Names as Segment's destinations match them (analytics-events, lib/index.js): order_completed, OrderCompleted.
+        self._folded_tracks = only_unambiguous((fold(name), track) for name, track in self._tracks.items())
         top, context = members(spellings, MEMBERS)
         self._context_members = context
         self._context = msgspec.defstruct("Context", [(member, Any, None) for member in context], frozen=True, gc=False)
@@ -75,15 +82,15 @@ class SegmentSource:
         self._decode_element = msgspec.json.Decoder(self._envelope).decode
         self._decode_list = msgspec.json.Decoder(list[self._envelope]).decode  # type: ignore[name-defined]
 
-    def _add(self, event: EventType) -> None:
-        when = event.sources["segment"].when
+    def _add(self, event: EventType, dialect: str) -> None:
+        when = event.sources[dialect].when
         if "type" not in when or not set(when) <= {"type", "event"}:
-            raise CatalogError(f"{event.name} from segment: `when` takes `type`, and `event` for tracks")
-        compiled = plan(event)
+            raise CatalogError(f"{event.name} from {dialect}: `when` takes `type`, and `event` for tracks")
+        compiled = plan(event, dialect, self._junk)
         table, names = (self._tracks, when["event"]) if "event" in when else (self._calls, when["type"])
         for name in alternatives(names):
             if name in table:
-                raise CatalogError(f"{event.name} from segment: {name!r} is {table[name].name} already")
+                raise CatalogError(f"{event.name} from {dialect}: {name!r} is {table[name].name} already")
             table[name] = compiled
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
@@ -110,6 +117,14 @@ class SegmentSource:
         """The verdict on one element that the caller has decoded; `raws[index]` are its bytes."""
         return self._element(self._envelope_of(item), raws, index, received_at)
 
+    def decode(self, raw: bytes | msgspec.Raw) -> Any:
+        """The envelope of one element; raises one of DECODE_ERRORS where it needs `read_item`. May be changed."""
+        return self._decode_element(raw)
+
+    def read_envelope(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
+        """The verdict on an element from `decode`; `raws[index]` are its bytes."""
+        return self._element(envelope, raws, index, received_at)
+
     def _element(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
         call = envelope.type or envelope.action
         name = envelope.event
@@ -118,7 +133,7 @@ class SegmentSource:
             if spelling is None:
                 return Ignored(call[:MAX_NAME_LENGTH], lambda: decode_leniently(raws[index]))
         elif type(name) is str and name:
-            spelling = self._tracks.get(name)
+            spelling = self._tracks.get(name) or self._folded_tracks.get(fold(name))
             if spelling is None:
                 return Ignored(f"track / {name[:MAX_NAME_LENGTH]}", lambda: decode_leniently(raws[index]))
         elif envelope.json is not None:
@@ -128,7 +143,7 @@ class SegmentSource:
             return Refused("no_type")
         return self._event(spelling, envelope, raws, index, received_at)
 
-    def _event(self, spelling: ReadPlan, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
+    def _event(self, spelling: Spelling, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
         junk = self._junk
         user_id = person_id(envelope.userId, junk)
         if user_id is None and envelope.user_id is not None:
@@ -140,14 +155,15 @@ class SegmentSource:
         if spelling.effect == "alias":
             previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)
         fields, email, unreadable, doubtful = read_values(spelling, envelope, lambda: _page_url(raws[index]))
-        if user_id is None and anonymous_id is None and previous_id is None and not (spelling.suppresses and email):
+        name = spelling.name
+        if email is None or spelling.instead is not None:
+            name, email = name_and_email(spelling, fields, email, user_id, anonymous_id)
+        if user_id is None and anonymous_id is None and previous_id is None and not (spelling.by_address and email):
             return Refused("no_identity")
         if spelling.read is not None:
             element = decode_leniently(raws[index])
             fields.update(spelling.read(element["json"] if element.keys() == {"json"} else element))
-        message_id = envelope.messageId
-        if type(message_id) is not str or not 0 < len(message_id) <= MAX_MESSAGE_ID_LENGTH:
-            message_id = message_id_of(self.name, raws[index])
+        message_id = sent_message_id(envelope.messageId, junk) or message_id_of(self.name, raws[index])
         at, clamped = exact_ms(envelope.timestamp), False
         if at is None or at > received_at + AHEAD_MS:
             stated, arrivals = (envelope.timestamp, envelope.originalTimestamp), (envelope.sentAt, envelope.receivedAt)
@@ -155,7 +171,7 @@ class SegmentSource:
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=spelling.name,
+            name=name,
             message_id=message_id,
             occurred_at=at,
             received_at=received_at,

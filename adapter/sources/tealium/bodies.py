@@ -32,7 +32,7 @@ def decode_body(body: bytes, content_type: str, max_elements: int) -> list[Any]:
         if "data" not in fields:
             return [fields]
         # Forms and GET carry the whole JSON in one field (docs, webhook-connectors/actions-and-parameters).
-        body = str(fields["data"]).encode("utf-8", "replace")
+        body = str(fields["data"]).lstrip("\ufeff").encode("utf-8", "replace")
     payloads: list[Any] = []
     for element in _decode_json(body, max_elements):
         payloads.extend(_split_bulk(element))

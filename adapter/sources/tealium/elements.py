@@ -138,6 +138,8 @@ def _object(parent: Any, name: str) -> Mapping[str, Any]:
 def _unflatten(layer: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the data layer with its dotted names (`dom.url`, flat on the wire) as nested objects."""
     nested = {name: value for name, value in layer.items() if "." not in name}
+    if len(nested) == len(layer):
+        return nested
     for name, value in layer.items():
         *steps, last = name.split(".", MAX_STEPS)
         parent = nested
@@ -178,7 +180,9 @@ def _read_lines(layer: Mapping[str, Any], prefix: str) -> Any:
         return None
     if type(ids) is dict:
         return ids
-    columns = [(member, _column(values)) for name, member in arrays if (values := layer.get(name)) is not None]
+    columns = [
+        (member, _column(values)) for name, member in arrays if (values := layer.get(name)) not in (None, "", [])
+    ]
     # One more than is read, so that the reader can say that there were more.
     return [_line(columns, index) for index in range(min(len(_column(ids)), MAX_LINES + 1))]
 

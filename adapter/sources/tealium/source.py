@@ -12,7 +12,8 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, ExampleEvent, RequestContext, SourceKind, failed
-from adapter.sources.reading.dialect import Dialect, Steps, product_events, read_values, steps_of, value_at
+from adapter.sources.reading.dialect import Dialect, product_events, read_values, steps_of, value_at
+from adapter.sources.reading.fields import name_and_email
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
 from adapter.sources.reading.paths import Spelling
@@ -53,7 +54,7 @@ class TealiumSource:
         ).verify
         self._junk = junk_ids(settings)
         self._user_ids = tuple(steps_of(key) for key in settings.user_id_keys)
-        self._dialect = Dialect("tealium", catalog, settings.email_keys)
+        self._dialect = Dialect("tealium", catalog, settings.email_keys, "tealium_event", self._junk)
         self._cart_events = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
@@ -184,17 +185,20 @@ class TealiumSource:
         return next((valid for value in values if (valid := person_id(value, self._junk)) is not None), None)
 
     def _build_event(
-        self, spelling: Spelling[Steps], identified: IdentifiedElement, received_at: int, previous_id: str | None = None
+        self, spelling: Spelling, identified: IdentifiedElement, received_at: int, previous_id: str | None = None
     ) -> Event | Refused:
         fields, email, unreadable, doubtful = read_values(spelling, identified.element)
-        if identified.user_id is None and identified.anonymous_id is None and not (spelling.suppresses and email):
+        name = spelling.name
+        if email is None or spelling.instead is not None:
+            name, email = name_and_email(spelling, fields, email, identified.user_id, identified.anonymous_id)
+        if identified.user_id is None and identified.anonymous_id is None and not (spelling.by_address and email):
             return Refused("no_identity")
         arrivals = (identified.payload.get("post_time"),)
         at, clamped = occurred_at(identified.event_times, arrivals, received_at, unreadable, doubtful)
         return Event(
             source=self.name,
             id_space=self.settings.id_space,
-            name=spelling.name,
+            name=name,
             message_id=identified.message_id,
             occurred_at=at,
             received_at=received_at,

@@ -97,21 +97,25 @@ local function suppress_address(shop, root)
   end
 end
 
--- What is up to `del` (ms) is taken out of one record. Claims stay: they hold no data, and prevent a second mail.
-local function erase_address(shop, id, del)
+-- Who had the address, and what was ordered with it. Suppressions stay.
+local function forget_address(shop, id, del)
   local key = address_key(shop, id)
   for _, register in ipairs({ 'm:who', 'm:order' }) do
     local current = redis.call('HGET', key, register)
-    if current and stamp_ms(current) <= del then redis.call('HDEL', key, register) end
+    if current and stamp_ms(current) <= del then
+      redis.call('HDEL', key, register)
+      bump(key)
+    end
   end
 end
 
+-- What is up to `del` (ms) is taken out of one record. Claims stay: they hold no data, and prevent a second mail.
 local function erase_order(shop, id, del)
   local key = order_key(shop, id)
   for field, value in pairs(hash(key)) do
     local kind = string.sub(field, 1, 2)
     if (kind == 'm:' or kind == 'F:' or kind == 'A:') and stamp_ms(value) <= del then
-      if kind == 'A:' then erase_address(shop, string.sub(value, STAMP + 1), del) end
+      if kind == 'A:' then forget_address(shop, string.sub(value, STAMP + 1), del) end
       redis.call('HDEL', key, field)
     end
   end
@@ -125,7 +129,7 @@ local function erase_record(shop, id, del)
   local key = person_key(shop, id)
   for field, value in pairs(hash(key)) do
     local kind = string.sub(field, 1, 2)
-    if kind == 'A:' and stamp_ms(value) <= del then erase_address(shop, string.sub(value, STAMP + 1), del) end
+    if kind == 'A:' and stamp_ms(value) <= del then forget_address(shop, string.sub(value, STAMP + 1), del) end
     if not REFUSALS[field] and (kind == 'm:' or kind == 't:' or kind == 'A:' or field == 'cc'
         or string.sub(field, 1, 1) == '+' or string.sub(field, 1, 1) == '-') then
       if stamp_ms(value) <= del then redis.call('HDEL', key, field) end
@@ -168,6 +172,13 @@ local function erase(shop, root, del)
   end
   ask(person_key(shop, root), del)
   bump(person_key(shop, root))
+end
+
+-- The person who has the address by now, under all ids, and what is known of the address itself.
+local function erase_address(shop, id, del)
+  local who = redis.call('HGET', address_key(shop, id), 'm:who')
+  if who then erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) end
+  forget_address(shop, id, del)
 end
 
 -- A timer's present name: that of an id which is somebody's by now goes on under the name of the root.

@@ -13,6 +13,7 @@
 --   starts   {{trigger, "p" or "o", mark, delay, settle}, ...}: timers started if the mark is news
 --   addr     true = this event brings an address             sup    true = an opt-out or opt-in without an address
 --   del      erase everything up to this ms                  srv    true = a server says so
+--   address  id of the address that `del` names in place of an id: whoever has it is erased
 --   links    {{id, the id that it belongs to, is a page's claim}, ...}
 --   trace    the event's trace, which its timers carry along
 --   order    {id, {regs}, {registers whose oldest stamp wins}, ttl}
@@ -295,6 +296,7 @@ end
 local function record_person(shop, event, key, state, root, now)
   local said, first = {}, nil
   if event.del then
+    if event.address then erase_address(shop, event.address, event.del) end
     erase(shop, root, event.del)
     if root ~= event.id then ask(key, event.del) end
     return 'ok'

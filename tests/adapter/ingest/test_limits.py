@@ -127,6 +127,17 @@ def test_addresses_in_one_batch_are_no_way_around_it(shop: Shop, redis: Redis) -
     assert not page.is_limited("a@x.org", "b@x.org")
 
 
+def test_an_address_in_a_customers_form_counts_too(shop: Shop, redis: Redis) -> None:
+    client = shop(addresses_per_ip=(1, 3_600_000))
+    headers = {**basic("page-key:"), "X-Forwarded-For": HOME_IP}
+    statuses = []
+    for email in ("a@x.org", "b@x.org"):
+        event = {"type": "track", "event": "Product Added", "userId": "ada", "anonymousId": "x"}
+        body = {"batch": [event | {"properties": {"product_id": "p1", "email": email}}]}
+        statuses.append(client.post("/v1/batch", json=body, headers=headers).status_code)
+    assert statuses == [200, 429]
+
+
 def test_what_was_refused_is_taken_when_it_comes_again(shop: Shop, redis: Redis) -> None:
     page = Page(shop(rate=(1, 60_000)))
     page.tells()

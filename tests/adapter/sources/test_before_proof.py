@@ -17,7 +17,7 @@ from redis import Redis
 
 from adapter.app import create_app
 from adapter.sources.segment.signature import Verifier, sign
-from adapter.sources.tracking import WriteKeys
+from adapter.sources.write_keys import WriteKeys
 from freshgate.errors import NotAuthentic
 from freshgate.settings import Settings, SourceSettings
 from tests.adapter.sources.test_tracking import basic

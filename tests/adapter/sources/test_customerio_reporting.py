@@ -86,7 +86,7 @@ def test_a_recipient_without_an_id_is_suppressed_by_address() -> None:
     assert verdict.message_id == "e-1"
 
 
-@pytest.mark.parametrize(("kind", "metric"), [("email", "delivered"), ("sms", "bounced"), ("customer", "subscribed")])
+@pytest.mark.parametrize(("kind", "metric"), [("email", "delivered"), ("sms", "bounced"), ("customer", "created")])
 def test_what_suppresses_nothing_is_ignored(kind: str, metric: str) -> None:
     assert read({"object_type": kind, "metric": metric}) == Ignored(f"{kind} / {metric}")
 
@@ -102,7 +102,7 @@ def test_a_missing_event_id_is_the_same_in_a_redelivery() -> None:
     assert first.message_id.startswith("h-")
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"[{}]", b"7", b"{", b"{}{}", b'{"a": NaN}', b"\xff{}"])
+@pytest.mark.parametrize("body", [b"", b"[]", b"[{}]", b"7", b"{", b"{}{}", b'{"a": 01}', b"\xff{}"])
 def test_what_is_no_object_is_refused_as_a_whole(body: bytes) -> None:
     with pytest.raises(RequestError):
         read(body)

@@ -123,7 +123,7 @@ def test_a_refusal_with_an_address_alone_suppresses_it() -> None:
     assert (verdict.name, verdict.email, verdict.user_id) == ("Unsubscribed", "ada@example.com", None)
 
 
-@pytest.mark.parametrize(("opted_out", "name"), [(True, "Unsubscribed"), (None, "Unsubscribed"), (False, "Ignored")])
+@pytest.mark.parametrize(("opted_out", "name"), [(True, "Unsubscribed"), (None, "Unsubscribed"), (False, "Subscribed")])
 def test_only_a_plain_no_takes_an_opt_out_back(opted_out: Any, name: str) -> None:
     event = {"event_type": "opt_out", "data": {"is_opted_out": opted_out, "timestamp_unixtime_ms": AT}}
     assert names(read(batch(event)))[0] == name

@@ -28,6 +28,7 @@ FOLDER = Path(__file__).parents[2] / "payloads"
 # A row for each folder: how its kind of source is configured while the pairs are read.
 SETTINGS = {
     "segment": SourceSettings(kind="segment", secrets=("abc123",)),
+    "rudderstack": SourceSettings(kind="rudderstack", secrets=("Bearer abc123",)),
     "mparticle": SourceSettings(kind="mparticle", secrets=("Basic abc123",)),
     "tealium": SourceSettings(kind="tealium", secrets=("Basic abc123",)),
     "customerio_reporting": SourceSettings(kind="customerio_reporting", secrets=("abc123",)),

@@ -212,11 +212,11 @@ def test_what_is_no_batch_is_refused_as_a_whole(body: bytes) -> None:
         read(body)
 
 
-def test_half_an_emoji_nan_and_depth_cost_nothing_but_themselves() -> None:
+def test_half_an_emoji_bad_json_and_depth_cost_nothing_but_themselves() -> None:
     items = [json.dumps({**VIEWED, "messageId": f"m-{n}"}) for n in range(2)]
     half = '{"type": "track", "event": "\\ud83d", "userId": "ada"}'
     deep = '{"a": ' + "[" * 2000 + "]" * 2000 + "}"
-    body = f'{{"batch": [{items[0]}, {half}, {{"a": NaN}}, {deep}, {items[1]}], "context": {{"a": "\\ud83d"}}}}'
+    body = f'{{"batch": [{items[0]}, {half}, {{"a": 01}}, {deep}, {items[1]}], "context": {{"a": "\\ud83d"}}}}'
     first, ignored, broken, nested, last = read(body.encode())
     assert isinstance(first, Event) and isinstance(last, Event)
     assert ignored == Ignored("track / \ufffd")

@@ -73,9 +73,4 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "  local ids = { root }\n  for _, id in ipairs(ids) do\n    if del",
         "only one id is erased",
     ),
-    (
-        "  bump(person_key(shop, root))\nend\n\n-- A timer's",
-        "end\n\n-- A timer's",
-        "an erasure between reading and claiming goes unnoticed",
-    ),
 )

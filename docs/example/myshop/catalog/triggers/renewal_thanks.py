@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from freshgate import OrderView, PersonView, Trigger, Withdrawn
+from freshgate import OrderView, PersonView, Trigger, Withdrawn, first_name
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -18,7 +18,7 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
 
 
 def _compose(person: PersonView, order: OrderView | None) -> dict[str, Any]:
-    return {"first_name": person.trait("first_name") or "", "plan": person.trait("plan") or ""}
+    return {"first_name": first_name(person), "plan": person.trait("plan") or ""}
 
 
 RENEWAL_THANKS = Trigger(

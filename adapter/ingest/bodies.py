@@ -1,0 +1,46 @@
+"""A request's body as sources read it: unpacked, and without a byte order mark.
+
+`receive.py` asks once the bytes are verified; `routes/tracking_api.py` before, since the key may stand in the body.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+from adapter.sources.reading.salvage import BYTE_ORDER_MARK
+from freshgate.errors import RequestError, TooLarge, UnsupportedBody
+
+GZIP = 31
+
+
+def plain_body(body: bytes, encoding: str | None, max_bytes: int, hint: str = "") -> bytes:
+    """The body as its `Content-Encoding` unpacks it, without a byte order mark.
+
+    Raises UnsupportedBody for an encoding other than gzip, RequestError for what is not gzip, and TooLarge, with
+    `hint`, before more than `max_bytes` are in memory.
+    """
+    encoding = (encoding or "identity").strip().lower()
+    if encoding in ("gzip", "x-gzip"):
+        body = _unpack(body, max_bytes, hint)
+    elif encoding != "identity":
+        raise UnsupportedBody("content encoding not supported", "gzip is")
+    return body.removeprefix(BYTE_ORDER_MARK)
+
+
+def _unpack(body: bytes, max_bytes: int, hint: str) -> bytes:
+    plain = b""
+    rest = body
+    while True:
+        decompressor = zlib.decompressobj(wbits=GZIP)
+        try:
+            plain += decompressor.decompress(rest, max_bytes + 1 - len(plain))
+        except zlib.error:
+            raise RequestError("not gzip") from None
+        if len(plain) > max_bytes:
+            raise TooLarge(f"more than {max_bytes} bytes", hint)
+        if not decompressor.eof:
+            raise RequestError("not gzip")
+        # A gzip file may have several members, and zeros behind the last.
+        rest = decompressor.unused_data.lstrip(b"\0")
+        if not rest:
+            return plain

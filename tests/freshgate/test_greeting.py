@@ -1,0 +1,35 @@
+"""The first name that a mail greets with."""
+
+from __future__ import annotations
+
+import pytest
+
+from freshgate import PersonView, first_name
+
+STAMP = "1790000000000" + "5" + "00000000"
+
+
+def person(**traits: str) -> PersonView:
+    return PersonView("u1", [("u1", {f"t:{name}": STAMP + value for name, value in traits.items()})])
+
+
+@pytest.mark.parametrize(
+    ("traits", "greeting"),
+    [
+        ({"first_name": "Ada"}, "Ada"),
+        ({"first_name": " Ada ", "name": "Countess Lovelace"}, "Ada"),
+        ({"name": "Ada Lovelace"}, "Ada"),
+        ({"name": "  Ada  Lovelace"}, "Ada"),
+        ({"name": "Lovelace, Ada"}, "Ada"),
+        ({"name": "Ада Лавлейс"}, "Ада"),
+        ({"first_name": "null", "name": "Ada Lovelace"}, "Ada"),
+        ({"first_name": "{{first_name}}"}, ""),
+        ({"name": "ada@example.com"}, ""),
+        ({"name": "Dr. Lovelace"}, ""),
+        ({"name": "undefined undefined"}, ""),
+        ({"name": " "}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_first_word_of_the_name_stands_in_for_the_first_name(traits: dict[str, str], greeting: str) -> None:
+    assert first_name(person(**traits)) == greeting
