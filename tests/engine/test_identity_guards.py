@@ -58,7 +58,8 @@ def test_the_first_telling_of_an_order_is_kept_and_the_newest_beside_it(shop: Re
     assert 29 * DAY < shop.pttl(ORDERS) <= 30 * DAY
     shop.delete(f"{SHOP}timers:confirmation")
     tell(START - 5, "a")
-    assert due(shop, "confirmation|o:o1") is None
+    # An older telling, too, may bring what was missing.
+    assert due(shop, "confirmation|o:o1") == START + 20_000
     tell(START + 5, "c")
     known = fields(shop, ORDERS)
     # The order's stamp ranks after that of an add, so the first telling keeps the event's own.

@@ -108,6 +108,9 @@ def other_addresses(payload: Any) -> set[Any]:
 def is_named(name: str, unreadable: tuple[str, ...]) -> bool:
     """Whether that, or what it is part of, is named; a quantity is known by its flag, too."""
     name = name.replace("has_quantity", "quantity")
+    if name == "email" and "contact_email" in unreadable:
+        # A guest has no other address than the form's.
+        return True
     return any(name == fault or name.startswith(f"{fault}.") for fault in unreadable)
 
 

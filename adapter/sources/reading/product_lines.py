@@ -15,7 +15,7 @@ from urllib.parse import urljoin
 import msgspec
 
 from adapter.sources.reading.converters import MAX_ID_LENGTH, id_text, money_text, number, text
-from adapter.sources.reading.salvage import DECODE_ERRORS
+from adapter.sources.reading.salvage import DECODE_ERRORS, decode_leniently
 from freshgate.events import Product
 from freshgate.ids import JUNK_IDS, junk_key, names_nobody
 
@@ -206,4 +206,9 @@ def decode_text(value: Any) -> Any:
     try:
         return msgspec.json.decode(value)
     except DECODE_ERRORS:
+        pass
+    try:
+        # A NaN in one field does not hide the lines.
+        return decode_leniently(value.encode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
         return value

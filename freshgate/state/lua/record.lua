@@ -77,8 +77,9 @@ local function set_due(shop, start, id, at, now, said)
   local timer = trigger .. '|' .. kind .. ':' .. id
   -- A clock that runs ahead never delays a mail beyond now + delay.
   local due = delay == 0 and now + SAFETY_NET_MS or math.max(math.min(at, now) + delay, now + settle)
-  -- One that waits for an address, or for its next try, is decided on at once as well.
-  set_timer(shop, timer, due, delay == 0 and 'LT' or 'GT')
+  -- One that waits for an address, or for its next try, is decided on at once as well. A due of its own keeps the timer
+  -- from whoever finishes what an older event started.
+  set_timer(shop, timer, due, delay == 0 and 'CH' or 'GT')
   said[#said + 1] = timer .. ' set ' .. ms(due)
   return due, delay
 end
@@ -162,7 +163,7 @@ local function record_order(shop, event, order, first, now, said)
   for _, register in ipairs(firsts) do fields[#fields + 1] = register[1] end
   local state = redis.call('HMGET', key, unpack(fields))
   local writes = { 'rev', ms(tonumber(state[2] or '0') + 1) }
-  local advanced = news(registers, state, 3, writes)
+  news(registers, state, 3, writes)
   for i, register in ipairs(firsts) do
     local known, stamp = state[3 + #registers + i], register[2]
     -- Of the purchase's time the first telling of all decides, also where its record has expired.
@@ -170,7 +171,8 @@ local function record_order(shop, event, order, first, now, said)
     if not known or stamp < string.sub(known, 1, STAMP) then add(writes, register[1], stamp .. register[3]) end
   end
   for _, start in ipairs(event.starts or {}) do
-    if start[2] == 'o' and advanced[start[3]] then
+    -- An older telling, too, may bring what was missing.
+    if start[2] == 'o' then
       set_due(shop, start, id, event.at, now, said)
       if event.trace then add(writes, 'p:' .. start[1], event.trace) end
     end

@@ -61,11 +61,6 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "the last telling replaces the first",
     ),
     (
-        "if start[2] == 'o' and advanced[start[3]] then",
-        "if start[2] == 'o' then",
-        "an older telling starts the mail again",
-    ),
-    (
         "      if event.trace then add(writes, 'p:' .. start[1], event.trace) end\n",
         "",
         "an order's mail has no trace",
