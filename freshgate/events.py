@@ -43,6 +43,8 @@ class Product(msgspec.Struct, frozen=True, omit_defaults=True):
 # The field with an address that somebody typed into a form of the shop, such as the checkout's. A guest has no other,
 # so it is the guest's own (`Event.email`); a customer may have typed another's.
 CONTACT_EMAIL = "contact_email"
+# The field that holds the address of an order, which may be another than the person's.
+ORDER_EMAIL = "order_email"
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

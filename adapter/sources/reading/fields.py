@@ -12,7 +12,7 @@ from typing import Any
 from adapter.sources.reading.paths import Converter, Place, Plain, Spelling, fold
 from adapter.sources.reading.product_lines import PageUrl
 from freshgate.addresses import is_lookalike, read_address
-from freshgate.events import CONTACT_EMAIL
+from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL
 
 # (fields, the person's own address, names of what is present and cannot be read, names of what is doubtful)
 Values = tuple[dict[str, Any], str | None, list[str], list[str]]
@@ -72,6 +72,9 @@ def name_and_email(
     """The event type that the fields make of it, and the person's own address."""
     if email is None and user_id is None:
         email = fields.get(CONTACT_EMAIL)
+        if email is None and anonymous_id is None:
+            # An order that names nobody else is its address's.
+            email = fields.get(ORDER_EMAIL)
     if spelling.instead is not None and spelling.instead[1](fields):
         # What bounced may be an old address, so it becomes nobody's own.
         return spelling.instead[0], email if user_id is None and anonymous_id is None else None

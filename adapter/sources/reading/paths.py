@@ -42,7 +42,7 @@ class Spelling(msgspec.Struct, frozen=True):
     rules       what the event type does with its products
     is_refund   its amounts are what was given back
     emails      where the person's own address stands, best first
-    by_address  whether an address without an id is enough: it is about the address
+    by_address  whether an address without an id is enough: it is about the address, or about an order of it
     instead     the event type that it is instead where its fields say so
     shapes      the keys of the main object → `plain` with the keys that it has. The elements of one page, app or plugin
                 have the same keys again and again
@@ -125,7 +125,7 @@ def compile_spelling(
         rules=LineRules(needs_id=event.cart in ("add", "remove", "snapshot"), removes=event.cart == "remove"),
         is_refund=event.order == "refunded",
         emails=places(emails),
-        by_address=bool(event.suppresses or event.lifts),
+        by_address=bool(event.suppresses or event.lifts or event.order),
         effect=event.effect,
         instead=event.instead,
         read=spelling.read,

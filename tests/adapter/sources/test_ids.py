@@ -88,3 +88,14 @@ def test_a_message_id_that_all_messages_share_is_none() -> None:
     page = {"type": "page", "userId": "u-1", "messageId": "{{messageId}}"}
     assert read("segment", page).message_id.startswith("h-")
     assert read("segment", {**page, "messageId": 17}).message_id == "17"
+
+
+@pytest.mark.parametrize("kind", ["segment", "rudderstack", "tracking"])
+def test_an_order_with_an_address_alone_is_read(kind: str) -> None:
+    properties = {"order_id": "1001", "email": "ada@example.com"}
+    track = {"type": "track", "event": "Order Completed", "messageId": "m-1", "properties": properties}
+    event = read(kind, track)
+    assert isinstance(event, Event)
+    assert (event.user_id, event.anonymous_id, event.email) == (None, None, "ada@example.com")
+    # What is no order needs somebody's id: an address typed into a page's form is not a person.
+    assert read(kind, track | {"event": "Product Viewed"}) == Refused("no_identity")
