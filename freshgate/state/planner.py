@@ -1,6 +1,6 @@
 """What one event changes: registers, the cart, links, orders, addresses, timers. Pure; `record.lua` carries it out.
 
-`record.py` and the tests turn events into writes here, so the meaning of every register stands in one file.
+`record.py` and the tests turn events into writes here; `plans.py` has those about carts and orders.
 """
 
 from __future__ import annotations
@@ -11,26 +11,24 @@ from typing import Any
 import msgspec
 
 from freshgate.declare import DAY, EventType, Trigger
-from freshgate.events import CONTACT_EMAIL, Event, Product
+from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL, Event
 from freshgate.ids import address_in
 from freshgate.state import keys
-from freshgate.state.orders import Order
-from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, stamp, tail
+from freshgate.state.plans import (
+    Register,
+    bought_products,
+    plan_cart,
+    purchase_stamp,
+    read_order,
+    refund_registers,
+    to_json,
+)
+from freshgate.state.stamps import stamp
 
 PERSON_TTL = 180 * DAY
 ANONYMOUS_TTL = 30 * DAY
 ORDER_TTL = 30 * DAY
-# As many lines as a source reads.
-MAX_LINES = 250
 _pack = msgspec.msgpack.Encoder().encode
-_encode = msgspec.json.Encoder(decimal_format="string").encode
-
-Register = tuple[str, str, str]
-
-
-def _json(value: Any) -> str:
-    """As text: Redis' unpacker knows no binary type."""
-    return _encode(value).decode()
 
 
 class Plan(msgspec.Struct):
@@ -114,7 +112,7 @@ class Planner:
         if trusted and event.user_id is not None:
             body["srv"] = True
         registers = [*self._profile(event, event_type, at, trusted), *_marks(event, event_type, at)]
-        _plan_cart(body, event, event_type)
+        plan_cart(body, event, event_type)
         has_address_id = trusted and address_in(event.user_id or "") is not None
         if (event.email and not event_type.suppresses) or has_address_id or _contact(event):
             body["addr"] = True
@@ -210,17 +208,17 @@ class Planner:
         event, firsts = plan.event, []
         registers: list[Register] = []
         if event_type.order == "completed":
-            purchase = _order(event)
-            registers.append(("m:order", at, _json(purchase)))
-            firsts += [("F:order", at, _json(purchase)), ("F:who", at, plan.person)]
+            purchase = read_order(event)
+            registers.append(("m:order", at, to_json(purchase)))
+            firsts += [("F:order", at, to_json(purchase)), ("F:who", at, plan.person)]
             registers.append(("m:who", at, plan.person))
-            email = event.fields.get("order_email")
+            email = event.fields.get(ORDER_EMAIL)
             if email:
                 firsts += [("F:email", at, email), ("A:order", at, keys.address_id(self.pii_key, email))]
         elif event_type.order == "cancelled":
             registers.append(("m:cancelled", at, ""))
         else:
-            registers += _refund(event, at)
+            registers += refund_registers(event, at)
         plan.body["order"] = (order, registers, firsts, ORDER_TTL)
 
     def _plan_addresses(self, plan: Plan, event_type: EventType, at: str) -> None:
@@ -228,7 +226,7 @@ class Planner:
         addresses = []
         if event.email:
             addresses.append(self._address(plan, event_type, at, event.email, plan.person))
-        other = event.fields.get("order_email", event.email)
+        other = event.fields.get(ORDER_EMAIL, event.email)
         if "order" in event_type.marks and other and other != event.email:
             addresses.append(self._address(plan, event_type, at, other, ""))
         if addresses:
@@ -241,7 +239,7 @@ class Planner:
         registers = [("m:who", at, person)] if person else []
         if "order" in event_type.marks:
             # It empties carts as an order does, lines of the same millisecond too.
-            registers.append(("m:order", _purchase_stamp(event), _ordered(event)))
+            registers.append(("m:order", purchase_stamp(event), bought_products(event)))
         if event_type.suppresses:
             registers.append((f"m:{event_type.suppresses}", at, event.source))
         if event_type.lifts:
@@ -280,7 +278,7 @@ def _trail(event: Event, lacking: list[str]) -> str:
         entry["doubtful"] = event.doubtful
     if event.clamped:
         entry["clamped"] = True
-    return _json(entry)
+    return to_json(entry)
 
 
 def _marks(event: Event, event_type: EventType, at: str) -> Iterable[Register]:
@@ -290,92 +288,12 @@ def _marks(event: Event, event_type: EventType, at: str) -> Iterable[Register]:
             continue
         value = ""
         if mark == "order":
-            value = _ordered(event)
+            value = bought_products(event)
         elif mark == "view" and "product" in event.fields:
-            value = _json(event.fields["product"])
+            value = to_json(event.fields["product"])
         yield f"m:{mark}", at, value
     if not event.email:
         if event_type.suppresses:
             yield f"m:{event_type.suppresses}", at, event.source
         if event_type.lifts:
             yield "m:subscribed", at, event.source
-
-
-def _refund(event: Event, at: str) -> list[Register]:
-    """Only a full refund withdraws the order. Whether an amount, or the items, are all of it is decided beside the
-    order (`OrderView.refunded`), so each refund has a register of its own: a small one must not hide a full one."""
-    total, products = event.fields.get("total"), event.fields.get("products")
-    if total is not None:
-        return [(f"m:refunded:{total}", at, "")]
-    if products:
-        items = [(sorted(product_keys(line)), line.quantity) for line in products]
-        return [(f"m:returned:{tail(event.message_id)}", at, _json(items))]
-    # Neither amount nor items were sent: all of it. What was sent and cannot be read is no full refund.
-    is_unreadable = "total" in event.unreadable or "products" in event.unreadable
-    return [] if is_unreadable else [("m:refunded", at, "")]
-
-
-def _order(event: Event) -> Order:
-    return Order(
-        order_id=event.fields["order_id"],
-        # The revenue is another amount: without tax and shipping.
-        total=str(event.fields.get("total", "")),
-        currency=event.fields.get("currency", ""),
-        products=event.fields.get("products", ())[:MAX_LINES],
-    )
-
-
-def _purchase_stamp(event: Event) -> str:
-    return stamp(event.occurred_at, event.message_id, ORDER)
-
-
-def product_keys(product: Product) -> set[str]:
-    """The ids by which another event may name the same product."""
-    return {key for key in (product.product_id, product.sku, product.id) if key}
-
-
-def _ordered(event: Event) -> str:
-    """The ids of an order's products, as text. None where a line has no id: it may be any product."""
-    lines = [product_keys(line) for line in event.fields.get("products", ())]
-    return _json(sorted(set().union(*lines)) if all(lines) else [])
-
-
-def _plan_cart(body: dict[str, Any], event: Event, event_type: EventType) -> None:
-    product: Product | None = event.fields.get("product")
-    if event_type.cart == "add" and product is not None:
-        body["lines"] = [_added(event, [product])]
-    elif event_type.cart == "remove":
-        if product is None or "product.quantity" in event.unreadable:
-            body["lines"] = [_unknown(event)]
-        else:
-            amount = f"-{product.quantity}" if product.has_quantity else "x"
-            body["lines"] = [_change(product, event, REMOVE, amount)]
-    elif event_type.cart == "snapshot" and "products" in event.fields:
-        body["clear"] = stamp(event.occurred_at, event.message_id, SNAPSHOT)
-        lines: dict[str, list[Product]] = {}
-        for line in event.fields["products"]:
-            if line.product_id and line.quantity:
-                lines.setdefault(line.line, []).append(line)
-        body["lines"] = [_added(event, same) for same in lines.values()]
-    elif event_type.cart == "snapshot" and "products" in event.unreadable:
-        body["lines"] = [_unknown(event)]
-    elif event_type.cart == "clear":
-        order = event.fields.get("order_id")
-        if event_type.order == "completed" and order is not None:
-            body["bought"] = (keys.order_id(event.id_space, order), _purchase_stamp(event), _ordered(event))
-        else:
-            body["clear"] = _purchase_stamp(event)
-
-
-def _unknown(event: Event) -> tuple[str, str, str, str]:
-    """A change that cannot be read: nobody knows what is left. See `PersonView.is_cart_unknown`."""
-    return "?", stamp(event.occurred_at, event.message_id, REMOVE), "x", "{}"
-
-
-def _added(event: Event, products: Sequence[Product]) -> tuple[str, str, str, str]:
-    count = sum(line.quantity for line in products)
-    return _change(products[-1], event, ADD, f"+{count}")
-
-
-def _change(product: Product, event: Event, rank: str, amount: str) -> tuple[str, str, str, str]:
-    return product.line, stamp(event.occurred_at, event.message_id, rank), amount, _json(product)

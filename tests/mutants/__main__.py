@@ -27,6 +27,7 @@ PYTHON = (
     "freshgate/state/orders.py",
     "freshgate/state/records.py",
     "freshgate/state/planner.py",
+    "freshgate/state/plans.py",
 )
 REASONS = ROOT / "docs" / "TESTING.md"
 MIN_SCORE = 0.95
