@@ -1,6 +1,7 @@
 # Each target installs what it needs into .venv. While you write code: `make check`; before you push: `make test`.
 
 PYTHON ?= python3
+EXAMPLES ?= 100000
 BIN := .venv/bin
 AUDIT := .venv-audit
 # pip installs nothing whose hash is not in the requirements, and asks nobody whether itself is new.
@@ -8,7 +9,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: run observe check test test-tools mutants dashboards bench lint format audit vulnerabilities sbom lock version-check help
+.PHONY: run observe check test test-tools mutants converge dashboards bench lint format audit vulnerabilities sbom lock version-check help
 
 run: .venv/.embedded $(BIN)/freshgate  ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/freshgate run
@@ -27,6 +28,11 @@ test-tools: .venv/.tools  ## tests that need large downloads: Compose, hadolint,
 
 mutants: .venv/.dev  ## plant faults into the engine one by one: which does no test notice? MUTANTS="gate.py" for a part
 	$(BIN)/python -m tests.mutants $(MUTANTS)
+
+converge: .venv/.dev  ## try many random streams in any order of arrival; EXAMPLES=1000 for fewer, SEED=… for the same ones
+	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
+	  FRESHGATE_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n auto -q --hypothesis-seed=$$seed --timeout=0 \
+	  tests/engine/test_convergence.py tests/engine/test_convergence_identity.py tests/engine/test_convergence_of_persons.py
 
 lint: .venv/.dev $(BIN)/freshgate  ## ruff, mypy and import-linter
 	$(BIN)/ruff check .

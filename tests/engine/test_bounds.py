@@ -210,3 +210,15 @@ def test_a_backlog_of_one_trigger_delays_no_other(world: World, redis: Redis) ->
     assert "quiet" in claimed
     assert len(claimed) >= 80
     assert max(claimed.count(name) for name in names) <= 25
+
+
+def test_an_operators_list_holds_the_newest_ten_thousand(world: World, redis: Redis) -> None:
+    name = keys.operator_list("main", "rejected")
+    redis.zadd(name, {f"o:o{number} t|o:o{number} c:t s{number}": number for number in range(10_000)})
+    world.esp.errors = [EspError("no such template", permanent=True, status=400)]
+    world.record(world.event("Order Completed", user="ada", email="ada@example.com", order_id="1"))
+    world.run()
+    assert redis.zcard(name) == 10_000
+    newest: Any = redis.zrange(name, -1, -1)
+    assert b"order_confirmation" in newest[0]
+    assert redis.zscore(name, "o:o0 t|o:o0 c:t s0") is None

@@ -14,6 +14,7 @@ from redis import Redis
 from freshgate.events import Event
 from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, START, World, product
+from tests.harness.examples import examples
 from workers.gate import Decision, decide
 
 PRODUCTS = st.sampled_from(["a", "b", "c"])
@@ -64,7 +65,7 @@ def decisions(world: World) -> list[Decision]:
     return decided
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(120), deadline=None, suppress_health_check=list(HealthCheck))
 @given(stream=STREAM, data=st.data())
 def test_any_order_duplication_split_and_moment_of_linking_gives_the_same_state(
     redis: Redis, stream: list[Any], data: st.DataObject

@@ -16,6 +16,7 @@ from catalog import EVENTS
 from freshgate.declare import EventType
 from freshgate.state import keys
 from tests.engine.world import HOUR, SECOND, START, World, product
+from tests.harness.examples import examples
 from workers.gate import decide
 
 SUBSCRIBED = EventType(name="Subscribed", lifts="unsubscribed")
@@ -105,7 +106,7 @@ def check(redis: Redis, stream: list[Any], data: st.DataObject, with_mails: bool
     assert results[0] == results[1]
 
 
-COMMON = settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+COMMON = settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @COMMON

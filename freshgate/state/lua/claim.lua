@@ -23,6 +23,7 @@
 --              address, field, stamp, value, note (text for the trail of whoever has the address)  REPLY 1
 -- fg_crash   KEYS[1] the shop  ARGV timer  REPLY how often this send took its worker down
 
+local MAX_LISTED = 10000
 local LISTS = { 'unknown', 'dead', 'rejected' }
 local NOTES, NOTES_TTL = 100, 180 * DAY
 -- How many mails of an address are remembered, and for how long (ms) at least: every cap of a day is exact.
@@ -129,7 +130,10 @@ end
 local function list_for_operator(shop, entry, state, now)
   for _, list in ipairs(LISTS) do
     if state == list then
-      redis.call('ZADD', shop .. 'list:' .. list, ms(now), entry)
+      -- Beyond that the oldest go: a list that long needs another look than one by one.
+      if redis.call('ZADD', shop .. 'list:' .. list, ms(now), entry) == 1 then
+        redis.call('ZREMRANGEBYRANK', shop .. 'list:' .. list, 0, -MAX_LISTED - 1)
+      end
     else
       redis.call('ZREM', shop .. 'list:' .. list, entry)
     end
