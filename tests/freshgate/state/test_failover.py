@@ -20,7 +20,6 @@ from redis import Redis
 from redis.exceptions import ReadOnlyError
 
 from adapter.local import embedded
-from freshgate.queue import queue_name
 from freshgate.state import store
 from tests.harness.ports import free_ports
 from tests.harness.receiver_process import ROOT, Receiver
@@ -181,20 +180,21 @@ def test_a_worker_that_ends_since_redis_takes_no_writes_does_not_end_with_0(pair
             command = [sys.executable, "-m", "workers", "deliver"]
             return subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
 
-    def wait_for_workers(client: Redis, count: int) -> None:
+    def wait_for_idle_worker(client: Redis) -> None:
+        """Until it waits in its blocking pop: then it has started as a whole, with its signals."""
         deadline = time.monotonic() + 30
-        while client.scard(f"rq:workers:{queue_name('sendgrid')}") != count:
+        while not client.info("clients")["blocked_clients"]:
             assert time.monotonic() < deadline, (tmp_path / "log").read_text(encoding="utf-8")
             time.sleep(0.05)
 
     worker = start()
     try:
-        wait_for_workers(pair.old, 1)
+        wait_for_idle_worker(pair.old)
         pair.fail_over()
         # It waits in a blocking pop, which the server ends; what it does next is a write.
         assert worker.wait(60) == 1
         worker = start()
-        wait_for_workers(pair.new, 1)
+        wait_for_idle_worker(pair.new)
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(30) == 0
     finally:
