@@ -38,6 +38,7 @@ NOTHING_THERE = {
     "python -m adapter why SEND",
     "python -m workers unknown resend --send SEND",
     "python -m workers unknown close --send SEND",
+    "python -m workers rejected close --send SEND",
     "python -m workers release",
     "python -m workers release TRIGGER",
     "python -m workers release nobody",

@@ -167,7 +167,7 @@ def test_no_word_of_a_caller_becomes_a_series(redis_server: str) -> None:
         assert "INVENTED" not in receiver.metrics() and "FIRST" not in receiver.metrics()
 
 
-def test_a_method_that_http_does_not_have_is_501(redis_server: str) -> None:
+def test_a_method_that_http_does_not_have_is_405(redis_server: str) -> None:
     with Receiver(redis_server, {"FRESHGATE_RECEIVER_WORKERS": "1"}) as receiver:
         request = b"BREW /webhooks/segment HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        assert receiver.raw(request).startswith(b"HTTP/1.1 501 ")
+        assert receiver.raw(request).startswith(b"HTTP/1.1 405 ")
