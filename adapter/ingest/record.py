@@ -83,9 +83,12 @@ class Recorder:
         shop = events[0].id_space
         for plan in plans:
             self._drop_known_links(plan)
+        # Taken away first: what another thread notes from now on is for the next call.
+        has_gap = shop in self._shops_with_gap
+        self._shops_with_gap.discard(shop)
         try:
             self._make_known(shop)
-            replies = with_library(self._client, lambda: self._commit(shop, plans, limits))
+            replies = with_library(self._client, lambda: self._commit(shop, plans, limits, has_gap=has_gap))
         except RedisError:
             self.note_gap(shop)
             raise
@@ -103,7 +106,9 @@ class Recorder:
         """Events of the shop were refused, and come again: once they can be recorded, waiting mails settle first."""
         self._shops_with_gap.add(shop)
 
-    def _commit(self, shop: str, plans: Sequence[Plan], limits: Sequence[Limit] = ()) -> list[str]:
+    def _commit(
+        self, shop: str, plans: Sequence[Plan], limits: Sequence[Limit] = (), *, has_gap: bool = False
+    ) -> list[str]:
         """The one trip: every event in a call that is atomic for it, then the job. A job finds the timers, or nothing
         to do; if we die before it, the timers send."""
         trace = tracing.traceparent()
@@ -113,7 +118,7 @@ class Recorder:
                     plan.body["trace"] = trace
         timers = list(dict.fromkeys(timer for plan in plans for timer in plan.timers))
         replies: list[str] = []
-        calls = self._calls(shop, plans, limits)
+        calls = self._calls(plans, limits, has_gap)
         if limits:
             # Nothing else is sent along with what may be refused.
             replies += within(fcall(self._client, "record", keys.shop(shop), *calls.pop(0)))
@@ -128,14 +133,13 @@ class Recorder:
                     tracing.set_job_id(push(pipe, self._queue, shop, sends, created, tracing.traceparent()))
             for reply in pipe.execute()[: len(calls)]:
                 replies += within(reply)
-        self._shops_with_gap.discard(shop)
         return replies
 
-    def _calls(self, shop: str, plans: Sequence[Plan], limits: Sequence[Limit]) -> list[list[Any]]:
+    def _calls(self, plans: Sequence[Plan], limits: Sequence[Limit], has_gap: bool) -> list[list[Any]]:
         """The arguments of each call: no more events than Redis may be blocked for."""
         now = self._clock() if self._clock else ""
         # The first call alone: the limits count the request.
-        head = [now, int(shop in self._shops_with_gap), _pack(limits) if limits else ""]
+        head = [now, int(has_gap), _pack(limits) if limits else ""]
         calls: list[list[Any]] = []
         work = MAX_WORK
         for plan in plans:

@@ -144,7 +144,7 @@ def test_events_of_250_lines_each_are_recorded_in_calls_of_bounded_work(world: W
     calls = commands_of(redis, lambda: world.record(*events))
     assert len(world.cart("u0")) == 250
     plans = [world.planner.plan(event) for event in events]
-    batches = world.receiver.recorder._calls("main", plans, ())
+    batches = world.receiver.recorder._calls(plans, (), False)
     # Each blocks Redis for a few events at most.
     assert len(batches) >= 10
     assert calls < 30 * 60

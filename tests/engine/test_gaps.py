@@ -120,3 +120,20 @@ def test_gaps_that_do_not_end_hold_a_mail_for_ten_settles_at_most(world: World) 
     assert mail == ("abandoned_cart", ADA)
     sent = world.decisions("ada")[-1]
     assert sent["t"] <= START + 30 * MINUTE + 20 * MINUTE + MINUTE
+
+
+def test_a_gap_that_another_thread_notes_during_a_call_is_told_by_the_next(world: World, redis: Redis) -> None:
+    recorder = world.receiver.recorder
+    calls: Any = recorder._calls
+
+    def interrupted(*arguments: Any) -> Any:
+        prepared = calls(*arguments)
+        recorder.note_gap("main")
+        return prepared
+
+    recorder._calls = interrupted  # type: ignore[method-assign,assignment]  # the moment of the race
+    world.record(world.event("Page", user="eve"))
+    recorder._calls = calls  # type: ignore[method-assign]
+    assert not redis.exists(f"{SHOP}gap")
+    world.record(world.event("Page", user="eve"))
+    assert redis.exists(f"{SHOP}gap")

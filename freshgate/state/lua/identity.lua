@@ -72,7 +72,7 @@ end
 -- What a person refused without naming an address holds for the address that the person has by now, in whatever order
 -- the two arrived, and for every person with that address. So does a later opt-in.
 local function suppress_address(shop, root)
-  local newest, addresses = {}, {}
+  local newest = {}
   local ids = members_of(shop, root)
   ids[#ids + 1] = root
   for _, id in ipairs(ids) do
