@@ -1,6 +1,7 @@
 """What one event changes: registers, the cart, links, orders, addresses, timers. Pure; `record.lua` carries it out.
 
-`record.py` and the tests turn events into writes here; `plans.py` has those about carts and orders.
+`record.py` and the tests turn events into writes here; `plans.py` has those about carts and orders, `profiles.py` those
+about traits and addresses.
 """
 
 from __future__ import annotations
@@ -11,23 +12,14 @@ from typing import Any
 import msgspec
 
 from freshgate.declare import DAY, EventType, Trigger
-from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL, Event
+from freshgate.events import Event
 from freshgate.ids import address_in
 from freshgate.state import keys
-from freshgate.state.plans import (
-    Register,
-    bought_products,
-    plan_cart,
-    purchase_stamp,
-    read_order,
-    refund_registers,
-    to_json,
-)
+from freshgate.state.plans import Register, bought_products, plan_cart, plan_order, to_json
+from freshgate.state.profiles import PERSON_TTL, contact, plan_addresses, profile_registers
 from freshgate.state.stamps import stamp
 
-PERSON_TTL = 180 * DAY
 ANONYMOUS_TTL = 30 * DAY
-ORDER_TTL = 30 * DAY
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -82,7 +74,7 @@ class Planner:
         if plan.person:
             self._plan_person(plan, event_type, at, trusted)
         if event_type.effect != "delete" and trusted:
-            self._plan_addresses(plan, event_type, at)
+            plan_addresses(plan.body, event, event_type, at, plan.person, self.pii_key)
         return plan
 
     def _person_id(self, event: Event, event_type: EventType, trusted: bool) -> str:
@@ -111,10 +103,13 @@ class Planner:
             return
         if trusted and event.user_id is not None:
             body["srv"] = True
-        registers = [*self._profile(event, event_type, at, trusted), *_marks(event, event_type, at)]
+        registers = [
+            *profile_registers(event, event_type, at, self.pii_key, trusted=trusted),
+            *_marks(event, event_type, at),
+        ]
         plan_cart(body, event, event_type)
         has_address_id = trusted and address_in(event.user_id or "") is not None
-        if (event.email and not event_type.suppresses) or has_address_id or _contact(event):
+        if (event.email and not event_type.suppresses) or has_address_id or contact(event):
             body["addr"] = True
         if (event_type.suppresses or event_type.lifts) and not event.email:
             # Meant for the address that the person has, or will have.
@@ -122,31 +117,8 @@ class Planner:
         self._plan_starts(plan, registers, at, event_type, trusted)
         body["regs"] = registers
         self._plan_links(plan, event_type, trusted)
-        order = event.fields.get("order_id")
-        if event_type.order and order is not None and trusted:
-            self._plan_order(plan, event_type, at, keys.order_id(event.id_space, order))
-
-    def _profile(self, event: Event, event_type: EventType, at: str, trusted: bool) -> Iterable[Register]:
-        """Traits; and for each that may be an address (`PersonView.email`) its id, so that Redis finds its record.
-
-        What a page says has registers of its own: however new it is, it never takes the place of what a server said.
-        """
-        prefix = "" if trusted else "said_"
-        if event.user_id is not None and trusted:
-            yield "t:id", at, event.user_id
-            if (address := address_in(event.user_id)) is not None:
-                yield "A:id", at, keys.address_id(self.pii_key, address)
-        # An address that bounced may be an old one, or another's.
-        if event.email and not event_type.suppresses:
-            yield f"t:{prefix}email", at, event.email
-            yield f"A:{prefix}email", at, keys.address_id(self.pii_key, event.email)
-        elif contact := _contact(event):
-            yield "t:said_email", at, contact
-            yield "A:said_email", at, keys.address_id(self.pii_key, contact)
-        for name in event_type.profile:
-            value = event.fields.get(name)
-            if value not in (None, ""):
-                yield f"t:{prefix}{name}", at, str(value)
+        if event_type.order and "order_id" in event.fields and trusted:
+            plan_order(body, event, event_type, at, plan.person, self.pii_key)
 
     def _plan_starts(
         self, plan: Plan, registers: list[Register], at: str, event_type: EventType, trusted: bool
@@ -203,56 +175,6 @@ class Planner:
             links += [(record_id, plan.person, False) for record_id in previous if record_id != plan.person]
         if links:
             plan.body["links"] = links
-
-    def _plan_order(self, plan: Plan, event_type: EventType, at: str, order: str) -> None:
-        event, firsts = plan.event, []
-        registers: list[Register] = []
-        if event_type.order == "completed":
-            purchase = read_order(event)
-            registers.append(("m:order", at, to_json(purchase)))
-            firsts += [("F:order", at, to_json(purchase)), ("F:who", at, plan.person)]
-            registers.append(("m:who", at, plan.person))
-            email = event.fields.get(ORDER_EMAIL)
-            if email:
-                firsts += [("F:email", at, email), ("A:order", at, keys.address_id(self.pii_key, email))]
-        elif event_type.order == "cancelled":
-            registers.append(("m:cancelled", at, ""))
-        else:
-            registers += refund_registers(event, at)
-        plan.body["order"] = (order, registers, firsts, ORDER_TTL)
-
-    def _plan_addresses(self, plan: Plan, event_type: EventType, at: str) -> None:
-        event = plan.event
-        addresses = []
-        if event.email:
-            addresses.append(self._address(plan, event_type, at, event.email, plan.person))
-        other = event.fields.get(ORDER_EMAIL, event.email)
-        if "order" in event_type.marks and other and other != event.email:
-            addresses.append(self._address(plan, event_type, at, other, ""))
-        if addresses:
-            plan.body["addresses"] = addresses
-
-    def _address(self, plan: Plan, event_type: EventType, at: str, email: str, person: str) -> tuple[Any, ...]:
-        """What an event says about an address: who has it, that it ordered something, and that it must not be written
-        to; that never expires."""
-        event = plan.event
-        registers = [("m:who", at, person)] if person else []
-        if "order" in event_type.marks:
-            # It empties carts as an order does, lines of the same millisecond too.
-            registers.append(("m:order", purchase_stamp(event), bought_products(event)))
-        if event_type.suppresses:
-            registers.append((f"m:{event_type.suppresses}", at, event.source))
-        if event_type.lifts:
-            registers.append(("m:subscribed", at, event.source))
-        ttl = 0 if event_type.suppresses else PERSON_TTL
-        return keys.address_id(self.pii_key, email), registers, ttl
-
-
-def _contact(event: Event) -> str | None:
-    """What a customer typed into a form, of whom the event has no address; it may be another's, so a server's word
-    outweighs it. A guest's is the event's own."""
-    contact: str | None = event.fields.get(CONTACT_EMAIL) if event.email is None else None
-    return contact
 
 
 def _dedupe_id(event: Event) -> str:

@@ -10,14 +10,15 @@ from typing import Any
 
 import msgspec
 
-from freshgate.declare import EventType
-from freshgate.events import Event, Product
+from freshgate.declare import DAY, EventType
+from freshgate.events import ORDER_EMAIL, Event, Product
 from freshgate.state import keys
 from freshgate.state.orders import Order
 from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, stamp, tail
 
 # As many lines as a source reads.
 MAX_LINES = 250
+ORDER_TTL = 30 * DAY
 # (field, stamp, text)
 Register = tuple[str, str, str]
 # (line, stamp, amount, JSON of the product)
@@ -67,6 +68,24 @@ def bought_products(event: Event) -> str:
     """The ids of an order's products, as text. None where a line has no id: it may be any product."""
     lines = [product_keys(line) for line in event.fields.get("products", ())]
     return to_json(sorted(set().union(*lines)) if all(lines) else [])
+
+
+def plan_order(body: dict[str, Any], event: Event, event_type: EventType, at: str, person: str, pii_key: bytes) -> None:
+    firsts = []
+    registers: list[Register] = []
+    if event_type.order == "completed":
+        purchase = read_order(event)
+        registers.append(("m:order", at, to_json(purchase)))
+        firsts += [("F:order", at, to_json(purchase)), ("F:who", at, person)]
+        registers.append(("m:who", at, person))
+        email = event.fields.get(ORDER_EMAIL)
+        if email:
+            firsts += [("F:email", at, email), ("A:order", at, keys.address_id(pii_key, email))]
+    elif event_type.order == "cancelled":
+        registers.append(("m:cancelled", at, ""))
+    else:
+        registers += refund_registers(event, at)
+    body["order"] = (keys.order_id(event.id_space, event.fields["order_id"]), registers, firsts, ORDER_TTL)
 
 
 def plan_cart(body: dict[str, Any], event: Event, event_type: EventType) -> None:

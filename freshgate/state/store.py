@@ -23,7 +23,11 @@ from freshgate.state import keys
 from freshgate.state.clock import RedisClock
 from freshgate.state.failover import FailoverPool
 
-_FILES = ("library", "cart", "identity", "record", "read", "claim", "timers", "unmapped")
+# In this order: a function stands below those that it calls.
+_FILES = (
+    "library", "cart", "members", "erasure", "moves", "identity",
+    "dedupe", "purchases", "limits", "record", "read", "claim", "timers", "unmapped",
+)  # fmt: skip
 LAYOUT_VERSION = b"2"
 # Libraries of other releases stay for as long as a host may still run one of them.
 LIBRARY_TTL_S = 7 * 86_400

@@ -1,6 +1,6 @@
 """What a decision may read: a person and an address, as they stood at one revision. `orders.py` has the order.
 
-Built from the records that the function library writes; triggers in the catalog read nothing else.
+Built from the records that the function library writes, folded by `fold.py`; triggers in the catalog read nothing else.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import msgspec
 from freshgate.events import Product
 from freshgate.ids import address_in
 from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
+from freshgate.state.fold import fold
 from freshgate.state.orders import Order, OrderView
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims
 from freshgate.state.stamps import LENGTH, millis
@@ -33,13 +34,12 @@ __all__ = [
 ]
 
 _ids = msgspec.json.Decoder(list[str])
-_REFUSALS = frozenset({"m:unsubscribed", "m:bounced", "m:spam", "m:subscribed"})
 
 
 class PersonView(Record):
     """A person as one trip to Redis saw them: the record of each of their ids, folded. Times in milliseconds.
 
-    records      (id, fields) of the root, then of its members; see `identity.lua`
+    records      (id, fields) of the root, then of its members; see `members.lua`
     trusted_only  for transactional mail: what a page says of the person is left out
     order_grace  a setting: how much older than an event an order may be that it still belongs to
     """
@@ -54,7 +54,7 @@ class PersonView(Record):
     ) -> None:
         self.records = records
         self.deleted_at = max((int(fields.get("asked", "0")) for _, fields in records), default=0)
-        super().__init__(record_id, _fold(records, self.deleted_at), "p")
+        super().__init__(record_id, fold(records, self.deleted_at), "p")
         self.order_grace = order_grace
         self.trusted_only = trusted_only
         # The newest order of the address that the mail would go to, whoever completed it: another id of the same
@@ -63,7 +63,7 @@ class PersonView(Record):
 
     def as_of(self, moment: int) -> Self:
         before = copy(self)
-        before._raw = _fold(self.records, self.deleted_at, moment)
+        before._raw = fold(self.records, self.deleted_at, moment)
         # What was computed of the present does not hold for the past.
         for name in ("purchases", "cart"):
             before.__dict__.pop(name, None)
@@ -208,59 +208,6 @@ class AddressView(Record):
         return [
             int(at) for at, send, by in mails if int(at) > since and send != besides and (not trigger or by == trigger)
         ]
-
-
-def _fold(
-    records: Sequence[tuple[str, Mapping[str, str]]], deleted_at: int, moment: int | None = None
-) -> dict[str, str]:
-    """One record of several: of each register the newest; changes of the cart and purchases of all.
-
-    moment  leaves out what is later (ms), but for the products of the cart, of which only the newest form is kept
-    """
-    folded: dict[str, str] = {}
-    purchases: dict[str, tuple[str, str]] = {}
-    for number, (_, fields) in enumerate(records):
-        cut = fields.get("cut", "")
-        # A device may have been erased along with a user that it no longer belongs to.
-        erased = max(deleted_at, int(fields.get("del", "0")))
-        for field, value in fields.items():
-            head = field[:2]
-            if head == "n:":
-                entries = [entry for entry in value.split(" ") if _counts(entry, cut, erased, moment)]
-                known = folded[field].split(" ") if field in folded else []
-                folded[field] = " ".join(dict.fromkeys([*known, *entries]))
-            elif field == "O":
-                _add_purchases(purchases, [line for line in value.split("\n") if _counts(line, cut, erased, moment)])
-            elif head in ("m:", "t:") or field == "cc" or field[0] in "+-":
-                # Refusals outlive an erasure: see `identity.lua`.
-                since = 0 if field in _REFUSALS else erased
-                # Of equal stamps, such as those of user ids, the text decides: who is the root depends on arrival.
-                if _counts(value, cut, since, None if field[0] == "+" else moment) and folded.get(field, "") < value:
-                    folded[field] = value
-            elif field == "rx":
-                folded[field] = max(folded.get(field, ""), value, key=lambda text: int(text or "0"))
-            elif number == 0:
-                # Timers, parked sends and the revision are the root's alone.
-                folded[field] = value
-    if purchases:
-        folded["O"] = "\n".join(f"{stamp} {order}\t{products}" for order, (stamp, products) in purchases.items())
-    return folded
-
-
-def _add_purchases(purchases: dict[str, tuple[str, str]], lines: Sequence[str]) -> None:
-    """Of an order that several ids told, the first telling's time, and the longer list of products."""
-    for line in lines:
-        head, _, products = line.partition("\t")
-        stamp, _, order = head.partition(" ")
-        known = purchases.get(order, (stamp, products))
-        purchases[order] = (min(known[0], stamp), max(known[1], products, key=lambda text: (len(text), text)))
-
-
-def _counts(stamped: str, cut: str, deleted_at: int, moment: int | None) -> bool:
-    """Whether this belongs to the person: told before the device met somebody else, and not erased since."""
-    stamp = stamped[:LENGTH]
-    at = millis(stamp)
-    return not (cut and stamp >= cut) and at > deleted_at and (moment is None or at <= moment)
 
 
 def _purchase(stamp: str, products: str) -> Purchase:

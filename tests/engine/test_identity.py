@@ -10,7 +10,7 @@ from redis import Redis
 from freshgate.errors import EspError
 from freshgate.events import Event
 from freshgate.state import keys
-from freshgate.state.planner import PERSON_TTL
+from freshgate.state.profiles import PERSON_TTL
 from tests.engine.world import HOUR, MINUTE, START, World, product
 from workers.esp.base import Message
 

@@ -23,11 +23,13 @@ PYTHON = (
     "workers/lookup.py",
     "workers/timers.py",
     "freshgate/state/views.py",
+    "freshgate/state/fold.py",
     "freshgate/state/cart.py",
     "freshgate/state/orders.py",
     "freshgate/state/records.py",
     "freshgate/state/planner.py",
     "freshgate/state/plans.py",
+    "freshgate/state/profiles.py",
 )
 REASONS = ROOT / "docs" / "TESTING.md"
 MIN_SCORE = 0.95

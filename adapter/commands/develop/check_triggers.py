@@ -16,7 +16,8 @@ from freshgate.declare import HOUR, MINUTE, EventType, Trigger
 from freshgate.durations import format_duration
 from freshgate.settings import Settings
 from freshgate.settings_parsing import setting_name
-from freshgate.state.planner import ORDER_TTL, PERSON_TTL
+from freshgate.state.plans import ORDER_TTL
+from freshgate.state.profiles import PERSON_TTL
 
 # Half a day in seconds: who writes seconds writes 86400, or a multiple.
 HALF_DAY_S = 43_200

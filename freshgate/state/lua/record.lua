@@ -22,34 +22,12 @@
 -- REPLY    {now, one text an event: "<verdict> <root or -> <results of its links>"}: verdicts ok | dup | del | amb
 --          or {now, "limited <name> <ms until it is over>"}; then nothing is written
 
-local TRAIL_ENTRIES = 200
-local MAX_PURCHASES, MAX_PURCHASES_BYTES = 50, 16384
-local PURCHASE_TTL = 400 * DAY
-local BUCKET_MS = DAY / 2
 -- RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
 local SAFETY_NET_MS = 20000
-local GAP_PAUSE_MS = 600000
 
 local FIELDS = { 'to', 'cut', 'rev', 'del', 'x', 'parked', 'ls', 'sup', 'rx', 'cc', 'srv', 'idle', 'nl' }
 local TO, CUT, REV, DEL, REFRESHED, PARKED, LEFT, SUPPRESSED, RX, CLEARED, SERVER, IDLE, LINES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 local HEAD = #FIELDS
-
-local function was_seen(shop, bucket, seen)
-  for back = 0, 2 do
-    if redis.call('SISMEMBER', shop .. 'seen:' .. ms(bucket - back), seen) == 1 then return true end
-  end
-  return false
-end
-
-local function remember(shop, bucket, seen)
-  redis.call('SADD', shop .. 'seen:' .. ms(bucket), seen)
-end
-
--- Three buckets of 12 h are looked at, so a message is known for 24 to 36 h.
-local function expire_seen(shop, bucket)
-  local key = shop .. 'seen:' .. ms(bucket)
-  if redis.call('TTL', key) == -1 then redis.call('EXPIRE', key, 129600) end
-end
 
 -- The record as it is: the fields of FIELDS, then those of the event's registers, then those of its cart's lines.
 local function as_read(key, event)
@@ -58,18 +36,6 @@ local function as_read(key, event)
   for i, register in ipairs(event.regs or {}) do fields[HEAD + i] = register[1] end
   if event.lines then add_line_fields(event.lines, fields) end
   return redis.call('HMGET', key, unpack(fields))
-end
-
--- A repeated message is a line on the trail, once: repetitions must not wash the trail away.
-local function note_duplicate(key, trail)
-  local list, entry = key .. ':ev', 'duplicate\t\t' .. trail
-  if redis.call('EXISTS', list) == 0 then return end
-  for _, known in ipairs(redis.call('LRANGE', list, 0, 9)) do
-    if string.sub(known, 1, 9) == 'duplicate' and string.match(known, '"id":"[^"]*"') == string.match(entry, '"id":"[^"]*"') then
-      return
-    end
-  end
-  prepend(list, entry, TRAIL_ENTRIES, PERSON_TTL)
 end
 
 local function set_due(shop, start, id, at, now, said)
@@ -82,77 +48,6 @@ local function set_due(shop, start, id, at, now, said)
   set_timer(shop, timer, due, delay == 0 and 'CH' or 'GT')
   said[#said + 1] = timer .. ' set ' .. ms(due)
   return due, delay
-end
-
--- The purchase's stamp is that of the first telling, by occurrence: what is told of it later is no new purchase.
--- Returns it, and what it was taken for until now, if an earlier telling arrives after a later one.
-local function first_telling(shop, id, stamp)
-  local key = shop .. 'once:' .. id
-  local known = redis.call('GET', key)
-  if known and known <= stamp then return known end
-  redis.call('SET', key, stamp, 'PX', ms(PURCHASE_TTL))
-  return stamp, known
-end
-
--- Adds a purchase to the newest ones, "<stamp> <order>\t<JSON>" each. Returns whether it was not among them.
-local function remember_purchase(current, order, stamp, bought, writes)
-  local lines, is_new = { stamp .. ' ' .. order .. '\t' .. bought }, true
-  for line in string.gmatch(current or '', '[^\n]+') do
-    if string.match(line, '^%S+ (%S+)') == order then
-      -- The first stamp, and the longest list of what was bought.
-      local known = string.match(line, '^%S+')
-      is_new = false
-      if known < stamp then stamp = known end
-      local products = string.match(line, '\t(.*)$')
-      local is_longer = #products > #bought or (#products == #bought and products > bought)
-      if products ~= '[]' and (bought == '[]' or is_longer) then bought = products end
-      lines[1] = stamp .. ' ' .. order .. '\t' .. bought
-    else
-      lines[#lines + 1] = line
-    end
-  end
-  table.sort(lines, function(a, b) return a > b end)
-  local kept, size = {}, 0
-  for i, line in ipairs(lines) do
-    size = size + #line
-    if i == 1 or (i <= MAX_PURCHASES and size <= MAX_PURCHASES_BYTES) then kept[#kept + 1] = line end
-  end
-  local text = table.concat(kept, '\n')
-  if text ~= current then add(writes, 'O', text) end
-  return is_new
-end
-
--- An order turns out to be older than whoever told it so far knew: they and their addresses learn of its time.
-local function correct_purchase(shop, order, wrong, first)
-  local tellers = redis.call('HMGET', order_key(shop, order), 'F:who', 'm:who', 'A:order')
-  local addresses = { tellers[3] }
-  for i = 1, 2 do
-    local id = tellers[i] and string.sub(tellers[i], STAMP + 1)
-    local known = id and redis.call('HMGET', person_key(shop, id), 'O', 'A:email', 'A:said_email', 'A:id') or {}
-    local writes = {}
-    if known[1] then remember_purchase(known[1], order, first, '[]', writes) end
-    if #writes > 0 then
-      redis.call('HSET', person_key(shop, id), unpack(writes))
-      bump(person_key(shop, root_of(shop, id)))
-    end
-    for j = 2, 4 do
-      if known[j] then addresses[#addresses + 1] = known[j] end
-    end
-  end
-  for _, address in pairs(addresses) do
-    local key = address and address_key(shop, string.sub(address, STAMP + 1))
-    local ordered = key and redis.call('HGET', key, 'm:order')
-    if ordered and string.sub(ordered, 1, STAMP) == wrong then
-      redis.call('HSET', key, 'm:order', first .. string.sub(ordered, STAMP + 1))
-      bump(key)
-    end
-  end
-end
-
-local function purchase_stamp(shop, event)
-  local first, wrong = first_telling(shop, event.order[1], event.bought[2])
-  if wrong then correct_purchase(shop, event.order[1], wrong, first) end
-  return first
 end
 
 local function record_order(shop, event, order, first, now, said)
@@ -357,37 +252,6 @@ local function record_event(shop, event, now)
   end
   if event.seen and verdict ~= 'del' then remember(shop, bucket, event.seen) end
   return verdict .. ' ' .. root .. ' ' .. results
-end
-
-local function exceeds(key, most, members)
-  if #members == 0 then return tonumber(redis.call('GET', key) or '0') >= most end
-  local unknown = 0
-  for _, known in ipairs(redis.call('SMISMEMBER', key, unpack(members))) do unknown = unknown + 1 - known end
-  return unknown > 0 and redis.call('SCARD', key) + unknown > most
-end
-
--- All are asked before any is counted. The request that reaches a limit still passes, however large it is, unless it
--- is members that are counted. A window begins with the first that is counted in it.
-local function limit(limits)
-  for _, one in ipairs(limits) do
-    local name, key, most, window, members = one[1], one[2], one[3], one[4], one[6]
-    if exceeds(key, most, members) then
-      local left = redis.call('PTTL', key)
-      return 'limited ' .. name .. ' ' .. ms(left > 0 and left or window)
-    end
-  end
-  for _, one in ipairs(limits) do
-    local key, window, cost, members = one[2], one[4], one[5], one[6]
-    if #members > 0 then redis.call('SADD', key, unpack(members)) else redis.call('INCRBY', key, ms(cost)) end
-    if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ms(window)) end
-  end
-end
-
--- "<when events were refused last> <since when they are, with pauses of at most GAP_PAUSE_MS>"
-local function note_gap(shop, now)
-  local last, since = string.match(redis.call('GET', shop .. 'gap') or '', '^(%d+) (%d+)$')
-  if not last or now - tonumber(last) > GAP_PAUSE_MS then since = ms(now) end
-  redis.call('SET', shop .. 'gap', ms(now) .. ' ' .. since, 'PX', ms(DAY))
 end
 
 redis.register_function('fg_record', function(keys, args)

@@ -6,14 +6,33 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import NamedTuple
 
-from tests.mutants.faults import cart, claim, erasure, identity, library, read, record, timers
+from tests.mutants.faults import (
+    cart,
+    claim,
+    dedupe,
+    erasure,
+    identity,
+    library,
+    limits,
+    members,
+    moves,
+    purchases,
+    read,
+    record,
+    timers,
+)
 
 FOLDER = "freshgate/state/lua"
 FILES: Sequence[tuple[str, ModuleType]] = (
     ("library.lua", library),
     ("cart.lua", cart),
+    ("members.lua", members),
+    ("erasure.lua", erasure),
+    ("moves.lua", moves),
     ("identity.lua", identity),
-    ("identity.lua", erasure),
+    ("dedupe.lua", dedupe),
+    ("purchases.lua", purchases),
+    ("limits.lua", limits),
     ("record.lua", record),
     ("read.lua", read),
     ("claim.lua", claim),

@@ -1,4 +1,4 @@
-"""Faults in erasure, in `identity.lua`. Each is (text, its replacement, what breaks)."""
+"""Faults in `erasure.lua`: erasure. Each is (text, its replacement, what breaks)."""
 
 from __future__ import annotations
 

@@ -1,81 +1,8 @@
-"""Faults in `identity.lua`: links, opt-outs, timers that move. Each is (text, its replacement, what breaks)."""
+"""Faults in `identity.lua`: links. Each is (text, its replacement, what breaks)."""
 
 from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
-    ("for _ = 1, 16 do\n    local to", "for _ = 1, 1 do\n    local to", "an id that leads on twice has no root"),
-    ("if other ~= id then rest", "if true then rest", "an id is listed twice"),
-    ("while #ids > most do", "while #ids > most + 1 do", "a list has one id too many"),
-    ("if #ids == 0 then redis.call('HDEL', key, field) else", "if true then", "an empty list is kept"),
-    (
-        "math.max(at + tonumber(delay), now + tonumber(settle))",
-        "at + tonumber(delay)",
-        "a released send does not settle",
-    ),
-    (
-        "math.max(at + tonumber(delay), now + tonumber(settle))",
-        "now",
-        "a released send does not wait for its delay",
-    ),
-    (
-        "      redis.call('HDEL', key, field)\n      if tonumber(delay)",
-        "      if tonumber(delay)",
-        "a send is released twice",
-    ),
-    (
-        "if tonumber(delay) > 0 then redis.call('HSET', key, 'b:'",
-        "if false then redis.call('HSET', key, 'b:'",
-        "an address is no activity",
-    ),
-    (
-        "if tonumber(delay) > 0 then redis.call('HSET', key, 'b:'",
-        "if true then redis.call('HSET', key, 'b:'",
-        "an immediate mail has a floor",
-    ),
-    (
-        "  redis.call('HDEL', key, 'parked')\n  return changes",
-        "  return changes",
-        "every event reads the whole record",
-    ),
-    (
-        "newest[5] or newest[6] or newest[7]",
-        "newest[6] or newest[7]",
-        "an opt-out misses the address that a server gave",
-    ),
-    (
-        "newest[5] or newest[6] or newest[7]",
-        "newest[5] or newest[7]",
-        "an opt-out misses the address that a browser gave",
-    ),
-    (
-        "newest[5] or newest[6] or newest[7]",
-        "newest[5] or newest[6]",
-        "an opt-out misses the user id that is an address",
-    ),
-    (
-        "newest[5] or newest[6] or newest[7]",
-        "newest[6] or newest[5] or newest[7]",
-        "a browser's address comes before a server's",
-    ),
-    (
-        "if newest[i] and newer(redis.call('HGET', key, field), string.sub(newest[i], 1, STAMP)) then",
-        "if newest[i] then",
-        "an old opt-out replaces a newer one of the address",
-    ),
-    ("newest[i], 'x', 'forever')", "newest[i])", "a person's opt-out is not marked as staying"),
-    ("      redis.call('HINCRBY', key, 'rev', 1)\n", "", "an opt-out between reading and claiming goes unnoticed"),
-    ("      redis.call('PERSIST', key)\n", "", "a person's opt-out expires with the address"),
-    ("id and trigger .. '|p:' .. root_of(shop, id) or timer", "timer", "a timer has its old name for ever"),
-    ("  redis.call('ZREM', shop .. 'leases', timer)\n", "", "a timer that moved comes back"),
-    ("  redis.call('HDEL', shop .. 'leased', timer)\n", "", "a timer that moved is due twice"),
-    ("  redis.call('HDEL', shop .. 'begun', timer)\n", "", "a timer that moved is counted as crashed"),
-    ("elseif kind == 'b' or kind == 'p' then", "elseif kind == 'p' then", "a link loses when an address came"),
-    ("elseif kind == 'b' or kind == 'p' then", "elseif kind == 'b' then", "a link loses the trace"),
-    (
-        "(subject == from and trigger .. '|p:' .. into or name)",
-        "name",
-        "a parked send is released under its old name",
-    ),
     ("    redis.call('HSET', person_key(shop, member), 'to', root)\n", "", "a member of a member is not found"),
     (
         "redis.call('HDEL', key, 'ids', 'met', 'claimed', 'ls', 'idle')",

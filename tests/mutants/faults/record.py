@@ -1,22 +1,8 @@
-"""Faults in `record.lua`: recording events and limits. Each is (text, its replacement, what breaks)."""
+"""Faults in `record.lua`: recording events. Each is (text, its replacement, what breaks)."""
 
 from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
-    ("for back = 0, 2 do", "for back = 0, 1 do", "a message is known for 12 h only"),
-    (
-        "if redis.call('TTL', key) == -1 then redis.call('EXPIRE', key, 129600) end",
-        "",
-        "remembered messages never expire",
-    ),
-    ("'EXPIRE', key, 129600", "'EXPIRE', key, 43200", "remembered messages expire early"),
-    ("  if redis.call('EXISTS', list) == 0 then return end\n", "", "a redelivery creates a trail"),
-    ("if string.sub(known, 1, 9) == 'duplicate' and", "if", "a first redelivery leaves no line"),
-    (
-        '== string.match(entry, \'"id":"[^"]*"\') then\n      return',
-        '== string.match(entry, \'"id":"[^"]*"\') then\n      break',
-        "redeliveries wash the trail away",
-    ),
     ("delay == 0 and now + SAFETY_NET_MS or", "delay == 0 and now or", "a job and its timer race"),
     (
         "math.max(math.min(at, now) + delay, now + settle)",
@@ -28,28 +14,6 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "math.min(at, now) + delay",
         "a late burst does not settle",
     ),
-    (
-        "if known and known <= stamp then return known end",
-        "if known then return known end",
-        "an older telling that arrives late is no first one",
-    ),
-    ("if known and known <= stamp then return known end", "", "an order that is told again is a new purchase"),
-    (
-        "redis.call('SET', key, stamp, 'PX', ms(PURCHASE_TTL))",
-        "redis.call('SET', key, stamp)",
-        "first tellings never expire",
-    ),
-    (
-        "redis.call('SET', key, stamp, 'PX', ms(PURCHASE_TTL))",
-        "redis.call('SET', key, stamp, 'PX', ms(30 * DAY))",
-        "first tellings expire with the order",
-    ),
-    ("      is_new = false\n", "", "an order that is told again starts a mail"),
-    ("if known < stamp then stamp = known end", "", "the last telling is the purchase"),
-    ("table.sort(lines, function(a, b) return a > b end)", "table.sort(lines)", "the oldest purchases are kept"),
-    ("(i <= MAX_PURCHASES and size", "(size", "purchases are kept without bound"),
-    ("and size <= MAX_PURCHASES_BYTES)", ")", "huge orders are kept without bound"),
-    ("if i == 1 or (", "if (", "a huge order is forgotten at once"),
     (
         "if not known or stamp < string.sub(known, 1, STAMP) then",
         "if not known then",
@@ -159,17 +123,6 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("if state[CUT] and event.stamp >= state[CUT] then", "if false then", "a shared device starts mails"),
     ("if event.order then record_order(shop", "if false then record_order(shop", "orders are not recorded"),
-    ("or '0') >= most end", "or '0') > most end", "a limit lets one request too many pass"),
-    ("unknown = unknown + 1 - known", "unknown = unknown + 1", "members that were counted count again"),
-    ("return unknown > 0 and redis.call", "return redis.call", "a full set refuses its own members"),
-    ("+ unknown > most", "+ unknown >= most", "a limit of members refuses the last"),
-    ("ms(left > 0 and left or window)", "ms(window)", "a limited request is told the whole window"),
-    ("if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ms(window)) end", "", "a limit never ends"),
-    (
-        "if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ms(window)) end",
-        "redis.call('PEXPIRE', key, ms(window))",
-        "a limit's window moves along",
-    ),
     ("if limited then return { ms(now), limited } end", "", "limits are not kept"),
     ("if args[2] == '1' then", "if false then", "gaps are not noted"),
     ("  expire_seen(shop, math.floor(now / BUCKET_MS))\n", "", "remembered messages are never given a TTL"),

@@ -1,0 +1,65 @@
+"""Folds the records of one person into one: of each register the newest, of the cart's changes and purchases all.
+
+`lookup.py` reads the records, `views.py` shows the folded one to gate and triggers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from freshgate.state.stamps import LENGTH, millis
+
+REFUSALS = frozenset({"m:unsubscribed", "m:bounced", "m:spam", "m:subscribed"})
+
+
+def fold(
+    records: Sequence[tuple[str, Mapping[str, str]]], deleted_at: int, moment: int | None = None
+) -> dict[str, str]:
+    """One record of several: of each register the newest; changes of the cart and purchases of all.
+
+    moment  leaves out what is later (ms), but for the products of the cart, of which only the newest form is kept
+    """
+    folded: dict[str, str] = {}
+    purchases: dict[str, tuple[str, str]] = {}
+    for number, (_, fields) in enumerate(records):
+        cut = fields.get("cut", "")
+        # A device may have been erased along with a user that it no longer belongs to.
+        erased = max(deleted_at, int(fields.get("del", "0")))
+        for field, value in fields.items():
+            head = field[:2]
+            if head == "n:":
+                entries = [entry for entry in value.split(" ") if _counts(entry, cut, erased, moment)]
+                known = folded[field].split(" ") if field in folded else []
+                folded[field] = " ".join(dict.fromkeys([*known, *entries]))
+            elif field == "O":
+                _add_purchases(purchases, [line for line in value.split("\n") if _counts(line, cut, erased, moment)])
+            elif head in ("m:", "t:") or field == "cc" or field[0] in "+-":
+                # Refusals outlive an erasure: see `erasure.lua`.
+                since = 0 if field in REFUSALS else erased
+                # Of equal stamps, such as those of user ids, the text decides: who is the root depends on arrival.
+                if _counts(value, cut, since, None if field[0] == "+" else moment) and folded.get(field, "") < value:
+                    folded[field] = value
+            elif field == "rx":
+                folded[field] = max(folded.get(field, ""), value, key=lambda text: int(text or "0"))
+            elif number == 0:
+                # Timers, parked sends and the revision are the root's alone.
+                folded[field] = value
+    if purchases:
+        folded["O"] = "\n".join(f"{stamp} {order}\t{products}" for order, (stamp, products) in purchases.items())
+    return folded
+
+
+def _add_purchases(purchases: dict[str, tuple[str, str]], lines: Sequence[str]) -> None:
+    """Of an order that several ids told, the first telling's time, and the longer list of products."""
+    for line in lines:
+        head, _, products = line.partition("\t")
+        stamp, _, order = head.partition(" ")
+        known = purchases.get(order, (stamp, products))
+        purchases[order] = (min(known[0], stamp), max(known[1], products, key=lambda text: (len(text), text)))
+
+
+def _counts(stamped: str, cut: str, deleted_at: int, moment: int | None) -> bool:
+    """Whether this belongs to the person: told before the device met somebody else, and not erased since."""
+    stamp = stamped[:LENGTH]
+    at = millis(stamp)
+    return not (cut and stamp >= cut) and at > deleted_at and (moment is None or at <= moment)

@@ -1,0 +1,87 @@
+-- erasure: everything of a person up to a moment, under all ids.
+-- "del"     everything up to this ms is erased      "asked"  the same, where the person of this very id asked for it:
+--           a device that was erased along with its user takes no later user along
+
+-- Who had the address, and what was ordered with it. Suppressions stay.
+local function forget_address(shop, id, del)
+  local key = address_key(shop, id)
+  for _, register in ipairs({ 'm:who', 'm:order' }) do
+    local current = redis.call('HGET', key, register)
+    if current and stamp_ms(current) <= del then
+      redis.call('HDEL', key, register)
+      bump(key)
+    end
+  end
+end
+
+-- What is up to `del` (ms) is taken out of one record. Claims stay: they hold no data, and prevent a second mail.
+local function erase_order(shop, id, del)
+  local key = order_key(shop, id)
+  for field, value in pairs(hash(key)) do
+    local kind = string.sub(field, 1, 2)
+    if (kind == 'm:' or kind == 'F:' or kind == 'A:') and stamp_ms(value) <= del then
+      if kind == 'A:' then forget_address(shop, string.sub(value, STAMP + 1), del) end
+      redis.call('HDEL', key, field)
+    end
+  end
+  if redis.call('EXISTS', key) == 1 then bump(key) end
+end
+
+-- Refusals outlive the person: they hold no data, and only withhold.
+local REFUSALS = { ['m:unsubscribed'] = true, ['m:bounced'] = true, ['m:spam'] = true, ['m:subscribed'] = true }
+
+local function erase_record(shop, id, del)
+  local key = person_key(shop, id)
+  for field, value in pairs(hash(key)) do
+    local kind = string.sub(field, 1, 2)
+    if kind == 'A:' and stamp_ms(value) <= del then forget_address(shop, string.sub(value, STAMP + 1), del) end
+    if not REFUSALS[field] and (kind == 'm:' or kind == 't:' or kind == 'A:' or field == 'cc'
+        or string.sub(field, 1, 1) == '+' or string.sub(field, 1, 1) == '-') then
+      if stamp_ms(value) <= del then redis.call('HDEL', key, field) end
+    elseif kind == 'n:' then
+      local kept = {}
+      for change in string.gmatch(value, '%S+') do
+        if stamp_ms(change) > del then kept[#kept + 1] = change end
+      end
+      if #kept == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(kept, ' ')) end
+    elseif field == 'O' then
+      local kept = {}
+      for line in string.gmatch(value, '[^\n]+') do
+        if stamp_ms(line) > del then
+          kept[#kept + 1] = line
+        else
+          erase_order(shop, string.match(line, '^%S+ (%S+)'), del)
+        end
+      end
+      if #kept == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(kept, '\n')) end
+    end
+  end
+  redis.call('HSET', key, 'del', ms(del))
+  redis.call('HDEL', key, 'x')
+  redis.call('DEL', key .. ':ev', key .. ':dec')
+  redis.call('PEXPIRE', key, ms(PERSON_TTL))
+end
+
+-- The newest erasure that the person of this id asked for.
+local function ask(key, del)
+  if del > tonumber(redis.call('HGET', key, 'asked') or '0') then redis.call('HSET', key, 'asked', ms(del)) end
+end
+
+-- Everything of the person up to `del` (ms) is erased, under all ids. Timers stay: the gate withholds what they were
+-- for, and what was told since then starts mails as before.
+local function erase(shop, root, del)
+  local ids = members_of(shop, root)
+  ids[#ids + 1] = root
+  for _, id in ipairs(ids) do
+    if del > tonumber(redis.call('HGET', person_key(shop, id), 'del') or '0') then erase_record(shop, id, del) end
+  end
+  ask(person_key(shop, root), del)
+  bump(person_key(shop, root))
+end
+
+-- The person who has the address by now, under all ids, and what is known of the address itself.
+local function erase_address(shop, id, del)
+  local who = redis.call('HGET', address_key(shop, id), 'm:who')
+  if who then erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) end
+  forget_address(shop, id, del)
+end

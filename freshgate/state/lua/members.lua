@@ -1,0 +1,89 @@
+-- members: the ids of a person, and what they share: opt-outs, and sends that wait for an address.
+-- What an id was told stays in the record of that id, p:<id>. A person is the root's record and those of its members;
+-- readers fold them (freshgate/state/fold.py). Fields of a record:
+-- "to"      id of the root, if that is another id            "ids"  of a root: its members, "<id> <id> …", newest last
+-- "idle"    one of too many: it is none of the root's members until it is used again
+
+local MAX_MEMBERS = 200
+local MAX_CLAIMED = 50
+
+-- The id of the person that this id belongs to.
+local function root_of(shop, id)
+  for _ = 1, 16 do
+    local to = redis.call('HGET', person_key(shop, id), 'to')
+    if not to then return id end
+    id = to
+  end
+  return id
+end
+
+local function list_of(text)
+  local ids = {}
+  for id in string.gmatch(text or '', '%S+') do ids[#ids + 1] = id end
+  return ids
+end
+
+local function without(ids, id)
+  local rest = {}
+  for _, other in ipairs(ids) do
+    if other ~= id then rest[#rest + 1] = other end
+  end
+  return rest
+end
+
+local function members_of(shop, root)
+  return list_of(redis.call('HGET', person_key(shop, root), 'ids'))
+end
+
+local function set_list(key, field, ids, most)
+  while #ids > most do table.remove(ids, 1) end
+  if #ids == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(ids, ' ')) end
+end
+
+-- An address has come: parked sends are due again. A waiting one takes the address as activity (delay > 0).
+-- The field `parked` says that there are some, so that nobody else reads the whole record for nothing.
+local function release_parked(shop, root, at, now)
+  local key, changes = person_key(shop, root), {}
+  for field, value in pairs(hash(key)) do
+    local timer = string.match(field, '^k:(.+)$')
+    if timer then
+      local delay, settle = string.match(value, '^(%d+) (%d+)$')
+      local due = math.max(at + tonumber(delay), now + tonumber(settle))
+      redis.call('HDEL', key, field)
+      if tonumber(delay) > 0 then redis.call('HSET', key, 'b:' .. trigger_of(timer), ms(at)) end
+      -- It was put off until it would be too old: now it is due earlier than that.
+      set_timer(shop, timer, due, 'CH')
+      changes[#changes + 1] = timer .. ' released ' .. ms(due)
+    end
+  end
+  redis.call('HDEL', key, 'parked')
+  return changes
+end
+
+-- What a person refused without naming an address holds for the address that the person has by now, in whatever order
+-- the two arrived, and for every person with that address. So does a later opt-in.
+local function suppress_address(shop, root)
+  local newest = {}
+  local ids = members_of(shop, root)
+  ids[#ids + 1] = root
+  for _, id in ipairs(ids) do
+    local state = redis.call('HMGET', person_key(shop, id),
+      'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:said_email', 'A:id', 'cut')
+    for i = 1, 7 do
+      -- What a device was told after it met somebody else is nobody's.
+      if state[i] and not (state[8] and state[i] >= state[8]) and newer(newest[i], string.sub(state[i], 1, STAMP)) then
+        newest[i] = state[i]
+      end
+    end
+  end
+  local address = newest[5] or newest[6] or newest[7]
+  if not address then return end
+  local key = address_key(shop, string.sub(address, STAMP + 1))
+  for i, field in ipairs({ 'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed' }) do
+    if newest[i] and newer(redis.call('HGET', key, field), string.sub(newest[i], 1, STAMP)) then
+      redis.call('HSET', key, field, newest[i], 'x', 'forever')
+      redis.call('HINCRBY', key, 'rev', 1)
+      redis.call('PERSIST', key)
+    end
+  end
+end

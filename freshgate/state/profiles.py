@@ -1,0 +1,77 @@
+"""What an event writes about a person's traits, and about the addresses that it names. Pure.
+
+`planner.py` puts it together with the rest; `record.lua` carries it out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from freshgate.declare import DAY, EventType
+from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL, Event
+from freshgate.ids import address_in
+from freshgate.state import keys
+from freshgate.state.plans import Register, bought_products, purchase_stamp
+
+PERSON_TTL = 180 * DAY
+
+
+def profile_registers(
+    event: Event, event_type: EventType, at: str, pii_key: bytes, *, trusted: bool
+) -> Iterable[Register]:
+    """Traits; and for each that may be an address (`PersonView.email`) its id, so that Redis finds its record.
+
+    What a page says has registers of its own: however new it is, it never takes the place of what a server said.
+    """
+    prefix = "" if trusted else "said_"
+    if event.user_id is not None and trusted:
+        yield "t:id", at, event.user_id
+        if (address := address_in(event.user_id)) is not None:
+            yield "A:id", at, keys.address_id(pii_key, address)
+    # An address that bounced may be an old one, or another's.
+    if event.email and not event_type.suppresses:
+        yield f"t:{prefix}email", at, event.email
+        yield f"A:{prefix}email", at, keys.address_id(pii_key, event.email)
+    elif form_address := contact(event):
+        yield "t:said_email", at, form_address
+        yield "A:said_email", at, keys.address_id(pii_key, form_address)
+    for name in event_type.profile:
+        value = event.fields.get(name)
+        if value not in (None, ""):
+            yield f"t:{prefix}{name}", at, str(value)
+
+
+def contact(event: Event) -> str | None:
+    """What a customer typed into a form, of whom the event has no address; it may be another's, so a server's word
+    outweighs it. A guest's is the event's own."""
+    contact: str | None = event.fields.get(CONTACT_EMAIL) if event.email is None else None
+    return contact
+
+
+def plan_addresses(
+    body: dict[str, Any], event: Event, event_type: EventType, at: str, person: str, pii_key: bytes
+) -> None:
+    addresses = []
+    if event.email:
+        addresses.append(_address(event, event_type, at, event.email, person, pii_key))
+    other = event.fields.get(ORDER_EMAIL, event.email)
+    if "order" in event_type.marks and other and other != event.email:
+        addresses.append(_address(event, event_type, at, other, "", pii_key))
+    if addresses:
+        body["addresses"] = addresses
+
+
+def _address(event: Event, event_type: EventType, at: str, email: str, person: str, pii_key: bytes) -> tuple[Any, ...]:
+    """What an event says about an address: who has it, that it ordered something, and that it must not be written
+    to; that never expires."""
+    registers = [("m:who", at, person)] if person else []
+    if "order" in event_type.marks:
+        # It empties carts as an order does, lines of the same millisecond too.
+        registers.append(("m:order", purchase_stamp(event), bought_products(event)))
+    if event_type.suppresses:
+        registers.append((f"m:{event_type.suppresses}", at, event.source))
+    if event_type.lifts:
+        registers.append(("m:subscribed", at, event.source))
+    ttl = 0 if event_type.suppresses else PERSON_TTL
+    return keys.address_id(pii_key, email), registers, ttl
