@@ -92,6 +92,9 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     from_name: str = ""
     # The hard deadline of one call, in seconds.
     timeout_s: float = 10.0
+    # Calls of one worker process at once, and mails of one template in a call where the ESP takes several.
+    concurrency: int = 32
+    batch: int = 100
     # Whether real mail may leave; without it, base_url must be on this machine.
     live: bool = False
     # Patterns such as "*@example.com": mail to anybody else is rejected. () allows every address.

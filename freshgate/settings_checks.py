@@ -33,8 +33,12 @@ MINIMUM = {
     "max_bytes": 1,
     "max_elements": 1,
     "timeout_s": 0.1,
+    "concurrency": 1,
+    "batch": 1,
     "asm_group_id": 1,
 }
+# The largest value of the numbers that have one. A lane of a worker is a thread with two connections.
+MAXIMUM = {"concurrency": 256}
 # What msgspec expected → how an operator writes it.
 IN_WORDS = {
     "int": "a whole number",
@@ -81,8 +85,9 @@ def _literals(field_type: Any) -> tuple[str, ...]:
 
 
 def _check(value: Any, field: str, key: str) -> None:
-    if field in MINIMUM and not MINIMUM[field] <= value <= (MAX_PORT if field.endswith("port") else value):
-        limit = f" to {MAX_PORT}" if field.endswith("port") else " or more"
+    maximum = MAX_PORT if field.endswith("port") else MAXIMUM.get(field)
+    if field in MINIMUM and not MINIMUM[field] <= value <= (maximum or value):
+        limit = f" to {maximum}" if maximum else " or more"
         raise SettingsError(f"{key}: {value} is out of range; write a number from {MINIMUM[field]}{limit}")
     if field == "from_email" and not ADDRESS.fullmatch(value):
         raise SettingsError(f'{key}: {value!r} is not an address; write one such as "shop@example.com"')

@@ -118,6 +118,8 @@ def test_variables_of_others_are_left_alone(name: str) -> None:
         ("FRESHGATE_TRIGGERS__A__CAP", "24h", 'such as "1/24h"'),
         ("FRESHGATE_ADDRESS_CAP", "many", 'such as "1/24h"'),
         ("FRESHGATE_ADDRESS_CAP", "1001/1h", "write at most 1000 mails"),
+        ("FRESHGATE_ESPS__SENDGRID__CONCURRENCY", "257", "write a number from 1 to 256"),
+        ("FRESHGATE_ESPS__SENDGRID__BATCH", "0", "write a number from 1 or more"),
         ("FRESHGATE_TRIGGERS__A__ENABLED", "maybe", "write true or false"),
         ("FRESHGATE_TRIGGERS__A__UNKNOWN", "retry", "write one of hold, resend"),
         ("FRESHGATE_DURABILITY", "ram", "write one of process, disk"),

@@ -1,4 +1,4 @@
-"""The seam to ESPs: one message in, one result or one EspError out. An ESP never loops, retries or sleeps.
+"""The seam to ESPs: one message or a batch in, results or an EspError out. An ESP never loops, retries or sleeps.
 
 `courier.py` calls it and acts on the error; `ESPS` in `__init__.py` lists the kinds.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -38,7 +38,7 @@ class SendResult(msgspec.Struct, frozen=True):
 
 
 class Esp(Protocol):
-    """One account at one ESP. Not thread-safe: each worker process has its own."""
+    """One connection to one account at one ESP. Not thread-safe: each lane of a worker has its own."""
 
     name: str
 
@@ -50,6 +50,29 @@ class Esp(Protocol):
 
     def close(self) -> None:
         """Closes the connection. The next `send` opens a new one."""
+
+
+class BatchEsp(Esp, Protocol):
+    """An ESP that takes many mails with template data of their own in one call. `max_batch` is how many, at least 2.
+
+    An ESP that takes a mail a call has neither of these.
+    """
+
+    max_batch: int
+
+    def send_batch(self, messages: Sequence[Message]) -> Sequence[SendResult | EspError]:
+        """Hands over 2 to `max_batch` mails in one call, in `timeout_s` at most; what became of each, in their order.
+
+        All are of one trigger: template, unsubscribe group and trigger are the same. An EspError in the list is about
+        that mail alone; it has left the others as they are. Raises EspError for the whole call: none of the mails was
+        accepted, or with `ambiguous` each may have been. A permanent one makes the caller look for the mail that is at
+        fault, in halves.
+        """
+
+
+def max_batch(esp: Esp) -> int:
+    """How many mails this ESP takes in one call; 1 for an ESP that is no BatchEsp."""
+    return int(getattr(esp, "max_batch", 1))
 
 
 class OnlyTo:
@@ -65,14 +88,40 @@ class OnlyTo:
 
     def send(self, message: Message) -> SendResult:
         """Raises a permanent EspError for every other address."""
-        if not any(fnmatchcase(message.to.lower(), pattern) for pattern in self._patterns):
-            raise EspError(f"{self.name}: recipient not in only_to", permanent=True)
+        if not self._allows(message):
+            raise self._refusal()
         return self._esp.send(message)
 
     def close(self) -> None:
         self._esp.close()
 
+    def _allows(self, message: Message) -> bool:
+        return any(fnmatchcase(message.to.lower(), pattern) for pattern in self._patterns)
+
+    def _refusal(self) -> EspError:
+        return EspError(f"{self.name}: recipient not in only_to", permanent=True)
+
+
+class BatchOnlyTo(OnlyTo):
+    """The same around a BatchEsp."""
+
+    def __init__(self, esp: BatchEsp, patterns: Sequence[str]) -> None:
+        super().__init__(esp, patterns)
+        self._batch_esp = esp
+        self.max_batch = esp.max_batch
+
+    def send_batch(self, messages: Sequence[Message]) -> Sequence[SendResult | EspError]:
+        """Every other address gets a permanent EspError of its own; its neighbours leave."""
+        allowed = [message for message in messages if self._allows(message)]
+        if len(allowed) > 1:
+            replies = iter(self._batch_esp.send_batch(allowed))
+        else:
+            replies = iter([self._esp.send(message) for message in allowed])
+        return [next(replies) if self._allows(message) else self._refusal() for message in messages]
+
 
 def limit_recipients(esp: Esp, only_to: Sequence[str]) -> Esp:
     """The ESP behind the setting `only_to`; an empty list limits nothing."""
-    return OnlyTo(esp, only_to) if only_to else esp
+    if not only_to:
+        return esp
+    return BatchOnlyTo(cast(BatchEsp, esp), only_to) if max_batch(esp) > 1 else OnlyTo(esp, only_to)

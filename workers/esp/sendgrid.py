@@ -9,7 +9,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from email.utils import parsedate_to_datetime
 from http.client import HTTPMessage
 from typing import Any
@@ -31,7 +31,10 @@ UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
 class Sendgrid:
-    """One account at SendGrid. Raises SettingsError; without `live`, its base URL must be loopback or the sandbox."""
+    """An account at SendGrid; a BatchEsp. Raises SettingsError; without `live`, its URL is loopback or the sandbox."""
+
+    # Personalizations of one call: twilio.com/docs/sendgrid/api-reference/mail-send/limitations
+    max_batch = 1000
 
     def __init__(self, name: str, settings: EspSettings, *, now_s: Callable[[], float] = time.time) -> None:
         base_url = checked_base_url(name, settings.base_url, live=settings.live)
@@ -56,24 +59,18 @@ class Sendgrid:
         client = SafeClient(base_url, headers, 3, timeout=settings.timeout_s, connection=self._connection)
         self._mail_send = client.mail.send
 
-    def body(self, message: Message) -> dict[str, Any]:
-        """The JSON body of mail/send: one personalization, one recipient, nothing empty."""
-        # In the personalization: SendGrid's specification types the message's own custom_args as a string.
-        # Their values must be strings, and come back with every event. SendGrid does not treat them as personal data.
-        custom_args = {"freshgate_send": str(message.send_id), "freshgate_trigger": str(message.trigger)}
-        personalization: dict[str, Any] = {"to": [{"email": message.to}], "custom_args": custom_args}
-        if message.template_data:
-            personalization["dynamic_template_data"] = dict(message.template_data)
+    def body(self, messages: Sequence[Message]) -> dict[str, Any]:
+        """The JSON body of mail/send: a personalization with one recipient for each message, nothing empty."""
         sender = {"email": self._settings.from_email}
         if self._settings.from_name:
             sender["name"] = self._settings.from_name
         body: dict[str, Any] = {
             "from": sender,
-            "personalizations": [personalization],
-            "template_id": message.template_id,
+            "personalizations": [_personalization(message) for message in messages],
+            "template_id": messages[0].template_id,
         }
-        if message.asm_group_id is not None:
-            body["asm"] = {"group_id": message.asm_group_id}
+        if messages[0].asm_group_id is not None:
+            body["asm"] = {"group_id": messages[0].asm_group_id}
         return body
 
     def prepare(self) -> None:
@@ -82,8 +79,15 @@ class Sendgrid:
 
     def send(self, message: Message) -> SendResult:
         """Hands one mail over, in `timeout_s` at most. Raises EspError only, which says whether a retry may help."""
+        return self._post([message])
+
+    def send_batch(self, messages: Sequence[Message]) -> Sequence[SendResult]:
+        """Hands mails of one template over in one call, which SendGrid accepts or refuses as a whole."""
+        return [self._post(messages)] * len(messages)
+
+    def _post(self, messages: Sequence[Message]) -> SendResult:
         try:
-            response = self._mail_send.post(request_body=self.body(message))
+            response = self._mail_send.post(request_body=self.body(messages))
         except (TypeError, ValueError, RecursionError) as error:
             # Raised by the JSON encoder, before anything was sent.
             text = f"{self.name}: the body cannot be written as JSON: {type(error).__name__}"
@@ -117,6 +121,16 @@ class Sendgrid:
         reason = f"{message} ({field})" if field else message
         reason = ADDRESS.sub("<address>", reason.replace(self._key, "<key>"))
         return UNPRINTABLE.sub(" ", reason)[:200]
+
+
+def _personalization(message: Message) -> dict[str, Any]:
+    # In the personalization: SendGrid's specification types the message's own custom_args as a string.
+    # Their values must be strings, and come back with every event. SendGrid does not treat them as personal data.
+    custom_args = {"freshgate_send": str(message.send_id), "freshgate_trigger": str(message.trigger)}
+    personalization: dict[str, Any] = {"to": [{"email": message.to}], "custom_args": custom_args}
+    if message.template_data:
+        personalization["dynamic_template_data"] = dict(message.template_data)
+    return personalization
 
 
 def _retry_after_s(headers: HTTPMessage, now_s: float) -> float | None:

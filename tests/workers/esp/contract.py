@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+import msgspec
 import pytest
 
 from freshgate.errors import EspError
 from tests.harness.ports import free_ports
-from workers.esp.base import Esp, Message
+from workers.esp.base import BatchEsp, Esp, Message, SendResult
 
 MESSAGE = Message(
     send_id="s-1", trigger="welcome", to="ada@example.com", template_id="d-1", template_data={"first_name": "Ada"}
@@ -247,3 +248,53 @@ class EspContract:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_ports(1)[0]}")
         server.steps = [self.accepted]
         assert esp.send(MESSAGE).provider_id == self.provider_id
+
+
+BATCH = [
+    msgspec.structs.replace(
+        MESSAGE, send_id=f"s-{number}", to=f"{name}@example.com", template_data={"first_name": name}
+    )
+    for number, name in enumerate(("ada", "grace", "edsger"))
+]
+
+
+class BatchContract:
+    """What an ESP that takes several mails in one call adds: `class TestX(BatchContract, EspContract)`."""
+
+    accepted: Step
+
+    def batch_failure(self, esp: BatchEsp, server: ScriptedServer, step: Step) -> EspError:
+        server.steps = [step]
+        with pytest.raises(EspError) as raised:
+            esp.send_batch(BATCH)
+        text = str(raised.value)
+        assert "the-secret-key" not in text and not any(message.to in text for message in BATCH)
+        return raised.value
+
+    def test_a_batch_is_one_request_that_names_every_recipient(self, esp: BatchEsp, server: ScriptedServer) -> None:
+        server.steps = [self.accepted]
+        results = esp.send_batch(BATCH)
+        assert [type(result) for result in results] == [SendResult] * len(BATCH)
+        ((_, request),) = server.requests
+        for message in BATCH:
+            assert message.to.encode() in request and message.template_data["first_name"].encode() in request
+
+    @pytest.mark.parametrize("status", [400, 413, 422])
+    def test_a_refused_batch_is_permanent_as_a_whole(self, esp: BatchEsp, server: ScriptedServer, status: int) -> None:
+        error = self.batch_failure(esp, server, answers(status))
+        assert (error.permanent, error.ambiguous) == (True, False)
+
+    @pytest.mark.parametrize("status", [429, 500, 503])
+    def test_a_batch_that_finds_the_server_busy_is_tried_again(
+        self, esp: BatchEsp, server: ScriptedServer, status: int
+    ) -> None:
+        error = self.batch_failure(esp, server, answers(status))
+        assert (error.permanent, error.ambiguous, error.blocked) == (False, False, False)
+
+    def test_a_drop_after_a_batch_is_ambiguous_for_all_of_it(self, esp: BatchEsp, server: ScriptedServer) -> None:
+        assert self.batch_failure(esp, server, sends(b"")).ambiguous
+
+    def test_silence_after_a_batch_meets_the_deadline_and_is_ambiguous(
+        self, esp: BatchEsp, server: ScriptedServer
+    ) -> None:
+        assert self.batch_failure(esp, server, server.silent).ambiguous

@@ -14,14 +14,14 @@ from sendgrid.helpers.mail import Asm, CustomArg, From, GroupId, Mail, Personali
 
 from freshgate.errors import EspError, SettingsError
 from freshgate.settings import EspSettings
-from tests.workers.esp.contract import MESSAGE, EspContract, ScriptedServer, answers
+from tests.workers.esp.contract import BATCH, MESSAGE, BatchContract, EspContract, ScriptedServer, answers
 from workers.esp import ESPS
-from workers.esp.base import Esp, limit_recipients
+from workers.esp.base import BatchOnlyTo, Esp, limit_recipients, max_batch
 from workers.esp.sendgrid import Sendgrid
 from workers.sandbox.sendgrid_schema import MAIL_SEND
 
 
-class TestSendgrid(EspContract):
+class TestSendgrid(BatchContract, EspContract):
     accepted = staticmethod(answers(202, X_Message_Id="sg-1"))
     provider_id = "sg-1"
     # Computed at the call, since an import may be minutes earlier.
@@ -56,7 +56,7 @@ class TestSendgrid(EspContract):
         head, _, body = server.requests[0][1].partition(b"\r\n\r\n")
         assert head.startswith(b"POST /v3/mail/send HTTP/1.1\r\n")
         assert b"\r\nAuthorization: Bearer the-secret-key\r\n" in head
-        assert json.loads(body) == sendgrid().body(MESSAGE)
+        assert json.loads(body) == sendgrid().body([MESSAGE])
 
     def test_debug_logging_prints_neither_key_nor_payload(
         self, esp: Esp, server: ScriptedServer, caplog: pytest.LogCaptureFixture
@@ -83,13 +83,13 @@ def test_the_body_equals_what_sendgrids_own_helper_builds() -> None:
     mail.add_personalization(personalization)
     mail.template_id = "d-1"
     mail.asm = Asm(GroupId(7))
-    assert sendgrid(from_name="The Shop").body(message) == mail.get()
+    assert sendgrid(from_name="The Shop").body([message]) == mail.get()
 
 
 @pytest.mark.parametrize("message", [MESSAGE, msgspec.structs.replace(MESSAGE, template_data={}, asm_group_id=3)])
 def test_the_body_fits_the_schema(message: Any) -> None:
     Draft202012Validator.check_schema(MAIL_SEND)
-    Draft202012Validator(MAIL_SEND).validate(sendgrid().body(message))
+    Draft202012Validator(MAIL_SEND).validate(sendgrid().body([message]))
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_body_fits_the_schema(message: Any) -> None:
     ],
 )
 def test_the_schema_refuses_what_sendgrid_would(change: dict[str, Any]) -> None:
-    body = {key: value for key, value in {**sendgrid().body(MESSAGE), **change}.items() if value is not None}
+    body = {key: value for key, value in {**sendgrid().body([MESSAGE]), **change}.items() if value is not None}
     assert not Draft202012Validator(MAIL_SEND).is_valid(body)
 
 
@@ -116,6 +116,33 @@ def test_a_recipient_outside_only_to_is_not_written_to() -> None:
     with pytest.raises(EspError, match="recipient not in only_to") as raised:
         limit_recipients(sendgrid(), ["*@test.example"]).send(MESSAGE)
     assert raised.value.permanent
+
+
+def test_a_batch_has_a_personalization_for_each_mail_and_fits_the_schema() -> None:
+    body = sendgrid().body(BATCH)
+    Draft202012Validator(MAIL_SEND).validate(body)
+    assert [
+        (part["to"], part["dynamic_template_data"], part["custom_args"]["freshgate_send"])
+        for part in body["personalizations"]
+    ] == [([{"email": message.to}], message.template_data, message.send_id) for message in BATCH]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "addressed"),
+    [(["*@example.com"], 3), (["grace@*", "ADA@*"], 2), (["ada@*"], 1), (["*@test.example"], 0)],
+)
+def test_only_to_takes_out_of_a_batch_whom_it_does_not_allow(patterns: list[str], addressed: int) -> None:
+    server = ScriptedServer()
+    server.steps = [answers(202)]
+    esp = limit_recipients(sendgrid(base_url=server.url), patterns)
+    assert isinstance(esp, BatchOnlyTo) and max_batch(esp) == 1000
+    results = esp.send_batch(BATCH)
+    refused = [result for result in results if isinstance(result, EspError)]
+    assert len(results) == 3 and len(refused) == 3 - addressed
+    assert all(error.permanent for error in refused)
+    named = [message.to for message in BATCH if any(message.to.encode() in request for _, request in server.requests)]
+    assert named == [message.to for message, result in zip(BATCH, results, strict=True) if result not in refused]
+    server.close()
 
 
 def test_a_body_that_cannot_be_json_is_permanent() -> None:
