@@ -12,6 +12,8 @@ from typing import Any
 import idna
 
 MAX_LENGTH = 254
+# Gmail ignores dots in the name: https://support.google.com/mail/answer/7436150
+DOTLESS_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
 # Without display name, comment or list.
 ADDRESS = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+@[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+")
 # What is not seen, beside Unicode's format characters (Cf): joiners, Hangul fillers, variation selectors, Braille's
@@ -39,6 +41,19 @@ def read_address(value: Any) -> str | None:
     if len(text) > MAX_LENGTH or ADDRESS.fullmatch(text) is None:
         return None
     return text if text.isascii() else _with_ascii_domain(text)
+
+
+def mailbox_of(address: str) -> str:
+    """The mailbox that the address is one of many names of, in lower case: `Ada+shop@example.com` is ada@example.com.
+
+    For limits alone. Whom a mail is about, and where it goes, the address as it was written decides.
+    """
+    form = (read_address(address) or address.strip()).lower()
+    name, at, domain = form.rpartition("@")
+    base = name.partition("+")[0] or name
+    if domain in DOTLESS_DOMAINS:
+        base, domain = base.replace(".", "") or base, "gmail.com"
+    return f"{base}{at}{domain}"
 
 
 def is_lookalike(value: Any) -> bool:

@@ -47,11 +47,14 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     # Kind `tracking`: the write keys of SDKs, and the pages that may use one; () allows every page.
     write_keys: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
-    # Events of the source, events of an IP address, and email addresses that an IP address gives. None is the default
-    # of `adapter/ingest/limits.py` for browser keys, and no limit for servers.
+    # Events, email addresses and recorded bytes, of the source and of an IP address. None is the default of
+    # `adapter/ingest/limits.py` for browser keys, and no limit for servers.
     rate: Cap | None = None
     rate_per_ip: Cap | None = None
+    addresses: Cap | None = None
     addresses_per_ip: Cap | None = None
+    recorded_bytes: Cap | None = None
+    recorded_bytes_per_ip: Cap | None = None
     # Kind `mparticle`: the GDPR purposes whose refusal unsubscribes; () is all of them.
     consent_purposes: tuple[str, ...] = ()
     # Kind `mparticle`: the environments whose batches are read; () is all of them.

@@ -16,7 +16,10 @@ from freshgate.settings_parsing import duration_ms, parse_cap, setting_name
 T = TypeVar("T", bound=msgspec.Struct)
 
 DURATIONS = {"delay", "settle", "max_age", "order_grace"}
-CAPS = {"cap", "address_cap", "rate", "rate_per_ip", "addresses_per_ip"}
+CAPS = {
+    *("cap", "address_cap", "rate", "rate_per_ip", "addresses", "addresses_per_ip"),
+    *("recorded_bytes", "recorded_bytes_per_ip"),
+}
 # Redis remembers each mail with its address.
 MAX_MAILS_PER_ADDRESS = 1000
 MAX_PORT = 65535

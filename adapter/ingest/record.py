@@ -13,7 +13,7 @@ import msgspec
 import redis
 from redis.exceptions import RedisError
 
-from adapter.ingest.limits import Limit, within
+from adapter.ingest.limits import Limit, with_bytes, within
 from freshgate.events import Event
 from freshgate.queue import push
 from freshgate.state import keys
@@ -138,15 +138,16 @@ class Recorder:
     def _calls(self, plans: Sequence[Plan], limits: Sequence[Limit], has_gap: bool) -> list[list[Any]]:
         """The arguments of each call: no more events than Redis may be blocked for."""
         now = self._clock() if self._clock else ""
+        packed = [plan.packed() for plan in plans]
         # The first call alone: the limits count the request.
-        head = [now, int(has_gap), _pack(limits) if limits else ""]
+        head = [now, int(has_gap), _pack(with_bytes(limits, packed)) if limits else ""]
         calls: list[list[Any]] = []
         work = MAX_WORK
-        for plan in plans:
+        for plan, body in zip(plans, packed, strict=True):
             if work + plan.work > MAX_WORK:
                 calls.append(head)
                 head, work = [now, 0, ""], 0
-            calls[-1].append(plan.packed())
+            calls[-1].append(body)
             work += plan.work
         return calls
 

@@ -18,5 +18,6 @@ def add_health(app: Flask, client: redis.Redis) -> None:
 
     @app.get("/readyz")
     def readyz() -> Response:
-        problems = store.check(client)
-        return reply(503 if problems else 200, {"status": "not ready" if problems else "ready", "problems": problems})
+        problems, notes = store.check(client)
+        status = "not ready" if problems else "ready"
+        return reply(503 if problems else 200, {"status": status, "problems": problems, "notes": notes})

@@ -67,10 +67,11 @@ SCHEMAS: dict[str, Schema] = {
     "Health": {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}},
     "Readiness": {
         "type": "object",
-        "required": ["status", "problems"],
+        "required": ["status", "problems", "notes"],
         "properties": {
             "status": {"enum": ["ready", "not ready"]},
             "problems": {"type": "array", "items": {"type": "string"}},
+            "notes": {"type": "array", "items": {"type": "string"}},
         },
     },
 }

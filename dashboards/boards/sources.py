@@ -64,7 +64,7 @@ def _requests() -> Sequence[Panel]:
         lines(
             "Rate-limited requests (429)",
             describe(
-                "Which rate limits are reached? `ip` and `addresses` limit one visitor, `source` the whole source.",
+                "Which limits are reached? `ip`, `ip_bytes` and `addresses` limit one visitor, the others the source.",
                 "many visitors at once: `trusted_proxies` may be wrong. Otherwise follow the runbook SourceLimited.",
             ),
             "reqps",

@@ -11,7 +11,7 @@ from base64 import b64encode
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
-from freshgate.addresses import read_address
+from freshgate.addresses import mailbox_of, read_address
 
 PREFIX = "fg:"
 QUEUE = "freshgate-"
@@ -53,6 +53,11 @@ def address_id(pii_key: bytes, address: str) -> str:
     """HMAC of the address in its one form, lower-cased: a leaked Redis is no list of addresses."""
     form = (read_address(address) or address.strip()).lower()
     return hmac.digest(pii_key, form.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
+
+
+def mailbox_id(pii_key: bytes, address: str) -> str:
+    """As `address_id`, the same for all aliases of one mailbox: for caps and limits alone."""
+    return address_id(pii_key, mailbox_of(address))
 
 
 def person(id_space: str, record_id: str) -> str:

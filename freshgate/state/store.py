@@ -148,13 +148,13 @@ def fcall(client: Any, name: str, key: str, *args: Any) -> Any:
     return client.execute_command("FCALL", library()[0] + name, 1, key, *args)
 
 
-def check(client: redis.Redis) -> list[str]:
-    """What keeps this Redis from being fit for durable state; empty when it is."""
+def check(client: redis.Redis) -> tuple[list[str], list[str]]:
+    """What keeps this Redis from being fit for durable state; and what it does not do although it is fit."""
     try:
         info: dict[str, Any] = client.info("everything")
     except RedisError as error:
-        return [f"redis: {type(error).__name__}"]
-    problems = []
+        return [f"redis: {type(error).__name__}"], []
+    problems, notes = [], []
     if info.get("loading"):
         problems.append("redis: loading its data")
     if not info.get("aof_enabled"):
@@ -170,10 +170,13 @@ def check(client: redis.Redis) -> list[str]:
         problems.append("redis: the append-only file cannot be written")
     if used_share(info) > MAX_MEMORY:
         problems.append(f"redis: more than {MAX_MEMORY:.0%} of maxmemory is used: events are refused")
+    elif used_share(info) > MAX_MEMORY_OF_PAGES:
+        # The receiver stays in the load balancer: servers' events are taken.
+        notes.append(f"redis: more than {MAX_MEMORY_OF_PAGES:.0%} of maxmemory is used: pages' events are refused")
     skew_s = (now_ms() - int(info["server_time_usec"]) // 1000) / 1000
     if abs(skew_s) > MAX_SKEW_S:
         problems.append(f"clock: this host is {abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} Redis")
-    return problems
+    return problems, notes
 
 
 class Headroom:

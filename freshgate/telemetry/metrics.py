@@ -48,7 +48,7 @@ REFUSED_ELEMENTS = (
     "internal",
 )
 REFUSED_BODIES = ("400", "413", "415")
-LIMITS = ("source", "ip", "addresses")
+LIMITS = ("source", "ip", "source_addresses", "addresses", "source_bytes", "ip_bytes")
 IDENTITY = ("linked", "merged", "ambiguous", "unproven", "erased")
 ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")
 UNAUTHENTIC_REASONS = ("NotAuthentic", "BatchWithoutToken")

@@ -67,7 +67,8 @@ def test_a_redis_that_is_nearly_full_takes_no_more_events_and_is_not_ready(
     with pytest.raises(StoreUnavailable, match="maxmemory"):
         receive_both(world.receiver, world)
     assert world.state("ada") == {}
-    assert [problem for problem in check(redis) if "events are refused" in problem]
+    problems, _ = check(redis)
+    assert [problem for problem in problems if "events are refused" in problem]
 
 
 def test_pages_are_refused_first_and_leave_room_for_servers(world: World, fill: Callable[[float], None]) -> None:
@@ -75,6 +76,13 @@ def test_pages_are_refused_first_and_leave_room_for_servers(world: World, fill: 
     with pytest.raises(StoreUnavailable, match="70%"):
         receive_both(world.receiver, world, trust="browser")
     assert receive_both(world.receiver, world) == (1, 1)
+
+
+def test_while_pages_are_refused_the_receiver_is_ready_and_says_so(redis: Redis, fill: Callable[[float], None]) -> None:
+    fill(0.78)
+    problems, notes = check(redis)
+    assert [problem for problem in problems if "events are refused" in problem] == []
+    assert notes == ["redis: more than 70% of maxmemory is used: pages' events are refused"]
 
 
 def test_a_redis_without_a_limit_or_with_room_is_not_kept_from_events(redis: Redis) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freshgate.addresses import INVISIBLE, is_lookalike, read_address
+from freshgate.addresses import INVISIBLE, is_lookalike, mailbox_of, read_address
 
 INVISIBLES = [
     "\u200b",
@@ -133,3 +133,22 @@ def test_an_address_that_was_read_is_read_as_itself(text: str) -> None:
     for value in (text, f"{text}@example.com", f"ada@{text}.example"):
         address = read_address(value)
         assert address is None or (read_address(address) == address and address.rpartition("@")[2].isascii())
+
+
+@pytest.mark.parametrize(
+    ("address", "mailbox"),
+    [
+        ("Ada@Example.com", "ada@example.com"),
+        (" ada+shop@example.com", "ada@example.com"),
+        ("ada+a+b@example.com", "ada@example.com"),
+        ("+ada@example.com", "+ada@example.com"),
+        ("a.d.a@example.com", "a.d.a@example.com"),
+        ("a.d.a+x@gmail.com", "ada@gmail.com"),
+        ("A.Da@GoogleMail.com", "ada@gmail.com"),
+        ("...@gmail.com", "...@gmail.com"),
+        ("ada+x@exämple.com", "ada@xn--exmple-cua.com"),
+        ("no address", "no address"),
+    ],
+)
+def test_aliases_are_one_mailbox(address: str, mailbox: str) -> None:
+    assert mailbox_of(address) == mailbox

@@ -119,6 +119,72 @@ def test_a_visitor_may_give_so_many_addresses_and_these_again_and_again(shop: Sh
     assert HOME_IP not in stored
 
 
+def test_aliases_of_one_mailbox_count_once(shop: Shop, redis: Redis) -> None:
+    page = Page(shop(addresses_per_ip=(1, 3_600_000)))
+    aliases = ("ada+1@x.org", "Ada+2@x.org", "ada@x.org")
+    assert [page.is_limited(email) for email in aliases] == [False] * 3
+    assert page.is_limited("a.da@x.org")
+    gmail = Page(shop(addresses_per_ip=(1, 3_600_000)), OTHER_IP)
+    assert [gmail.is_limited(email) for email in ("a.da+x@gmail.com", "ada@googlemail.com")] == [False] * 2
+
+
+def test_a_source_may_give_so_many_addresses_however_many_visitors_it_has(shop: Shop, redis: Redis) -> None:
+    client = shop(addresses=(2, 3_600_000))
+    ips = (HOME_IP, OTHER_IP, "1.1.1.1")
+    assert [Page(client, ip).is_limited(f"{ip}@x.org") for ip in ips] == [False, False, True]
+    assert not Page(client, "1.1.1.1").is_limited(None)
+    assert limited("source_addresses") >= 1
+
+
+def test_a_visitor_records_so_many_bytes_and_the_others_do_not_notice(shop: Shop, redis: Redis) -> None:
+    client = shop(recorded_bytes_per_ip=(20_000, 3_600_000))
+    page = Page(client)
+    # Some 0.9 KB an event.
+    assert [page.is_limited(*[None] * 30) for _ in range(3)] == [False, True, True]
+    answer = page.tells()
+    assert (answer.status_code, 3500 < int(answer.headers["Retry-After"]) <= 3600) == (429, True)
+    assert not Page(client, OTHER_IP).is_limited()
+
+
+def test_a_source_records_so_many_bytes_from_however_many_visitors(shop: Shop, redis: Redis) -> None:
+    client = shop(recorded_bytes=(10_000, 3_600_000))
+    ips = [f"8.8.4.{number}" for number in range(30)]
+    statuses = [Page(client, ip).tells().status_code for ip in ips]
+    assert statuses == sorted(statuses)
+    assert 5 < statuses.count(200) < 20
+    assert limited("source_bytes") >= 10
+
+
+def test_large_events_cost_what_they_record(shop: Shop, redis: Redis) -> None:
+    client = shop(recorded_bytes_per_ip=(60_000, 3_600_000))
+    headers = {**basic("page-key:"), "X-Forwarded-For": HOME_IP}
+    lines = [{"product_id": f"{number}", "name": "n" * 200, "price": 1} for number in range(100)]
+    statuses = []
+    for number in range(5):
+        event = {
+            "type": "track",
+            "event": "Cart Viewed",
+            "anonymousId": f"x{number}",
+            "properties": {"products": lines},
+        }
+        statuses.append(client.post("/v1/batch", json={"batch": [event]}, headers=headers).status_code)
+    assert statuses == [200, 200, 429, 429, 429]
+
+
+def test_a_page_that_has_used_up_its_bytes_leaves_the_servers_source_alone(redis: Redis) -> None:
+    with serving(redis) as serve:
+        sources = {
+            "page": replace(PAGE, recorded_bytes=(500, 3_600_000)),
+            "shop": SourceSettings(kind="segment", tokens=("t",)),
+        }
+        client = serve(Settings(pii_key="for tests", sources=sources, trusted_proxies=1))
+        page = Page(client)
+        assert [page.is_limited() for _ in range(2)] == [False, True]
+        event = {"type": "track", "event": "Order Completed", "userId": "ada", "properties": {"order_id": "1"}}
+        answer = client.post("/webhooks/shop", json=event, headers={"X-Freshgate-Token": "t"})
+        assert (answer.status_code, answer.get_json()["accepted"]) == (200, 1)
+
+
 def test_addresses_in_one_batch_are_no_way_around_it(shop: Shop, redis: Redis) -> None:
     page = Page(shop(addresses_per_ip=(2, 3_600_000)))
     answer = page.tells("a@x.org", "b@x.org", "c@x.org")
@@ -161,7 +227,7 @@ def test_no_job_is_made_for_what_is_refused_and_one_for_what_is_not(shop: Shop, 
 
 def test_a_page_has_limits_by_itself_and_a_server_has_none(shop: Shop, redis: Redis) -> None:
     Page(shop()).tells("a@x.org")
-    assert kinds(redis) == ["addresses", "ip", "source"]
+    assert kinds(redis) == sorted(SETTINGS)
     redis.flushdb()
     Page(shop(trust="server")).tells("a@x.org")
     assert kinds(redis) == []
@@ -180,7 +246,7 @@ def test_without_a_trusted_proxy_nobody_can_say_who_he_is(shop: Shop, redis: Red
     client = shop(proxies=0, rate_per_ip=(1, 60_000))
     # The header is ignored, and the address that remains is a proxy's: all visitors would share one limit.
     assert [Page(client, ip).is_limited() for ip in (HOME_IP, HOME_IP)] == [False, False]
-    assert kinds(redis) == ["source"]
+    assert kinds(redis) == ["source", "source_bytes"]
 
 
 def test_whoever_stands_before_the_proxy_cannot_choose_an_address(shop: Shop) -> None:
