@@ -29,7 +29,7 @@ from adapter.routes.webhooks import add_webhooks
 from adapter.sources import configure_sources
 from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.errors import FreshgateError
-from freshgate.queue import queue_name
+from freshgate.routing import routes_of
 from freshgate.settings import Settings, load, require_pii_key
 from freshgate.state import store
 from freshgate.state.planner import Planner
@@ -106,6 +106,7 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
 
 
 def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:
-    """A receiver for the settings' catalog, which enqueues to the first ESP account."""
-    planner = Planner(load_event_types(settings), load_triggers(settings), settings.pii_key.encode())
-    return Receiver(client, planner, queue_name(next(iter(settings.esps), "sendgrid")), traces)
+    """A receiver for the settings' catalog, which enqueues each send for the account of its trigger."""
+    triggers = load_triggers(settings)
+    planner = Planner(load_event_types(settings), triggers, settings.pii_key.encode())
+    return Receiver(client, planner, routes_of(settings, triggers), traces)

@@ -22,7 +22,7 @@ from bench.rows import Effort, Goal, Row, paired
 from bench.waiting import wait_until
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Event
-from freshgate.queue import queue_name
+from freshgate.routing import Routes
 from freshgate.settings import SourceSettings
 from freshgate.state.planner import Planner
 from freshgate.state.store import load
@@ -75,7 +75,7 @@ def measure(effort: Effort) -> list[Row]:
 def record_orders(client: Any, amount: int, batch: int) -> None:
     """Records orders of as many people as the receiver does, which leaves one job a batch in the queue."""
     source = SOURCES["segment"].configure("segment", SourceSettings(kind="segment", secrets=(SECRET,)), EVENTS)
-    recorder = Recorder(client, Planner(EVENTS, TRIGGERS, PII_KEY.encode()), queue_name("sendgrid"))
+    recorder = Recorder(client, Planner(EVENTS, TRIGGERS, PII_KEY.encode()), Routes(["sendgrid"]))
     bodies = [body for _, body in orders(amount)]
     for start in range(0, amount, batch):
         body = b"[" + b",".join(bodies[start : start + batch]) + b"]"

@@ -17,6 +17,7 @@ from bench.lab import PII_KEY, Lab
 from bench.rows import Effort, Row, paired
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Event, Product
+from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.planner import Planner
 from workers.gate import decide
@@ -73,7 +74,7 @@ def measure(effort: Effort) -> list[Row]:
     pairs: dict[tuple[int, int], list[tuple[float, float]]] = {}
     with Lab() as lab:
         client = lab.client(lab.valkey())
-        recorder = Recorder(client, Planner(EVENTS, TRIGGERS, PII_KEY.encode()), "bench")
+        recorder = Recorder(client, Planner(EVENTS, TRIGGERS, PII_KEY.encode()), Routes(["bench"]))
         now = time.time_ns() // 1_000_000
         timers = {}
         for devices in (0, *DEVICES):

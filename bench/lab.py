@@ -20,7 +20,7 @@ from typing import Any
 import redis
 
 from adapter.local import embedded
-from adapter.local.processes import die_with
+from freshgate.child_processes import die_with
 from freshgate.state import store
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -13,6 +13,7 @@ from bench.lab import Lab
 from bench.rows import Effort, Goal, Row
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Event, Product
+from freshgate.routing import Routes
 from freshgate.state.planner import Planner
 
 PART = "memory"
@@ -60,7 +61,7 @@ def measure(effort: Effort) -> list[Row]:
     with Lab() as lab:
         client = lab.client(lab.valkey())
         planner = Planner(EVENTS, TRIGGERS, b"bench")
-        recorder = Recorder(client, planner, "bench")
+        recorder = Recorder(client, planner, Routes(["bench"]))
         now = time.time_ns() // 1_000_000
         for person in range(effort.of(2000, 1000)):
             recorder.record(cart_events(person, now), WebhookReply())

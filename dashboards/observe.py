@@ -19,7 +19,7 @@ import yaml
 
 from adapter.commands.post.traffic import first_source, refuse_live
 from adapter.local.launcher import say
-from adapter.local.processes import Child, die_with
+from adapter.local.processes import Child
 from dashboards.preview.local import (
     DASHBOARDS,
     DEFAULT_PORTS,
@@ -30,6 +30,7 @@ from dashboards.preview.local import (
     to_local_config,
 )
 from dashboards.preview.tools import FOLDER, ROOT, alertmanager_command, find_program, prometheus_command
+from freshgate.child_processes import die_with
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.local_settings import is_sandbox, load_local_settings
 from freshgate.settings import load

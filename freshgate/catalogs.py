@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,6 +100,7 @@ def _with_overrides(trigger: Trigger, settings: Settings) -> Trigger:
         field: value for field, value in msgspec.structs.asdict(overrides).items() if value is not None
     }
     changes["address_cap"] = settings.address_cap
+    changes["esp"] = _account(trigger, overrides, settings)
     changed = msgspec.structs.replace(trigger, **changes)
     if changed.max_age < max(changed.delay, 1):
         name = next((name for name in ("delay", "max_age") if name in changes), "")
@@ -112,6 +114,18 @@ def _with_overrides(trigger: Trigger, settings: Settings) -> Trigger:
             "write a max_age that is longer than the delay"
         )
     return changed
+
+
+def _account(trigger: Trigger, overrides: TriggerSettings, settings: Settings) -> str | None:
+    """The account that sends the trigger's mails; None only where the settings have no account at all."""
+    name = overrides.esp or trigger.esp
+    if name and name not in settings.esps:
+        key = setting_name("triggers", trigger.name, "esp")
+        declared = "" if overrides.esp else "; the catalog declares it"
+        nearest = get_close_matches(name, settings.esps, n=1)
+        advice = f"did you mean {nearest[0]!r}?" if nearest else f"write one of: {', '.join(settings.esps)}"
+        raise SettingsError(f"{key}: there is no account [esps.{name}]{declared}; {advice}")
+    return name or next(iter(settings.esps), None)
 
 
 def _check(trigger: Trigger, event_types: dict[str, EventType]) -> None:

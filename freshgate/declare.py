@@ -133,6 +133,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     unknown       when the ESP may or may not have the mail: "hold" (default) keeps it for an operator, "resend" sends
                   again and risks a second mail
     asm_group_id  SendGrid's unsubscribe group
+    esp           the account that sends it, a table `[esps.<name>]` of the settings; None (default) is the first one
     enabled       False starts nothing, and withholds what waits
     """
 
@@ -154,6 +155,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     needs: tuple[str, ...] = ()
     unknown: Literal["hold", "resend"] = "hold"
     asm_group_id: int | None = None
+    esp: str | None = None
     enabled: bool = True
 
     def __post_init__(self) -> None:

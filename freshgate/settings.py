@@ -81,6 +81,8 @@ class TriggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     template_id: str | None = None
     kind: Literal["transactional", "marketing"] | None = None
     asm_group_id: int | None = None
+    # The account that sends its mails, a name of `[esps.<name>]`.
+    esp: str | None = None
 
 
 class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -149,7 +151,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 TABLES: dict[str, type[msgspec.Struct]] = {"sources": SourceSettings, "triggers": TriggerSettings, "esps": EspSettings}
 WARNING = "%s is a secret in the settings file: for local use only"
-SOURCE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
@@ -172,9 +174,13 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
         if not isinstance(entries, dict):
             raise SettingsError(f"{table}: expected tables; write [{table}.NAME] and its keys below")
         for name, entry in entries.items():
-            if table == "sources" and not SOURCE_NAME.fullmatch(name):
+            if table == "sources" and not TABLE_NAME.fullmatch(name):
                 raise SettingsError(
                     f"sources.{name}: a source's name is part of its URL; write small letters, digits, _"
+                )
+            if table == "esps" and not TABLE_NAME.fullmatch(name):
+                raise SettingsError(
+                    f"esps.{name}: an account's name is part of its queue's; write small letters, digits, _"
                 )
             check_names(entry, (field.name for field in fields(struct)), table, name)
             if table in ("sources", "esps"):

@@ -33,9 +33,11 @@ EXAMPLES = """examples:
 EPILOGS = {
     "deliver": """examples:
   python -m workers deliver
+  python -m workers deliver --esp newsletter                      (only the account [esps.newsletter])
   FRESHGATE_WORKER_METRICS_PORT=9119 python -m workers deliver    (a second one on the same machine)
 
-Any number may run. SIGTERM ends it after the job that it works on.""",
+Any number may run. With several accounts it starts a process for each, so that none waits for another, and serves the
+metrics of all. SIGTERM ends it after the jobs that it works on.""",
     "timers": """example:
   python -m workers timers
 
@@ -62,7 +64,7 @@ def run_as(program: str, arguments: Sequence[str]) -> int:
     settings = load(os.environ) if is_process else load_local_settings()
     logs.configure(settings.log_level, json=not sys.stderr.isatty())
     if is_process:
-        return _run_process(options.command, settings)
+        return _run_process(options, settings)
     if options.command == "suppressions":
         return suppressions.run(settings, options)
     return commands.run(settings, options)
@@ -76,27 +78,29 @@ def build_parser(program: str = "python -m workers") -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     subcommands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    parsers = {}
     for name, text in PROCESSES.items():
-        subcommands.add_parser(
+        parsers[name] = subcommands.add_parser(
             name,
             help=text,
             description=text,
             epilog=EPILOGS[name],
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
+    parsers["deliver"].add_argument("--esp", metavar="NAME", help="only this account; all of them if left out")
     commands.add_commands(subcommands)
     suppressions.add_command(subcommands)
     return parser
 
 
-def _run_process(name: str, settings: Settings) -> int:
+def _run_process(options: argparse.Namespace, settings: Settings) -> int:
     # Imported here, so that an operator's command starts without RQ.
     from workers import main
     from workers.sandbox import server
 
-    if name == "deliver":
-        return main.deliver(settings)
-    if name == "timers":
+    if options.command == "deliver":
+        return main.deliver(settings, options.esp)
+    if options.command == "timers":
         return main.timers(settings)
     server.serve(settings.sandbox_host, settings.sandbox_port, settings.sandbox_password)
     return 0

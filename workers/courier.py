@@ -101,6 +101,8 @@ class Courier:
                 self._defer_unknown_trigger(item, records)
             elif time.monotonic() - started > BUDGET_S:
                 self._ledger.retime(records, self._clock.now())
+            elif trigger.esp not in (None, self._esp.name):
+                self._reroute(records)
             elif trigger.name in held or "*" in held:
                 self._hold(records)
             else:
@@ -120,6 +122,11 @@ class Courier:
             self._ledger.mark_dead(records, "no_such_trigger")
         else:
             self._ledger.retime(records, self._clock.now() + UNKNOWN_TRIGGER_MS, failed=True)
+
+    def _reroute(self, records: Records) -> None:
+        """The settings changed after the job was enqueued: the timers enqueue it for the account that is right now."""
+        self._ledger.retime(records, self._clock.now())
+        metrics.RETIMED.labels(records.timer.trigger, "rerouted").inc()
 
     def _check_lookback(self, records: Records) -> None:
         """Was a mail wrong that has left? Counted once a mail, and told on the trail."""

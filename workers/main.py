@@ -7,25 +7,29 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Mapping, Sequence
 from types import FrameType
 
-from prometheus_client import start_http_server
 from rq.serializers import JSONSerializer
 
 from freshgate.catalogs import load_triggers
+from freshgate.declare import Trigger
 from freshgate.errors import SettingsError
 from freshgate.queue import queue_name
+from freshgate.routing import routes_of
 from freshgate.settings import EspSettings, Settings, require_pii_key
 from freshgate.settings_parsing import setting_name
 from freshgate.state.store import connect, load
 from freshgate.telemetry import logs, metrics, tracing
+from freshgate.telemetry.metrics_port import serve_metrics
 from workers.courier import Courier
 from workers.esp import ESPS
-from workers.esp.base import limit_recipients
+from workers.esp.base import Esp, limit_recipients
 from workers.jobs import install
 from workers.lookup import Lookup
 from workers.redis_monitor import RedisMonitor
 from workers.rq_worker import DeliverQueue, DeliverWorker
+from workers.supervisor import supervise
 from workers.timers import Timers
 
 log = logs.get(__name__)
@@ -34,14 +38,29 @@ MAX_JOBS = 100_000
 WORKER_TTL_S = 30
 
 
-def deliver(settings: Settings) -> int:
-    """Works on the queue of the ESP account until told to stop. Returns 1 if it ended for another reason."""
-    name, esp_settings = first_esp(settings)
+def deliver(settings: Settings, account: str | None = None) -> int:
+    """Works on the queue of an account until told to stop; without one, on those of all accounts, in a process each.
+    Returns 1 if it ended for another reason. Raises SettingsError.
+    """
+    accounts = esp_accounts(settings)
     require_pii_key(settings)
     triggers = load_triggers(settings)
+    if account is None and len(accounts) > 1:
+        for name, esp_settings in accounts.items():
+            # A fault in the settings of one stops the start of all.
+            build_esp(name, esp_settings).close()
+        return supervise(settings, [("--esp", name) for name in accounts])
+    name = account or next(iter(accounts))
+    if name not in accounts:
+        raise SettingsError(f"--esp {name}: there is no account [esps.{name}]; write one of: {', '.join(accounts)}")
+    return _work(settings, name, triggers)
+
+
+def _work(settings: Settings, name: str, triggers: Sequence[Trigger]) -> int:
+    esp_settings = settings.esps[name]
     client = connect(settings.redis_url, timeout_s=5.0)
     load(client)
-    esp = limit_recipients(ESPS[esp_settings.kind](name, esp_settings), esp_settings.only_to)
+    esp = build_esp(name, esp_settings)
     traces = tracing.setup(settings, "worker")
     courier = Courier(
         client,
@@ -58,8 +77,8 @@ def deliver(settings: Settings) -> int:
         traces=traces,
     )
     install(courier)
-    metrics.prepare_worker([trigger.name for trigger in triggers], name)
-    _export_metrics(settings.metrics_host, settings.worker_metrics_port)
+    metrics.prepare_worker([trigger.name for trigger in triggers if trigger.esp == name], name)
+    serve_metrics(settings.metrics_host, settings.worker_metrics_port)
     # RQ waits for the next job in a blocking pop, longer than any other reply may take.
     blocking_client = connect(settings.redis_url, timeout_s=None)
     queue = DeliverQueue(queue_name(name), connection=blocking_client, serializer=JSONSerializer)
@@ -79,10 +98,12 @@ def deliver(settings: Settings) -> int:
 
 def timers(settings: Settings) -> int:
     """Turns due timers into jobs until told to stop."""
-    name, _ = first_esp(settings)
+    esp_accounts(settings)
+    triggers = load_triggers(settings)
+    routes = routes_of(settings, triggers)
     client = connect(settings.redis_url, timeout_s=5.0)
     load(client)
-    _export_metrics(settings.metrics_host, settings.timers_metrics_port)
+    serve_metrics(settings.metrics_host, settings.timers_metrics_port)
     stopped = threading.Event()
 
     def stop(_signum: int, _frame: FrameType | None) -> None:
@@ -90,33 +111,26 @@ def timers(settings: Settings) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
-    max_settle_ms = max((trigger.settle_ms for trigger in load_triggers(settings)), default=0)
+    max_settle_ms = max((trigger.settle_ms for trigger in triggers), default=0)
     metrics.prepare_timers()
-    RedisMonitor(connect(settings.redis_url, timeout_s=2.0), [queue_name(name)]).start(stopped)
-    log.info("timers_ready", queue=queue_name(name))
-    Timers(client, queue_name(name), max_settle_ms).run(stopped.is_set)
+    queues = [queue_name(name) for name in routes.accounts]
+    RedisMonitor(connect(settings.redis_url, timeout_s=2.0), queues).start(stopped)
+    log.info("timers_ready", queues=queues)
+    Timers(client, routes, max_settle_ms).run(stopped.is_set)
     return 0
 
 
-def first_esp(settings: Settings) -> tuple[str, EspSettings]:
-    """Name and settings of the account that sends all mails. Raises SettingsError unless there is exactly one."""
+def esp_accounts(settings: Settings) -> Mapping[str, EspSettings]:
+    """The accounts, the first one first. Raises SettingsError if there is none, or one whose kind does not exist."""
     if not settings.esps:
         raise SettingsError("no ESP is configured: add a table [esps.sendgrid] to the settings")
     for name, esp in settings.esps.items():
         if esp.kind not in ESPS:
             known = ", ".join(ESPS)
             raise SettingsError(f"{setting_name('esps', name, 'kind')}: {esp.kind!r}; write which ESP it is: {known}")
-    if len(settings.esps) > 1:
-        names = ", ".join(f"[esps.{name}]" for name in settings.esps)
-        raise SettingsError(f"{names}: all mails leave through one account; keep one of these tables")
-    return next(iter(settings.esps.items()))
+    return settings.esps
 
 
-def _export_metrics(host: str, port: int) -> None:
-    if not port:
-        return
-    try:
-        start_http_server(port, addr=host)
-    except OSError as error:
-        # The port belongs to another worker on this host: mails matter more than metrics.
-        log.warning("metrics_port_taken", port=port, error=str(error))
+def build_esp(name: str, settings: EspSettings) -> Esp:
+    """The account's ESP, not connected. Raises SettingsError."""
+    return limit_recipients(ESPS[settings.kind](name, settings), settings.only_to)

@@ -1,6 +1,6 @@
 """Claims due timers under a lease and turns them into jobs. Any number of these may run; none is the leader.
 
-A lease that runs out returns the timer: then its worker died or its job was lost.
+Each goes to the queue of its trigger's account. A lease that runs out returns it: its worker died or its job was lost.
 """
 
 from __future__ import annotations
@@ -9,20 +9,24 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import redis
 from redis.exceptions import RedisError
 
-from freshgate.queue import push
+from freshgate.queue import push, queue_name
+from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.store import fcall, shops, with_library
 from freshgate.telemetry import logs, metrics
 
 log = logs.get(__name__)
+_pack = msgspec.msgpack.Encoder().encode
 
 CHUNK = 100
 LEASE_MS = 30_000
 MAX_SLEEP_S = 0.05
-# Beyond this many jobs in the queue nothing is claimed: a lease that runs out in a queue would look like a crash.
+# Beyond this many jobs in an account's queue nothing is claimed for it: a lease that runs out there would look like a
+# crash.
 MAX_QUEUED = 20
 HEARTBEAT_INTERVAL_S = 5.0
 SHOPS_INTERVAL_S = 5.0
@@ -30,11 +34,11 @@ OUTAGE_MS = 600_000
 
 
 class Timers:
-    """One Redis, one queue, all shops. `tick` is one look; `run` looks until told to stop."""
+    """One Redis, the queues of all accounts, all shops. `tick` is one look; `run` looks until told to stop."""
 
-    def __init__(self, client: redis.Redis, queue: str, settle_ms: int) -> None:
+    def __init__(self, client: redis.Redis, routes: Routes, settle_ms: int) -> None:
         self._client = client
-        self._queue = queue
+        self._routes = routes
         self._settle_ms = settle_ms
         self._shops: list[str] = []
         self._shops_read_at = self._beaten = float("-inf")
@@ -54,13 +58,36 @@ class Timers:
         """Claims a chunk of each shop and pushes its jobs. Returns the seconds to sleep before the next look."""
         self._beat()
         self._read_shops()
-        if int(self._client.llen(f"rq:queue:{self._queue}")) >= MAX_QUEUED:
+        full = self._full_accounts()
+        if len(full) == len(self._routes.accounts):
             return MAX_SLEEP_S
-        pauses = [self._tick_shop(shop) for shop in self._shops]
+        pauses = [self._tick_shop(shop, self._limits(full)) for shop in self._shops]
         return min([MAX_SLEEP_S, *pauses])
 
-    def _tick_shop(self, shop: str) -> float:
-        now, next_due, due = with_library(self._client, lambda: self._claim(shop))
+    def _full_accounts(self) -> list[str]:
+        pipe = self._client.pipeline(transaction=False)
+        for account in self._routes.accounts:
+            pipe.llen(f"rq:queue:{queue_name(account)}")
+        lengths = pipe.execute()
+        return [
+            account for account, jobs in zip(self._routes.accounts, lengths, strict=True) if int(jobs) >= MAX_QUEUED
+        ]
+
+    def _limits(self, full: list[str]) -> bytes | str:
+        """How many timers of which triggers may be claimed: none of an account whose queue is full."""
+        if not full:
+            return ""
+        limits = dict.fromkeys(self._routes.triggers(full), 0)
+        if self._routes.accounts[0] in full:
+            # Whatever names no trigger goes there.
+            limits |= {
+                trigger: CHUNK for trigger in self._routes.triggers(self._routes.accounts) if trigger not in limits
+            }
+            limits["*"] = 0
+        return _pack(limits)
+
+    def _tick_shop(self, shop: str, limits: bytes | str) -> float:
+        now, next_due, due = with_library(self._client, lambda: self._claim(shop, limits))
         if due:
             self._push(shop, now, due)
         if len(due) >= CHUNK:
@@ -72,8 +99,8 @@ class Timers:
             self._shops = shops(self._client)
             self._shops_read_at = time.monotonic()
 
-    def _claim(self, shop: str) -> tuple[int, int | None, list[tuple[str, int, int]]]:
-        now, next_due, *flat = fcall(self._client, "claim_due", keys.shop(shop), "", CHUNK, LEASE_MS)
+    def _claim(self, shop: str, limits: bytes | str) -> tuple[int, int | None, list[tuple[str, int, int]]]:
+        now, next_due, *flat = fcall(self._client, "claim_due", keys.shop(shop), "", CHUNK, LEASE_MS, limits)
         due = [(flat[i].decode(), int(float(flat[i + 1])), int(flat[i + 2])) for i in range(0, len(flat), 3)]
         return int(now), int(next_due) if next_due else None, due
 
@@ -83,12 +110,11 @@ class Timers:
         metrics.TIMERS_CLAIMED.inc(len(due))
         pipe = self._client.pipeline(transaction=True)
         # One that came back may have taken its worker down: it travels alone, its neighbours are unharmed.
-        for timer, _, returned in due:
-            if returned:
-                push(pipe, self._queue, shop, [(timer, 1)], now)
-        fresh = [(timer, 0) for timer, _, returned in due if not returned]
-        if fresh:
-            push(pipe, self._queue, shop, fresh, now)
+        for queue, timers in self._routes.by_queue(timer for timer, _, returned in due if returned).items():
+            for timer in timers:
+                push(pipe, queue, shop, [(timer, 1)], now)
+        for queue, timers in self._routes.by_queue(timer for timer, _, returned in due if not returned).items():
+            push(pipe, queue, shop, [(timer, 0) for timer in timers], now)
         pipe.execute()
 
     def _beat(self) -> None:

@@ -21,6 +21,7 @@ from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RateLimited, RequestError, StoreUnavailable
 from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.routing import Routes
 from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
 from freshgate.state.planner import Planner
@@ -63,14 +64,14 @@ class Receiver:
         self,
         client: redis.Redis,
         planner: Planner,
-        queue: str,
+        routes: Routes,
         traces: tracing.Traces = tracing.OFF,
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._client = client
         self._planner = planner
         self._traces = traces
-        self.recorder = Recorder(client, planner, queue, traces, clock)
+        self.recorder = Recorder(client, planner, routes, traces, clock)
         self.clock = RedisClock(clock, metrics.CLOCK_SKEW.set)
         self._headroom = Headroom(client, self.clock)
         self._unmapped = Unmapped(client)

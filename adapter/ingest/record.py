@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 from adapter.ingest.limits import Limit, with_bytes, within
 from freshgate.events import Event
 from freshgate.queue import push
+from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.planner import Plan, Planner
 from freshgate.state.store import add_shops, fcall, with_library
@@ -42,7 +43,7 @@ class WebhookReply(msgspec.Struct):
 
 
 class Recorder:
-    """One Redis and one queue. Thread-safe: what it remembers are hints.
+    """One Redis, and the queues of all accounts. Thread-safe: what it remembers are hints.
 
     clock  replaces Redis' clock, for tests
     """
@@ -51,13 +52,13 @@ class Recorder:
         self,
         client: redis.Redis,
         planner: Planner,
-        queue: str,
+        routes: Routes,
         traces: tracing.Traces = tracing.OFF,
         clock: Callable[[], int] | None = None,
     ) -> None:
         self._client = client
         self._planner = planner
-        self._queue = queue
+        self._routes = routes
         self._traces = traces
         self._clock = clock
         self._linked: dict[LinkKey, tuple[int, float]] = {}
@@ -109,8 +110,8 @@ class Recorder:
     def _commit(
         self, shop: str, plans: Sequence[Plan], limits: Sequence[Limit] = (), *, has_gap: bool = False
     ) -> list[str]:
-        """The one trip: every event in a call that is atomic for it, then the job. A job finds the timers, or nothing
-        to do; if we die before it, the timers send."""
+        """The one trip: every event in a call that is atomic for it, then a job an account. A job finds the
+        timers, or nothing to do; if we die before it, the timers send."""
         trace = tracing.traceparent()
         if trace:
             for plan in plans:
@@ -126,11 +127,11 @@ class Recorder:
             pipe = self._client.pipeline(transaction=False)
             for arguments in calls:
                 fcall(pipe, "record", keys.shop(shop), *arguments)
-            if timers:
-                with self._traces.producing(self._queue, len(timers)):
-                    sends = [(timer, 0) for timer in timers]
-                    created = time.time_ns() // 1_000_000
-                    tracing.set_job_id(push(pipe, self._queue, shop, sends, created, tracing.traceparent()))
+            created = time.time_ns() // 1_000_000
+            for queue, own in self._routes.by_queue(timers).items():
+                with self._traces.producing(queue, len(own)):
+                    sends = [(timer, 0) for timer in own]
+                    tracing.set_job_id(push(pipe, queue, shop, sends, created, tracing.traceparent()))
             for reply in pipe.execute()[: len(calls)]:
                 replies += within(reply)
         return replies

@@ -5,23 +5,21 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+
+from freshgate.child_processes import die_with
 
 # The pause before a restart doubles, and starts anew once the child has run for STEADY_AFTER_S.
 FIRST_BACKOFF_S = 0.2
 MAX_BACKOFF_S = 5.0
 STEADY_AFTER_S = 30.0
 STOP_TIMEOUT_S = 10.0
-PR_SET_PDEATHSIG = 1
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 WARNINGS = (b'"level": "warning"', b'"level": "error"', b'"level": "critical"')
 
 
@@ -142,15 +140,6 @@ class Child:
             lines = complete.splitlines()
             return [line.decode(errors="replace") for line in lines if any(level in line for level in WARNINGS)]
         return []
-
-
-def die_with(launcher: int) -> None:
-    """Asks Linux for a SIGTERM when the launcher ends, however it ends. Runs in the new process."""
-    if LIBC is None:
-        return
-    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != launcher:
-        os._exit(1)
 
 
 def _ending(code: int) -> str:

@@ -52,7 +52,17 @@ LIMITS = ("source", "ip", "source_addresses", "addresses", "source_bytes", "ip_b
 IDENTITY = ("linked", "merged", "ambiguous", "unproven", "erased")
 ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")
 UNAUTHENTIC_REASONS = ("NotAuthentic", "BatchWithoutToken")
-RETIMED_REASONS = ("moved", "after_gap", "parked", "retry", "held", "claimed_elsewhere", "contended", "internal")
+RETIMED_REASONS = (
+    "moved",
+    "after_gap",
+    "parked",
+    "retry",
+    "held",
+    "claimed_elsewhere",
+    "contended",
+    "internal",
+    "rerouted",
+)
 # A request that took too long, one that no honest caller sends, and one for which there was no room.
 DROPPED_CONNECTIONS = ("timeout", "malformed", "crowded")
 CALL_RESULTS = ("accepted", "error")

@@ -20,6 +20,7 @@ from adapter.local import embedded
 from freshgate.declare import EventType, Trigger
 from freshgate.events import Event
 from freshgate.queue import Item, Job
+from freshgate.routing import Routes
 from freshgate.settings import Settings
 from freshgate.state import keys, store
 from freshgate.state.planner import Planner
@@ -49,7 +50,7 @@ class Engine:
         store.load(self._client)
         self._triggers = {trigger.name: trigger for trigger in triggers}
         pii_key = settings.pii_key.encode()
-        self.receiver = Receiver(self._client, Planner(events, triggers, pii_key), "test", clock=clock)
+        self.receiver = Receiver(self._client, Planner(events, triggers, pii_key), Routes(["test"]), clock=clock)
         lookup = Lookup(
             self._client,
             pii_key,

@@ -14,6 +14,8 @@ from redis import Redis
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
+from freshgate.queue import queue_name
+from freshgate.routing import Routes
 from freshgate.state import keys, store
 from freshgate.state.store import fcall
 from workers.timers import CHUNK, LEASE_MS, MAX_QUEUED, Timers
@@ -21,7 +23,7 @@ from workers.timers import CHUNK, LEASE_MS, MAX_QUEUED, Timers
 ADA = keys.person_id("main", "ada", None)
 TIMER = keys.timer("abandoned_cart", "p", ADA)
 SHOP = keys.shop("main")
-QUEUE = "test"
+QUEUE = queue_name("test")
 Due = tuple[str, int, int]
 
 
@@ -29,7 +31,7 @@ Due = tuple[str, int, int]
 def timers(redis: Redis) -> Timers:
     store.load(redis)
     store.add_shops(redis, ["main"])
-    return Timers(redis, QUEUE, settle_ms=0)
+    return Timers(redis, Routes(["test"]), settle_ms=0)
 
 
 def set_timer(redis: Redis, due: int, timer: str = TIMER) -> None:
@@ -58,10 +60,10 @@ def has_lease(redis: Redis) -> bool:
     return bool(redis.exists(f"{SHOP}leases", f"{SHOP}leased"))
 
 
-def queued_jobs(redis: Redis) -> list[list[tuple[str, int]]]:
+def queued_jobs(redis: Redis, queue: str = QUEUE) -> list[list[tuple[str, int]]]:
     """The sends of each job in the queue, the oldest job first."""
     payloads = []
-    queued: Any = redis.lrange(f"rq:queue:{QUEUE}", 0, -1)
+    queued: Any = redis.lrange(f"rq:queue:{queue}", 0, -1)
     for job_id in queued:
         job = RqJob.fetch(job_id.decode(), connection=redis, serializer=JSONSerializer)
         (payload,) = job.args
@@ -212,6 +214,56 @@ def test_nothing_is_claimed_while_the_queue_is_full(redis: Redis, timers: Timers
     redis.delete(f"rq:queue:{QUEUE}")
     timers.tick()
     assert queued_jobs(redis) == [[(TIMER, 0)]]
+
+
+OTHER_TIMER = keys.timer("welcome", "p", ADA)
+REMOVED_TIMER = keys.timer("removed", "p", ADA)
+
+
+@pytest.fixture
+def two_accounts(redis: Redis, timers: Timers) -> Timers:
+    """The account `test` is the first and has the cart's mails, `other` those of the welcome."""
+    due = now_ms(redis) - 1
+    for timer in (TIMER, OTHER_TIMER, REMOVED_TIMER):
+        set_timer(redis, due, timer)
+    return Timers(redis, Routes(["test", "other"], {"abandoned_cart": "test", "welcome": "other"}), settle_ms=0)
+
+
+def fill(redis: Redis, account: str) -> None:
+    redis.rpush(f"rq:queue:{queue_name(account)}", *[f"job-{number}" for number in range(MAX_QUEUED)])
+
+
+def test_each_timer_goes_to_the_queue_of_its_triggers_account(redis: Redis, two_accounts: Timers) -> None:
+    two_accounts.tick()
+    # What names no trigger of the catalog goes to the first account.
+    assert sorted(timer for job in queued_jobs(redis) for timer, _ in job) == sorted([TIMER, REMOVED_TIMER])
+    assert queued_jobs(redis, queue_name("other")) == [[(OTHER_TIMER, 0)]]
+
+
+def test_a_full_queue_of_the_first_account_does_not_stop_the_others(redis: Redis, two_accounts: Timers) -> None:
+    fill(redis, "test")
+    assert two_accounts.tick() > 0.01, "what may not be claimed keeps the process busy"
+    assert queued_jobs(redis, queue_name("other")) == [[(OTHER_TIMER, 0)]]
+    assert len(waiting_timers(redis)) == 1
+    assert redis.zcard(keys.timers("main", "removed")) == 1
+    redis.delete(f"rq:queue:{QUEUE}")
+    two_accounts.tick()
+    assert len([timer for job in queued_jobs(redis) for timer, _ in job]) == 2
+
+
+def test_a_full_queue_of_another_account_does_not_stop_the_first(redis: Redis, two_accounts: Timers) -> None:
+    fill(redis, "other")
+    two_accounts.tick()
+    assert sorted(timer for job in queued_jobs(redis) for timer, _ in job) == sorted([TIMER, REMOVED_TIMER])
+    assert redis.zcard(keys.timers("main", "welcome")) == 1
+
+
+def test_what_came_back_travels_alone_to_its_own_account(redis: Redis, two_accounts: Timers) -> None:
+    claim(redis, lease_ms=1)
+    wait_for_lease_end(redis)
+    two_accounts.tick()
+    assert sorted(queued_jobs(redis)) == sorted([[(TIMER, 1)], [(REMOVED_TIMER, 1)]])
+    assert queued_jobs(redis, queue_name("other")) == [[(OTHER_TIMER, 1)]]
 
 
 def test_more_than_a_chunk_is_claimed_in_several_looks_and_none_is_lost(redis: Redis, timers: Timers) -> None:

@@ -18,6 +18,7 @@ from freshgate.declare import EventType, Trigger
 from freshgate.errors import EspError
 from freshgate.events import Event, Product
 from freshgate.queue import Item, Job
+from freshgate.routing import Routes
 from freshgate.state import keys, store
 from freshgate.state.planner import Planner
 from freshgate.state.views import PersonView
@@ -108,7 +109,7 @@ class World:
         self.triggers = {trigger.name: trigger for trigger in triggers}
         store.load(client)
         self.planner = Planner(events, triggers, PII_KEY)
-        self.receiver = Receiver(client, self.planner, "test", clock=lambda: self.now)
+        self.receiver = Receiver(client, self.planner, Routes(["test"]), clock=lambda: self.now)
         self.email_identity = email_identity
         self.order_grace = order_grace
         self.courier = self.new_courier()

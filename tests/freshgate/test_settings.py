@@ -12,7 +12,7 @@ import pytest
 from freshgate.catalogs import load_triggers
 from freshgate.errors import SettingsError
 from freshgate.settings import EspSettings, Settings, load, require_pii_key
-from workers.main import first_esp
+from workers.main import esp_accounts
 
 
 @pytest.fixture(autouse=True)
@@ -124,6 +124,11 @@ def test_variables_of_others_are_left_alone(name: str) -> None:
         ("FRESHGATE_TRIGGERS__A__UNKNOWN", "retry", "write one of hold, resend"),
         ("FRESHGATE_DURABILITY", "ram", "write one of process, disk"),
         ("FRESHGATE_SOURCES__9A__KIND", "segment", "small letters, digits, _"),
+        (
+            "FRESHGATE_ESPS__9A__KIND",
+            "sendgrid",
+            "esps.9a: an account's name is part of its queue's; write small letters",
+        ),
         ("FRESHGATE_SOURCES__SHOP__SECRETS", '["a"', "begins like a JSON list"),
         ("FRESHGATE_ESPS__SENDGRID__FROM_EMAIL", "shop", 'such as "shop@example.com"'),
         ("FRESHGATE_ESPS__SENDGRID__BASE_URL", "api.sendgrid.com", 'such as "https://api.sendgrid.com"'),
@@ -164,7 +169,6 @@ def test_without_a_key_for_addresses_nothing_starts() -> None:
 @pytest.mark.parametrize(
     ("environ", "text"),
     [
-        ({"FRESHGATE_ESPS__SENDGRID__API_KEY": "k", "FRESHGATE_ESPS__B__KIND": "sendgrid"}, "one account"),
         ({"FRESHGATE_ESPS__A__KIND": "pigeon"}, "write which ESP it is: sendgrid"),
         # Without a kind it is the table's name, and never SendGrid by itself.
         ({"FRESHGATE_ESPS__SHOP__API_KEY": "k"}, r"esps.shop.kind \(FRESHGATE_ESPS__SHOP__KIND\): 'shop'; write which"),
@@ -172,7 +176,7 @@ def test_without_a_key_for_addresses_nothing_starts() -> None:
 )
 def test_an_esp_that_would_be_passed_over_stops_the_start(environ: dict[str, str], text: str) -> None:
     with pytest.raises(SettingsError, match=text):
-        first_esp(load(environ))
+        esp_accounts(load(environ))
 
 
 def test_settings_are_frozen() -> None:

@@ -19,6 +19,7 @@ from catalog import EVENTS, TRIGGERS
 from freshgate.declare import EventType
 from freshgate.errors import EspError
 from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.routing import Routes
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state.planner import Planner
 from freshgate.state.store import fcall, load, open_shops
@@ -51,7 +52,7 @@ def live_through_everything(redis: Redis, url: str) -> Iterator[None]:
     """Every kind of event, send and command; yields whenever Redis may hold something new."""
     world = World(redis, [replace(trigger, address_cap=(10, HOUR)) for trigger in TRIGGERS])
     world.planner = Planner([*EVENTS, OPTED_IN], tuple(world.triggers.values()), PII_KEY)
-    world.receiver = Receiver(redis, world.planner, "test", clock=lambda: world.now)
+    world.receiver = Receiver(redis, world.planner, Routes(["test"]), clock=lambda: world.now)
     yield from visit(world)
     yield from identify(world)
     yield from shop_and_buy(world)
@@ -190,7 +191,7 @@ def run_processes(world: World, redis: Redis) -> Iterator[None]:
         plan.body["trace"] = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
         fcall(redis, "record", SHOP, world.now, 0, "", plan.packed())
     yield
-    Timers(redis, "freshgate-sendgrid", 0).tick()
+    Timers(redis, Routes(["sendgrid"]), 0).tick()
     yield
     fcall(redis, "claim_due", SHOP, time.time_ns() // 1_000_000 + HOUR, 100, 30_000)
     yield

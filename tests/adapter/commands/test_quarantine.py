@@ -21,6 +21,7 @@ from adapter.sources import SOURCES
 from adapter.sources.base import RequestContext
 from catalog import EVENTS, TRIGGERS
 from freshgate.declare import EventType
+from freshgate.routing import Routes
 from freshgate.settings import SourceSettings
 from freshgate.state import keys
 from freshgate.state.planner import Planner
@@ -51,7 +52,7 @@ def element_name(workdir: Path, redis: Redis, redis_server: str, monkeypatch: py
     load(redis)
     catalog = [with_broken_mapping(event) for event in EVENTS]
     source = SOURCES["segment"].configure("segment", SourceSettings(kind="segment", tokens=("t",)), catalog)
-    receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "freshgate-sendgrid")
+    receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), Routes(["sendgrid"]))
     answer = receiver.receive(source, WebhookRequest(json.dumps([ORDER, VIEWED]).encode(), TOKEN, NOW))
     assert (answer.accepted, answer.refusals) == (1, [{"index": 1, "reason": "internal"}])
     ((entry, _),) = quarantine.list_elements(redis)
@@ -77,7 +78,7 @@ def test_an_item_of_an_sdks_batch_keeps_the_context_of_the_batch(
     monkeypatch.setenv("FRESHGATE_SOURCES__SDK__WRITE_KEYS", "k")
     settings = SourceSettings(kind="tracking", write_keys=("k",))
     source = SOURCES["tracking"].configure("sdk", settings, [with_broken_mapping(event) for event in EVENTS])
-    receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "freshgate-sendgrid")
+    receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), Routes(["sendgrid"]))
     # A clock that is an hour ahead.
     item = {**VIEWED, "userId": "eve", "messageId": "m-3", "timestamp": (NOW + 3_599_000) / 1000}
     body = {"writeKey": "k", "batch": [item], "context": {"traits": {"email": "eve@example.com"}}}

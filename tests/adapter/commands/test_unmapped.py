@@ -18,6 +18,7 @@ from adapter.ingest.unmapped import MAX_NAMES, Unmapped, list_events, shape
 from adapter.sources import SOURCES
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Ignored
+from freshgate.routing import Routes
 from freshgate.settings import SourceSettings
 from freshgate.state import keys
 from freshgate.state.planner import Planner
@@ -50,7 +51,7 @@ def unmapped(redis: Redis) -> Unmapped:
 def receive(redis: Redis, *elements: Any) -> Any:
     load(redis)
     source = SOURCES["segment"].configure("shop", SourceSettings(kind="segment", tokens=("t",)), EVENTS)
-    receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), "test")
+    receiver = Receiver(redis, Planner(EVENTS, TRIGGERS, b"key"), Routes(["test"]))
     return receiver.receive(source, WebhookRequest(json.dumps(elements).encode(), TOKEN, NOW))
 
 

@@ -28,6 +28,7 @@ from adapter.ingest.receive import Receiver
 from freshgate.errors import EspError
 from freshgate.events import Event
 from freshgate.queue import Job
+from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.telemetry import logs, tracing
 from tests.engine.world import HOUR, MINUTE, World, product
@@ -35,7 +36,7 @@ from workers.courier import Courier
 
 ADA, GIFT = "ada.lovelace@example.com", "gift@example.com"
 CALLER = f"00-{'ab' * 16}-{'cd' * 8}-01"
-QUEUE = "rq:queue:test"
+QUEUE = "rq:queue:freshgate-test"
 
 
 class Shop:
@@ -48,7 +49,7 @@ class Shop:
         self.chance = 0.0
         self.traces = tracing.Traces(provider, ratio, chance=lambda: self.chance)
         self.redis, self.world = redis, World(redis)
-        self.world.receiver = Receiver(redis, self.world.planner, "test", self.traces, lambda: self.world.now)
+        self.world.receiver = Receiver(redis, self.world.planner, Routes(["test"]), self.traces, lambda: self.world.now)
         lookup = self.world.lookup()
         self.world.courier = Courier(
             redis, self.world.triggers, self.world.esp, lookup, 10_000, lambda: self.world.now, self.traces
@@ -98,7 +99,7 @@ def test_a_send_is_one_connected_trace_that_continues_the_callers(shop: Shop) ->
     shop.request(shop.order(), traceparent=CALLER)
     shop.work()
     spans = shop.spans()
-    chain = ["webhook", "send test", "process freshgate-sendgrid", "decide", "call sendgrid"]
+    chain = ["webhook", "send freshgate-test", "process freshgate-sendgrid", "decide", "call sendgrid"]
     assert list(sorted(spans)) == sorted(chain)
     assert [spans[name].kind for name in chain] == [
         SpanKind.SERVER,
@@ -112,7 +113,7 @@ def test_a_send_is_one_connected_trace_that_continues_the_callers(shop: Shop) ->
     for upper, lower in zip(chain, chain[1:], strict=False):
         assert parent(spans[lower]) == spans[upper].context.span_id
     attributes = {name: dict(span.attributes or {}) for name, span in spans.items()}
-    written, read = attributes["send test"], attributes["process freshgate-sendgrid"]
+    written, read = attributes["send freshgate-test"], attributes["process freshgate-sendgrid"]
     assert len(str(written["messaging.message.id"])) == 36
     assert written["messaging.message.id"] == read["messaging.message.id"]
     assert attributes["call sendgrid"]["http.response.status_code"] == 202

@@ -14,8 +14,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("    redis.call('HSETNX', shop .. 'begun', timer, '0')", "", "what came back is not marked"),
     ("  return_expired(shop, now)\n", "", "no lease ever ends"),
     (
-        "local share = math.ceil(left / (#triggers - i + 1))",
-        "local share = left",
+        "math.min(limit, math.ceil(left / (#triggers - i + 1)))",
+        "math.min(limit, left)",
         "a backlog of one trigger starves the others",
     ),
     ("timers, '-inf', ms(now), 'WITHSCORES'", "timers, '-inf', ms(now + 60000), 'WITHSCORES'", "timers fire early"),
@@ -33,9 +33,12 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("ms(now + lease)", "ms(now)", "a lease ends at once"),
     ("        left = left - 1\n", "", "a call leases more than it was asked for"),
     (
-        "if not next_due or tonumber(first[2]) < next_due then",
-        "if not next_due then",
+        "(not next_due or tonumber(first[2]) < next_due)",
+        "(not next_due)",
         "the next due is any trigger's",
     ),
+    ("if limit > 0 and (", "if (", "a timer that may not be claimed wakes the process all the time"),
+    ("limits[trigger] or limits['*']", "limits['*']", "an account whose queue is full is handed more"),
+    ("or limits['*'] or", "or", "a timer of no trigger goes into a full queue"),
     ("      redis.call('SREM', shop .. 'triggers', trigger)", "", "a trigger without timers is looked at for ever"),
 )
