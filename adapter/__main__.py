@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "adapter.commands.develop.check",
     "events": "adapter.commands.develop.events",
     "new": "adapter.commands.develop.new",
+    "preview": "adapter.commands.develop.preview",
     "replay": "adapter.commands.post.replay",
     "sign": "adapter.commands.post.sign",
     "traffic": "adapter.commands.post.traffic",

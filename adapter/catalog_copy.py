@@ -20,7 +20,14 @@ from freshgate.catalogs import COPY
 from freshgate.errors import CatalogError
 from freshgate.settings import Settings
 
-CHECK = "import os; from adapter.app import check; from freshgate.settings import load; check(load(os.environ))"
+CHECK = """import os
+from adapter.app import check
+from freshgate.settings import load
+from freshgate.templates import load_templates
+settings = load(os.environ)
+check(settings)
+load_templates(settings.catalog)
+"""
 CHECK_TIMEOUT_S = 60
 # What Python prints before the text of one of our errors.
 CLASS = re.compile(r"^freshgate\.errors\.\w+: ")

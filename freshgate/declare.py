@@ -118,6 +118,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     kind          "marketing" mail respects an unsubscribe, "transactional" mail does not
     max_age       age of the mark, when the mail would leave, above which it is not sent (outcome `stale`)
     template_id   the template's id at the ESP; the settings replace it
+    template      the template of the catalog, for ESPs that store none: catalog/templates/<template>.txt.j2 and so on;
+                  None (default) is the one that has the trigger's name
     withdrawn     why the mail is no longer wanted, or None. Called by the gate, right before the mail leaves; reads the
                   state that it is handed and nothing else. The order is None for a subject "person"
     compose       the template's data, made of the same state
@@ -145,6 +147,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     template_id: str
     withdrawn: Callable[[PersonView, OrderView | None], Withdrawn | None]
     compose: Callable[[PersonView, OrderView | None], dict[str, Any]]
+    template: str | None = None
     subject: Literal["person", "order"] = "person"
     delay: Duration = AT_ONCE
     settle: OptionalDuration = NONE
@@ -172,6 +175,11 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
                 if parsed is None:
                     raise CatalogError(f'trigger {self.name}: {field} is {value!r}; write it like "{example}"')
                 msgspec.structs.force_setattr(self, field, parsed)
+
+    @property
+    def template_name(self) -> str:
+        """The catalog's template of this trigger's mail."""
+        return self.template or self.name
 
     @property
     def settle_ms(self) -> int:

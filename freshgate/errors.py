@@ -18,6 +18,10 @@ class CatalogError(FreshgateError):
     """The catalog's fault; the process does not start. The text names the event type or trigger."""
 
 
+class TemplateError(FreshgateError):
+    """This mail cannot be rendered, whoever tries: its data lacks something, or the template's own code fails."""
+
+
 class RequestError(FreshgateError):
     """The caller's fault; the whole request is refused, and a CDP will not send it again.
 

@@ -25,6 +25,7 @@ from workers.esp.base import Esp, Message
 from workers.gate import Decision, Records, contradiction, decide, send_id_of
 from workers.ledger import Ledger
 from workers.lookup import Lookup
+from workers.messages import Messages
 
 log = logs.get(__name__)
 
@@ -71,8 +72,10 @@ class Courier:
         deadline_ms: int,
         clock: Callable[[], int] | None = None,
         traces: tracing.Traces = tracing.OFF,
+        messages: Messages | None = None,
     ) -> None:
         self._triggers = triggers
+        self._messages = messages or Messages()
         self._esp = esp
         self._lookup = lookup
         self._deadline_ms = deadline_ms
@@ -192,14 +195,7 @@ class Courier:
                     self._ledger.release(trigger, records, claim)
                     self._hold(records)
                     return None
-                message = Message(
-                    send_id=claim.send_id,
-                    trigger=trigger.name,
-                    to=decision.to,
-                    template_id=trigger.template_id,
-                    template_data=template_data,
-                    asm_group_id=trigger.asm_group_id,
-                )
+                message = self._messages.build(trigger, records, decision, claim.send_id, template_data)
                 return ClaimedSend(trigger, records, decision, claim, message, time.monotonic(), not_connected)
             records = self._read(records.shop, [records.timer.text])[0][0]
             if records.due is None:

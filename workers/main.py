@@ -22,11 +22,13 @@ from freshgate.settings_parsing import setting_name
 from freshgate.state.store import connect, load
 from freshgate.telemetry import logs, metrics, tracing
 from freshgate.telemetry.metrics_port import serve_metrics
+from freshgate.templates import load_templates
 from workers.courier import Courier
 from workers.esp import ESPS
 from workers.esp.base import Esp, limit_recipients
 from workers.jobs import install
 from workers.lookup import Lookup
+from workers.messages import Messages
 from workers.redis_monitor import RedisMonitor
 from workers.rq_worker import DeliverQueue, DeliverWorker
 from workers.supervisor import supervise
@@ -75,6 +77,7 @@ def _work(settings: Settings, name: str, triggers: Sequence[Trigger]) -> int:
         ),
         deadline_ms=int(esp_settings.timeout_s * 1000),
         traces=traces,
+        messages=Messages(load_templates(settings.catalog)),
     )
     install(courier)
     metrics.prepare_worker([trigger.name for trigger in triggers if trigger.esp == name], name)

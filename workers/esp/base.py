@@ -5,21 +5,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Protocol, cast
 
 import msgspec
 
 from freshgate.errors import EspError
+from freshgate.templates import Content
+
+
+def no_template() -> Content:
+    """Stands for the rendering of a message that nobody gave a template."""
+    raise EspError("no template of the catalog for this mail", permanent=True)
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
-    """One mail to one address. Subject and text are the template's, which is stored at the ESP.
+    """One mail to one address. `workers/messages.py` makes it.
+
+    A kind whose templates are stored at the ESP sends `template_id` and `template_data`. A kind without stored
+    templates calls `render` in `send`, before it says anything to the ESP: that returns subject, text and HTML in the
+    reader's language, and raises a permanent EspError where the data lacks what the template needs. Either kind adds
+    `headers` to the mail, if its API has a place for them.
 
     send_id, trigger  travel along, so that the ESP's own events can be matched to the send
     template_data     fills the variables of the template
     asm_group_id      SendGrid's unsubscribe group
+    headers           List-Unsubscribe and List-Unsubscribe-Post of marketing mail: names and values are ASCII, on one
+                      line, and no header that a kind writes itself is among them
+    render            the mail's content by the catalog's template
     """
 
     send_id: str
@@ -28,6 +42,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     template_id: str
     template_data: Mapping[str, Any]
     asm_group_id: int | None = None
+    headers: Mapping[str, str] = {}
+    render: Callable[[], Content] = no_template
 
 
 class SendResult(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """`python -m adapter check`: checks the catalog, and prints each fault with the file and line to correct.
 
-`check_events.py`, `check_triggers.py`, `check_tables.py` and `check_pairs.py` find the faults; `places.py` their lines.
+`check_events.py`, `check_triggers.py`, `check_tables.py`, `check_templates.py` and `check_pairs.py` find the faults;
+`places.py` their lines.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import freshgate
 from adapter.commands.develop.check_events import event_faults
 from adapter.commands.develop.check_pairs import count_pairs, pair_faults, payload_folder
 from adapter.commands.develop.check_tables import table_faults, unlisted
+from adapter.commands.develop.check_templates import template_faults
 from adapter.commands.develop.check_triggers import trigger_faults
 from adapter.commands.develop.check_types import type_faults
 from adapter.commands.develop.faults import Fault
@@ -79,6 +81,7 @@ def find_faults(name: str, settings: Settings, payloads: Path | None = None) -> 
         faults |= dict.fromkeys(event_faults(catalog))
         faults |= dict.fromkeys(trigger_faults(catalog, settings))
         faults |= dict.fromkeys(unlisted(catalog))
+        faults |= dict.fromkeys(template_faults(catalog))
         folder = _folder(name, payloads)
         if payloads or folder.is_dir():
             faults |= dict.fromkeys(pair_faults(catalog, folder, settings))
