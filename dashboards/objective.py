@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.promql import OBJECTIVE_LE, Foreign, increase, rate
+from dashboards.promql import OBJECTIVE_LE, Foreign, highest, increase, per_installation
 from freshgate.telemetry import metrics
 
 # Share of the mails that passed the gate and that the ESP accepts within 5 s of being received and due.
@@ -15,7 +15,8 @@ TARGET = 0.99
 BUDGET = 1 - TARGET
 DAYS = 28
 WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
-# Window → share of late mails. Withheld sends do not count: no mail was due. Dead and unknown mails count as late.
+# Window → share of late mails. Withheld sends do not count: no mail was due. Dead and unknown mails count as late,
+# and so do sends that have been due for more than 5 s and have not ended, while they wait.
 LATE = {window: Foreign(f"freshgate:mails_late:ratio_{window}") for window in WINDOWS}
 # The same measured from the event's occurrence, so with the CDP's own delay.
 PATH_LATE = {window: Foreign(f"freshgate:path_late:ratio_{window}") for window in ("1h", "6h")}
@@ -25,6 +26,11 @@ RECORDED = (*LATE.values(), *PATH_LATE.values(), *MAILS.values())
 _LOST = {"outcome": "~dead|unknown"}
 
 
+def waiting_late() -> str:
+    """How many sends are late right now, due for more than 5 s and not ended: no worker may be there to report them."""
+    return highest(metrics.SENDS_LATE)
+
+
 def all_mails(window: str, **labels: str) -> str:
     """How many mails ended in the window, lost ones included."""
     accepted = increase(metrics.RECEIVED_TO_ACCEPTED, (), "count", window, **labels)
@@ -32,9 +38,11 @@ def all_mails(window: str, **labels: str) -> str:
 
 
 def on_time(window: str, **labels: str) -> str:
-    """The share within the objective, 0 to 1; no value if there was no mail."""
-    within = increase(metrics.RECEIVED_TO_ACCEPTED, (), "bucket", window, le=OBJECTIVE_LE, **labels)
-    return f"{within} / ({all_mails(window, **labels)} > 0)"
+    """The share within the objective, 0 to 1, of the mails that ended or wait; no value if there was none.
+
+    Each mail counts once: it waits now, or has ended. Without the timers process nobody knows what waits: no value.
+    """
+    return f"{_within(window, **labels)} / ({_ended_or_waiting(window, **labels)} > 0)"
 
 
 def path_on_time(window: str, **labels: str) -> str:
@@ -43,20 +51,34 @@ def path_on_time(window: str, **labels: str) -> str:
     return f"{within} / ({increase(metrics.OCCURRED_TO_ACCEPTED, (), 'count', window, **labels)} > 0)"
 
 
+def recorded() -> dict[str, str]:
+    """Recorded series → its expression."""
+    late = {series.name: f"1 - {_share_on_time(window)}" for window, series in LATE.items()}
+    path = {series.name: f"1 - {path_on_time(window)}" for window, series in PATH_LATE.items()}
+    return {**late, **path, **{series.name: _mails(window) for window, series in MAILS.items()}}
+
+
 def recording_rules() -> dict[str, Any]:
     """A Prometheus rules file that records the series."""
-    late = [{"record": series.name, "expr": f"1 - {_rate_on_time(window)}"} for window, series in LATE.items()]
-    path = [{"record": series.name, "expr": f"1 - {_rate_path(window)}"} for window, series in PATH_LATE.items()]
-    mails = [{"record": series.name, "expr": all_mails(window)} for window, series in MAILS.items()]
-    return {"groups": [{"name": "freshgate-recorded", "interval": "30s", "rules": [*late, *path, *mails]}]}
+    rules = [{"record": name, "expr": per_installation(expr)} for name, expr in recorded().items()]
+    return {"groups": [{"name": "freshgate-recorded", "interval": "30s", "rules": rules}]}
 
 
-def _rate_on_time(window: str) -> str:
-    within = rate(metrics.RECEIVED_TO_ACCEPTED, (), "bucket", window, le=OBJECTIVE_LE)
-    accepted = rate(metrics.RECEIVED_TO_ACCEPTED, (), "count", window)
-    return f"{within} / ({accepted} + {rate(metrics.SENDS, (), '', window, **_LOST)})"
+def _share_on_time(window: str) -> str:
+    """As on_time, and it goes on without the timers process: an alert must not depend on both."""
+    return f"{_within(window)} / ({_mails(window)} > 0)"
 
 
-def _rate_path(window: str) -> str:
-    within = rate(metrics.OCCURRED_TO_ACCEPTED, (), "bucket", window, le=OBJECTIVE_LE)
-    return f"{within} / {rate(metrics.OCCURRED_TO_ACCEPTED, (), 'count', window)}"
+def _mails(window: str) -> str:
+    """As all_mails, with those that wait if anybody counts them."""
+    return f"({_ended_or_waiting(window)} or {all_mails(window)})"
+
+
+def _within(window: str, **labels: str) -> str:
+    """Mails within the objective. Workers that stopped long ago have no series any more: none then."""
+    within = increase(metrics.RECEIVED_TO_ACCEPTED, (), "bucket", window, le=OBJECTIVE_LE, **labels)
+    return f"({within} or 0 * {waiting_late()})"
+
+
+def _ended_or_waiting(window: str, **labels: str) -> str:
+    return f"({all_mails(window, **labels)} or 0 * {waiting_late()}) + {waiting_late()}"

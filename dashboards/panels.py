@@ -13,11 +13,19 @@ from grafana_foundation_sdk.models import dashboard as model
 from grafana_foundation_sdk.models import heatmap as heatmap_model
 from grafana_foundation_sdk.models import prometheus as prometheus_model
 
+from dashboards.colors import GREEN, GREY, RED, YELLOW, colors_of
+from dashboards.links import links_of
+from dashboards.promql import without_idle
+
 DATA = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 ABSOLUTE = model.ThresholdsMode.ABSOLUTE
-GREEN, YELLOW, RED = "green", "yellow", "red"
 Query = tuple[str, str]
 """An expression, and the legend of its series."""
+PER_MINUTE = "suffix:/min"
+COUNT = "locale"
+NO_DATA = "no data"
+NO_POLLS = "no data: timers down?"
+LEGEND_WIDTH = 310
 
 
 def describe(question: str, when_red: str) -> str:
@@ -50,7 +58,10 @@ def lines(
     exemplars: bool = False,
     width: int = 12,
 ) -> timeseries.Panel:
-    """Lines over time. Limits are drawn as dashed lines. Exemplars are dots that open a trace."""
+    """Lines over time. Limits are drawn as dashed lines. Exemplars are dots that open a trace.
+
+    Quantiles get a logarithmic axis; series of a label that did not move in the time range are left out.
+    """
     panel = (
         timeseries.Panel()
         .title(title)
@@ -59,33 +70,64 @@ def lines(
         .datasource(DATA)
         .span(width)
         .height(8)
-        .min(0)
         .fill_opacity(40 if stacked else 8)
         .line_width(1 if stacked else 2)
         .show_points(common_model.VisibilityMode.NEVER)
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .thresholds(limits or no_limits())
-        .tooltip(common.VizTooltipOptions().mode(common_model.TooltipDisplayMode.MULTI))
+        .no_value(NO_DATA)
+        .tooltip(
+            common.VizTooltipOptions()
+            .mode(common_model.TooltipDisplayMode.MULTI)
+            .sort(common_model.SortOrder.DESCENDING)
+        )
         .legend(
             common.VizLegendOptions()
             .show_legend(True)
             .display_mode(common_model.LegendDisplayMode.TABLE)
-            .placement(common_model.LegendPlacement.BOTTOM)
-            .calcs(["lastNotNull", "max"])
-            # Series at 0, as most reasons are, come last. "Last *" is Grafana's name of the first column.
-            .sort_by("Last *")
+            # Below the graph, a table of nine rows would hide six of them.
+            .placement(common_model.LegendPlacement.RIGHT)
+            .width(LEGEND_WIDTH)
+            # "last", not "lastNotNull": a series that ended has no value now.
+            .calcs(["last", "max"])
+            .sort_by("Max")
             .sort_desc(True)
         )
     )
+    _scale(panel, unit, queries, limits)
+    if unit == COUNT:
+        panel.decimals(0)
     if limits:
         # The SDK spells "Tresholds" so.
         dashed = common_model.GraphTresholdsStyleMode.DASHED
         panel.thresholds_style(common.GraphThresholdsStyleConfig().mode(dashed))
     if stacked:
         panel.stacking(common.StackingConfig().mode(common_model.StackingMode.NORMAL).group("A"))
+    for name, color in colors_of([legend for _, legend in queries], " ".join(expr for expr, _ in queries)).items():
+        fixed = model.DynamicConfigValue("color", {"mode": "fixed", "fixedColor": color})
+        panel.override_by_regexp(name, [fixed])
+    if links := links_of([legend for _, legend in queries]):
+        panel.data_links(links)
     for number, (expr, legend) in enumerate(queries):
-        query = _query(number, expr).range().legend_format(legend)
+        query = _query(number, without_idle(expr) if "{{" in legend else expr).range().legend_format(legend)
         panel.with_target(query.exemplar(True) if exemplars else query)
     return panel
+
+
+def _scale(
+    panel: timeseries.Panel, unit: str, queries: Sequence[Query], limits: dashboard.ThresholdsConfig | None
+) -> None:
+    """Quantiles reach from milliseconds to minutes; shares end at 1; whatever is 0 is drawn at the bottom."""
+    if any("histogram_quantile" in expr for expr, _ in queries):
+        panel.scale_distribution(common.ScaleDistributionConfig().type(common_model.ScaleDistribution.LOG).log(10))
+        return
+    panel.min(0)
+    if unit == "percentunit":
+        panel.max(1)
+        return
+    steps = limits.build().steps if limits else []
+    reds = [step.value for step in steps if step.color == RED and step.value]
+    panel.axis_soft_max(1.2 * reds[0] if reds else 2**20 if unit == "bytes" else 1)
 
 
 def number(
@@ -96,9 +138,10 @@ def number(
     *,
     limits: dashboard.ThresholdsConfig | None = None,
     width: int = 4,
+    when_empty: str = NO_DATA,
 ) -> stat.Panel:
     """One large number, for the selected time range or for now."""
-    return numbers(title, description, unit, [(expr, "")], limits=limits, width=width)
+    return numbers(title, description, unit, [(expr, "")], limits=limits, width=width, when_empty=when_empty)
 
 
 def numbers(
@@ -109,8 +152,16 @@ def numbers(
     *,
     limits: dashboard.ThresholdsConfig | None = None,
     width: int = 12,
+    when_empty: str = NO_DATA,
 ) -> stat.Panel:
-    """Large numbers side by side, one for each series."""
+    """Large numbers side by side, one for each series. when_empty: shown in grey where there is no value."""
+    is_named = any(legend for _, legend in queries)
+    nothing = model.SpecialValueMap(
+        model.DashboardSpecialValueMapOptions(
+            match=model.SpecialValueMatch.NULL_AND_NAN,
+            result=model.ValueMappingResult(text=when_empty, color=GREY),
+        )
+    )
     panel = (
         stat.Panel()
         .title(title)
@@ -121,13 +172,20 @@ def numbers(
         .height(4)
         .graph_mode(common_model.BigValueGraphMode.NONE)
         .color_mode(common_model.BigValueColorMode.VALUE)
-        .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
+        # "auto" drops the name where a single series is left.
+        .text_mode(common_model.BigValueTextMode.VALUE_AND_NAME if is_named else common_model.BigValueTextMode.VALUE)
+        .reduce_options(common.ReduceDataOptions().calcs(["last"]))
         .thresholds(limits or no_limits())
-        .no_value("none yet")
+        .mappings([nothing])
+        .no_value(when_empty)
     )
-    if unit == "short":
+    if unit == COUNT:
         # Counts are whole; `increase` makes fractions of them.
         panel.decimals(0)
+    elif unit == "percentunit":
+        panel.decimals(1)
+    if links := links_of([legend for _, legend in queries]):
+        panel.data_links(links)
     for position, (expr, legend) in enumerate(queries):
         panel.with_target(_query(position, expr).instant().legend_format(legend))
     return panel
@@ -140,7 +198,7 @@ def heat(title: str, description: str, expr: str, *, width: int = 12) -> heatmap
         heatmap.Panel()
         .title(title)
         .description(description)
-        .unit("short")
+        .unit(COUNT)
         .datasource(DATA)
         .span(width)
         .height(8)

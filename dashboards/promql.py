@@ -5,6 +5,7 @@ Boards and alerts use them; `tests/dashboards/` parses the result.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,9 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from freshgate.telemetry.polled import PolledMetric
 
+# Labels that tell installations and processes apart, where one Prometheus holds several.
+SCOPE = ("cluster", "namespace", "job", "instance")
+INSTALLATION = SCOPE[:2]
 # Grafana replaces it by a window of at least four scrapes.
 WINDOW = "$__rate_interval"
 # The objective of 5 s, as the histograms write the label `le`. "5" would match nothing.
@@ -31,8 +35,19 @@ REQUESTS = Foreign("freshgate_receiver_http_request_total", ("method", "status")
 REQUEST_TIME = Foreign("freshgate_receiver_http_request_duration_seconds", ("method", "status", "url_rule"))
 UP = Foreign("up", ("job", "instance"))
 SCRAPE_TIME = Foreign("scrape_duration_seconds", ("job", "instance"))
-ALERTS = Foreign("ALERTS", ("alertname", "alertstate", "severity"))
-FOREIGN = (REQUESTS, REQUEST_TIME, UP, SCRAPE_TIME, ALERTS)
+ALERTS = Foreign("ALERTS", ("alertname", "alertstate", "severity", "service", "runbooks"))
+ALERTS_SINCE = Foreign("ALERTS_FOR_STATE", ("alertname", "severity", "service"))
+# prometheus_client serves these of a process, except of the receiver, which has several.
+CPU = Foreign("process_cpu_seconds_total", ("job", "instance"))
+MEMORY = Foreign("process_resident_memory_bytes", ("job", "instance"))
+STARTED = Foreign("process_start_time_seconds", ("job", "instance"))
+FOREIGN = (REQUESTS, REQUEST_TIME, UP, SCRAPE_TIME, ALERTS, ALERTS_SINCE, CPU, MEMORY, STARTED)
+# A series of ours, with its matchers; and an aggregation with its labels.
+SERIES = re.compile(
+    r"(?<![\w:])((?:freshgate[_:]|process_)[\w:]+|up|scrape_duration_seconds|ALERTS\w*)(\{[^}]*\}|(?![\w{]))"
+)
+AGGREGATION = re.compile(r"\b(sum|min|max|count)(?: by \(([^)]*)\))? ?\(")
+STATES = {ALERTS.name, ALERTS_SINCE.name}
 
 Metric = Counter | Gauge | Histogram | PolledMetric | Foreign
 
@@ -50,7 +65,7 @@ def labels_of(metric: Metric) -> tuple[str, ...]:
 
 
 def selector(metric: Metric, part: str = "", **labels: str) -> str:
-    """Selects the series with these labels; a value that begins with `~` is a pattern.
+    """Selects the series with these labels; a value that begins with `~` is a pattern, with `!` excluded.
 
     part: bucket, sum or count of a histogram. Raises ValueError for a label that the metric does not have.
     """
@@ -60,8 +75,8 @@ def selector(metric: Metric, part: str = "", **labels: str) -> str:
         raise ValueError(f"{name_of(metric)} has no label {', '.join(sorted(unknown))}")
     matchers = []
     for label, value in labels.items():
-        operator = "=~" if value.startswith("~") else "="
-        matchers.append(f'{label}{operator}"{value.removeprefix("~")}"')
+        operator = {"~": "=~", "!": "!="}.get(value[:1], "=")
+        matchers.append(f'{label}{operator}"{value.lstrip("~!")}"')
     full = name_of(metric) + (f"_{part}" if part else "")
     return full + (f"{{{','.join(matchers)}}}" if matchers else "")
 
@@ -69,6 +84,11 @@ def selector(metric: Metric, part: str = "", **labels: str) -> str:
 def rate(metric: Metric, by: Sequence[str] = (), part: str = "", window: str = WINDOW, **labels: str) -> str:
     """A counter's rate per second, summed over all processes."""
     return f"sum{_by(by)} (rate({selector(metric, part, **labels)}[{window}]))"
+
+
+def per_instance(metric: Metric, part: str = "", **labels: str) -> str:
+    """A counter's rate per second, for each process that serves it."""
+    return f"sum by (instance) (rate({selector(metric, part, **labels)}[{WINDOW}]))"
 
 
 def increase(metric: Metric, by: Sequence[str] = (), part: str = "", window: str = "$__range", **labels: str) -> str:
@@ -86,14 +106,50 @@ def lowest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
     return f"min{_by(by)} ({selector(gauge, **labels)})"
 
 
-def quantile(q: float, histogram: Metric, by: Sequence[str] = (), **labels: str) -> str:
+def quantile(q: float, histogram: Metric, by: Sequence[str] = (), window: str = WINDOW, **labels: str) -> str:
     """The q-quantile of a histogram (0.95: p95), in seconds."""
-    return f"histogram_quantile({q}, {rate(histogram, ('le', *by), 'bucket', **labels)})"
+    return f"histogram_quantile({q}, {rate(histogram, ('le', *by), 'bucket', window, **labels)})"
 
 
 def ratio(part: str, whole: str) -> str:
-    """part / whole, and 0 while nothing happens."""
-    return f"{part} / clamp_min({whole}, 1e-9)"
+    """part / whole; no value while nothing happens: silence is not health."""
+    return f"{part} / ({whole} > 0)"
+
+
+def chosen(expr: str) -> str:
+    """The expression of a board, with matchers for the installation and the processes that the reader chose.
+
+    Recorded series and alerts know no process.
+    """
+
+    def add_matchers(match: re.Match[str]) -> str:
+        labels = INSTALLATION if ":" in match[1] or match[1] in STATES else SCOPE
+        inner = [match[2][1:-1]] if match[2] else []
+        scope = [f'{label}=~"${label}"' for label in labels]
+        return f"{match[1]}{{{','.join([*inner, *scope])}}}"
+
+    return SERIES.sub(add_matchers, expr)
+
+
+def per_installation(expr: str) -> str:
+    """The expression of a rule, with each aggregation by installation: one Prometheus may hold several."""
+    extra = ", ".join(INSTALLATION)
+    expr = AGGREGATION.sub(lambda at: f"{at[1]} by ({', '.join(filter(None, (extra, at[2])))}) (", expr)
+    return expr.replace("on ()", f"on ({extra})")
+
+
+def without_idle(expr: str) -> str:
+    """A rate by labels, without the series that did not move in the selected time range.
+
+    `@ end()` lets Prometheus compute that once, and not for each point.
+    """
+    match = re.fullmatch(r"(?:60 \* )?sum( by \([^)]*\)) \(rate\(([^\[]*)\[[^\]]*\]\)\)", expr)
+    return f"{expr} and sum{match[1]} (increase({match[2]}[$__range] @ end())) > 0" if match else expr
+
+
+def per_minute(metric: Metric, by: Sequence[str] = (), part: str = "", **labels: str) -> str:
+    """A counter's rate per minute, for mails: there are few of them."""
+    return f"60 * {rate(metric, by, part, **labels)}"
 
 
 def _by(labels: Sequence[str]) -> str:

@@ -24,6 +24,10 @@ POLL_INTERVAL_S = 5.0
 # A busy worker sends no heartbeat until its job is done, which takes 30 s at most.
 SILENT_AFTER_S = 60.0
 OVERDUE_AFTER_MS = 1000
+# The objective of 5 s: what is due for longer and has not ended will be late, or is.
+LATE_AFTER_MS = 5000
+# Looks back at mails that have left; it is no send.
+LOOKBACK = b"lookback"
 
 
 class RedisMonitor:
@@ -65,28 +69,36 @@ class RedisMonitor:
             raise
 
     def _poll_timers(self, now_ms: int) -> None:
-        waiting = overdue = leases = 0
+        waiting = overdue = leases = late = 0
         oldest = now_ms
         reviews = dict.fromkeys(keys.OPERATOR_LISTS, 0)
         for shop in shops(self._client):
             prefix = keys.shop(shop)
-            triggers: Any = self._client.smembers(f"{prefix}triggers")
+            triggers: Any = list(self._client.smembers(f"{prefix}triggers"))
             pipe = self._client.pipeline(transaction=False)
             for state in keys.OPERATOR_LISTS:
                 pipe.zcard(keys.operator_list(shop, state))
             pipe.zcard(f"{prefix}leases")
+            pipe.hgetall(f"{prefix}leased")
             for trigger in triggers:
                 name = keys.timers(shop, trigger.decode())
                 pipe.zcard(name)
                 pipe.zcount(name, "-inf", now_ms - OVERDUE_AFTER_MS)
+                pipe.zcount(name, "-inf", now_ms - LATE_AFTER_MS)
                 pipe.zrange(name, 0, 0, withscores=True)
-            unknown, dead, rejected, leased, *timers = pipe.execute()
+            unknown, dead, rejected, leased, dues, *timers = pipe.execute()
             for state, count in zip(keys.OPERATOR_LISTS, (unknown, dead, rejected), strict=True):
                 reviews[state] += count
             leases += leased
-            waiting += sum(timers[0::3])
-            overdue += sum(timers[1::3])
-            oldest = min([oldest, *(first[0][1] for first in timers[2::3] if first)])
+            waiting += sum(timers[0::4])
+            overdue += sum(timers[1::4])
+            late += sum(count for trigger, count in zip(triggers, timers[2::4], strict=True) if trigger != LOOKBACK)
+            late += sum(
+                float(due) < now_ms - LATE_AFTER_MS
+                for timer, due in dues.items()
+                if not timer.startswith(LOOKBACK + b"|")
+            )
+            oldest = min([oldest, *(first[0][1] for first in timers[3::4] if first)])
         pipe = self._client.pipeline(transaction=False)
         pipe.scard(keys.HOLD)
         pipe.llen(keys.QUARANTINE)
@@ -95,6 +107,7 @@ class RedisMonitor:
         metrics.TIMERS_OVERDUE.set(overdue)
         metrics.TIMERS_OLDEST_OVERDUE.set(max(0, now_ms - oldest) / 1000)
         metrics.LEASES.set(leases)
+        metrics.SENDS_LATE.set(late)
         metrics.SENDS_TO_REVIEW.set({(state,): count for state, count in reviews.items()})
         metrics.HOLDS.set(holds)
         metrics.QUARANTINED.set(quarantined)
@@ -117,7 +130,9 @@ class RedisMonitor:
         metrics.QUEUE_FAILED.set(failed)
 
     def _poll_workers(self, now_ms: int) -> None:
-        """RQ registers each worker under its queue; a killed one stays in that set after its key has expired."""
+        """RQ registers each worker under its queue. One that was killed or hangs stays there after its key has expired,
+        until another worker cleans up: it is silent, and not forgotten.
+        """
         workers: dict[tuple[str, ...], float] = {
             (queue, state): 0 for queue in self._queues for state in metrics.WORKER_STATES
         }
@@ -127,9 +142,7 @@ class RedisMonitor:
             for name in names:
                 pipe.hmget(name, "last_heartbeat", "state")
             for heartbeat, state in pipe.execute():
-                if heartbeat is None:
-                    continue
-                is_silent = now_ms / 1000 - _unix_time(heartbeat) > SILENT_AFTER_S
+                is_silent = heartbeat is None or now_ms / 1000 - _unix_time(heartbeat) > SILENT_AFTER_S
                 workers[(queue, "silent" if is_silent else "busy" if state == b"busy" else "idle")] += 1
         metrics.WORKERS.set(workers)
 

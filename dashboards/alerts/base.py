@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from dashboards.objective import BUDGET, LATE, MAILS
-from dashboards.promql import selector
+from dashboards.promql import per_installation, selector
 
 RUNBOOKS = "dashboards/runbooks"
 # With fewer mails in the window, a single late mail would fire the alert.
@@ -38,7 +38,7 @@ class Alert:
         """One rule of a Prometheus rules file."""
         return {
             "alert": self.name,
-            "expr": self.expr,
+            "expr": per_installation(self.expr),
             "for": self.pending,
             "labels": {"severity": self.severity, "service": "freshgate", **self.labels},
             "annotations": {

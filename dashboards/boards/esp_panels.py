@@ -1,42 +1,59 @@
-"""The row of the board "sources" about calls to the ESP."""
+"""The panels of the board "sources" about calls to the ESP."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from dashboards.boards.base import ESP, MAIL, QUANTILES, Panel
-from dashboards.panels import describe, lines, number, red_above
-from dashboards.promql import increase, quantile, rate, ratio
+from dashboards.panels import COUNT, PER_MINUTE, describe, lines, number, red_above
+from dashboards.promql import increase, per_minute, quantile, ratio
 from freshgate.telemetry import metrics
 
 
-def esp_panels() -> Sequence[Panel]:
-    calls = rate(metrics.ESP_CALL, (), "count", **ESP)
-    return [
-        number(
-            "Share of ESP calls that failed",
-            describe(
-                "Which share of the calls did the ESP not take?",
-                "see *ESP errors by class*: runbooks EspFailing and EspBlocked.",
-            ),
-            "percentunit",
-            ratio(
-                increase(metrics.ESP_CALL, (), "count", result="error", **ESP),
-                increase(metrics.ESP_CALL, (), "count", **ESP),
-            ),
-            limits=red_above(0.05, yellow=0.01),
-            width=8,
+def failed_calls() -> Panel:
+    """For the verdict."""
+    return number(
+        "Failed ESP calls",
+        describe(
+            "Which share of the calls did the ESP not take?",
+            "see *ESP errors by class*: runbooks EspFailing and EspBlocked.",
         ),
+        "percentunit",
+        ratio(
+            increase(metrics.ESP_CALL, (), "count", result="error", **ESP),
+            increase(metrics.ESP_CALL, (), "count", **ESP),
+        ),
+        limits=red_above(0.05, yellow=0.01),
+        when_empty="no call yet",
+    )
+
+
+def calls_by_result() -> Panel:
+    """For the flow."""
+    return lines(
+        "ESP calls by result",
+        describe(
+            "How many calls do we make, and how many does the ESP accept?",
+            "never. Errors above 5 %: runbook EspRetries; above 50 %: runbook EspFailing.",
+        ),
+        PER_MINUTE,
+        [(per_minute(metrics.ESP_CALL, ["esp", "result"], "count", **ESP), "{{esp}} {{result}}")],
+        stacked=True,
+    )
+
+
+def esp_panels() -> Sequence[Panel]:
+    return [
         number(
             "Calls refused: account blocked",
             describe(
                 "How often did the ESP answer that the account may not send (401, 403, no credits)?",
                 "no mail leaves until the key or the account is right: runbook EspBlocked.",
             ),
-            "short",
+            COUNT,
             increase(metrics.ESP_ERRORS, error="blocked", **ESP),
             limits=red_above(1),
-            width=8,
+            width=12,
         ),
         number(
             "Mails rejected permanently",
@@ -44,19 +61,10 @@ def esp_panels() -> Sequence[Panel]:
                 "How many mails did the ESP reject permanently?",
                 "a wrong template id or sender rejects all of them: `python -m adapter why ID` shows the ESP's reply.",
             ),
-            "short",
+            COUNT,
             increase(metrics.SENDS, outcome="rejected", **MAIL),
             limits=red_above(10, yellow=1),
-            width=8,
-        ),
-        lines(
-            "ESP calls by result",
-            describe(
-                "How many calls do we make, and how many does the ESP accept?",
-                "never. Errors above 5 %: runbook EspRetries; above 50 %: runbook EspFailing.",
-            ),
-            "reqps",
-            [(rate(metrics.ESP_CALL, ["esp", "result"], "count", **ESP), "{{esp}} {{result}}"), (calls, "all")],
+            width=12,
         ),
         lines(
             "ESP response time",
@@ -75,9 +83,9 @@ def esp_panels() -> Sequence[Panel]:
                 "`ambiguous`: no answer came. `permanent`: this one mail is rejected.",
                 "`retry`: check the ESP's status page and rate limit. `ambiguous`: `python -m workers unknown list`.",
             ),
-            "ops",
-            [(rate(metrics.ESP_ERRORS, ["esp", "error"], **ESP), "{{esp}} {{error}}")],
-            limits=red_above(0.5),
+            PER_MINUTE,
+            [(per_minute(metrics.ESP_ERRORS, ["esp", "error"], **ESP), "{{esp}} {{error}}")],
+            limits=red_above(30),
         ),
         lines(
             "Sends deferred for a retry",
@@ -85,7 +93,7 @@ def esp_panels() -> Sequence[Panel]:
                 "How many sends wait because the ESP asked for it or failed?",
                 "never. They leave by themselves until their `max_age`; after that they are dead.",
             ),
-            "ops",
-            [(rate(metrics.RETIMED, ["trigger"], reason="retry", trigger=MAIL["trigger"]), "{{trigger}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.RETIMED, ["trigger"], reason="retry", trigger=MAIL["trigger"]), "{{trigger}}")],
         ),
     ]

@@ -8,28 +8,42 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dashboards.boards.base import MAIL, QUANTILES, SOURCE, Board, Panel
-from dashboards.objective import BUDGET, DAYS, LATE, TARGET, all_mails, on_time, path_on_time
-from dashboards.panels import describe, green_above, heat, lines, no_limits, number, numbers, red_above
-from dashboards.promql import ALERTS, WINDOW, increase, quantile, rate, ratio, selector
+from dashboards.boards.verdict import alerts_table, verdict
+from dashboards.objective import BUDGET, DAYS, LATE, TARGET, all_mails, on_time, path_on_time, waiting_late
+from dashboards.panels import (
+    COUNT,
+    PER_MINUTE,
+    describe,
+    green_above,
+    heat,
+    lines,
+    number,
+    numbers,
+    red_above,
+)
+from dashboards.promql import WINDOW, increase, per_minute, quantile, rate, ratio, selector
 from freshgate.telemetry import metrics
 
 # Outcomes of the gate that say something about the path's speed or the catalog.
 WITHHELD = ("stale", "superseded", "cancelled", "duplicate", "suppressed", "capped", "no_address")
 
 
-def _objective() -> Sequence[Panel]:
+def _verdict() -> Sequence[Panel]:
     range_ = "$__range"
     return [
+        *verdict(),
         number(
             "Mails on time",
             describe(
                 f"Which share of the mails did the ESP accept within 5 s of being received and due? The objective is "
-                f"{TARGET:.0%}. Mails that the gate withheld do not count; dead and unknown mails count as late.",
+                f"{TARGET:.0%}. Withheld mails do not count. Dead and unknown mails count as late, and so do sends of "
+                "any trigger that have been due for more than 5 s and still wait.",
                 "find the slow stage in *Latency by stage* below; follow the runbook MailsLate.",
             ),
             "percentunit",
             on_time(range_, **MAIL),
             limits=green_above(TARGET, yellow=TARGET - BUDGET),
+            when_empty="no mail yet",
         ),
         number(
             "Error budget left",
@@ -41,9 +55,10 @@ def _objective() -> Sequence[Panel]:
             "percentunit",
             f"clamp_min(1 - (1 - {on_time(range_, **MAIL)}) / {BUDGET:.2f}, 0)",
             limits=green_above(0.5, yellow=0.1),
+            when_empty="no mail yet",
         ),
         number(
-            "On time, with CDP delay",
+            "On time with CDP",
             describe(
                 "Which share of the mails did the ESP accept within 5 s of the event and its declared delay? This "
                 "includes the CDP's own delay.",
@@ -52,60 +67,23 @@ def _objective() -> Sequence[Panel]:
             "percentunit",
             path_on_time(range_, **MAIL),
             limits=green_above(0.9, yellow=0.75),
+            when_empty="no mail yet",
         ),
-        number(
-            "Mails sent or lost",
-            describe(
-                "How many mails do these figures count?", "never. With few mails, one late mail moves every share."
-            ),
-            "short",
-            all_mails(range_, **MAIL),
-        ),
-        number(
-            "Mails proved wrong later",
-            describe(
-                "How many mails left before an older event arrived that would have stopped them?",
-                "the CDP delivers out of order by more than `settle`; raise it for that trigger.",
-            ),
-            "short",
-            increase(metrics.CONTRADICTED, trigger=MAIL["trigger"]),
-            limits=red_above(1),
-        ),
-        number(
-            "Mails dead or unknown",
-            describe(
-                "How many mails did Freshgate give up (dead), or cannot tell whether they left (unknown)?",
-                "`python -m workers dead list` and `python -m workers unknown list` show them.",
-            ),
-            "short",
-            increase(metrics.SENDS, outcome="~dead|unknown", **MAIL),
-            limits=red_above(1),
-        ),
+        alerts_table(),
         lines(
             "Error budget burn rate",
             describe(
                 "How many times faster than allowed is the error budget being spent? A rate of 1 spends it in exactly "
-                f"{DAYS} days. This counts all triggers together.",
+                f"{DAYS} days. This counts all triggers together, and what is due and waits.",
                 "above 14.4 over 1 h, or 6 over 6 h, somebody is paged: runbook MailsLate.",
             ),
-            "short",
-            [(f"{selector(LATE[window])} / {BUDGET:.2f}", window) for window in ("5m", "1h", "6h", "3d")],
-            limits=red_above(14.4, yellow=6),
-        ),
-        lines(
-            "Firing alerts",
-            describe(
-                "What is wrong right now? Watchdog always fires: it shows that alerts work.",
-                "never. Open the runbook of each alert shown: dashboards/runbooks/ has one for every name.",
-            ),
-            "short",
+            "suffix:×",
+            # Where nobody counts what waits, the rate is not known.
             [
-                (
-                    f"count by (alertname, severity) ({selector(ALERTS, alertstate='firing')})",
-                    "{{alertname}} {{severity}}",
-                )
+                (f"{selector(LATE[window])} / {BUDGET:.2f} and on () {waiting_late()}", window)
+                for window in ("5m", "1h", "6h", "3d")
             ],
-            stacked=True,
+            limits=red_above(14.4, yellow=6),
         ),
     ]
 
@@ -173,7 +151,6 @@ def _latency() -> Sequence[Panel]:
 
 
 def _flow() -> Sequence[Panel]:
-    sends = rate(metrics.SENDS, **MAIL)
     return [
         lines(
             "Events in, mails out",
@@ -182,11 +159,11 @@ def _flow() -> Sequence[Panel]:
                 "lines should stay the same.",
                 "never. Events without decisions: check that a worker is alive (board Queues and workers).",
             ),
-            "ops",
+            PER_MINUTE,
             [
-                (rate(metrics.EVENTS, verdict="accepted", **SOURCE), "events accepted"),
-                (sends, "sends decided"),
-                (rate(metrics.SENDS, outcome="sent", **MAIL), "mails sent"),
+                (per_minute(metrics.EVENTS, verdict="accepted", **SOURCE), "events accepted"),
+                (per_minute(metrics.SENDS, **MAIL), "sends ended"),
+                (per_minute(metrics.SENDS, outcome="sent", **MAIL), "mails sent"),
             ],
         ),
         lines(
@@ -196,9 +173,46 @@ def _flow() -> Sequence[Panel]:
                 "never. `dead`, `unknown` and `rejected` are lost mails; all other outcomes but `sent` are decisions "
                 "of the gate.",
             ),
-            "ops",
-            [(rate(metrics.SENDS, ["outcome"], **MAIL), "{{outcome}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.SENDS, ["outcome"], **MAIL), "{{outcome}}")],
             stacked=True,
+        ),
+    ]
+
+
+def _mails() -> Sequence[Panel]:
+    sends = rate(metrics.SENDS, **MAIL)
+    return [
+        number(
+            "Mails sent or lost",
+            describe(
+                "How many mails do these figures count?", "never. With few mails, one late mail moves every share."
+            ),
+            COUNT,
+            all_mails("$__range", **MAIL),
+            width=8,
+        ),
+        number(
+            "Mails proved wrong later",
+            describe(
+                "How many mails left before an older event arrived that would have stopped them?",
+                "the CDP delivers out of order by more than `settle`; raise it for that trigger.",
+            ),
+            COUNT,
+            increase(metrics.CONTRADICTED, trigger=MAIL["trigger"]),
+            limits=red_above(1),
+            width=8,
+        ),
+        number(
+            "Mails dead or unknown",
+            describe(
+                "How many mails did Freshgate give up (dead), or cannot tell whether they left (unknown)?",
+                "`python -m workers dead list` and `python -m workers unknown list` show them.",
+            ),
+            COUNT,
+            increase(metrics.SENDS, outcome="~dead|unknown", **MAIL),
+            limits=red_above(1),
+            width=8,
         ),
         lines(
             "Share of sends withheld, by outcome",
@@ -213,27 +227,22 @@ def _flow() -> Sequence[Panel]:
             width=24,
         ),
         numbers(
-            "Time since the last event, by source",
-            describe(
-                "Has a CDP stopped sending? On all other panels, silence looks like health.",
-                "follow the runbook SourceSilent. A source appears here with its first event since the start.",
-            ),
-            "s",
-            [(f"time() - max by (source) ({selector(metrics.LAST_EVENT, **SOURCE)})", "{{source}}")],
-            limits=red_above(3600, yellow=600),
-        ),
-        numbers(
             "Running processes, by release",
             describe("Which release does each process run, and how many of each are there?", "never."),
-            "short",
+            COUNT,
             [(f"count by (process, version) ({selector(metrics.BUILD)})", "{{process}} {{version}}")],
-            limits=no_limits(),
+            width=24,
         ),
     ]
 
 
 def _rows() -> Mapping[str, Sequence[Panel]]:
-    return {"Objective": _objective(), "Latency": _latency(), "Flow of events and mails": _flow()}
+    return {
+        "Verdict": _verdict(),
+        "Flow of events and mails": _flow(),
+        "Latency": _latency(),
+        "Mails": _mails(),
+    }
 
 
 BOARD = Board(

@@ -1,6 +1,6 @@
 """Board 2, the machinery: do the workers keep up, do timers fire, is Redis well?
 
-The timers process reads most of these figures from Redis. `redis_panels.py` holds the last row.
+The timers process reads most of these figures from Redis. `process_panels.py` and `redis_panels.py` hold the last rows.
 """
 
 from __future__ import annotations
@@ -8,10 +8,76 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dashboards.boards.base import QUANTILES, QUEUE, TRIGGER, Board, Panel
+from dashboards.boards.process_panels import process_panels
 from dashboards.boards.redis_panels import redis_panels
-from dashboards.panels import describe, lines, numbers, red_above
-from dashboards.promql import WINDOW, highest, quantile, rate, ratio, selector
+from dashboards.boards.verdict import verdict
+from dashboards.panels import (
+    COUNT,
+    NO_POLLS,
+    PER_MINUTE,
+    describe,
+    green_above,
+    lines,
+    number,
+    numbers,
+    red_above,
+)
+from dashboards.promql import WINDOW, highest, per_minute, quantile, rate, selector
 from freshgate.telemetry import metrics
+
+
+def _verdict() -> Sequence[Panel]:
+    alive = highest(metrics.WORKERS, ["queue", "state"], state="~idle|busy", **QUEUE)
+    return [
+        *verdict(),
+        number(
+            "Oldest job",
+            describe(
+                "How long has the oldest job waited for a worker?",
+                "check that a worker is alive, and what keeps it busy: runbook QueueOld.",
+            ),
+            "s",
+            highest(metrics.QUEUE_AGE, **QUEUE),
+            limits=red_above(2.5, yellow=1),
+            when_empty=NO_POLLS,
+        ),
+        number(
+            "Workers alive",
+            describe("How many workers are idle or busy?", "no mail leaves: runbook NoWorker."),
+            COUNT,
+            f"sum({alive})",
+            limits=green_above(1),
+            when_empty=NO_POLLS,
+        ),
+        number(
+            "Sends late now",
+            describe(
+                "How many sends have been due for more than 5 s and have not ended?",
+                "find out who does not take them: *Workers by state*, *Overdue timers*, and the ESP's response time.",
+            ),
+            COUNT,
+            highest(metrics.SENDS_LATE),
+            limits=red_above(100, yellow=1),
+            when_empty=NO_POLLS,
+        ),
+        numbers(
+            "For the operator",
+            describe(
+                "What waits for an operator: unknown, dead and rejected sends, elements in quarantine, holds?",
+                "`python -m workers unknown list`, `dead list`, `rejected list` and `python -m adapter quarantine "
+                "list` show them; `python -m workers release` ends a hold.",
+            ),
+            COUNT,
+            [
+                (highest(metrics.SENDS_TO_REVIEW, ["state"]), "{{state}}"),
+                (highest(metrics.QUARANTINED), "in quarantine"),
+                (highest(metrics.HOLDS), "holds"),
+            ],
+            limits=red_above(1),
+            width=24,
+            when_empty=NO_POLLS,
+        ),
+    ]
 
 
 def _queues() -> Sequence[Panel]:
@@ -19,7 +85,6 @@ def _queues() -> Sequence[Panel]:
     # Workers count the jobs that they take; nobody counts arrivals, so they are computed: jobs taken + queue growth.
     taken = rate(metrics.QUEUE_WAIT, (), "count")
     growth = f"sum(max by (queue) (deriv({selector(metrics.QUEUE_JOBS, **QUEUE)}[{WINDOW}])))"
-    decline = f"-max by (queue) (deriv({selector(metrics.QUEUE_JOBS, **QUEUE)}[{WINDOW}]))"
     return [
         lines(
             "Age of the oldest job",
@@ -38,7 +103,7 @@ def _queues() -> Sequence[Panel]:
                 "compare with *Jobs arriving and jobs taken*: a burst drains by itself; a rise that does not end needs "
                 "more workers.",
             ),
-            "short",
+            COUNT,
             [(jobs, "{{queue}}")],
             limits=red_above(1000, yellow=100),
         ),
@@ -50,16 +115,6 @@ def _queues() -> Sequence[Panel]:
             ),
             "ops",
             [(f"clamp_min({taken} + {growth}, 0)", "arriving"), (taken, "taken by a worker")],
-        ),
-        lines(
-            "Time until the queue is empty",
-            describe(
-                "When is the backlog done at the present rate? While a queue does not shrink, 100 s a job are assumed.",
-                "if it grows while no job arrives, the workers are stuck: runbook WorkersStuck.",
-            ),
-            "s",
-            [(f"{jobs} / clamp_min({decline}, 0.01)", "{{queue}}")],
-            limits=red_above(600, yellow=60),
         ),
         lines(
             "Time jobs waited for a worker",
@@ -77,11 +132,10 @@ def _queues() -> Sequence[Panel]:
                 "Did jobs raise an error? The timers bring their sends back after 30 s.",
                 "look in the worker's log for `redis_unavailable` or a traceback.",
             ),
-            "short",
+            COUNT,
             [(highest(metrics.QUEUE_FAILED, ["queue"], **QUEUE), "{{queue}}")],
             limits=red_above(1),
         ),
-        *_workers(),
     ]
 
 
@@ -95,10 +149,10 @@ def _workers() -> Sequence[Panel]:
             describe(
                 "How many workers are there, and are they busy? A worker is silent when its last heartbeat is older "
                 "than a minute.",
-                "never. No idle or busy worker: runbook NoWorker. A silent worker was killed; its entry expires by "
-                "itself.",
+                "never. No idle or busy worker: runbook NoWorker. A silent worker hangs or was killed; another one "
+                "removes its entry within ten minutes.",
             ),
-            "short",
+            COUNT,
             [(by_state, "{{queue}} {{state}}")],
             stacked=True,
         ),
@@ -109,7 +163,7 @@ def _workers() -> Sequence[Panel]:
                 "above 80 % for long they do not: start more workers. A slow ESP keeps workers busy, too.",
             ),
             "percentunit",
-            [(ratio(busy, alive), "busy")],
+            [(f"{busy} / ({alive} > 0)", "busy")],
             limits=red_above(0.8, yellow=0.6),
         ),
     ]
@@ -133,12 +187,22 @@ def _timers() -> Sequence[Panel]:
                 "Are timers due that no process has claimed?",
                 "check that a timers process is alive: runbook TimersLate.",
             ),
-            "short",
+            COUNT,
             [
                 (highest(metrics.TIMERS_OVERDUE), "overdue by more than 1 s"),
-                (highest(metrics.TIMERS_OLDEST_OVERDUE), "lateness of the oldest, s"),
+                (highest(metrics.SENDS_LATE), "late: due for more than 5 s, not sent"),
             ],
             limits=red_above(100, yellow=10),
+        ),
+        lines(
+            "Lateness of the oldest timer",
+            describe(
+                "For how long has the oldest timer been due?",
+                "check that a timers process is alive: runbook TimersLate.",
+            ),
+            "s",
+            [(highest(metrics.TIMERS_OLDEST_OVERDUE), "oldest")],
+            limits=red_above(30, yellow=5),
         ),
         lines(
             "Sends waiting for their time, and in progress",
@@ -146,7 +210,7 @@ def _timers() -> Sequence[Panel]:
                 "How many sends wait for their timer, and how many does a worker process now?",
                 "never. If sends in progress rise without end, workers die at work: see the worker's log.",
             ),
-            "short",
+            COUNT,
             [(highest(metrics.TIMERS_WAITING), "waiting"), (highest(metrics.LEASES), "in progress")],
         ),
         lines(
@@ -156,42 +220,30 @@ def _timers() -> Sequence[Panel]:
                 "never. `retry`: the ESP. `contended`, `internal`: see the worker's log. `held`: an operator holds "
                 "mails; `python -m workers release` ends that.",
             ),
-            "ops",
-            [(rate(metrics.RETIMED, ["reason"], **TRIGGER), "{{reason}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.RETIMED, ["reason"], **TRIGGER), "{{reason}}")],
             stacked=True,
         ),
-        numbers(
-            "Waiting for an operator",
-            describe(
-                "What waits for an operator: unknown, dead and rejected sends, elements in quarantine, holds?",
-                "`python -m workers unknown list`, `dead list`, `rejected list` and `python -m adapter quarantine "
-                "list` show them; `python -m workers release` ends a hold.",
-            ),
-            "short",
-            [
-                (highest(metrics.SENDS_TO_REVIEW, ["state"]), "{{state}}"),
-                (highest(metrics.QUARANTINED), "in quarantine"),
-                (highest(metrics.HOLDS), "holds"),
-            ],
-            limits=red_above(1),
-        ),
-        numbers(
+        lines(
             "Timers claimed",
             describe(
-                "How many timers are claimed per second?",
+                "How many timers are claimed?",
                 "never. None for long while some are overdue: runbook TimersLate.",
             ),
-            "ops",
-            [(rate(metrics.TIMERS_CLAIMED), "claimed")],
+            PER_MINUTE,
+            [(per_minute(metrics.TIMERS_CLAIMED), "claimed")],
         ),
     ]
 
 
 def _rows() -> Mapping[str, Sequence[Panel]]:
     return {
-        "Queues and workers": _queues(),
-        "Timers, and sends to review": _timers(),
-        "Redis and metrics": redis_panels(),
+        "Verdict": _verdict(),
+        "Flow of jobs": _queues(),
+        "Workers": _workers(),
+        "Timers": _timers(),
+        "Processes: CPU, memory, restarts": process_panels(),
+        "Redis, and the metrics themselves": redis_panels(),
     }
 
 

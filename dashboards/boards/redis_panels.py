@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards.boards.base import Panel
-from dashboards.panels import describe, green_above, lines, numbers, red_above
-from dashboards.promql import SCRAPE_TIME, UP, WINDOW, highest, lowest, rate, selector
+from dashboards.panels import COUNT, NO_POLLS, PER_MINUTE, describe, green_above, lines, numbers, red_above
+from dashboards.promql import SCRAPE_TIME, WINDOW, highest, lowest, per_minute, selector
 from freshgate.telemetry import metrics
 
 
@@ -18,7 +18,7 @@ def redis_panels() -> Sequence[Panel]:
                 "Does Redis answer, write its append-only file, and never evict keys?",
                 "a 0 means that what shoppers did may be lost: runbooks RedisDown, RedisNotPersisting, RedisEvicting.",
             ),
-            "short",
+            COUNT,
             [
                 (f"min({selector(metrics.REDIS_UP)})", "answers"),
                 (f"min({selector(metrics.REDIS_AOF)})", "append-only file on"),
@@ -26,13 +26,8 @@ def redis_panels() -> Sequence[Panel]:
                 (f"min({selector(metrics.REDIS_NOEVICTION)})", "no eviction"),
             ],
             limits=green_above(1),
-        ),
-        numbers(
-            "Processes up",
-            describe("Which of our processes can Prometheus scrape?", "follow the runbook ScrapeDown."),
-            "short",
-            [(f"sum by (job) ({selector(UP, job='~freshgate.*')})", "{{job}}")],
-            limits=green_above(1),
+            width=24,
+            when_empty=NO_POLLS,
         ),
         lines(
             "Redis: memory",
@@ -68,12 +63,12 @@ def redis_panels() -> Sequence[Panel]:
                 "Did Redis evict keys, or did writes wait for the disk?",
                 "evicted keys are lost state: runbook RedisEvicting. Delayed writes need a faster disk.",
             ),
-            "ops",
+            PER_MINUTE,
             [
-                (f"max(rate({selector(metrics.REDIS_EVICTED)}[{WINDOW}]))", "keys evicted"),
-                (f"max(rate({selector(metrics.REDIS_DELAYED_FSYNCS)}[{WINDOW}]))", "delayed syncs"),
+                (f"60 * max(rate({selector(metrics.REDIS_EVICTED)}[{WINDOW}]))", "keys evicted"),
+                (f"60 * max(rate({selector(metrics.REDIS_DELAYED_FSYNCS)}[{WINDOW}]))", "delayed syncs"),
             ],
-            limits=red_above(0.1),
+            limits=red_above(6),
         ),
         lines(
             "Redis: connections",
@@ -81,7 +76,7 @@ def redis_panels() -> Sequence[Panel]:
                 "How many clients are connected?",
                 "never. A rise without end is a leak: check which process restarts.",
             ),
-            "short",
+            COUNT,
             [(highest(metrics.REDIS_CLIENTS), "connections")],
         ),
         lines(
@@ -100,8 +95,8 @@ def redis_panels() -> Sequence[Panel]:
                 "Do traces reach their collector? Mails leave even if they do not.",
                 "the collector is down or too slow: docs/TRACING.md. A lower `trace_ratio` sends fewer traces.",
             ),
-            "ops",
-            [(rate(metrics.SPANS_LOST, ["job"]), "{{job}}")],
-            limits=red_above(1, yellow=0.001),
+            PER_MINUTE,
+            [(per_minute(metrics.SPANS_LOST, ["job"]), "{{job}}")],
+            limits=red_above(60, yellow=0.1),
         ),
     ]

@@ -1,6 +1,6 @@
 """Board 3, the two ends: what comes from the CDPs and is it taken, and does the ESP take what we send?
 
-`esp_panels.py` holds the last row. The other boards show what happens in between.
+`esp_panels.py` holds the panels about the ESP. The other boards show what happens in between.
 """
 
 from __future__ import annotations
@@ -8,13 +8,56 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dashboards.boards.base import QUANTILES, SOURCE, Board, Panel
-from dashboards.boards.esp_panels import esp_panels
-from dashboards.panels import describe, lines, red_above
-from dashboards.promql import REQUEST_TIME, REQUESTS, quantile, rate, ratio
+from dashboards.boards.esp_panels import calls_by_result, esp_panels, failed_calls
+from dashboards.boards.verdict import verdict
+from dashboards.panels import describe, lines, number, numbers, red_above
+from dashboards.promql import REQUEST_TIME, REQUESTS, increase, quantile, rate, ratio, selector
 from freshgate.telemetry import metrics
 
 
-def _requests() -> Sequence[Panel]:
+def _verdict() -> Sequence[Panel]:
+    failing = increase(REQUESTS, status="~5..")
+    return [
+        *verdict(),
+        number(
+            "5xx answers",
+            describe(
+                "Which share of the requests did we fail? The CDP retries them for some hours only.",
+                "mostly Redis: runbook ReceiverFailing.",
+            ),
+            "percentunit",
+            f"({failing} or 0 * {increase(REQUESTS)}) / ({increase(REQUESTS)} > 0)",
+            limits=red_above(0.05, yellow=0.001),
+            when_empty="no request yet",
+        ),
+        number(
+            "401 answers",
+            describe(
+                "Which share of the requests is not authentic? The CDP does not repeat them.",
+                "runbooks SignaturesFail and BatchWithoutToken.",
+            ),
+            "percentunit",
+            f"{increase(metrics.UNAUTHENTIC, **SOURCE)} / ({increase(metrics.VERIFY, (), 'count', **SOURCE)} > 0)",
+            limits=red_above(0.5, yellow=0.02),
+            when_empty="no request yet",
+        ),
+        failed_calls(),
+        numbers(
+            "Time since the last event, by source",
+            describe(
+                "Has a CDP stopped sending? On all other panels, silence looks like health.",
+                "follow the runbook SourceSilent. A source appears here with its first event since the start.",
+            ),
+            "s",
+            [(f"time() - max by (source) ({selector(metrics.LAST_EVENT, **SOURCE)})", "{{source}}")],
+            limits=red_above(3600, yellow=600),
+            width=24,
+            when_empty="no event yet, or the receiver is down",
+        ),
+    ]
+
+
+def _flow() -> Sequence[Panel]:
     return [
         lines(
             "Requests by status",
@@ -26,6 +69,31 @@ def _requests() -> Sequence[Panel]:
             [(rate(REQUESTS, ["status"]), "{{status}}")],
             stacked=True,
         ),
+        lines(
+            "Elements by verdict",
+            describe(
+                "What became of the elements that the CDPs sent? `ignored`: no event type takes them.",
+                "never. Refused elements: see their reasons. `python -m adapter unmapped` lists the ignored ones.",
+            ),
+            "ops",
+            [(rate(metrics.EVENTS, ["verdict"], **SOURCE), "{{verdict}}")],
+            stacked=True,
+        ),
+        calls_by_result(),
+        lines(
+            "Unmapped elements by source",
+            describe(
+                "How many elements does no event type take?",
+                "never. `python -m adapter unmapped` names them, docs/ADDING.md explains how to map them.",
+            ),
+            "ops",
+            [(rate(metrics.EVENTS, ["source"], verdict="ignored", **SOURCE), "{{source}}")],
+        ),
+    ]
+
+
+def _requests() -> Sequence[Panel]:
+    return [
         lines(
             "Response time (p95)",
             describe(
@@ -94,7 +162,6 @@ def _requests() -> Sequence[Panel]:
             "s",
             [(quantile(q, metrics.SOURCE_DELAY, **SOURCE), f"p{q * 100:.0f}") for q in QUANTILES],
             limits=red_above(300, yellow=60),
-            width=24,
         ),
     ]
 
@@ -102,16 +169,6 @@ def _requests() -> Sequence[Panel]:
 def _elements() -> Sequence[Panel]:
     all_verdicts = rate(metrics.EVENTS, **SOURCE)
     return [
-        lines(
-            "Elements by verdict",
-            describe(
-                "What became of the elements that the CDPs sent? `ignored`: no event type takes them.",
-                "never. Refused elements: see their reasons. `python -m adapter unmapped` lists the ignored ones.",
-            ),
-            "ops",
-            [(rate(metrics.EVENTS, ["verdict"], **SOURCE), "{{verdict}}")],
-            stacked=True,
-        ),
         lines(
             "Refused elements by reason",
             describe(
@@ -160,20 +217,17 @@ def _elements() -> Sequence[Panel]:
             "ops",
             [(rate(metrics.IDENTITY_LINKS, ["result"]), "{{result}}")],
         ),
-        lines(
-            "Unmapped elements by source",
-            describe(
-                "How many elements does no event type take?",
-                "never. `python -m adapter unmapped` names them, docs/ADDING.md explains how to map them.",
-            ),
-            "ops",
-            [(rate(metrics.EVENTS, ["source"], verdict="ignored", **SOURCE), "{{source}}")],
-        ),
     ]
 
 
 def _rows() -> Mapping[str, Sequence[Panel]]:
-    return {"Requests": _requests(), "Elements": _elements(), "ESP": esp_panels()}
+    return {
+        "Verdict": _verdict(),
+        "Flow": _flow(),
+        "Requests": _requests(),
+        "Elements": _elements(),
+        "ESP": esp_panels(),
+    }
 
 
 BOARD = Board(

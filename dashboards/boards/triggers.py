@@ -8,94 +8,102 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dashboards.boards.base import MAIL, TRIGGER, Board, Panel
-from dashboards.panels import describe, lines, numbers, red_above
-from dashboards.promql import increase, quantile, rate, ratio
+from dashboards.boards.verdict import verdict
+from dashboards.colors import GREEN, PURPLE, RED
+from dashboards.panels import COUNT, PER_MINUTE, describe, lines, number, red_above
+from dashboards.promql import increase, per_minute, quantile, ratio
+from dashboards.tables import Column, table_by
 from freshgate.telemetry import metrics
 
+SENT = "~sent|fallback_sent"
+LOST = "~rejected|unknown|dead"
 # Outcomes that the gate decides: they end a send without a mail.
 WITHHELD = "~" + "|".join(
     outcome for outcome in metrics.OUTCOMES if outcome not in ("sent", "fallback_sent", "rejected", "unknown", "dead")
 )
-LOST = "~rejected|unknown|dead"
+# Column of the table → the outcomes that it counts.
+WITHHELD_COLUMNS = {
+    "Untrue now": "~superseded|cancelled",
+    "Too old": "stale",
+    "Capped": "~capped|quiet",
+    "Opted out": "~suppressed|no_consent",
+    "No address": "no_address",
+    "Other": "~duplicate|held_out",
+}
 
 
-def _funnel() -> Sequence[Panel]:
+def _verdict() -> Sequence[Panel]:
+    sent = increase(metrics.SENDS, outcome=SENT, **MAIL)
     return [
-        numbers(
-            "1 · Decisions of the gate",
-            describe(
-                "How often did the gate decide on a send? A deferred send is decided again, so this is more than the "
-                "number of shoppers.",
-                "never. None at all: check that the event arrives (board Sources and ESPs).",
-            ),
-            "short",
-            [(increase(metrics.GATE, ["trigger"], "count", **TRIGGER), "{{trigger}}")],
+        *verdict(),
+        number(
+            "Mails sent",
+            describe("How many mails left?", "never. None, although the gate decided: see the table, or the ESP."),
+            COUNT,
+            sent,
         ),
-        numbers(
-            "2 · Deferred",
+        number(
+            "Mails lost",
             describe(
-                "How often did a send go back to wait: something newer happened, there is no address yet, or the ESP "
-                "asked for a retry?",
-                "never.",
-            ),
-            "short",
-            [(increase(metrics.RETIMED, ["trigger"], **TRIGGER), "{{trigger}}")],
-        ),
-        numbers(
-            "3 · Withheld",
-            describe(
-                "How many sends ended without a mail, because it would have been wrong, late or unwanted?",
-                "never. *Sends withheld, by the gate's reason* shows why.",
-            ),
-            "short",
-            [(increase(metrics.SENDS, ["trigger"], outcome=WITHHELD, **MAIL), "{{trigger}}")],
-        ),
-        numbers(
-            "4 · Sent",
-            describe(
-                "How many mails left?",
-                "never. None, although the gate decided: see the reasons below, or the ESP.",
-            ),
-            "short",
-            [(increase(metrics.SENDS, ["trigger"], outcome="sent", **MAIL), "{{trigger}}")],
-        ),
-        numbers(
-            "5 · Lost (rejected, dead, unknown)",
-            describe(
-                "How many mails should have left and did not, or may not have?",
+                "How many mails should have left and did not (rejected, dead), or may not have (unknown)?",
                 "see `python -m workers dead list`, `python -m workers unknown list`, and board Sources and ESPs.",
             ),
-            "short",
-            [(increase(metrics.SENDS, ["trigger"], outcome=LOST, **MAIL), "{{trigger}}")],
+            COUNT,
+            increase(metrics.SENDS, outcome=LOST, **MAIL),
             limits=red_above(10, yellow=1),
         ),
-        numbers(
-            "Share of finished sends that became a mail",
+        number(
+            "Sends mailed",
             describe(
                 "Of the sends that ended, which share became a mail?",
                 "never. A cart mail that an order cancels is the right decision.",
             ),
             "percentunit",
-            [
-                (
-                    ratio(
-                        increase(metrics.SENDS, ["trigger"], outcome="sent", **MAIL),
-                        increase(metrics.SENDS, ["trigger"], **MAIL),
-                    ),
-                    "{{trigger}}",
-                )
-            ],
+            ratio(sent, increase(metrics.SENDS, **MAIL)),
+            when_empty="no send yet",
         ),
+        _by_trigger(),
     ]
 
 
-def _over_time() -> Sequence[Panel]:
+def _by_trigger() -> Panel:
+    """One row a trigger, with what became of its sends from left to right."""
+
+    def ended(outcome: str) -> str:
+        return increase(metrics.SENDS, ["trigger"], outcome=outcome, **MAIL)
+
+    deferred = increase(metrics.RETIMED, ["trigger"], reason="~moved|after_gap|parked|retry|contended", **TRIGGER)
+    held = increase(metrics.RETIMED, ["trigger"], reason="held", **TRIGGER)
+    return table_by(
+        "trigger",
+        "Triggers: from decision to mail",
+        describe(
+            "What did each trigger do in the selected time range? Its name opens its details. A deferred send is "
+            "decided again, so there are more decisions than shoppers.",
+            "sends of a lost column: `python -m workers dead list`, `unknown list` and `rejected list` show them.",
+        ),
+        [
+            Column("Decisions", increase(metrics.GATE, ["trigger"], "count", **TRIGGER)),
+            Column("Deferred", deferred),
+            Column("Held", held, color=PURPLE),
+            *(Column(title, ended(outcome)) for title, outcome in WITHHELD_COLUMNS.items()),
+            Column("Sent", ended(SENT), color=GREEN),
+            Column("Rejected", ended("rejected"), color=RED),
+            Column("Unknown", ended("unknown"), color=RED),
+            Column("Dead", ended("dead"), color=RED),
+            Column("Wrong later", increase(metrics.CONTRADICTED, ["trigger"], **TRIGGER), color=RED),
+            Column("p95", quantile(0.95, metrics.RECEIVED_TO_ACCEPTED, ["trigger"], window="$__range", **MAIL), "s"),
+        ],
+    )
+
+
+def _flow() -> Sequence[Panel]:
     return [
         lines(
-            "Mails sent",
+            "Mails by trigger",
             describe("When does each trigger send?", "never. A trigger that stopped: runbook TriggerSilent."),
-            "ops",
-            [(rate(metrics.SENDS, ["trigger"], outcome="sent", **MAIL), "{{trigger}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.SENDS, ["trigger"], outcome=SENT, **MAIL), "{{trigger}}")],
             stacked=True,
         ),
         lines(
@@ -105,10 +113,15 @@ def _over_time() -> Sequence[Panel]:
                 "never. `stale`: the event is too old. `no_address`: no address came in time. `capped`: the limit of "
                 "mails for one shopper or address.",
             ),
-            "ops",
-            [(rate(metrics.SENDS, ["trigger", "outcome"], outcome=WITHHELD, **MAIL), "{{trigger}} {{outcome}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.SENDS, ["outcome"], outcome=WITHHELD, **MAIL), "{{outcome}}")],
             stacked=True,
         ),
+    ]
+
+
+def _reasons() -> Sequence[Panel]:
+    return [
         lines(
             "Sends withheld, by the gate's reason",
             describe(
@@ -116,10 +129,10 @@ def _over_time() -> Sequence[Panel]:
                 "opted out.",
                 "never. docs/METRICS.md lists the reasons; `python -m adapter why ID` shows them for one shopper.",
             ),
-            "ops",
+            PER_MINUTE,
             [
                 (
-                    rate(metrics.GATED, ["trigger", "outcome", "reason"], **TRIGGER),
+                    per_minute(metrics.GATED, ["trigger", "outcome", "reason"], **TRIGGER),
                     "{{trigger}} {{outcome}}: {{reason}}",
                 )
             ],
@@ -131,11 +144,11 @@ def _over_time() -> Sequence[Panel]:
                 "never. `parked` without a mail later: the address comes too late. `held`: an operator holds mails; "
                 "`python -m workers release` ends that.",
             ),
-            "ops",
-            [(rate(metrics.RETIMED, ["trigger", "reason"], **TRIGGER), "{{trigger}} {{reason}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.RETIMED, ["trigger", "reason"], **TRIGGER), "{{trigger}} {{reason}}")],
         ),
         lines(
-            "Latency by trigger (p95): received and due → accepted by the ESP",
+            "Latency by trigger (p95): received and due → ESP",
             describe("Is one trigger slower than the others?", "its late mails count in the alert: runbook MailsLate."),
             "s",
             [(quantile(0.95, metrics.RECEIVED_TO_ACCEPTED, ["trigger"], **MAIL), "{{trigger}}")],
@@ -148,15 +161,15 @@ def _over_time() -> Sequence[Panel]:
                 "Which mails left before an older event arrived that would have stopped them?",
                 "the CDP delivers out of order by more than `settle`; raise `settle`: runbook WrongAfterAll.",
             ),
-            "ops",
-            [(rate(metrics.CONTRADICTED, ["trigger", "reason"], **TRIGGER), "{{trigger}}: {{reason}}")],
-            limits=red_above(0.01),
+            PER_MINUTE,
+            [(per_minute(metrics.CONTRADICTED, ["trigger", "reason"], **TRIGGER), "{{trigger}}: {{reason}}")],
+            limits=red_above(0.5),
         ),
     ]
 
 
 def _rows() -> Mapping[str, Sequence[Panel]]:
-    return {"From decision to mail, in the selected time range": _funnel(), "Over time": _over_time()}
+    return {"Verdict": _verdict(), "Flow": _flow(), "Reasons and latency": _reasons()}
 
 
 BOARD = Board(

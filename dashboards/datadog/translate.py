@@ -18,9 +18,11 @@ from dashboards.promql import name_of
 # Grafana's window → a window that the parser can read and no expression uses. DataDog chooses windows itself.
 PLACEHOLDERS = {"$__rate_interval": "7s", "$__range": "9s"}
 PLACEHOLDER_S = {7: "rate", 9: "count"}
-RECORDED = {rule["record"]: rule["expr"] for group in objective.recording_rules()["groups"] for rule in group["rules"]}
-# Label → tag. Prometheus names a process by its job, `conf.py` by this tag.
-TAGS = {"job": "process", **RENAMED}
+RECORDED = objective.recorded()
+# DataDog's dashboards show one installation; its monitors group by tags of their own.
+SCOPED = re.compile(r',?(?:cluster|namespace|job|instance)=~"\$\w+"')
+# Label → tag. Prometheus names a process by its job, `conf.py` by this tag; the Agent adds its host.
+TAGS = {"job": "process", "instance": "host", **RENAMED}
 SERIES = {name_of(metric) for metric in EXPORTED}
 
 
@@ -45,6 +47,7 @@ class Translation:
 
 def parse(text: str) -> Any:
     """The parsed expression. Raises ValueError."""
+    text = SCOPED.sub("", text).replace("{,", "{").replace("{}", "")
     for variable, window in PLACEHOLDERS.items():
         text = text.replace(variable, window)
     return parser.parse(text)
@@ -87,6 +90,8 @@ class _Translator:
 
     def _binary(self, node: Any) -> str:
         op = str(node.op)
+        if (op == "and" and _only_narrows(node.rhs)) or (op == "or" and _fills_in(node)):
+            return self.formula(node.lhs)
         if op == ">" and isinstance(node.rhs, parser.NumberLiteral) and (self.guarded or node.rhs.val == 0):
             # The guard can go: DataDog shows nothing where it would divide by 0.
             return self.formula(node.lhs)
@@ -179,6 +184,18 @@ def _check_exported(series: str | None) -> str:
     if series is None or series not in SERIES:
         raise NotTranslatable(f"{series} is a series of Prometheus itself")
     return series
+
+
+def _only_narrows(node: Any) -> bool:
+    """`and a` leaves out series while `a` is absent, `and a @ end() > 0` idle ones. Any other comparison says more."""
+    return isinstance(node, parser.AggregateExpr) or "@ end()" in node.prettify()
+
+
+def _fills_in(node: Any) -> bool:
+    """`a or 0 * b` and `(a + b) or a` only stand in for series that are gone. DataDog shows nothing there."""
+    is_zero = isinstance(node.rhs, parser.BinaryExpr) and getattr(node.rhs.lhs, "val", None) == 0
+    part, whole = ("".join(side.prettify().split()) for side in (node.rhs, node.lhs))
+    return is_zero or part in whole
 
 
 def _by(node: Any) -> tuple[str, ...]:

@@ -9,29 +9,39 @@ from collections.abc import Iterator
 from typing import Any
 
 from dashboards.boards import BOARDS
-from dashboards.boards.base import Board, as_dict
+from dashboards.boards.base import Board, as_dict, panels_of
 from dashboards.datadog.conf import NAMESPACE
 from dashboards.datadog.translate import Translation, parse, translate
+from dashboards.panels import COUNT, PER_MINUTE
 
 # Panel → why it is left out, and where to look instead.
 OMITTED = {
     "Jobs arriving and jobs taken": "no growth of a sum of maxima: compare *Time jobs waited for a worker* with "
     "*Jobs waiting*",
-    "Time until the queue is empty": "no growth of a queue as a rate",
     "Share of workers that are busy": "no sum of maxima: see *Workers by state*",
+    "Workers alive": "no sum of maxima: see *Workers by state*",
     "Time since the last event, by source": "no clock in a formula: the monitor SourceSilent watches it",
+    "CPU by process": "the Agent watches over processes: `process.cpu`, or its container's metrics",
+    "Memory by process": "the same: `process.mem.rss`",
+    "Restarts by process": "the same: `docker.containers.running`, or the orchestrator's count of restarts",
     "Scrape duration": "the Agent's own `datadog.agent` metrics and `agent status` show it",
 }
 MARKS = {"green": "ok", "yellow": "warning", "red": "error"}
 PALETTES = {"green": "white_on_green", "yellow": "white_on_yellow", "red": "white_on_red"}
 UNITS: dict[str, dict[str, str]] = {
+    PER_MINUTE: {"per_unit_name": "minute"},
+    "suffix:×": {},
+    COUNT: {},
+    "none": {},
     "s": {"unit_name": "second"},
     "bytes": {"unit_name": "byte"},
     "percentunit": {"unit_name": "fraction"},
     "reqps": {"unit_name": "request", "per_unit_name": "second"},
     "ops": {"unit_name": "operation", "per_unit_name": "second"},
-    "short": {},
 }
+# DataDog's own list of monitors stands in for these panels. The parts of composites have no severity.
+ALERTS_SHOWN_AS = {"Alerts": "counts", "Alerts that fire": "countsAndList"}
+ALERTS_QUERY = "service:freshgate severity:*"
 HEALTH_CHECK = f"{NAMESPACE}.openmetrics.health"
 
 
@@ -43,7 +53,7 @@ def build_dashboards() -> dict[str, dict[str, Any]]:
 def build_dashboard(board: Board) -> dict[str, Any]:
     grafana = as_dict(board)
     groups: list[dict[str, Any]] = []
-    for panel in grafana["panels"]:
+    for panel in panels_of(grafana):
         if panel["type"] == "row":
             groups.append({"title": panel["title"], "type": "group", "layout_type": "ordered", "widgets": []})
         elif panel["title"] not in OMITTED:
@@ -61,8 +71,8 @@ def build_dashboard(board: Board) -> dict[str, Any]:
 def build_widget(panel: Any) -> dict[str, Any]:
     """The widget's definition for one panel. Raises NotTranslatable."""
     title = {"title": panel["title"], "description": panel["description"]}
-    if panel["title"] == "Firing alerts":
-        return {**title, "type": "manage_status", "query": "service:freshgate", "display_format": "countsAndList"}
+    if shown := ALERTS_SHOWN_AS.get(panel["title"]):
+        return {**title, "type": "manage_status", "query": ALERTS_QUERY, "display_format": shown}
     if panel["title"] == "Processes up":
         check = {"check": HEALTH_CHECK, "grouping": "cluster", "group_by": ["process"], "tags": []}
         return {**title, "type": "check_status", **check}
@@ -70,6 +80,8 @@ def build_widget(panel: Any) -> dict[str, Any]:
         return {**title, "type": "heatmap", "requests": [_heat(panel)]}
     if panel["type"] == "stat":
         return {**title, **_numbers(panel)}
+    if panel["type"] == "table":
+        return {**title, **_table(panel)}
     stacked = panel["fieldConfig"]["defaults"]["custom"].get("stacking", {}).get("mode") == "normal"
     request = {**_request(panel), "response_format": "timeseries", "display_type": "area" if stacked else "line"}
     marks = [{"value": f"y = {at:g}", "display_type": f"{MARKS[color]} dashed"} for color, at in _limits(panel)]
@@ -86,12 +98,26 @@ def _numbers(panel: Any) -> dict[str, Any]:
     ]
     for formula in request["formulas"]:
         formula["conditional_formats"] = formats
-    for query in request["queries"]:
-        counted = query["query"].endswith("as_count()")
-        query["aggregator"] = "sum" if counted else "avg" if query["query"].endswith("as_rate()") else "last"
+    _aggregate(request)
     grouped = any(" by {" in query["query"] for query in request["queries"])
     widget_type = "query_table" if grouped or len(request["formulas"]) > 1 else "query_value"
     return {"type": widget_type, "requests": [{**request, "response_format": "scalar"}]}
+
+
+def _table(panel: Any) -> dict[str, Any]:
+    """A table with the columns of Grafana's, which names them by the letter of their query."""
+    names = panel["transformations"][-1]["options"]["renameByName"]
+    targets = [{**target, "legendFormat": names[f"Value #{target['refId']}"]} for target in panel["targets"]]
+    request = _request({**panel, "targets": targets})
+    _aggregate(request)
+    return {"type": "query_table", "requests": [{**request, "response_format": "scalar"}]}
+
+
+def _aggregate(request: dict[str, Any]) -> None:
+    """How DataDog makes one number of each query: the sum of what is counted, or the newest value."""
+    for query in request["queries"]:
+        counted = query["query"].endswith("as_count()")
+        query["aggregator"] = "sum" if counted else "avg" if query["query"].endswith("as_rate()") else "last"
 
 
 def _rule(at: float | None, steps: Any) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Prometheus on this machine, and pictures of the boards. Nothing here is needed to generate the boards."""
+"""Prometheus and Alertmanager on this machine. Nothing here is needed to generate the boards."""

@@ -86,6 +86,8 @@ PROCESSES = ("receiver", "worker", "timers")
 # Buckets, in seconds: work in this process, calls over a network, and the whole way of a mail.
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 _CALL = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
+# Waiting ends with an outage, which may last.
+_WAIT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 # 5 s is the objective, and so must be a bound.
 _END_TO_END = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)
 
@@ -134,7 +136,7 @@ CONTRADICTED = Counter(
 )
 GATE = Histogram("freshgate_gate_seconds", "Deciding on one send, with its trips to Redis", ["trigger"], buckets=_FAST)
 GATE_TO_CALL = Histogram("freshgate_gate_to_call_seconds", "From the last look at Redis to the ESP call", buckets=_FAST)
-QUEUE_WAIT = Histogram("freshgate_queue_wait_seconds", "From the job's creation to its start", buckets=_CALL)
+QUEUE_WAIT = Histogram("freshgate_queue_wait_seconds", "From the job's creation to its start", buckets=_WAIT)
 ESP_CALL = Histogram("freshgate_esp_call_seconds", "One call to the ESP", ["esp", "result"], buckets=_CALL)
 ESP_ERRORS = Counter("freshgate_esp_errors_total", "Calls that the ESP did not take", ["esp", "error"])
 RECEIVED_TO_ACCEPTED = Histogram(
@@ -150,7 +152,7 @@ OCCURRED_TO_ACCEPTED = Histogram(
     buckets=_END_TO_END,
 )
 TIMER_LATENESS = Histogram(
-    "freshgate_timer_lateness_seconds", "From a timer's due to its job, by Redis' clock", buckets=_CALL
+    "freshgate_timer_lateness_seconds", "From a timer's due to its job, by Redis' clock", buckets=_WAIT
 )
 TIMERS_CLAIMED = Counter("freshgate_timers_claimed_total", "Timers that came due")
 
@@ -171,6 +173,7 @@ TIMERS_OVERDUE = PolledMetric("freshgate_timers_overdue", "Timers that have been
 TIMERS_OLDEST_OVERDUE = PolledMetric(
     "freshgate_timers_oldest_overdue_seconds", "For how long the oldest timer has been due"
 )
+SENDS_LATE = PolledMetric("freshgate_sends_late", "Sends that have been due for more than 5 s and have not ended")
 LEASES = PolledMetric("freshgate_leases_open", "Timers that somebody has claimed and not finished")
 SENDS_TO_REVIEW = PolledMetric("freshgate_desk_sends", "Sends that an operator should look at", ("state",))
 HOLDS = PolledMetric("freshgate_holds", "Triggers held by an operator; holding all counts as one")

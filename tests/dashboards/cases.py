@@ -19,6 +19,7 @@ JOBS = 'freshgate_queue_jobs{queue="q"}'
 WAITED = "freshgate_queue_wait_seconds_count"
 IDLE = 'freshgate_workers{queue="q",state="idle"}'
 SILENT = 'freshgate_workers{queue="q",state="silent"}'
+LATE_NOW = "freshgate_sends_late"
 OVERDUE = "freshgate_timers_oldest_overdue_seconds"
 CLOCK_SKEW = "freshgate_clock_skew_seconds"
 REJECTED = 'freshgate_desk_sends{state="rejected"}'
@@ -65,7 +66,7 @@ HEALTH: Mapping[str, str] = {
     **dict.fromkeys((IDLE, UP, REDIS_UP, NOEVICTION, AOF, AOF_OK), "1+0"),
     **dict.fromkeys((sends(outcome) for outcome in ("dead", "unknown", "stale", "rejected")), "0+0"),
     **dict.fromkeys(
-        (CONTRADICTED, AGE, JOBS, SILENT, OVERDUE, UNKNOWN, HOLDS, EVICTED, BODIES, LIMITED, INTERNAL), "0+0"
+        (CONTRADICTED, AGE, JOBS, SILENT, OVERDUE, LATE_NOW, UNKNOWN, HOLDS, EVICTED, BODIES, LIMITED, INTERNAL), "0+0"
     ),
     **dict.fromkeys((unauthentic(reason) for reason in ("NotAuthentic", "BatchWithoutToken")), "0+0"),
     **dict.fromkeys((error(kind) for kind in ("retry", "ambiguous", "blocked")), "0+0"),
@@ -84,6 +85,11 @@ class Case(NamedTuple):
 CASES = [
     Case("MailsLate", True, {RECEIVED_5S: "0+7"}),
     Case("MailsLate", True, {sends("dead"): "0+5"}),
+    # A worker that stopped reports nothing any more: what waits is late.
+    Case("MailsLate", True, {RECEIVED: "0+10x80 _x300", RECEIVED_5S: "0+10x80 _x300", LATE_NOW: "0x80 1+10x300"}),
+    # Without the timers process, what waits is unknown, and the mails that left still count.
+    Case("MailsLate", True, {RECEIVED_5S: "0+7", LATE_NOW: "_x300"}),
+    Case("MailsLate", False, {LATE_NOW: "_x300"}),
     # One late mail of few must not fire, and a mail that the gate withheld is not a failure.
     Case("MailsLate", False, {RECEIVED: "0+1", RECEIVED_5S: "0+0"}),
     Case("MailsLate", False, {sends("cancelled"): "0+1000", sends("stale"): "0+1000"}),

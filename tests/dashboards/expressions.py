@@ -21,12 +21,16 @@ from freshgate.telemetry import metrics
 # What Grafana fills in when "All" is chosen and a scrape happens every few seconds.
 VARIABLES = {
     "$__rate_interval": "1m",
+    "$__interval": "1m",
     "$__range": "1h",
     "$source": ".*",
     "$trigger": ".*",
     "$esp": ".*",
     "$queue": ".*",
+    **{f"${label}": ".*" for label in promql.SCOPE},
 }
+# Labels that the reader's Prometheus adds to each series.
+ADDED = {"job", "instance", "cluster", "namespace"}
 
 
 class Expression(NamedTuple):
@@ -122,10 +126,10 @@ def unknown_names(text: str) -> list[str]:
         if name not in series:
             result.append(name)
         else:
-            result += sorted(labels - series[name] - {"job", "instance"})
+            result += sorted(labels - series[name] - ADDED)
     grouped = grouped_by(text)
     if not result and selected:
-        result += sorted(grouped - set().union(*(series[name] for name, _ in selected)) - {"job", "instance"})
+        result += sorted(grouped - set().union(*(series[name] for name, _ in selected)) - ADDED)
     return result
 
 

@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 
-from dashboards.boards import BOARDS
+from dashboards.boards import BOARDS, base
 from dashboards.boards.base import TAG, VARIABLES
 from dashboards.generate import DASHBOARDS, files
 from tests.dashboards import expressions
 
 # Grafana's units that the boards use (`test_units.py` checks them with Grafana's registry). Grafana would show `sec`
 # as a plain number, and `percent` means 0 to 100.
-UNITS = {"s", "short", "percentunit", "reqps", "ops", "bytes"}
+UNITS = {"s", "locale", "none", "percentunit", "reqps", "ops", "bytes"}
+# Grafana writes what follows behind the full number.
+SUFFIXES = {"suffix:/min", "suffix:×"}
 GENERATED = ("grafana", "prometheus", "datadog")
 
 
@@ -32,7 +34,7 @@ def panel_faults(panel: Any) -> list[str]:
     description = panel.get("description", "")
     if "?" not in description or "**When it is red:** " not in description:
         lacks.append("the description asks no question, or does not say what to do")
-    if defaults.get("unit") not in UNITS:
+    if defaults.get("unit") not in UNITS | SUFFIXES:
         lacks.append(f"unit {defaults.get('unit')}")
     if not defaults.get("thresholds", {}).get("steps"):
         lacks.append("no thresholds")
@@ -113,13 +115,12 @@ def board_faults(uid: str, board: Any) -> list[str]:
 
 
 def variable_faults(board: Any) -> list[str]:
-    """dashboard-linter's rules on variables: one data source; values are read again when the time range changes.
-
-    Its rules that ask for `job` and `instance` are left out: dashboards/README.md says why.
-    """
+    """dashboard-linter's rules on variables: one data source; values are read again when the time range changes."""
     text = json.dumps([panel["targets"] for panel in expressions.panels(board)])
-    used = {name for name in VARIABLES if f"${name}" in text}
-    variables = {variable["name"]: variable for variable in board["templating"]["list"]}
+    used = {name for name in VARIABLES if re.search(rf"\${name}\b", text)}
+    variables = {
+        variable["name"]: variable for variable in board["templating"]["list"] if variable["name"] != "runbooks"
+    }
     faults = [f"variable {name} is not used, or not there" for name in set(variables) ^ {"datasource", *used}]
     source = variables.get("datasource", {})
     if (source.get("type"), source.get("query"), source.get("label")) != ("datasource", "prometheus", "Data source"):
@@ -133,16 +134,28 @@ def variable_faults(board: Any) -> list[str]:
         if variable["datasource"]["uid"] != "${datasource}":
             faults.append(f"{name} asks another data source")
         query = re.fullmatch(r"label_values\((\w+), (\w+)\)", variable["query"])
-        if not query or query[2] not in expressions.known_series().get(query[1], ()):
+        if not query or query[2] not in {*expressions.known_series().get(query[1], ()), *expressions.ADDED}:
             faults.append(f"{name} asks for a label that does not exist")
     return faults
 
 
+def test_every_board_has_its_picture_in_the_readme() -> None:
+    readme = (DASHBOARDS / "README.md").read_text(encoding="utf-8")
+    for file in (DASHBOARDS / "grafana").glob("*.json"):
+        assert f"(pictures/{file.stem}.png)" in readme
+        assert (DASHBOARDS / "pictures" / f"{file.stem}.png").stat().st_size > 10_000
+
+
 def overlaps(board: Any) -> list[str]:
     taken: set[tuple[int, int]] = set()
+    folded = False
     faults = []
-    for panel in board["panels"]:
+    for panel in base.panels_of(board):
         at = panel["gridPos"]
+        if panel.get("collapsed") and folded:
+            # The row closes up over what is folded into the one before.
+            taken = set()
+        folded = folded or panel.get("collapsed", False)
         cells = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
         if at["x"] + at["w"] > 24 or cells & taken:
             faults.append(f"{panel['title']} covers another, or leaves the board")

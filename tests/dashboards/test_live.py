@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]
 # Part of an expression → why it has no result here.
 RIGHTLY_EMPTY = {
     "offset 1w": "the system has not run for a week",
-    "offset 5m": "shows only what has changed since",
+    "offset 1m": "shows only what has changed since",
     "freshgate_redis_max_memory_bytes) > 0": "the embedded Valkey has no limit",
     "absent": "a timers process is scraped",
     'status=~"5.."': "no request failed",

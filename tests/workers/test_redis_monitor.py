@@ -79,11 +79,25 @@ def test_workers_are_distinguished_by_heartbeat_and_state(redis: Redis) -> None:
         heartbeat = (datetime.now(UTC) - timedelta(seconds=age_s)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         redis.hset(f"rq:worker:{name}", mapping={"last_heartbeat": heartbeat, "state": state})
         redis.sadd(f"rq:workers:{QUEUE}", f"rq:worker:{name}")
-    # A worker whose key has expired: only RQ's set still holds it.
-    redis.sadd(f"rq:workers:{QUEUE}", "rq:worker:gone")
     figures = poll(redis)
     for state in ("idle", "busy", "silent"):
         assert figures[f'freshgate_workers{{queue="{QUEUE}",state="{state}"}}'] == 1
+
+
+def test_a_worker_that_hangs_until_its_key_expires_stays_silent(redis: Redis) -> None:
+    redis.sadd(f"rq:workers:{QUEUE}", "rq:worker:hung")
+    assert poll(redis)[f'freshgate_workers{{queue="{QUEUE}",state="silent"}}'] == 1
+
+
+def test_sends_that_are_due_and_not_sent_count_as_late_whoever_holds_them(redis: Redis) -> None:
+    add_shops(redis, ["main"])
+    shop = keys.shop("main")
+    redis.sadd(f"{shop}triggers", "welcome", "lookback")
+    now = now_ms()
+    redis.zadd(keys.timers("main", "welcome"), {"welcome|p:u01": now - 9_000, "welcome|p:u02": now - 1_000})
+    redis.zadd(keys.timers("main", "lookback"), {"lookback|p:u01": now - 90_000})
+    redis.hset(f"{shop}leased", mapping={"welcome|p:u03": now - 60_000, "welcome|p:u04": now, "lookback|p:u05": 1})
+    assert poll(redis)["freshgate_sends_late"] == 2
 
 
 def test_timers_sends_to_review_and_quarantined_elements_are_counted(redis: Redis) -> None:

@@ -1,0 +1,44 @@
+"""Marks over all panels of a board: what happened at that moment, such as a new release or a hold."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from dashboards.promql import chosen, selector
+from freshgate.telemetry import metrics
+
+# Grafana asks for one point each minute, or fewer over a long range; each expression is true at one of them.
+STEP = "$__interval"
+# A process that was away for less is no new one.
+REMEMBERED = "1d"
+
+
+class Mark(NamedTuple):
+    """expr: has a value at the moment. title: `{{label}}` of its series."""
+
+    name: str
+    color: str
+    title: str
+    expr: str
+
+
+def _new_release() -> str:
+    build = selector(metrics.BUILD)
+    by = "count by (process, version)"
+    return f"{by} ({build}) unless {by} (last_over_time({build}[{REMEMBERED}] offset {STEP}))"
+
+
+MARKS = (Mark("Releases", "blue", "{{process}} {{version}}", _new_release()),)
+
+
+def as_annotation(mark: Mark) -> dict[str, Any]:
+    """The annotation as Grafana loads it."""
+    return {
+        "name": mark.name,
+        "datasource": {"type": "prometheus", "uid": "${datasource}"},
+        "enable": True,
+        "iconColor": mark.color,
+        "expr": chosen(mark.expr),
+        "titleFormat": mark.title,
+        "step": "60s",
+    }

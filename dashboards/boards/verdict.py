@@ -1,0 +1,86 @@
+"""The first panels of each board: does anything fire, does everything run, and can these figures be trusted?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from grafana_foundation_sdk.models import dashboard as model
+
+from dashboards.boards.base import Panel
+from dashboards.colors import SEVERITIES
+from dashboards.panels import COUNT, describe, green_above, number, numbers, red_above
+from dashboards.promql import ALERTS, ALERTS_SINCE, UP, selector
+from dashboards.tables import add_query, table_of
+
+FIRING = selector(ALERTS, alertstate="firing", service="freshgate", severity="!none")
+
+
+def verdict() -> Sequence[Panel]:
+    """Two panels, 12 of the 24 columns."""
+    watchdog = selector(ALERTS, alertname="Watchdog", alertstate="firing")
+    return [
+        number(
+            "Alerts",
+            describe(
+                "Does anything fire? Watchdog always fires, and is left out; without it nobody evaluates the alerts.",
+                "open the board *event to email*: its table links the runbook of each.",
+            ),
+            COUNT,
+            f"count({FIRING}) or 0 * count({watchdog})",
+            limits=red_above(1),
+            when_empty="no data: rules not loaded?",
+        ),
+        numbers(
+            "Processes up",
+            describe("Which of our processes can Prometheus scrape?", "follow the runbook ScrapeDown."),
+            COUNT,
+            [(f"sum by (job) ({selector(UP, job='~freshgate.*')})", "{{job}}")],
+            limits=green_above(1),
+            width=8,
+            when_empty="no data: nothing is scraped",
+        ),
+    ]
+
+
+def alerts_table() -> Panel:
+    """The alerts that fire, with their runbooks."""
+    names = {
+        "alertname": "Alert",
+        "severity": "Severity",
+        "Value": "For",
+        "trigger": "Trigger",
+        "source": "Source",
+        "esp": "ESP",
+        "queue": "Queue",
+        "job": "Job",
+        "instance": "Instance",
+    }
+    panel = table_of(
+        "Alerts that fire",
+        describe(
+            "What is wrong right now? The name opens the runbook.",
+            "follow the runbook of the page that is not silenced by another: the cause, not its effects.",
+        ),
+        names,
+        width=12,
+        height=8,
+        when_empty="No alert fires.",
+        hidden=("slo", "window", "cluster", "namespace", "status", "limit", "alertstate"),
+    )
+    runbook = {"title": "Runbook", "url": "${runbooks}/${__value.text}.md", "targetBlank": True}
+    panel.override_by_name("Alert", [model.DynamicConfigValue("links", [runbook])])
+    panel.override_by_name("For", [model.DynamicConfigValue("unit", "s"), model.DynamicConfigValue("decimals", 0)])
+    colored = [
+        {"type": "value", "options": {name: {"color": color, "index": number}}}
+        for number, (name, color) in enumerate(SEVERITIES.items())
+    ]
+    panel.override_by_name(
+        "Severity",
+        [
+            model.DynamicConfigValue("mappings", colored),
+            model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
+        ],
+    )
+    since = selector(ALERTS_SINCE, service="freshgate", severity="!none")
+    add_query(panel, f"time() - {since} and ignoring (alertstate) {FIRING}")
+    return panel

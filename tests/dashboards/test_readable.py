@@ -1,0 +1,187 @@
+"""What makes a panel readable at a glance, held for every panel of every board.
+
+`test_boards.py` checks that boards are complete; a rule here names what a reader saw wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from dashboards import colors
+from dashboards.boards import BOARDS
+from dashboards.boards.marks import MARKS
+from tests.dashboards import expressions
+
+PANELS = [
+    pytest.param(panel, id=f"{uid}: {panel['title']}")
+    for uid, board in expressions.boards().items()
+    for panel in expressions.panels(board)
+]
+# A column of Grafana's grid is 55 pixels wide on a screen of 1400; a letter of a title 8, and the frame takes 40.
+LETTERS_PER_COLUMN = 6
+MENU_LETTERS = 5
+
+
+def legend_faults(panel: Any) -> list[str]:
+    """A legend beside the graph, with the present value and the largest first."""
+    if panel["type"] != "timeseries":
+        return []
+    legend = panel["options"]["legend"]
+    wanted = {"displayMode": "table", "placement": "right", "sortBy": "Max", "sortDesc": True}
+    faults = [key for key, value in wanted.items() if legend.get(key) != value]
+    if legend["calcs"] != ["last", "max"]:
+        # "lastNotNull" goes on showing what was true before a process died.
+        faults.append("calcs")
+    return faults
+
+
+def value_faults(panel: Any) -> list[str]:
+    """Large numbers are those of now, grey and in words where there are none, and named where there are several."""
+    if panel["type"] != "stat":
+        return []
+    options, defaults = panel["options"], panel["fieldConfig"]["defaults"]
+    faults = [] if options["reduceOptions"]["calcs"] == ["last"] else ["an old value is shown"]
+    (mapping,) = defaults["mappings"]
+    if mapping["options"]["match"] != "null+nan" or mapping["options"]["result"]["color"] != colors.GREY:
+        faults.append("no value is shown in a colour that judges")
+    if not defaults["noValue"] or defaults["noValue"] != mapping["options"]["result"]["text"]:
+        faults.append("no value has no words")
+    named = any(target.get("legendFormat") for target in panel["targets"])
+    if named and options["textMode"] != "value_and_name":
+        faults.append("a single series has no name")
+    return faults
+
+
+def scale_faults(panel: Any) -> list[str]:
+    """Axes: quantiles logarithmic, shares to 1, and a soft maximum, so that noise does not fill the panel."""
+    if panel["type"] != "timeseries":
+        return []
+    defaults = panel["fieldConfig"]["defaults"]
+    custom = defaults["custom"]
+    if "histogram_quantile" in panel["targets"][0]["expr"]:
+        return [] if custom["scaleDistribution"]["type"] == "log" and "min" not in defaults else ["not logarithmic"]
+    if defaults["unit"] == "percentunit":
+        return [] if (defaults.get("min"), defaults.get("max")) == (0, 1) else ["a share beyond 1"]
+    return [] if custom.get("axisSoftMax", 0) > 0 and defaults["min"] == 0 else ["no soft maximum"]
+
+
+def unit_faults(panel: Any) -> list[str]:
+    """`short` writes 1,451 as "1 K", and a mail every 15 s is 4 a minute, not 0.0667 ops/s."""
+    unit = panel["fieldConfig"]["defaults"]["unit"]
+    faults = ["short"] if unit == "short" else []
+    text = " ".join(target["expr"] for target in panel["targets"])
+    of_mails = r"freshgate_(sends|esp_errors|contradicted|gate_reasons|timers_claimed)\w*_total"
+    if unit in ("ops", "reqps") and re.search(of_mails, text):
+        faults.append("mails per second")
+    if unit == "suffix:/min" and not all(target["expr"].startswith("60 * ") for target in panel["targets"]):
+        faults.append("not per minute")
+    if (
+        unit == "locale"
+        and panel["type"] != "table"
+        and panel["fieldConfig"]["defaults"].get("decimals") not in (0, None)
+    ):
+        faults.append("fractions of a count")
+    return faults
+
+
+def color_faults(panel: Any) -> list[str]:
+    """The same value has the same colour everywhere."""
+    if panel["type"] != "timeseries":
+        return []
+    faults = []
+    if panel["fieldConfig"]["defaults"]["color"]["mode"] != "palette-classic-by-name":
+        faults.append("colours by position")
+    patterns = {at["matcher"]["options"]: at["properties"][0]["value"] for at in panel["fieldConfig"]["overrides"]}
+    for target in panel["targets"]:
+        label = re.fullmatch(r".*\{\{(outcome|verdict|severity|error)\}\}", target["legendFormat"])
+        for value, color in colors.BY_LABEL[label[1]].items() if label else ():
+            if patterns.get(f"/(^| ){value}$/") != {"mode": "fixed", "fixedColor": color}:
+                faults.append(value)
+    return faults
+
+
+def idle_faults(panel: Any) -> list[str]:
+    """A rate by labels leaves out the series that did not move: the culprit is not below nine rows of zeros."""
+    if panel["type"] != "timeseries":
+        return []
+    return [
+        target["legendFormat"]
+        for target in panel["targets"]
+        if re.match(r"(60 \* )?sum by \([^)]*\) \(rate\(", target["expr"])
+        and "{{" in target["legendFormat"]
+        and "/" not in target["expr"]
+        and "@ end()" not in target["expr"]
+    ]
+
+
+def title_faults(panel: Any) -> list[str]:
+    """A title is cut where its panel ends."""
+    room = panel["gridPos"]["w"] * LETTERS_PER_COLUMN - MENU_LETTERS
+    return [f"{len(panel['title'])} letters, room for {room}"] if len(panel["title"]) > room else []
+
+
+RULES = (legend_faults, value_faults, scale_faults, unit_faults, color_faults, idle_faults, title_faults)
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_every_panel_can_be_read_at_a_glance(panel: Any) -> None:
+    assert {rule.__name__: rule(panel) for rule in RULES if rule(panel)} == {}
+
+
+def test_a_panel_that_misleads_is_noticed() -> None:
+    panels = {panel["title"]: panel for board in expressions.boards().values() for panel in expressions.panels(board)}
+    line, stat = panels["Sends by outcome"], panels["For the operator"]
+
+    def with_options(panel: Any, **options: Any) -> Any:
+        return {**panel, "options": {**panel["options"], **options}}
+
+    def with_defaults(panel: Any, **defaults: Any) -> Any:
+        config = panel["fieldConfig"]
+        return {**panel, "fieldConfig": {**config, "defaults": {**config["defaults"], **defaults}}}
+
+    legend = line["options"]["legend"]
+    for wrong in ({"placement": "bottom"}, {"calcs": ["lastNotNull", "max"]}, {"sortBy": "Last *"}):
+        assert legend_faults(with_options(line, legend={**legend, **wrong}))
+    assert value_faults(with_options(stat, reduceOptions={"calcs": ["lastNotNull"]}))
+    assert value_faults(with_options(stat, textMode="auto"))
+    green = {"options": {"match": "null+nan", "result": {"text": "none yet", "color": "green"}}}
+    assert value_faults(with_defaults(stat, mappings=[green]))
+    assert scale_faults(with_defaults(line, custom={}))
+    assert scale_faults(with_defaults(line, unit="percentunit"))
+    assert scale_faults(
+        with_defaults(panels["Latency by stage (p95)"], custom={"scaleDistribution": {"type": "linear"}})
+    )
+    assert unit_faults(with_defaults(stat, unit="short"))
+    assert unit_faults(with_defaults(line, unit="ops"))
+    assert color_faults({**line, "fieldConfig": {**line["fieldConfig"], "overrides": []}})
+    assert idle_faults({**line, "targets": [{**line["targets"][0], "expr": "sum by (outcome) (rate(x[1m]))"}]})
+    assert title_faults({**stat, "title": "A title that is far too long", "gridPos": {"w": 3}})
+
+
+@pytest.mark.parametrize(("values", "of"), colors.CLOSED_SETS)
+def test_every_value_of_a_closed_set_has_its_colour(values: tuple[str, ...], of: dict[str, str]) -> None:
+    assert set(of) == set(values)
+    assert len(set(of.values())) == len(of)
+
+
+def test_a_release_is_one_mark_and_an_outage_none() -> None:
+    """It compares with the newest sample of a day, and one step before: a process that was away is not new."""
+    (release,) = [mark for mark in MARKS if mark.name == "Releases"]
+    assert release.expr.endswith(
+        "unless count by (process, version) (last_over_time(freshgate_build_info[1d] offset $__interval))"
+    )
+    for board in expressions.boards().values():
+        (annotation,) = [at for at in board["annotations"]["list"] if at["name"] == "Releases"]
+        assert annotation["titleFormat"] == "{{process}} {{version}}"
+
+
+@pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)
+def test_a_board_begins_with_its_verdict_and_folds_the_details(board: Any) -> None:
+    rows = [panel for panel in expressions.boards()[board.uid]["panels"] if panel["type"] == "row"]
+    assert rows[0]["title"] == "Verdict"
+    assert [row.get("collapsed", False) for row in rows] == [False, False, *([True] * (len(rows) - 2))]
+    first, second, *_ = [panel for panel in expressions.boards()[board.uid]["panels"] if panel["type"] != "row"]
+    assert (first["title"], second["title"]) == ("Alerts", "Processes up")
