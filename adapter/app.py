@@ -31,6 +31,7 @@ from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.errors import FreshgateError
 from freshgate.routing import routes_of
 from freshgate.settings import Settings, load, require_pii_key
+from freshgate.settings_parsing import setting_name
 from freshgate.state import store
 from freshgate.state.planner import Planner
 from freshgate.telemetry import logs, metrics, tracing
@@ -48,6 +49,9 @@ def from_environment() -> Flask:
         # gunicorn's own message is "Worker failed to boot", which does not say why.
         log.critical("cannot_start", reason=str(error))
         raise
+    if settings.page_addresses == "proven" and all(source.trust == "browser" for source in settings.sources.values()):
+        hint = f'{setting_name("page_addresses")}: no source with trust = "server" gives an address that mail may go to'
+        log.warning("no_proven_addresses", hint=hint)
     client = store.connect(settings.redis_url)
     traces = tracing.setup(settings, "receiver")
     # A worker that stops in order then exports the spans that it still has.
@@ -108,5 +112,6 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
 def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:
     """A receiver for the settings' catalog, which enqueues each send for the account of its trigger."""
     triggers = load_triggers(settings)
-    planner = Planner(load_event_types(settings), triggers, settings.pii_key.encode())
+    any_address = settings.page_addresses == "any"
+    planner = Planner(load_event_types(settings), triggers, settings.pii_key.encode(), page_addresses=any_address)
     return Receiver(client, planner, routes_of(settings, triggers), traces)

@@ -47,6 +47,8 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     # Kind `tracking`: the write keys of SDKs, and the pages that may use one; () allows every page.
     write_keys: tuple[str, ...] = ()
     allowed_origins: tuple[str, ...] = ()
+    # trust = "browser": hosts that links and pictures of its events may name; () is those of `allowed_origins`.
+    link_hosts: tuple[str, ...] = ()
     # Events, email addresses and recorded bytes, of the source and of an IP address. None is the default of
     # `adapter/ingest/limits.py` for browser keys, and no limit for servers.
     rate: Cap | None = None
@@ -137,6 +139,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     order_grace: int = 300_000
     # Whether an address is an identity too. It only ever withholds mail.
     email_identity: bool = True
+    # "proven": mail goes to addresses that a server gave; "any": marketing mail also to those that only a page gave.
+    page_addresses: Literal["proven", "any"] = "proven"
     # Mails to one address, over all triggers.
     address_cap: Cap = (10, 3_600_000)
     # Where traces go; empty turns them off. And the share of the requests that is traced, 0 to 1.

@@ -51,6 +51,7 @@ IN_WORDS = {
     "str": "a text in quotes",
 }
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
+LINK_HOST = re.compile(r"(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*", re.IGNORECASE)
 # Fields that hold a URL → an example of one.
 URLS = {"otlp_endpoint": "http://127.0.0.1:4318", "base_url": "https://api.sendgrid.com"}
 
@@ -94,6 +95,8 @@ def _check(value: Any, field: str, key: str) -> None:
         raise SettingsError(f"{key}: {value} is out of range; write a number from {MINIMUM[field]}{limit}")
     if field == "from_email" and not ADDRESS.fullmatch(value):
         raise SettingsError(f'{key}: {value!r} is not an address; write one such as "shop@example.com"')
+    if field == "link_hosts" and (wrong := next((host for host in value if not LINK_HOST.fullmatch(host)), None)):
+        raise SettingsError(f'{key}: {wrong!r} is not a host; write one such as "cdn.example.com" or "*.example.com"')
     if field == "address_cap" and value[0] > MAX_MAILS_PER_ADDRESS:
         raise SettingsError(f"{key}: {value[0]} is out of range; write at most {MAX_MAILS_PER_ADDRESS} mails")
     if field == "trace_ratio" and not 0 <= value <= 1:

@@ -132,7 +132,13 @@ def run(settings: Settings, chosen: argparse.Namespace, fixed_now: int | None = 
         return _switch(client, triggers, chosen.command, chosen.trigger)
     max_age = duration_ms(chosen.max_age, "--max-age")
     sends = [send for send in _listed_sends(client, chosen.command) if chosen.send in (None, send.send)]
-    lookup = Lookup(client, settings.pii_key.encode(), settings.order_grace, email_identity=settings.email_identity)
+    lookup = Lookup(
+        client,
+        settings.pii_key.encode(),
+        settings.order_grace,
+        email_identity=settings.email_identity,
+        page_addresses=settings.page_addresses == "any",
+    )
     unchanged = 0
     for send in sends:
         refusal = ""

@@ -128,7 +128,7 @@ def decide(  # noqa: PLR0911  # one return a rule
         or _stale(records, send, now)  # stale, no_address
         or _capped(trigger, claims, send, now)  # capped
         or _address_capped(trigger, records, send, now)  # capped
-        or _without_address(send)  # parked until an address arrives
+        or _without_address(records, send)  # parked until an address arrives
         or msgspec.structs.replace(send, attempts=max((claim.attempts for claim in tries), default=0))
     )
 
@@ -211,7 +211,7 @@ def _stale(records: Records, send: Decision, now: int) -> Decision | None:
     if now <= send.occurred_at + send.limit:
         return None
     if not send.to and records.person.parked(records.timer.text):
-        return _withhold(send, "no_address", "none_arrived")
+        return _withhold(send, "no_address", "unproven" if records.person.has_unproven_address else "none_arrived")
     return _withhold(send, "stale", "older_than_max_age", {"max_age": send.limit})
 
 
@@ -247,11 +247,12 @@ def send_id_of(records: Records, version: str) -> str:
     return keys.send_id(records.timer.trigger, records.subject.id, version)
 
 
-def _without_address(send: Decision) -> Decision | None:
-    """Parks the send until an address arrives, and at most until it is stale."""
+def _without_address(records: Records, send: Decision) -> Decision | None:
+    """Parks the send until an address arrives that mail may go to, and at most until it is stale."""
     if send.to:
         return None
-    return msgspec.structs.replace(send, do="park", reason="no_address_yet", due=send.occurred_at + send.limit + 1)
+    reason = "address_unproven" if records.person.has_unproven_address else "no_address_yet"
+    return msgspec.structs.replace(send, do="park", reason=reason, due=send.occurred_at + send.limit + 1)
 
 
 def _withhold(send: Decision, outcome: str, reason: str, compared: Mapping[str, int] | None = None) -> Decision:

@@ -23,6 +23,7 @@ class Lookup:
 
     order_grace, email_identity  as the settings of these names
     transactional  names of the triggers whose mail may hold nothing that a page said
+    page_addresses  whether marketing mail goes to an address that only a page gave
     """
 
     def __init__(
@@ -33,9 +34,11 @@ class Lookup:
         *,
         email_identity: bool = True,
         transactional: Collection[str] = (),
+        page_addresses: bool = False,
     ) -> None:
         self._client = client
         self._transactional = frozenset(transactional)
+        self._page_addresses = page_addresses
         self._pii_key = pii_key
         self._order_grace = order_grace
         self._email_identity = email_identity
@@ -71,7 +74,11 @@ class Lookup:
             timer=ref,
             due=int(float(due)) if due else None,
             person=PersonView(
-                root.decode(), members, self._order_grace, trusted_only=ref.trigger in self._transactional
+                root.decode(),
+                members,
+                self._order_grace,
+                trusted_only=ref.trigger in self._transactional,
+                page_addresses=self._page_addresses,
             ),
             order=OrderView(ref.id, order_fields) if ref.kind == "o" else None,
             shop=shop,

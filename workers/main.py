@@ -74,6 +74,7 @@ def _work(settings: Settings, name: str, triggers: Sequence[Trigger]) -> int:
             settings.order_grace,
             email_identity=settings.email_identity,
             transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
+            page_addresses=settings.page_addresses == "any",
         ),
         deadline_ms=int(esp_settings.timeout_s * 1000),
         traces=traces,

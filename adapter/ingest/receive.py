@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from adapter.ingest import quarantine
 from adapter.ingest.bodies import plain_body
 from adapter.ingest.limits import build_limits, limit_hint
+from adapter.ingest.page_data import bound_page_data
 from adapter.ingest.record import Recorder, WebhookReply
 from adapter.ingest.unmapped import Unmapped
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source
@@ -197,6 +198,8 @@ class Receiver:
                     metrics.UNREADABLE.labels(source.name).inc(len(verdict.unreadable))
                 if verdict.clamped:
                     metrics.CLAMPED.labels(source.name).inc()
+                if source.settings.trust == "browser":
+                    events[-1] = bound_page_data(verdict, self._planner.types[verdict.name], source.settings)
             elif isinstance(verdict, Ignored):
                 reply.ignored += 1
             elif isinstance(verdict, Refused):

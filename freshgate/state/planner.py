@@ -50,11 +50,22 @@ class Plan(msgspec.Struct):
 
 
 class Planner:
-    """Knows the catalog: which marks an event advances, and which triggers that starts."""
+    """Knows the catalog: which marks an event advances, and which triggers that starts.
 
-    def __init__(self, events: Iterable[EventType], triggers: Sequence[Trigger], pii_key: bytes) -> None:
+    page_addresses  whether mail goes to addresses that only a page gave
+    """
+
+    def __init__(
+        self,
+        events: Iterable[EventType],
+        triggers: Sequence[Trigger],
+        pii_key: bytes,
+        *,
+        page_addresses: bool = False,
+    ) -> None:
         self.types = {event_type.name: event_type for event_type in events}
         self.pii_key = pii_key
+        self._page_addresses = page_addresses
         self._starting: dict[str, list[Trigger]] = {
             name: [trigger for trigger in triggers if trigger.enabled and name in trigger.on] for name in self.types
         }
@@ -104,12 +115,15 @@ class Planner:
         if trusted and event.user_id is not None:
             body["srv"] = True
         registers = [
-            *profile_registers(event, event_type, at, self.pii_key, trusted=trusted),
+            *profile_registers(
+                event, event_type, at, self.pii_key, trusted=trusted, page_addresses=self._page_addresses
+            ),
             *_marks(event, event_type, at),
         ]
         plan_cart(body, event, event_type)
         has_address_id = trusted and address_in(event.user_id or "") is not None
-        if (event.email and not event_type.suppresses) or has_address_id or contact(event):
+        has_address = (event.email and not event_type.suppresses) or has_address_id or contact(event)
+        if has_address and (trusted or self._page_addresses):
             body["addr"] = True
         if (event_type.suppresses or event_type.lifts) and not event.email:
             # Meant for the address that the person has, or will have.

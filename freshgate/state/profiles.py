@@ -18,24 +18,30 @@ PERSON_TTL = 180 * DAY
 
 
 def profile_registers(
-    event: Event, event_type: EventType, at: str, pii_key: bytes, *, trusted: bool
+    event: Event, event_type: EventType, at: str, pii_key: bytes, *, trusted: bool, page_addresses: bool = False
 ) -> Iterable[Register]:
-    """Traits; and for each that may be an address (`PersonView.email`) its id, so that Redis finds its record.
+    """Traits; and for each address that mail may go to (`PersonView.email`) its id, so that Redis finds its record.
 
     What a page says has registers of its own: however new it is, it never takes the place of what a server said.
+    Neither does what was typed into a form.
     """
     prefix = "" if trusted else "said_"
+    email = f"{prefix}email"
     if event.user_id is not None and trusted:
         yield "t:id", at, event.user_id
-        if (address := address_in(event.user_id)) is not None:
-            yield "A:id", at, keys.address_id(pii_key, address)
+        if (own_address := address_in(event.user_id)) is not None:
+            yield "A:id", at, keys.address_id(pii_key, own_address)
+    address: str | None
     # An address that bounced may be an old one, or another's.
     if event.email and not event_type.suppresses:
-        yield f"t:{prefix}email", at, event.email
-        yield f"A:{prefix}email", at, keys.address_id(pii_key, event.email)
-    elif form_address := contact(event):
-        yield "t:said_email", at, form_address
-        yield "A:said_email", at, keys.address_id(pii_key, form_address)
+        address = event.email
+    else:
+        address = contact(event)
+        email = "typed_email" if trusted else "said_email"
+    if address:
+        yield f"t:{email}", at, address
+        if trusted or page_addresses:
+            yield f"A:{email}", at, keys.address_id(pii_key, address)
     for name in event_type.profile:
         value = event.fields.get(name)
         if value not in (None, ""):

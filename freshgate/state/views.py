@@ -40,8 +40,9 @@ class PersonView(Record):
     """A person as one trip to Redis saw them: the record of each of their ids, folded. Times in milliseconds.
 
     records      (id, fields) of the root, then of its members; see `members.lua`
-    trusted_only  for transactional mail: what a page says of the person is left out
-    order_grace  a setting: how much older than an event an order may be that it still belongs to
+    order_grace     a setting: how much older than an event an order may be that it still belongs to
+    trusted_only    for transactional mail: what a page says of the person, or a form, is left out
+    page_addresses  whether marketing mail goes to an address that only a page gave
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class PersonView(Record):
         order_grace: int = 300_000,
         *,
         trusted_only: bool = False,
+        page_addresses: bool = False,
     ) -> None:
         self.records = records
         self.deleted_at = max((int(fields.get("asked", "0")) for _, fields in records), default=0)
         super().__init__(record_id, fold(records, self.deleted_at), "p")
         self.order_grace = order_grace
         self.trusted_only = trusted_only
+        self.page_addresses = page_addresses
         # The newest order of the address that the mail would go to, whoever completed it: another id of the same
         # shopper, for all that is known. It only ever withholds.
         self.ordered_elsewhere: Mark | None = None
@@ -111,19 +114,33 @@ class PersonView(Record):
 
     def trait(self, name: str) -> str | None:
         """What a server told; else, for marketing mail, what a page said."""
-        mark = self.register(f"t:{name}")
-        if mark is None and not self.trusted_only:
-            mark = self.register(f"t:said_{name}")
-        return mark.value if mark else None
+        if name == "email":
+            return self._address()
+        return self._newest(name) or (None if self.trusted_only else self._newest(f"said_{name}"))
 
     @property
     def email(self) -> str | None:
-        """The address that the person has now: what a server told, else a browser, else a user id that is one."""
-        address = self.trait("email")
-        if address:
-            return address
-        user_id = self.trait("id")
-        return address_in(user_id) if user_id else None
+        """The address that mail goes to: what a server told, else a form of the shop, else a user id that is one; else,
+        where the settings allow it, what a page said."""
+        return self._address(with_id=True)
+
+    @property
+    def has_unproven_address(self) -> bool:
+        """Whether a page alone gave an address, and mail does not go there."""
+        return self.email is None and self._newest("said_email") is not None
+
+    def _address(self, *, with_id: bool = False) -> str | None:
+        user_id = self._newest("id") if with_id else None
+        return (
+            self._newest("email")
+            or (None if self.trusted_only else self._newest("typed_email"))
+            or (address_in(user_id) if user_id else None)
+            or (self._newest("said_email") if self.page_addresses and not self.trusted_only else None)
+        )
+
+    def _newest(self, name: str) -> str | None:
+        mark = self.register(f"t:{name}")
+        return mark.value if mark else None
 
     def suppression(self, kind: str) -> Mark | None:
         """An unsubscribe, bounce or complaint that named this person and no address; or "subscribed", an opt-in."""

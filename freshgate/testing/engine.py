@@ -50,13 +50,15 @@ class Engine:
         store.load(self._client)
         self._triggers = {trigger.name: trigger for trigger in triggers}
         pii_key = settings.pii_key.encode()
-        self.receiver = Receiver(self._client, Planner(events, triggers, pii_key), Routes(["test"]), clock=clock)
+        planner = Planner(events, triggers, pii_key, page_addresses=settings.page_addresses == "any")
+        self.receiver = Receiver(self._client, planner, Routes(["test"]), clock=clock)
         lookup = Lookup(
             self._client,
             pii_key,
             settings.order_grace,
             email_identity=settings.email_identity,
             transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
+            page_addresses=settings.page_addresses == "any",
         )
         self._courier = Courier(self._client, self._triggers, esp, lookup, deadline_ms=DEADLINE_MS, clock=clock)
         self._clock = clock

@@ -72,6 +72,7 @@ def system() -> Iterator[System]:
         "FRESHGATE_SOURCES__PAGE__KIND": "tracking",
         "FRESHGATE_SOURCES__PAGE__WRITE_KEYS": KEY,
         "FRESHGATE_SOURCES__PAGE__TRUST": "browser",
+        "FRESHGATE_PAGE_ADDRESSES": "any",
         "FRESHGATE_TRIGGERS__ABANDONED_CART__DELAY": "2s",
         "FRESHGATE_TRIGGERS__ABANDONED_CART__SETTLE": "1s",
     }

@@ -41,7 +41,10 @@ def person_id(user: str) -> str:
     return keys.person_id("main", user, None)
 
 
-def test_a_visitor_gets_the_mail_about_the_cart_that_a_page_told(world: World) -> None:
+def test_a_visitor_gets_the_mail_about_the_cart_that_a_page_told_where_any_address_is_believed(
+    redis: Redis,
+) -> None:
+    world = World(redis, page_addresses=True)
     record_from_page(world, world.event("Identify", anon="x", email=EVE), product_added(world, anon="x"))
     assert mails_after_an_hour(world) == [CART]
 
@@ -115,7 +118,8 @@ def test_a_second_user_of_a_device_touches_neither(world: World) -> None:
     assert world.state("eve") == {}
 
 
-def test_a_redelivered_claim_stays_what_it_was(world: World) -> None:
+def test_a_redelivered_claim_stays_what_it_was(redis: Redis) -> None:
+    world = World(redis, page_addresses=True)
     event = product_added(world, anon="x", user="ada", email=EVE)
     record_from_page(world, event)
     record_from_page(world, event)

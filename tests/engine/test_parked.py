@@ -50,7 +50,10 @@ def test_an_address_that_comes_after_the_end_brings_no_second_outcome(world: Wor
     assert [field for field in fields if field.startswith(b"k:")] == []
 
 
-def test_an_address_that_a_page_gives_releases_what_its_device_waits_for(world: World) -> None:
+def test_an_address_that_a_page_gives_releases_what_its_device_waits_for_where_mail_may_go_there(
+    redis: Redis,
+) -> None:
+    world = World(redis, page_addresses=True)
     world.record(world.event("Product Added", anon="x", product=product("a")), trusted=False)
     world.run(world.now + HOUR)
     assert world.outcomes(anon="x") == [("abandoned_cart", "parked")]

@@ -60,7 +60,9 @@ def test_what_was_up_to_the_erasure_is_gone_under_all_ids(moment: int, counts: b
     ("fields", "email"),
     [
         ({"t:email": at(1) + "a@x.org", "t:said_email": at(9) + "b@x.org", "t:id": at(1) + "c@x.org"}, "a@x.org"),
-        ({"t:said_email": at(9) + "b@x.org", "t:id": at(1) + "c@x.org"}, "b@x.org"),
+        ({"t:typed_email": at(1) + "a@x.org", "t:said_email": at(9) + "b@x.org", "t:id": at(9) + "c@x.org"}, "a@x.org"),
+        ({"t:said_email": at(9) + "b@x.org", "t:id": at(1) + "c@x.org"}, "c@x.org"),
+        ({"t:said_email": at(9) + "b@x.org", "t:id": at(1) + "4711"}, None),
         ({"t:id": at(1) + "c@x.org"}, "c@x.org"),
         ({"t:id": at(1) + "4711"}, None),
         ({"t:id": at(1) + "c@x.o"}, None),
@@ -68,10 +70,20 @@ def test_what_was_up_to_the_erasure_is_gone_under_all_ids(moment: int, counts: b
         ({}, None),
     ],
 )
-def test_a_servers_address_comes_before_a_browsers_and_that_before_the_user_id(
+def test_a_servers_address_comes_before_a_forms_and_that_before_the_user_id(
     fields: dict[str, str], email: str | None
 ) -> None:
     assert person(fields).email == email
+
+
+def test_what_a_page_gave_comes_last_and_only_where_the_settings_allow_it() -> None:
+    page = {"t:said_email": at(9) + "b@x.org"}
+    for fields, email, trusted in ((page, "b@x.org", None), (page | {"t:id": at(1) + "c@x.org"}, "c@x.org", "c@x.org")):
+        records = [("r0", fields)]
+        assert PersonView("r0", records, page_addresses=True).email == email
+        assert PersonView("r0", records, page_addresses=True, trusted_only=True).email == trusted
+    assert [PersonView("r0", [("r0", page)]).has_unproven_address, person({}).has_unproven_address] == [True, False]
+    assert not PersonView("r0", [("r0", page)], page_addresses=True).has_unproven_address
 
 
 def test_only_the_roots_timers_and_sends_count() -> None:

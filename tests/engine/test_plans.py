@@ -113,13 +113,29 @@ def test_registers_for_an_address() -> None:
     assert "A:id" not in registers("Product Added", user_id="ada")
     page = registers("Product Added", anonymous_id="d1", user_id="ada@x.org", email=EMAIL, trusted=False)
     assert page["t:said_email"] == (AT, EMAIL)
-    assert page["A:said_email"] == (AT, EMAIL_ID)
-    assert not {"t:email", "A:email", "t:id", "A:id"} & page.keys()
+    assert not {"t:email", "A:email", "t:id", "A:id", "A:said_email"} & page.keys()
     assert body("Product Added", user_id="ada", email=EMAIL)["addr"] is True
     bounced = body("Email Bounced", user_id="ada", email=EMAIL)
     assert not {name for name, _, _ in bounced["regs"]} & {"t:email", "A:email"}
     assert "addr" not in bounced
     assert "addr" not in body("Product Added", user_id="ada")
+
+
+def test_a_pages_address_is_looked_up_and_releases_mails_only_where_mail_may_go_there() -> None:
+    assert "addr" not in body("Product Added", anonymous_id="d1", email=EMAIL, trusted=False)
+    believing = Planner(EVENTS, TRIGGERS, KEY, page_addresses=True)
+    page = believing.plan(plan("Product Added", anonymous_id="d1", email=EMAIL).event, trusted=False).body
+    assert page["addr"] is True
+    assert ("A:said_email", AT, EMAIL_ID) in page["regs"]
+
+
+def test_what_a_customer_typed_is_a_servers_word_if_a_server_passes_it_on() -> None:
+    fields = {"user_id": "ada", "anonymous_id": "d1", "contact_email": EMAIL}
+    typed = registers("Product Added", **fields)
+    assert (typed["t:typed_email"], typed["A:typed_email"]) == ((AT, EMAIL), (AT, EMAIL_ID))
+    page = registers("Product Added", **fields, trusted=False)
+    assert page["t:said_email"] == (AT, EMAIL)
+    assert not {"t:typed_email", "A:said_email"} & page.keys()
 
 
 def test_traits_that_are_empty_are_not_remembered() -> None:

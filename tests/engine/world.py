@@ -90,6 +90,7 @@ class World:
     `record` what happened, set `now` (ms UTC), `run` the sends that are due, then read `mails` and `outcomes`.
 
     email_identity, order_grace  as the settings of these names
+    page_addresses               whether mail goes to addresses that only a page gave
     events                       the catalog's event types
     """
 
@@ -101,6 +102,7 @@ class World:
         *,
         email_identity: bool = True,
         order_grace: int = 300_000,
+        page_addresses: bool = False,
         events: Sequence[EventType] = EVENTS,
     ) -> None:
         self.client = client
@@ -108,7 +110,8 @@ class World:
         self.esp = esp or RememberingEsp()
         self.triggers = {trigger.name: trigger for trigger in triggers}
         store.load(client)
-        self.planner = Planner(events, triggers, PII_KEY)
+        self.page_addresses = page_addresses
+        self.planner = Planner(events, triggers, PII_KEY, page_addresses=page_addresses)
         self.receiver = Receiver(client, self.planner, Routes(["test"]), clock=lambda: self.now)
         self.email_identity = email_identity
         self.order_grace = order_grace
@@ -129,6 +132,7 @@ class World:
             self.order_grace,
             email_identity=self.email_identity,
             transactional=transactional,
+            page_addresses=self.page_addresses,
         )
 
     def interrupted_courier(self, then: Callable[[], object], times: int = 1) -> Courier:

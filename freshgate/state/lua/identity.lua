@@ -52,8 +52,8 @@ local function attach(shop, id, root, at, now)
     local members = members_of(shop, root)
     members[#members + 1] = root
     for _, member in ipairs(members) do
-      local known = redis.call('HMGET', person_key(shop, member), 'A:email', 'A:said_email', 'A:id')
-      if known[1] or known[2] or known[3] then
+      local known = redis.call('HMGET', person_key(shop, member), 'A:email', 'A:typed_email', 'A:id', 'A:said_email')
+      if known[1] or known[2] or known[3] or known[4] then
         release_parked(shop, root, at, now)
         break
       end

@@ -68,15 +68,16 @@ local function suppress_address(shop, root)
   ids[#ids + 1] = root
   for _, id in ipairs(ids) do
     local state = redis.call('HMGET', person_key(shop, id),
-      'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:said_email', 'A:id', 'cut')
-    for i = 1, 7 do
+      'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:typed_email', 'A:id', 'A:said_email', 'cut')
+    for i = 1, 8 do
       -- What a device was told after it met somebody else is nobody's.
-      if state[i] and not (state[8] and state[i] >= state[8]) and newer(newest[i], string.sub(state[i], 1, STAMP)) then
+      if state[i] and not (state[9] and state[i] >= state[9]) and newer(newest[i], string.sub(state[i], 1, STAMP)) then
         newest[i] = state[i]
       end
     end
   end
-  local address = newest[5] or newest[6] or newest[7]
+  -- In the order in which a mail takes them (PersonView.email).
+  local address = newest[5] or newest[6] or newest[7] or newest[8]
   if not address then return end
   local key = address_key(shop, string.sub(address, STAMP + 1))
   for i, field in ipairs({ 'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed' }) do

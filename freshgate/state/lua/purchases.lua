@@ -49,14 +49,14 @@ local function correct_purchase(shop, order, wrong, first)
   local addresses = { tellers[3] }
   for i = 1, 2 do
     local id = tellers[i] and string.sub(tellers[i], STAMP + 1)
-    local known = id and redis.call('HMGET', person_key(shop, id), 'O', 'A:email', 'A:said_email', 'A:id') or {}
+    local known = id and redis.call('HMGET', person_key(shop, id), 'O', 'A:email', 'A:typed_email', 'A:id', 'A:said_email') or {}
     local writes = {}
     if known[1] then remember_purchase(known[1], order, first, '[]', writes) end
     if #writes > 0 then
       redis.call('HSET', person_key(shop, id), unpack(writes))
       bump(person_key(shop, root_of(shop, id)))
     end
-    for j = 2, 4 do
+    for j = 2, 5 do
       if known[j] then addresses[#addresses + 1] = known[j] end
     end
   end

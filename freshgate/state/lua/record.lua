@@ -140,7 +140,8 @@ local function record_id(shop, event, key, state, root, first, now, said)
   end
   local flags = root == event.id and { state[PARKED], state[LEFT], state[SUPPRESSED] }
     or redis.call('HMGET', target, 'parked', 'ls', 'sup')
-  if event.sup or (flags[3] and (advanced['A:email'] or advanced['A:said_email'] or advanced['A:id'])) then
+  local has_address = advanced['A:email'] or advanced['A:typed_email'] or advanced['A:said_email'] or advanced['A:id']
+  if event.sup or (flags[3] and has_address) then
     suppress_address(shop, root)
   end
   if event.addr and flags[1] then

@@ -95,7 +95,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("if event.sup or (flags[3]", "if (flags[3]", "an opt-out misses the address that is known"),
     ("advanced['A:email'] or", "", "an opt-out misses the address that comes later"),
     ("or advanced['A:said_email'] or", "or", "an opt-out misses a browser's address that comes later"),
-    (" or advanced['A:id'])", ")", "an opt-out misses a user id that comes later"),
+    (" or advanced['A:id']\n", "\n", "an opt-out misses a user id that comes later"),
+    ("advanced['A:typed_email'] or", "", "an opt-out misses a form's address that comes later"),
     ("if event.addr and flags[1] then", "if flags[1] then", "a parked send leaves without an address"),
     ("if event.addr and flags[1] then", "if false then", "a parked send never leaves"),
     (
