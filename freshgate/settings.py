@@ -106,6 +106,15 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     live: bool = False
     # Patterns such as "*@example.com": mail to anybody else is rejected. () allows every address.
     only_to: tuple[str, ...] = ()
+    # Networks such as "10.0.0.0/8" that the host's name may lead to, beside the public internet.
+    allow_networks: tuple[str, ...] = ()
+    # Hooks: the URL, which is a secret. Kind `webhook`: the key that signs, "whsec_…"; two while one replaces another.
+    url: str = ""
+    signing_secret: str = ""
+    # Kind `resend`: one mail a call, under its own key; without it several, and a call in doubt stays in doubt.
+    idempotent: bool = True
+    # Kind `postmark`: the message stream; the server's default where it is empty.
+    message_stream: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -154,6 +163,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 TABLES: dict[str, type[msgspec.Struct]] = {"sources": SourceSettings, "triggers": TriggerSettings, "esps": EspSettings}
+# Kinds of ESP with `url` in place of `base_url`; they say themselves when it is missing.
+HOOKS = ("webhook", "zapier", "make", "azure_function")
+# Kind of ESP → its `base_url` for real mail.
+LIVE_URLS = {
+    "sendgrid": "https://api.sendgrid.com",
+    "mailchimp_transactional": "https://mandrillapp.com/api/1.4",
+    "resend": "https://api.resend.com",
+    "postmark": "https://api.postmarkapp.com",
+}
 WARNING = "%s is a secret in the settings file: for local use only"
 TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -196,12 +214,12 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
 
 
 def _complete_esp(name: str, entry: dict[str, Any], sandbox: str) -> None:
-    has_url = bool(entry.get("base_url"))
+    has_url = bool(entry.get("base_url") or entry.get("url"))
     entry.setdefault("base_url", sandbox)
-    if convert(dict(entry), EspSettings, "esps", name).live and not has_url:
+    if convert(dict(entry), EspSettings, "esps", name).live and not has_url and entry["kind"] not in HOOKS:
         raise SettingsError(
             f"{setting_name('esps', name, 'base_url')}: live = true, but mails would go to the sandbox; "
-            'write the URL of the ESP, such as "https://api.sendgrid.com"'
+            f'write the URL of the ESP, such as "{LIVE_URLS.get(entry["kind"], LIVE_URLS["sendgrid"])}"'
         )
 
 
@@ -224,7 +242,7 @@ def _warn_about_secrets(document: dict[str, Any]) -> None:
     for table in ("sources", "esps"):
         entries = document.get(table)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
-            for field in ("secrets", "tokens", "write_keys", "api_key"):
+            for field in ("secrets", "tokens", "write_keys", "api_key", "url", "signing_secret"):
                 if isinstance(entry, dict) and entry.get(field):
                     LOG.warning(WARNING, setting_name(table, name, field))
     for field in ("pii_key", "sandbox_password"):

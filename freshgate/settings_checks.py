@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from freshgate.errors import SettingsError
+from freshgate.outbound import UrlError, parse_networks
 from freshgate.settings_parsing import duration_ms, parse_cap, setting_name
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -101,6 +102,11 @@ def _check(value: Any, field: str, key: str) -> None:
         raise SettingsError(f"{key}: {value[0]} is out of range; write at most {MAX_MAILS_PER_ADDRESS} mails")
     if field == "trace_ratio" and not 0 <= value <= 1:
         raise SettingsError(f"{key}: {value} is not a ratio; write a number from 0 to 1, such as 0.05")
+    if field == "allow_networks":
+        try:
+            parse_networks(value)
+        except UrlError as error:
+            raise SettingsError(f'{key}: {error}; write a list such as ["10.0.0.0/8"]') from None
     # An empty endpoint turns traces off.
     if field in URLS and not value.startswith(("http://", "https://")) and (value or field != "otlp_endpoint"):
         raise SettingsError(f'{key}: {value!r} is not a URL; write one such as "{URLS[field]}"')

@@ -21,6 +21,8 @@ from freshgate.settings import Settings
 from freshgate.state.views import OVER
 from freshgate.telemetry import metrics
 from freshgate.telemetry.polled import PolledMetric
+from workers.esp import ESPS
+from workers.esp_table import table as esp_table
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -174,6 +176,10 @@ def test_every_event_type_has_its_row_with_its_spellings() -> None:
 
 def test_the_spellings_of_all_cdps_are_those_of_the_catalog() -> None:
     assert "\n".join(table(EVENTS)) in read("EVENTS.md"), "paste what `python -m adapter events` prints"
+
+
+def test_the_table_of_esps_is_what_the_kinds_declare() -> None:
+    assert "\n".join(esp_table(ESPS)) in read("ESPS.md"), "paste what `python -m workers esps` prints"
 
 
 def test_every_trigger_has_its_row_and_its_data() -> None:

@@ -24,7 +24,15 @@ PAGES = (
     "docs/REDIS.md",
     *sorted(f"docs/decisions/{page.name}" for page in (ROOT / "docs" / "decisions").glob("*.md")),
 )
-MANUAL = ("README.md", "docs/ADDING.md", "docs/BROWSER.md", "docs/COOKBOOK.md", "docs/SETTINGS.md", "docs/EVENTS.md")
+MANUAL = (
+    "README.md",
+    "docs/ADDING.md",
+    "docs/BROWSER.md",
+    "docs/COOKBOOK.md",
+    "docs/ESPS.md",
+    "docs/SETTINGS.md",
+    "docs/EVENTS.md",
+)
 MAX_ARCHITECTURE_LINES = 270
 
 CODE_SPAN = re.compile(r"`([^`\n]+)`")

@@ -14,7 +14,7 @@ from freshgate.command_line import Parser, run_command
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, load
 from freshgate.telemetry import logs
-from workers import commands, suppressions
+from workers import commands, esp_table, suppressions
 
 PROCESSES = {
     "deliver": "work on the sends: gate, claim, call the ESP, settle",
@@ -22,7 +22,7 @@ PROCESSES = {
     "sandbox": "a local stand-in for the ESPs, with an outbox page",
 }
 # The operator's commands, with a line each.
-OPERATOR_COMMANDS = {**commands.HELP, "suppressions": suppressions.HELP}
+OPERATOR_COMMANDS = {**commands.HELP, "suppressions": suppressions.HELP, "esps": esp_table.HELP}
 EXAMPLES = """examples:
   python -m workers deliver                      (a process: it works on the sends until it is stopped)
   python -m workers unknown list
@@ -46,7 +46,8 @@ Any number may run; none of them is the leader. Without one, no waiting mail lea
   python -m workers sandbox
   FRESHGATE_SANDBOX_PORT=8026 python -m workers sandbox
 
-It takes mails as SendGrid does, sends none, and shows them at http://127.0.0.1:8025/.""",
+It takes mails as each kind of ESP does, sends none, and shows them at http://127.0.0.1:8025/. Anything that can be
+pointed at another URL can use it alone; docs/ESPS.md lists the calls and the faults.""",
 }
 
 
@@ -59,6 +60,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
 def run_as(program: str, arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code. `program` is how the caller is named in the help."""
     options = build_parser(program).parse_args(arguments)
+    if options.command == "esps":
+        return esp_table.run()
     is_process = options.command in PROCESSES
     # Operators use a terminal of their own, where the local Valkey and the secrets are found through var/.
     settings = load(os.environ) if is_process else load_local_settings()
@@ -90,6 +93,7 @@ def build_parser(program: str = "python -m workers") -> argparse.ArgumentParser:
     parsers["deliver"].add_argument("--esp", metavar="NAME", help="only this account; all of them if left out")
     commands.add_commands(subcommands)
     suppressions.add_command(subcommands)
+    esp_table.add_command(subcommands)
     return parser
 
 

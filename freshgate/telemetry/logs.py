@@ -16,7 +16,19 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from freshgate.printable import printable
 
 # Names of log fields whose values are never written.
-REDACTED = {"authorization", "secret", "secrets", "token", "tokens", "email", "body", "to", "api_key", "pii_key"}
+REDACTED = {
+    "authorization",
+    "secret",
+    "secrets",
+    "token",
+    "tokens",
+    "email",
+    "body",
+    "to",
+    "api_key",
+    "signing_secret",
+    "pii_key",
+}
 # At "info", the first prints request bodies, the second a line for each job.
 NOISY_LOGGERS = ("python_http_client", "rq.worker")
 

@@ -5,10 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from freshgate.settings import EspSettings
-from workers.esp.base import Esp
+from workers.esp.azure_function import AzureFunction
+from workers.esp.base import EspKind
+from workers.esp.mailchimp_transactional import MailchimpTransactional
+from workers.esp.make import Make
+from workers.esp.postmark import Postmark
+from workers.esp.resend import Resend
 from workers.esp.sendgrid import Sendgrid
+from workers.esp.webhook import Webhook
+from workers.esp.zapier import Zapier
 
-ESPS: dict[str, Callable[[str, EspSettings], Esp]] = {"sendgrid": Sendgrid}
+ESPS: dict[str, EspKind] = {
+    "sendgrid": Sendgrid,
+    "mailchimp_transactional": MailchimpTransactional,
+    "resend": Resend,
+    "postmark": Postmark,
+    "zapier": Zapier,
+    "make": Make,
+    "azure_function": AzureFunction,
+    "webhook": Webhook,
+}

@@ -12,7 +12,9 @@ from typing import Any, Protocol, cast
 import msgspec
 
 from freshgate.errors import EspError
+from freshgate.settings import EspSettings
 from freshgate.templates import Content
+from workers.esp.capabilities import Capabilities
 
 
 def no_template() -> Content:
@@ -89,6 +91,15 @@ class BatchEsp(Esp, Protocol):
 def max_batch(esp: Esp) -> int:
     """How many mails this ESP takes in one call; 1 for an ESP that is no BatchEsp."""
     return int(getattr(esp, "max_batch", 1))
+
+
+class EspKind(Protocol):
+    """A kind of ESP: what it can do, and how an account of it is built. Raises SettingsError."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def __call__(self, name: str, settings: EspSettings) -> Esp: ...
 
 
 class OnlyTo:

@@ -1,50 +1,73 @@
-"""Checks an account's base URL at start: the key never travels in the clear, and real mail leaves only if `live`.
+"""Checks an account's URL at start: the key never travels in the clear, and real mail leaves only if `live`.
 
-Each ESP calls `checked_base_url` before it opens anything.
+Each ESP calls `checked_base_url` before it opens anything; `freshgate/outbound.py` guards the connection itself.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
 from freshgate.errors import SettingsError
+from freshgate.outbound import (
+    HTTPS_PORT,
+    LOOPBACK,
+    MIN_PORT,
+    PRIVATE,
+    Network,
+    Target,
+    UrlError,
+    is_loopback,
+    parse_networks,
+    parse_url,
+)
 from freshgate.settings_parsing import setting_name
 
 # The sandbox in docker-compose.yml. A single word is not a host of the internet, so no real mail can get there.
 SANDBOX = "sandbox"
+EXAMPLE = "https://api.sendgrid.com"
 
 
-def checked_base_url(name: str, base_url: str, *, live: bool) -> str:
-    """The base URL without a trailing slash. Raises SettingsError unless key and mails are safe there."""
-    key = setting_name("esps", name, "base_url")
-    try:
-        url = urlsplit(base_url)
-        host, _ = url.hostname, url.port
-    except ValueError:
-        raise SettingsError(f"{key}: this is not a URL; write one such as https://api.sendgrid.com") from None
-    plain = base_url.isascii() and base_url.isprintable() and " " not in base_url
-    if url.scheme not in ("http", "https") or not host or not plain:
-        raise SettingsError(f"{key}: this is not a URL; write one such as https://api.sendgrid.com")
-    if "@" in url.netloc:
+def checked_base_url(
+    name: str, base_url: str, *, live: bool, field: str = "base_url", example: str = EXAMPLE, query: bool = False
+) -> str:
+    """The URL without a trailing slash. Raises SettingsError unless key and mails are safe there.
+
+    field  the setting that holds it; the text of an error quotes the host and nothing else, since a URL may be a secret
+    query  whether it may have a query
+    """
+    key = setting_name("esps", name, field)
+    if "@" in base_url.partition("?")[0]:
         api_key = setting_name("esps", name, "api_key")
         raise SettingsError(f"{key}: credentials do not belong in a URL; write them to {api_key}")
-    if url.query or url.fragment:
+    if "#" in base_url or ("?" in base_url and not query):
         raise SettingsError(f"{key}: write it without ? and #")
-    is_local = is_loopback(host) or (url.scheme == "http" and host == SANDBOX)
-    if url.scheme == "http" and not is_local:
+    try:
+        target = parse_url(base_url)
+    except UrlError as error:
+        raise SettingsError(f"{key}: this is not a URL: {error}; write one such as {example}") from None
+    host = target.host
+    if target.scheme == "http" and not is_local(target):
         raise SettingsError(f"{key}: http would send the key in the clear; write https://{host}")
-    if not live and not is_local:
+    if not live and not is_local(target):
         live_key = setting_name("esps", name, "live")
-        raise SettingsError(f"{live_key}: {host} sends real mail; write live = true to mean it, or a loopback base_url")
+        raise SettingsError(f"{live_key}: {host} sends real mail; write live = true to mean it, or a loopback {field}")
+    if not is_local(target) and target.port != HTTPS_PORT and target.port < MIN_PORT:
+        raise SettingsError(
+            f"{key}: port {target.port} is not one of the web; write {HTTPS_PORT} or {MIN_PORT} to 65535"
+        )
     return base_url.rstrip("/")
 
 
-def is_loopback(host: str | None) -> bool:
-    """Whether the name or address can only be this machine."""
-    if host is None:
-        return False
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+def is_local(target: Target) -> bool:
+    """Whether the URL can only lead to this machine, or to the sandbox of docker-compose.yml."""
+    return is_loopback(target.host) or (target.scheme == "http" and target.host == SANDBOX)
+
+
+def allowed_networks(target: Target, networks: Sequence[str] = ()) -> tuple[Network, ...]:
+    """Where a connection may lead beside the public internet: only a URL that says so leads to this machine."""
+    local: tuple[Network, ...] = ()
+    if is_loopback(target.host):
+        local = LOOPBACK
+    elif is_local(target):
+        local = LOOPBACK + PRIVATE
+    return local + parse_networks(networks)

@@ -12,11 +12,12 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from urllib.parse import urlsplit
 
+from freshgate import outbound
 from freshgate.errors import EspError
+from workers.esp.base_url import allowed_networks
 from workers.esp.watchdog import WATCHDOG
 
 MAX_RESPONSE_BYTES = 64 * 1024
@@ -43,16 +44,15 @@ class HttpResponse:
 class Connection:
     """Opened when first needed, kept while the server keeps it. Not thread-safe: each worker process has its own.
 
-    `name` is the ESP account's, for the texts of errors.
+    `name` is the ESP account's, for the texts of errors. `networks` are those that the host's name may lead to beside
+    the public internet, as texts such as "10.0.0.0/8". Raises outbound.UrlError.
     """
 
-    def __init__(self, name: str, base_url: str) -> None:
-        url = urlsplit(base_url)
+    def __init__(self, name: str, base_url: str, networks: Sequence[str] = ()) -> None:
         self.name = name
-        self.host = url.hostname or ""
-        self.port = url.port or (443 if url.scheme == "https" else 80)
-        self.authority = url.netloc
-        self.tls = ssl.create_default_context() if url.scheme == "https" else None
+        self.target = outbound.parse_url(base_url)
+        self.allowed = allowed_networks(self.target, networks)
+        self.tls = ssl.create_default_context() if self.target.scheme == "https" else None
         self._socket: socket.socket | None = None
         self._used_at = 0.0
         self._pid = 0
@@ -104,7 +104,7 @@ class Connection:
         self._socket = None
 
     def _request(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> bytes:
-        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.authority}", "Accept-Encoding: identity"]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: {self.target.authority}", "Accept-Encoding: identity"]
         lines += [f"{key}: {value}" for key, value in headers.items()]
         lines.append(f"Content-Length: {len(body)}\r\n\r\n")
         return "\r\n".join(lines).encode("latin-1") + body
@@ -129,13 +129,13 @@ class Connection:
         return bool(poll.poll(0))
 
     def _open(self, deadline: float, watch: Callable[[socket.socket], None]) -> socket.socket:
-        sock = self._socket = socket.create_connection((self.host, self.port), timeout=_remaining_s(deadline))
+        sock = self._socket = outbound.connect(self.target, _remaining_s(deadline), allowed=self.allowed)
         self._pid = os.getpid()
         self._used_at = time.monotonic()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         watch(sock)
         if self.tls is not None:
-            secured = self.tls.wrap_socket(sock, server_hostname=self.host, do_handshake_on_connect=False)
+            secured = self.tls.wrap_socket(sock, server_hostname=self.target.host, do_handshake_on_connect=False)
             sock = self._socket = secured
             watch(secured)
             secured.settimeout(_remaining_s(deadline))

@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import time
 from collections.abc import Callable, Sequence
-from email.utils import parsedate_to_datetime
 from http.client import HTTPMessage
 from typing import Any
 
@@ -19,15 +17,10 @@ from freshgate.settings import EspSettings
 from freshgate.settings_parsing import setting_name
 from workers.esp.base import Message, SendResult
 from workers.esp.base_url import checked_base_url
+from workers.esp.capabilities import DAY_S, Capabilities
 from workers.esp.connection import Connection
+from workers.esp.http_account import ADDRESS, BLOCKED, RETRYABLE, UNPRINTABLE, retry_after_s
 from workers.esp.transport import SafeClient
-
-# SendGrid status → how EspError classes it; docs.sendgrid.com/api-reference/how-to-use-the-sendgrid-v3-api/responses
-BLOCKED = {401, 403}
-RETRYABLE = {408, 429, 500, 502, 503, 504}
-MAX_RETRY_AFTER_S = 86_400.0
-ADDRESS = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
-UNPRINTABLE = re.compile(r"[^\x20-\x7e]+")
 
 
 class Sendgrid:
@@ -35,6 +28,15 @@ class Sendgrid:
 
     # Personalizations of one call: twilio.com/docs/sendgrid/api-reference/mail-send/limitations
     max_batch = 1000
+
+    capabilities = Capabilities(
+        accepts="queued; what SendGrid drops later comes by its event webhook",
+        schedule_s=3 * DAY_S,
+        send_id="`custom_args.freshgate_send`, in every webhook event",
+        headers=True,
+        asm_group=True,
+        live_url="https://api.sendgrid.com",
+    )
 
     def __init__(self, name: str, settings: EspSettings, *, now_s: Callable[[], float] = time.time) -> None:
         base_url = checked_base_url(name, settings.base_url, live=settings.live)
@@ -49,7 +51,7 @@ class Sendgrid:
             raise SettingsError(
                 f"{setting_name('esps', name, 'api_key')}: a key has no spaces; write it as SendGrid gave it"
             )
-        self._connection = Connection(name, base_url)
+        self._connection = Connection(name, base_url, settings.allow_networks)
         headers = {
             "Authorization": f"Bearer {self._key}",
             "Accept": "application/json",
@@ -105,7 +107,7 @@ class Sendgrid:
         if status in BLOCKED:
             return EspError(text, blocked=True, status=status)
         if status in RETRYABLE:
-            return EspError(text, retry_after_s=_retry_after_s(headers, self._now_s()), status=status)
+            return EspError(text, retry_after_s=retry_after_s(headers, self._now_s()), status=status)
         if 400 <= status < 500:
             return EspError(text, permanent=True, status=status)
         # A redirect or an unheard-of status: some server took the request, and may have acted on it.
@@ -131,26 +133,3 @@ def _personalization(message: Message) -> dict[str, Any]:
     if message.template_data:
         personalization["dynamic_template_data"] = dict(message.template_data)
     return personalization
-
-
-def _retry_after_s(headers: HTTPMessage, now_s: float) -> float | None:
-    """Seconds to wait, from 1 to a day. `Retry-After` is seconds or a date, `X-RateLimit-Reset` epoch seconds:
-    twilio.com/docs/sendgrid/api-reference/how-to-use-the-sendgrid-v3-api/rate-limits"""
-    wait_s = _number(headers.get("Retry-After"))
-    if wait_s is None and headers.get("Retry-After"):
-        try:
-            wait_s = parsedate_to_datetime(headers["Retry-After"]).timestamp() - now_s
-        except (ValueError, TypeError, OverflowError):
-            wait_s = None
-    reset_s = _number(headers.get("X-RateLimit-Reset"))
-    if wait_s is None and reset_s is not None:
-        wait_s = reset_s - now_s
-    return None if wait_s is None else min(max(wait_s, 1.0), MAX_RETRY_AFTER_S)
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None

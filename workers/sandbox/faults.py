@@ -1,6 +1,6 @@
 """The faults that the sandbox is to play: a queue, each entry for the next so many calls.
 
-`server.py` takes the next one at each mail/send.
+`server.py` takes the next one at each call of an ESP's API.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from typing import Annotated, Literal
 import msgspec
 
 from freshgate.errors import FreshgateError
+from workers.sandbox.apis import PROVIDERS
 
 MAX_FAULTS = 1000
 ALLOWED = (
-    'allowed: {"kind": "status"|"slow"|"hang"|"drop"|"drop_before_read"|"dribble", "count": 1 to 1000000, '
+    'allowed: {"provider": a kind of ESP; none is any, '
+    '"kind": "status"|"slow"|"hang"|"drop"|"drop_before_read"|"dribble", "count": 1 to 1000000, '
     '"status": 200 to 599, "headers": {name: text}, "seconds": 0 to 600, "accept": true|false}'
 )
 
@@ -26,8 +28,12 @@ class FaultError(FreshgateError):
 
 
 class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=False):
-    """How the next `count` calls go wrong. `accept`: the mail is in the outbox all the same."""
+    """How the next `count` calls, of one provider or of any, go wrong.
 
+    accept  the mail is in the outbox all the same
+    """
+
+    provider: str | None = None
     kind: Literal["status", "slow", "hang", "drop", "drop_before_read", "dribble"]
     count: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1
     status: Annotated[int, msgspec.Meta(ge=200, le=599)] = 503
@@ -61,6 +67,8 @@ class Faults:
             fault = msgspec.json.decode(body, type=Fault)
         except (ValueError, RecursionError) as error:
             raise FaultError(f"{error}; {ALLOWED}") from None
+        if fault.provider is not None and fault.provider not in PROVIDERS:
+            raise FaultError(f"no such provider; known: {', '.join(PROVIDERS)}; {ALLOWED}")
         for name, value in fault.headers.items():
             if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not re.fullmatch(r"[\x20-\x7e]*", value):
                 raise FaultError(f"this header cannot be sent; {ALLOWED}")
@@ -69,15 +77,16 @@ class Faults:
                 raise FaultError(f"{MAX_FAULTS} faults are waiting; DELETE /faults clears them")
             self._queue.append(fault)
 
-    def next(self) -> Fault | None:
-        """The fault for this call, which has one call less to go; None if the queue is empty."""
+    def next(self, provider: str) -> Fault | None:
+        """The next fault for a call of this provider, which has one call less to go; None if there is none."""
         with self._lock:
-            if not self._queue:
+            fault = next((fault for fault in self._queue if fault.provider in (None, provider)), None)
+            if fault is None:
                 return None
-            fault = self._queue[0]
             fault.count -= 1
             if fault.count == 0:
-                self._queue.popleft()
+                # By identity: two faults may be equal.
+                self._queue = deque(queued for queued in self._queue if queued is not fault)
             return fault
 
     def clear(self) -> None:

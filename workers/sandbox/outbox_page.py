@@ -47,7 +47,7 @@ TEMPLATE = SandboxedEnvironment(autoescape=True, trim_blocks=True, lstrip_blocks
 {% for card in cards %}
 <article><header class="row"><h2>{{ card.trigger }}</h2><time class="soft">{{ card.time }}</time></header>
 <p>to <strong>{{ card.to }}</strong>{% if card.first_name %} ({{ card.first_name }}){% endif %}</p>
-<p class="soft">template <code>{{ card.template }}</code>{% if card.order %}
+<p class="soft">{{ card.provider }}, template <code>{{ card.template }}</code>{% if card.order %}
 , order <code>{{ card.order }}</code>{% endif %}</p>
 {% if card.products %}
 <table><thead><tr><th scope="col">Product</th>
@@ -86,6 +86,7 @@ def _card(message: dict[str, Any]) -> dict[str, Any]:
         "send": custom_args.get("freshgate_send") or "(no id)",
         "time": received_at.strftime("%Y-%m-%d %H:%M:%S UTC"),
         "to": message["to"],
+        "provider": message["provider"],
         "template": message["template_id"] or "(none)",
         "first_name": _text(template_data.get("first_name")),
         "order": _text(template_data.get("order_id")),

@@ -1,11 +1,12 @@
-"""The sandbox ESP: a local stand-in for SendGrid that keeps the mails it accepts, and plays faults on request.
+"""The sandbox: a local stand-in for the ESPs that keeps the mails it accepts, and plays faults on request.
 
-`access.py` says who may call it, `sendgrid_api.py` plays SendGrid, `faults.py` queues faults, `outbox_page.py` draws.
+`access.py` says who may call it, `apis.py` lists what it plays, `faults.py` queues faults, `outbox_page.py` draws.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import threading
@@ -15,15 +16,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from freshgate.errors import SettingsError
+from freshgate.outbound import is_loopback
 from freshgate.settings_parsing import setting_name
-from workers.esp.base_url import is_loopback
 from workers.sandbox import access
+from workers.sandbox.api import JSON, Api, Call, Refused, Reply, error
+from workers.sandbox.apis import APIS, find_api
 from workers.sandbox.faults import Fault, FaultError, Faults
 from workers.sandbox.outbox_page import PAGE_HEADERS, page
-from workers.sandbox.sendgrid_api import JSON, Reply, error, mail_send
 from workers.sandbox.sendgrid_schema import MAX_BODY_BYTES
 
-ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE", access.MAIL_SEND_PATH: "POST"}
+ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE"}
 SHUTDOWN_POLL_S = 0.02
 
 
@@ -41,6 +43,8 @@ class Sandbox:
         self.host, self.password = host, password
         self.faults = Faults()
         self.stopping = threading.Event()
+        # What an API keeps between calls, such as idempotency keys.
+        self.memory: dict[str, Any] = {}
         # Each mail as JSON, as `GET /messages` lists it.
         self.outbox: deque[bytes] = deque(maxlen=keep)
         self._server = _Server((host, port), self)
@@ -125,8 +129,10 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         sandbox = self.server.sandbox
         path = urlsplit(self.path).path if self.path.startswith("/") else ""
-        refused = access.refusal(self.headers, path, sandbox.host, sandbox.password)
-        fault = sandbox.faults.next() if path == access.MAIL_SEND_PATH and refused is None else None
+        played = find_api(self.command, path)
+        refused = access.refusal(self.headers, sandbox.host, sandbox.password, is_api=played is not None)
+        api = played[0] if played and played[0].method == self.command and refused is None else None
+        fault = sandbox.faults.next(api.provider) if api else None
         if fault and fault.kind == "drop_before_read":
             self.close_connection = True
             return
@@ -137,18 +143,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._reply(error(status, "the body is too large or has no length"))
         elif refused is not None:
             self._reply(refused)
-        elif fault:
-            self._play(fault, body)
+        elif api and played:
+            self._play(api, Call(played[1], self.headers, body, sandbox.memory), fault)
         else:
-            self._reply(self._route(path, body))
+            self._reply(self._route(path, body, played))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any
 
-    def _route(self, path: str, body: bytes) -> Reply:  # noqa: PLR0911 - a table of routes
+    def _route(self, path: str, body: bytes, played: tuple[Api, re.Match[str]] | None) -> Reply:
         outbox = self.server.sandbox.outbox
         match (self.command, path):
-            case ("POST", access.MAIL_SEND_PATH):
-                return mail_send(outbox, self.headers, body)
             case ("GET", "/"):
                 return 200, PAGE_HEADERS, page(list(outbox))
             case ("GET", "/messages"):
@@ -158,20 +162,37 @@ class _Handler(BaseHTTPRequestHandler):
                 return 204, {}, b""
             case ("GET" | "POST" | "DELETE", "/faults"):
                 return _serve_faults(self.server.sandbox.faults, self.command, body)
-        if path in ROUTES:
-            status, headers, reply_body = error(405, f"{path} takes {ROUTES[path]}")
-            return status, {**headers, "Allow": ROUTES[path]}, reply_body
-        return error(404, f"not found; the paths are {', '.join(ROUTES)}")
+        methods = played[0].method if played else ROUTES.get(path)
+        if methods:
+            status, headers, reply_body = error(405, f"{path} takes {methods}")
+            return status, {**headers, "Allow": methods}, reply_body
+        calls = ", ".join(dict.fromkeys(api.provider for api in APIS))
+        return error(404, f"not found; the paths are {', '.join(ROUTES)}, and the calls of {calls}")
 
-    def _play(self, fault: Fault, body: bytes) -> None:
+    def _accept(self, api: Api, call: Call) -> Reply:
         sandbox = self.server.sandbox
+        refused = access.key_refusal(api, call, sandbox.password)
+        if refused:
+            return refused
+        try:
+            mails, reply = api.accept(call)
+        except Refused as fault:
+            return api.error(fault.status, fault.reason, fault.field)
+        sandbox.outbox.extend(mails)
+        return reply
+
+    def _play(self, api: Api, call: Call, fault: Fault | None) -> None:
+        sandbox = self.server.sandbox
+        if fault is None:
+            self._reply(self._accept(api, call))
+            return
         reply: Reply = (0, {}, b"")
         if fault.kind == "slow":
             sandbox.stopping.wait(fault.wait_s)
         if fault.accepts:
-            reply = mail_send(sandbox.outbox, self.headers, body)
+            reply = self._accept(api, call)
         if fault.kind == "status":
-            status, headers, text = error(fault.status, f"the sandbox was told to answer {fault.status}")
+            status, headers, text = api.error(fault.status, f"the sandbox was told to answer {fault.status}", "")
             self._reply((status, {**headers, **fault.headers}, b"" if status < 300 else text))
         elif fault.kind == "slow":
             self._reply(reply)

@@ -5,14 +5,18 @@ A test of an ESP subclasses `EspContract`; `ScriptedServer` is a real server tha
 
 from __future__ import annotations
 
+import json
+import logging
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 import pytest
+from jsonschema import Draft202012Validator
 
 from freshgate.errors import EspError
 from tests.harness.ports import free_ports
@@ -21,7 +25,17 @@ from workers.esp.base import BatchEsp, Esp, Message, SendResult
 MESSAGE = Message(
     send_id="s-1", trigger="welcome", to="ada@example.com", template_id="d-1", template_data={"first_name": "Ada"}
 )
+# Nested, as a cart is, and with texts that JSON escapes.
+TEMPLATE_DATA = {"first_name": "Zoë", "total": 12.5, "vip": True, "products": [{"name": 'A "lamp"', "quantity": 2}]}
 Step = Callable[[socket.socket], bool]
+
+
+def empty_fields(value: Any, path: str = "") -> list[str]:
+    """The paths, joined by dots, of what is null or empty in a JSON document."""
+    if isinstance(value, dict | list) and value:
+        items = value.items() if isinstance(value, dict) else ((str(number), item) for number, item in enumerate(value))
+        return [field for name, item in items for field in empty_fields(item, f"{path}.{name}".lstrip("."))]
+    return [path] if value is None or value in ("", {}, []) else []
 
 
 def answers(status: int, body: bytes = b"", **headers: str) -> Step:
@@ -110,11 +124,19 @@ def _read_request(sock: socket.socket) -> bytes:
 
 
 class EspContract:
-    """Subclasses define `make`, and the responses with which their ESP accepts a mail and asks to wait."""
+    """Subclasses define `make`, the responses with which their ESP accepts a mail and asks to wait, and its schema.
+
+    before      the steps of calls that precede the one that sends the mail
+    validator   the schema of the body, as the sandbox has it
+    may_be_empty  fields that the ESP's contract requires even if they are empty
+    """
 
     accepted: Step
     provider_id: str
     reset_in_7_s: Step
+    validator: Draft202012Validator
+    before: tuple[Step, ...] = ()
+    may_be_empty: tuple[str, ...] = ()
 
     def make(self, base_url: str, timeout_s: float, key: str) -> Esp:
         raise NotImplementedError
@@ -132,15 +154,54 @@ class EspContract:
         esp.close()
 
     def failure(self, esp: Esp, server: ScriptedServer, step: Step) -> EspError:
-        server.steps = [step]
+        server.steps = [*self.before, step]
         with pytest.raises(EspError) as raised:
             esp.send(MESSAGE)
         assert "the-secret-key" not in str(raised.value)
         assert MESSAGE.to not in str(raised.value)
         return raised.value
 
+    def sent(self, esp: Esp, server: ScriptedServer, message: Message) -> tuple[str, Any]:
+        """The head and the JSON body of the request that sends this mail."""
+        server.steps = [*self.before, self.accepted]
+        esp.send(message)
+        head, _, body = server.requests[-1][1].partition(b"\r\n\r\n")
+        return head.decode(), json.loads(body)
+
+    @pytest.mark.parametrize("template_data", [{}, TEMPLATE_DATA])
+    def test_the_body_fits_the_published_contract(
+        self, esp: Esp, server: ScriptedServer, template_data: dict[str, Any]
+    ) -> None:
+        Draft202012Validator.check_schema(self.validator.schema)
+        _, body = self.sent(esp, server, msgspec.structs.replace(MESSAGE, template_data=template_data))
+        self.validator.validate(body)
+
+    def test_our_send_id_and_trigger_travel_along(self, esp: Esp, server: ScriptedServer) -> None:
+        head, body = self.sent(esp, server, msgspec.structs.replace(MESSAGE, send_id="the-send-id"))
+        text = head + json.dumps(body)
+        assert "the-send-id" in text and "welcome" in text
+
+    def test_empty_fields_are_left_out(self, esp: Esp, server: ScriptedServer) -> None:
+        _, body = self.sent(esp, server, msgspec.structs.replace(MESSAGE, template_data={}))
+        assert [path for path in empty_fields(body) if path not in self.may_be_empty] == []
+
+    def test_neither_key_nor_mail_is_logged(
+        self, esp: Esp, server: ScriptedServer, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.DEBUG)
+        self.sent(esp, server, MESSAGE)
+        self.failure(esp, server, answers(400, b"ada@example.com the-secret-key"))
+        assert not any(text in caplog.text for text in ("the-secret-key", MESSAGE.to, "Ada"))
+
+    def test_a_body_that_cannot_be_json_is_permanent_and_not_sent(self, esp: Esp, server: ScriptedServer) -> None:
+        server.steps = [*self.before]
+        with pytest.raises(EspError) as raised:
+            esp.send(msgspec.structs.replace(MESSAGE, template_data={"x": object()}))
+        assert raised.value.permanent
+        assert len(server.requests) <= len(self.before)
+
     def test_an_accepted_mail_gives_the_providers_id(self, esp: Esp, server: ScriptedServer) -> None:
-        server.steps = [self.accepted]
+        server.steps = [*self.before, self.accepted]
         assert esp.send(MESSAGE).provider_id == self.provider_id
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"\xff", b'{"id": {}}', b"{" * 3000])
@@ -148,7 +209,7 @@ class EspContract:
         self, esp: Esp, server: ScriptedServer, body: bytes
     ) -> None:
         """The server has taken the mail, so a retry would be a second one: it is sent, or in doubt."""
-        server.steps = [answers(200, body)]
+        server.steps = [*self.before, answers(200, body)]
         try:
             assert isinstance(esp.send(MESSAGE).provider_id, str)
         except EspError as error:
@@ -215,12 +276,12 @@ class EspContract:
         elsewhere.close()
 
     def test_the_connection_is_used_again(self, esp: Esp, server: ScriptedServer) -> None:
-        server.steps = [self.accepted, answers(400), self.accepted]
+        server.steps = [*self.before, self.accepted, *self.before, answers(400), *self.before, self.accepted]
         esp.send(MESSAGE)
         with pytest.raises(EspError):
             esp.send(MESSAGE)
         esp.send(MESSAGE)
-        assert [connection for connection, _ in server.requests] == [1, 1, 1]
+        assert {connection for connection, _ in server.requests} == {1}
 
     def test_a_connection_that_the_server_closed_is_replaced_without_doubt(
         self, esp: Esp, server: ScriptedServer
@@ -233,11 +294,11 @@ class EspContract:
             closed.set()
             return False
 
-        server.steps = [accepts_and_closes, self.accepted]
+        server.steps = [*self.before, accepts_and_closes, *self.before, self.accepted]
         esp.send(MESSAGE)
         assert closed.wait(2)
         esp.send(MESSAGE)
-        assert [connection for connection, _ in server.requests] == [1, 2]
+        assert {connection for connection, _ in server.requests} == {1, 2}
 
     def test_a_huge_answer_is_not_read_to_its_end(self, esp: Esp, server: ScriptedServer) -> None:
         assert self.failure(esp, server, answers(400, b"x" * 1_000_000)).permanent
@@ -246,7 +307,7 @@ class EspContract:
         self, esp: Esp, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_ports(1)[0]}")
-        server.steps = [self.accepted]
+        server.steps = [*self.before, self.accepted]
         assert esp.send(MESSAGE).provider_id == self.provider_id
 
 

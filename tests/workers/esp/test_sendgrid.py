@@ -24,6 +24,7 @@ from workers.sandbox.sendgrid_schema import MAIL_SEND
 class TestSendgrid(BatchContract, EspContract):
     accepted = staticmethod(answers(202, X_Message_Id="sg-1"))
     provider_id = "sg-1"
+    validator = Draft202012Validator(MAIL_SEND)
     # Computed at the call, since an import may be minutes earlier.
     reset_in_7_s = staticmethod(lambda sock: answers(429, X_RateLimit_Reset=str(int(time.time()) + 7))(sock))  # noqa: PLW0108
 

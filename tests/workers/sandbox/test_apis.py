@@ -1,0 +1,133 @@
+"""The sandbox's APIs: every kind of ESP sends to it by its settings alone, and finds what its vendor would refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from freshgate.errors import EspError
+from freshgate.settings import EspSettings
+from tests.workers.esp.contract import BATCH, MESSAGE, TEMPLATE_DATA
+from tests.workers.sandbox.calls import call
+from workers.esp import ESPS
+from workers.esp.base import Message, SendResult, max_batch
+from workers.sandbox.server import Sandbox
+
+# Kinds whose variables are texts and numbers, so that anything nested arrives as JSON.
+FLAT = {"resend"}
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as sandbox:
+        yield sandbox
+
+
+def make(kind: str, sandbox: Sandbox, **settings: Any) -> Any:
+    return ESPS[kind](kind, EspSettings(kind=kind, base_url=sandbox.url, timeout_s=2, **settings))
+
+
+def mail(**changes: Any) -> Message:
+    return Message(**{"send_id": "s-1", "trigger": "welcome", "to": "ada@example.com", "template_id": "d-1",
+                      "template_data": TEMPLATE_DATA, **changes})  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ESPS)
+def test_each_kind_sends_to_the_sandbox_by_its_base_url_alone(sandbox: Sandbox, kind: str) -> None:
+    esp = make(kind, sandbox)
+    assert isinstance(esp.send(mail()), SendResult)
+    esp.close()
+    (message,) = json.loads(call(sandbox, "GET", "/messages")[2])
+    assert set(message) == {
+        "received_at_ms", "provider", "to", "template_id", "template_data", "custom_args", "raw"
+    }  # fmt: skip
+    assert (message["provider"], message["to"], message["template_id"]) == (kind, "ada@example.com", "d-1")
+    assert message["custom_args"] == {"freshgate_send": "s-1", "freshgate_trigger": "welcome"}
+    if kind not in FLAT:
+        assert message["template_data"] == TEMPLATE_DATA
+    assert "sandbox" not in json.dumps(message["raw"])
+    page = call(sandbox, "GET", "/")[2]
+    assert kind.encode() in page
+
+
+@pytest.mark.parametrize("kind", ESPS)
+def test_a_batch_leaves_a_mail_for_each_recipient(sandbox: Sandbox, kind: str) -> None:
+    esp = make(kind, sandbox, idempotent=False)
+    if max_batch(esp) > 1:
+        assert [type(result) for result in esp.send_batch(BATCH)] == [SendResult] * 3
+        assert [
+            (message["to"], message["template_data"], message["custom_args"]["freshgate_send"])
+            for message in sandbox.messages
+        ] == [(message.to, message.template_data, message.send_id) for message in BATCH]
+    esp.close()
+
+
+@pytest.mark.parametrize("kind", ESPS)
+def test_a_mail_that_the_vendor_would_refuse_is_refused(sandbox: Sandbox, kind: str) -> None:
+    esp = make(kind, sandbox)
+    with pytest.raises(EspError) as raised:
+        esp.send(mail(to="nobody"))
+    assert raised.value.permanent
+    assert "nobody" not in str(raised.value)
+    assert sandbox.messages == []
+    esp.close()
+
+
+@pytest.mark.parametrize("kind", ESPS)
+def test_a_fault_of_a_provider_concerns_that_provider_alone(sandbox: Sandbox, kind: str) -> None:
+    esp, other = make(kind, sandbox), make("sendgrid" if kind != "sendgrid" else "resend", sandbox)
+    fault = {"kind": "status", "status": 429, "headers": {"Retry-After": "7"}, "provider": kind}
+    assert call(sandbox, "POST", "/faults", fault)[0] == 200
+    assert isinstance(other.send(mail()), SendResult)
+    with pytest.raises(EspError) as raised:
+        esp.send(mail())
+    assert (raised.value.retry_after_s, raised.value.permanent, raised.value.ambiguous) == (7, False, False)
+    assert isinstance(esp.send(mail()), SendResult)
+    esp.close()
+    other.close()
+
+
+def test_a_fault_of_an_unknown_provider_is_refused(sandbox: Sandbox) -> None:
+    status, _, body = call(sandbox, "POST", "/faults", {"kind": "drop", "provider": "pigeon"})
+    assert (status, b"mailchimp_transactional" in body) == (400, True)
+
+
+@pytest.mark.parametrize("kind", ESPS)
+def test_a_wrong_key_is_refused_where_the_sandbox_has_a_password(kind: str) -> None:
+    secret = "whsec_" + "c2FuZGJv" * 4
+    with Sandbox(password="opens") as sandbox:
+        for key in ("wrong", "opens"):
+            esp = make(kind, sandbox, api_key=key, signing_secret=secret if kind == "webhook" else "")
+            if key == "opens":
+                assert isinstance(esp.send(mail()), SendResult)
+            else:
+                with pytest.raises(EspError) as raised:
+                    esp.send(mail())
+                assert raised.value.blocked
+            esp.close()
+        assert len(sandbox.messages) == 1
+
+
+def test_resends_key_brings_no_second_mail_and_the_same_id(sandbox: Sandbox) -> None:
+    esp = make("resend", sandbox)
+    first = esp.send(mail())
+    assert esp.send(mail()) == first
+    # Composed anew from newer data: Resend knows the key with another body, so the mail is there.
+    assert esp.send(mail(template_data={"first_name": "Grace"})) == SendResult("", 409)
+    assert esp.send(mail(send_id="s-2")).provider_id != first.provider_id
+    assert [message["custom_args"]["freshgate_send"] for message in sandbox.messages] == ["s-1", "s-2"]
+    esp.close()
+
+
+def test_an_answer_of_resend_that_was_lost_is_settled_by_asking_again(sandbox: Sandbox) -> None:
+    esp = make("resend", sandbox)
+    call(sandbox, "POST", "/faults", {"kind": "drop", "accept": True})
+    with pytest.raises(EspError) as raised:
+        esp.send(MESSAGE)
+    assert raised.value.ambiguous
+    assert isinstance(esp.send(MESSAGE), SendResult)
+    assert len(sandbox.messages) == 1
+    esp.close()
