@@ -115,6 +115,17 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     idempotent: bool = True
     # Kind `postmark`: the message stream; the server's default where it is empty.
     message_stream: str = ""
+    # Kind `smtp`: the server; without a host, the sandbox. A port of 0 is that of `tls`: 587, 465, or 25.
+    host: str = ""
+    port: int = 0
+    username: str = ""
+    password: str = ""
+    # None is "starttls"; "none" on this machine, and nowhere else.
+    tls: Literal["starttls", "implicit", "none"] | None = None
+    # Signs by DKIM where a domain is set.
+    dkim_domain: str = ""
+    dkim_selector: str = ""
+    dkim_key_file: str = ""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -134,6 +145,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     port: int = 8080
     sandbox_host: str = "127.0.0.1"
     sandbox_port: int = 8025
+    # 0 is 1025 where an account of kind `smtp` sends to the sandbox, else off.
+    sandbox_smtp_port: int = 0
     sandbox_password: str = ""
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9108
@@ -172,6 +185,11 @@ LIVE_URLS = {
     "resend": "https://api.resend.com",
     "postmark": "https://api.postmarkapp.com",
 }
+# Of the sandbox, as other stand-ins for SMTP servers have it.
+SANDBOX_SMTP_PORT = 1025
+SMTP_FIELDS = frozenset(
+    ("host", "port", "username", "password", "tls", "dkim_domain", "dkim_selector", "dkim_key_file")
+)
 WARNING = "%s is a secret in the settings file: for local use only"
 TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -191,6 +209,7 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
     document.setdefault("sources", {"segment": {}, "tealium": {}, "mparticle": {}})
     document.setdefault("esps", {"sendgrid": {}})
     sandbox = f"http://127.0.0.1:{document.get('sandbox_port', Settings().sandbox_port)}"
+    smtp_port = document.get("sandbox_smtp_port") or SANDBOX_SMTP_PORT
     for table, struct in TABLES.items():
         entries = document.get(table, {})
         if not isinstance(entries, dict):
@@ -208,12 +227,20 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
             if table in ("sources", "esps"):
                 entry.setdefault("kind", name)
             if table == "esps":
-                _complete_esp(name, entry, sandbox)
+                if entry["kind"] == "smtp":
+                    _complete_smtp(name, entry, sandbox, smtp_port)
+                else:
+                    _complete_esp(name, entry, sandbox)
+                if entry["kind"] == "smtp" and entry["base_url"]:
+                    document["sandbox_smtp_port"] = smtp_port
         document[table] = {name: convert(entry, struct, table, name) for name, entry in entries.items()}
     return convert(document, Settings)
 
 
 def _complete_esp(name: str, entry: dict[str, Any], sandbox: str) -> None:
+    smtp_only = sorted(SMTP_FIELDS & entry.keys())
+    if smtp_only:
+        raise SettingsError(f'{setting_name("esps", name, smtp_only[0])}: only for kind = "smtp"; leave it out')
     has_url = bool(entry.get("base_url") or entry.get("url"))
     entry.setdefault("base_url", sandbox)
     if convert(dict(entry), EspSettings, "esps", name).live and not has_url and entry["kind"] not in HOOKS:
@@ -221,6 +248,22 @@ def _complete_esp(name: str, entry: dict[str, Any], sandbox: str) -> None:
             f"{setting_name('esps', name, 'base_url')}: live = true, but mails would go to the sandbox; "
             f'write the URL of the ESP, such as "{LIVE_URLS.get(entry["kind"], LIVE_URLS["sendgrid"])}"'
         )
+
+
+def _complete_smtp(name: str, entry: dict[str, Any], sandbox: str, smtp_port: Any) -> None:
+    """An account of kind `smtp` has a host and a port. Its `base_url` is the sandbox's pages, or empty."""
+    if "base_url" in entry:
+        raise SettingsError(f'{setting_name("esps", name, "base_url")}: not for kind = "smtp"; write host and port')
+    if entry.get("host"):
+        # So that the sandbox is not started for it.
+        entry["base_url"] = ""
+        return
+    if convert(dict(entry), EspSettings, "esps", name).live:
+        raise SettingsError(
+            f"{setting_name('esps', name, 'host')}: live = true, but mails would go to the sandbox; "
+            'write the SMTP server, such as "smtp.example.com"'
+        )
+    entry |= {"base_url": sandbox, "host": "127.0.0.1", "port": smtp_port, "tls": "none"}
 
 
 def _read_file(environ: Mapping[str, str], path: Path | None) -> dict[str, Any]:
@@ -242,7 +285,7 @@ def _warn_about_secrets(document: dict[str, Any]) -> None:
     for table in ("sources", "esps"):
         entries = document.get(table)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
-            for field in ("secrets", "tokens", "write_keys", "api_key", "url", "signing_secret"):
+            for field in ("secrets", "tokens", "write_keys", "api_key", "url", "signing_secret", "password"):
                 if isinstance(entry, dict) and entry.get(field):
                     LOG.warning(WARNING, setting_name(table, name, field))
     for field in ("pii_key", "sandbox_password"):

@@ -28,6 +28,7 @@ MAX_PORT = 65535
 MINIMUM = {
     "port": 1,
     "sandbox_port": 1,
+    "sandbox_smtp_port": 1,
     "metrics_port": 0,
     "worker_metrics_port": 0,
     "timers_metrics_port": 0,
@@ -107,6 +108,6 @@ def _check(value: Any, field: str, key: str) -> None:
             parse_networks(value)
         except UrlError as error:
             raise SettingsError(f'{key}: {error}; write a list such as ["10.0.0.0/8"]') from None
-    # An empty endpoint turns traces off.
-    if field in URLS and not value.startswith(("http://", "https://")) and (value or field != "otlp_endpoint"):
+    # An empty endpoint turns traces off; kind `smtp` has no base_url.
+    if field in URLS and value and not value.startswith(("http://", "https://")):
         raise SettingsError(f'{key}: {value!r} is not a URL; write one such as "{URLS[field]}"')

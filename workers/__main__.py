@@ -45,6 +45,7 @@ Any number may run; none of them is the leader. Without one, no waiting mail lea
     "sandbox": """examples:
   python -m workers sandbox
   FRESHGATE_SANDBOX_PORT=8026 python -m workers sandbox
+  FRESHGATE_SANDBOX_SMTP_PORT=1025 python -m workers sandbox         (with an SMTP server)
 
 It takes mails as each kind of ESP does, sends none, and shows them at http://127.0.0.1:8025/. Anything that can be
 pointed at another URL can use it alone; docs/ESPS.md lists the calls and the faults.""",
@@ -106,7 +107,9 @@ def _run_process(options: argparse.Namespace, settings: Settings) -> int:
         return main.deliver(settings, options.esp)
     if options.command == "timers":
         return main.timers(settings)
-    server.serve(settings.sandbox_host, settings.sandbox_port, settings.sandbox_password)
+    server.serve(
+        settings.sandbox_host, settings.sandbox_port, settings.sandbox_password, smtp_port=settings.sandbox_smtp_port
+    )
     return 0
 
 

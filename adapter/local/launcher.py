@@ -232,7 +232,8 @@ def _welcome(settings: Settings, environ: Mapping[str, str]) -> str:
         places = [f"{sort} {_where(environ, name, f'{sort}s')}" for sort, values in sorts.items() if values]
         lines.append(f"  {name:10} {'   '.join(places)}")
     if uses_sandbox(settings):
-        lines.append(f"Mails end up in the sandbox: http://127.0.0.1:{settings.sandbox_port}/")
+        smtp = f" (SMTP: 127.0.0.1:{settings.sandbox_smtp_port})" if settings.sandbox_smtp_port else ""
+        lines.append(f"Mails end up in the sandbox: http://127.0.0.1:{settings.sandbox_port}/{smtp}")
     ports = (settings.metrics_port, settings.worker_metrics_port, settings.timers_metrics_port)
     lines.append("Metrics: " + "  ".join(f"http://127.0.0.1:{port}/metrics" for port in ports if port))
     order = order_line(settings)

@@ -80,6 +80,8 @@ def check_ports(settings: Settings) -> None:
     }
     if uses_sandbox(settings):
         ports["FRESHGATE_SANDBOX_PORT"] = (settings.sandbox_host, settings.sandbox_port)
+        if settings.sandbox_smtp_port:
+            ports["FRESHGATE_SANDBOX_SMTP_PORT"] = (settings.sandbox_host, settings.sandbox_smtp_port)
     with ExitStack() as held:
         for variable, (host, port) in ports.items():
             family = socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -27,6 +27,7 @@ REDACTED = {
     "to",
     "api_key",
     "signing_secret",
+    "password",
     "pii_key",
 }
 # At "info", the first prints request bodies, the second a line for each job.

@@ -12,6 +12,7 @@ from workers.esp.make import Make
 from workers.esp.postmark import Postmark
 from workers.esp.resend import Resend
 from workers.esp.sendgrid import Sendgrid
+from workers.esp.smtp import Smtp
 from workers.esp.webhook import Webhook
 from workers.esp.zapier import Zapier
 
@@ -20,6 +21,7 @@ ESPS: dict[str, EspKind] = {
     "mailchimp_transactional": MailchimpTransactional,
     "resend": Resend,
     "postmark": Postmark,
+    "smtp": Smtp,
     "zapier": Zapier,
     "make": Make,
     "azure_function": AzureFunction,

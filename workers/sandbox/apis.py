@@ -23,7 +23,9 @@ APIS: tuple[Api, ...] = (
     EMAIL_BATCH_API,
     *HOOK_APIS,
 )
-PROVIDERS = tuple(dict.fromkeys(api.provider for api in APIS))
+# What takes mails without HTTP: `smtp_server.py`.
+SMTP = "smtp"
+PROVIDERS = tuple(dict.fromkeys([*(api.provider for api in APIS), SMTP]))
 
 
 def find_api(method: str, path: str) -> tuple[Api, re.Match[str]] | None:

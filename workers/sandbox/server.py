@@ -1,6 +1,7 @@
 """The sandbox: a local stand-in for the ESPs that keeps the mails it accepts, and plays faults on request.
 
-`access.py` says who may call it, `apis.py` lists what it plays, `faults.py` queues faults, `outbox_page.py` draws.
+`access.py` says who may call it, `apis.py` lists what it plays, `smtp_server.py` plays SMTP, `faults.py` queues faults,
+`outbox_page.py` draws.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from workers.sandbox.apis import APIS, find_api
 from workers.sandbox.faults import Fault, FaultError, Faults
 from workers.sandbox.outbox_page import PAGE_HEADERS, page
 from workers.sandbox.sendgrid_schema import MAX_BODY_BYTES
+from workers.sandbox.smtp_server import SmtpServer
 
 ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE"}
 SHUTDOWN_POLL_S = 0.02
@@ -35,7 +37,15 @@ class Sandbox:
     The outbox keeps the newest `keep` mails. Raises SettingsError for a host beyond loopback without a password.
     """
 
-    def __init__(self, host: str = "127.0.0.1", port: int = 0, *, keep: int = 20000, password: str = "") -> None:
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        keep: int = 20000,
+        password: str = "",
+        smtp_port: int | None = None,
+    ) -> None:
         if not is_loopback(host) and not password:
             raise SettingsError(
                 f"the sandbox shows mails: on {host} it needs a password; set FRESHGATE_SANDBOX_PASSWORD"
@@ -50,6 +60,13 @@ class Sandbox:
         self._server = _Server((host, port), self)
         self.port: int = self._server.server_address[1]
         self.url = f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        self.smtp: SmtpServer | None = None
+        if smtp_port is not None:
+            try:
+                self.smtp = SmtpServer(host, smtp_port, self.outbox, self.faults, self.stopping, password)
+            except OSError:
+                self._server.server_close()
+                raise
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(SHUTDOWN_POLL_S,), name="sandbox", daemon=True
         )
@@ -61,25 +78,37 @@ class Sandbox:
 
     def __enter__(self) -> Sandbox:
         self._thread.start()
+        if self.smtp:
+            self.smtp.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.stopping.set()
+        if self.smtp:
+            self.smtp.stop()
         self._server.shutdown()
         self._server.server_close()
         self._server.end_connections()
 
 
-def serve(host: str, port: int, password: str = "", *, keep: int = 20000) -> None:
-    """Serves until SIGTERM or SIGINT, then ends at once. Raises SettingsError if the port is taken."""
+def serve(host: str, port: int, password: str = "", *, keep: int = 20000, smtp_port: int = 0) -> None:
+    """Serves until SIGTERM or SIGINT, then ends at once. Raises SettingsError if a port is taken.
+
+    smtp_port  where it takes mails by SMTP, too; 0 for none
+    """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        sandbox = Sandbox(host, port, keep=keep, password=password)
+        sandbox = Sandbox(host, port, keep=keep, password=password, smtp_port=smtp_port or None)
     except OSError as error:
-        key = setting_name("sandbox_port")
-        raise SettingsError(f"{key}: {host}:{port} cannot be used: {error.strerror}; write another") from None
+        key = (
+            f"{setting_name('sandbox_port')}, {setting_name('sandbox_smtp_port')}"
+            if smtp_port
+            else setting_name("sandbox_port")
+        )
+        ports = f"{port} or {smtp_port}" if smtp_port else str(port)
+        raise SettingsError(f"{key}: {host}:{ports} cannot be used: {error.strerror}; write another") from None
     with sandbox:
         stop.wait()
 

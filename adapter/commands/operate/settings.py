@@ -13,7 +13,17 @@ import msgspec
 from freshgate.local_settings import load_local_settings
 
 HELP = "print the settings in force, with secrets masked"
-MASKED = {"secrets", "tokens", "write_keys", "api_key", "url", "signing_secret", "pii_key", "sandbox_password"}
+MASKED = {
+    "secrets",
+    "tokens",
+    "write_keys",
+    "api_key",
+    "url",
+    "signing_secret",
+    "password",
+    "pii_key",
+    "sandbox_password",
+}
 
 
 def add(commands: Any) -> None:
