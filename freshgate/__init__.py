@@ -6,7 +6,7 @@ It imports none of the other packages. Names that are not exported here are inte
 from freshgate.declare import DAY, HOUR, MINUTE, EventType, From, Trigger, Withdrawn
 from freshgate.events import Event, Product
 from freshgate.greeting import first_name
-from freshgate.state.views import OrderView, PersonView
+from freshgate.state.views import Mark, OrderView, PersonView, SubjectView
 from freshgate.template_values import date, money, template_product
 from freshgate.version import VERSION
 
@@ -18,9 +18,11 @@ __all__ = [
     "Event",
     "EventType",
     "From",
+    "Mark",
     "OrderView",
     "PersonView",
     "Product",
+    "SubjectView",
     "Trigger",
     "Withdrawn",
     "date",

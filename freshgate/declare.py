@@ -15,7 +15,7 @@ from freshgate.errors import CatalogError
 
 if TYPE_CHECKING:
     from freshgate.events import Event
-    from freshgate.state.views import OrderView, PersonView
+    from freshgate.state.views import PersonView
 
     class Duration:
         """Written as "30m" or in milliseconds; read in milliseconds."""
@@ -87,7 +87,9 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     lifts       the suppression that a newer event of this type takes back: a person may opt in again. A bounce or a
                 spam report is lifted by an operator only
     instead     (the event type that it is instead, whether its fields say so): a soft bounce is not a bounce
-    profile     fields that are kept with the person as traits; only these can be read when a mail leaves
+    profile     fields that are kept with the person as traits; only these, and what marks carry, can be read when a
+                mail leaves
+    carries     mark -> the fields that it carries along, as the event of the mark has them: `mark.fields`
     shares      those of `profile` that another event type keeps too, because they are the same fact about a person
     effect      "alias" links two ids of one person, "delete" erases the person
     """
@@ -102,6 +104,7 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     lifts: Literal["unsubscribed"] | None = None
     instead: tuple[str, Callable[[Mapping[str, Any]], bool]] | None = None
     profile: tuple[str, ...] = ()
+    carries: Mapping[str, tuple[str, ...]] = {}
     shares: tuple[str, ...] = ()
     effect: Literal["alias", "delete"] | None = None
 
@@ -112,7 +115,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     Durations and caps are written as text, "30m" and "1/24h", or in milliseconds; they are read in milliseconds.
     Raises CatalogError for a text that is neither.
 
-    name          snake_case: its name in settings, metrics and the trail
+    name          snake_case, without | and #: its name in settings, metrics and the trail
     on            names of the event types that start it; each must advance the mark `about`
     about         the mark that the mail is about: its newest time decides on `delay` and `max_age`
     kind          "marketing" mail respects an unsubscribe, "transactional" mail does not
@@ -121,9 +124,12 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     template      the template of the catalog, for ESPs that store none: catalog/templates/<template>.txt.j2 and so on;
                   None (default) is the one that has the trigger's name
     withdrawn     why the mail is no longer wanted, or None. Called by the gate, right before the mail leaves; reads the
-                  state that it is handed and nothing else. The order is None for a subject "person"
+                  state that it is handed and nothing else: the person, and what else the mail is about, which is an
+                  OrderView for the subject "order", a SubjectView for fields, and None for "person"
     compose       the template's data, made of the same state
-    subject       whose send it is: one for each "person" (default), or one for each "order"
+    subject       whose send it is: one for each "person" (default), one for each "order", or one for each person and
+                  value of fields of the event: ("product_id",). A field of a product counts by the product's id
+    marks         with a subject of fields: marks besides `about` and `version` that are remembered for each subject
     delay         quiet time after the newest start; 0 (default) sends at once
     settle        quiet time after the newest arrival, so that late bursts are in; None (default) is the smaller of
                   `delay` and 2 minutes
@@ -145,10 +151,11 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["transactional", "marketing"]
     max_age: Duration
     template_id: str
-    withdrawn: Callable[[PersonView, OrderView | None], Withdrawn | None]
-    compose: Callable[[PersonView, OrderView | None], dict[str, Any]]
+    withdrawn: Callable[[PersonView, Any], Withdrawn | None]
+    compose: Callable[[PersonView, Any], dict[str, Any]]
     template: str | None = None
-    subject: Literal["person", "order"] = "person"
+    subject: Literal["person", "order"] | tuple[str, ...] = "person"
+    marks: tuple[str, ...] = ()
     delay: Duration = AT_ONCE
     settle: OptionalDuration = NONE
     version: str | None = None
@@ -162,6 +169,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     enabled: bool = True
 
     def __post_init__(self) -> None:
+        if "|" in self.name or "#" in self.name:
+            raise CatalogError(f"trigger {self.name}: a name has no | and no #; write it like abandoned_cart")
         for field, parse, example in (
             ("max_age", parse_duration, "30m"),
             ("delay", parse_duration, "30m"),

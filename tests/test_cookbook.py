@@ -48,4 +48,6 @@ def test_every_recipe_that_people_ask_for_is_there() -> None:
         "Mails in the shopper's language",
         "Win back",
         "A review request",
+        "Back in stock",
+        "A lower price",
     ]

@@ -24,7 +24,7 @@ from freshgate.settings_parsing import duration_ms
 from freshgate.state import keys
 from freshgate.state.records import Claim, parse_claims
 from freshgate.state.store import fcall, shops
-from workers.gate import Records
+from workers.gate import Records, version_of
 from workers.lookup import Lookup
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -229,13 +229,12 @@ def _restart(
     if trigger is None:
         return "the catalog has no such trigger"
     now, (records,), _ = lookup.read(send.shop, [send.timer], fixed_now)
-    mark = records.subject.mark(trigger.about)
+    mark = records.mark(trigger.about)
     age = now - mark.at if mark else 0
     if age > max(trigger.max_age, max_age):
         return f"{age // 3_600_000} h old; --max-age {age // 86_400_000 + 1}d would allow it"
-    version = records.person.mark(trigger.version) if trigger.version else None
     # A send that was given up before it was ever claimed has no claim.
-    claim = _claim(client, send) or Claim(send.send, "dead", "-", 0, now, 0, version.stamp if version else "")
+    claim = _claim(client, send) or Claim(send.send, "dead", "-", 0, now, 0, version_of(trigger, records))
     body = {
         "owner": send.owner,
         "field": send.field,

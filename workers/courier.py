@@ -12,6 +12,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import NamedTuple
 
+import msgspec
 import redis
 
 from freshgate.declare import Trigger
@@ -109,7 +110,7 @@ class Courier:
             elif trigger.name in held or "*" in held:
                 self._hold(records)
             else:
-                with self._traces.send(trigger.name, records.subject.trace(trigger.name)):
+                with self._traces.send(trigger.name, records.subject.trace(records.timer.scope)):
                     self._process_send(trigger, item, records)
         self._ledger.flush()
 
@@ -133,12 +134,12 @@ class Courier:
 
     def _check_lookback(self, records: Records) -> None:
         """Was a mail wrong that has left? Counted once a mail, and told on the trail."""
-        subject = records.subject
         for trigger in self._triggers.values():
-            for claim in subject.claims(trigger.name):
-                decision = contradiction(trigger, records, claim) if claim.state == "sent" else None
-                if decision:
-                    self._ledger.contradict(trigger, records, claim, decision)
+            for sends in _sends_of(trigger, records):
+                for claim in records.subject.claims(sends.timer.scope):
+                    decision = contradiction(trigger, sends, claim) if claim.state == "sent" else None
+                    if decision:
+                        self._ledger.contradict(trigger, sends, claim, decision)
         self._ledger.retime(records, None)
 
     def _hold(self, records: Records) -> None:
@@ -176,7 +177,7 @@ class Courier:
             if decision.do != "send":
                 self._defer_or_finish(trigger, records, decision)
                 return None
-            template_data = trigger.compose(records.person, records.order)
+            template_data = trigger.compose(records.person, records.about)
             # Connecting may take longer than a purchase takes to arrive: the claim and the last look come after it.
             not_connected = not_connected or self._prepare()
             now = self._clock.now()
@@ -287,6 +288,15 @@ class Courier:
             finish(trigger, records, decision, claim, "dead", str(error), status=error.status)
             return
         finish(trigger, records, decision, claim, "retry", str(error), status=error.status, due=due)
+
+
+def _sends_of(trigger: Trigger, records: Records) -> list[Records]:
+    """The records as a decision on each subject's sends of this trigger reads them."""
+    subjects = [""]
+    if isinstance(trigger.subject, tuple):
+        subjects = records.person.subject_keys(trigger.name)
+    timers = [records.timer._replace(trigger=trigger.name, values=values) for values in subjects]
+    return [msgspec.structs.replace(records, timer=timer) for timer in timers]
 
 
 def error_class(error: EspError) -> str:

@@ -15,7 +15,7 @@ from freshgate.state import keys
 from freshgate.state.orders import OrderView
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark
 from freshgate.state.stamps import millis
-from freshgate.state.views import AddressView, PersonView
+from freshgate.state.views import AddressView, PersonView, SubjectView
 
 # Settling may defer a mail, but an endless stream of arrivals may not postpone it for ever.
 MAX_SETTLES = 10
@@ -49,6 +49,15 @@ class Records(msgspec.Struct):
     def subject(self) -> PersonView | OrderView:
         """Whose send it is: its timer and its claims stand there."""
         return self.person if self.order is None else self.order
+
+    @property
+    def about(self) -> OrderView | SubjectView | None:
+        """What the mail is about besides the person: the second argument of the trigger's functions."""
+        return self.person.subject(self.timer.values) if self.timer.values else self.order
+
+    def mark(self, name: str) -> Mark | None:
+        """The newest mark of what the mail is about."""
+        return (self.about or self.person).mark(name)
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,7 +100,7 @@ def decide(  # noqa: PLR0911  # one return a rule
     own_token  the token of the claim that the caller holds, which is not held against it
     """
     person, subject = records.person, records.subject
-    mark = subject.mark(trigger.about)
+    mark = records.mark(trigger.about)
     if not trigger.enabled:
         return Decision(do="withhold", outcome="cancelled", reason="disabled")
     if mark is None or person.deleted_at >= mark.at:
@@ -100,17 +109,17 @@ def decide(  # noqa: PLR0911  # one return a rule
     if not person.id:
         # Only devices that have met several persons tell of this order.
         return Decision(do="withhold", outcome="cancelled", reason="ambiguous_buyer", occurred_at=mark.at)
-    if trigger.subject == "person" and person.unproven:
+    if trigger.subject != "order" and person.unproven:
         return Decision(do="withhold", outcome="cancelled", reason="unproven_identity", occurred_at=mark.at)
-    due = due_at(trigger, person, mark)
+    due = due_at(trigger, person, mark, records.timer.scope)
     if now < due:
         return Decision(do="retime", reason="moved", due=due, occurred_at=mark.at)
     settled = _settled_after_gap(trigger, records, due)
     if now < settled:
         # What withdraws this mail may be among the events that were refused, and on its way again.
         return Decision(do="retime", reason="after_gap", due=settled, occurred_at=mark.at)
-    version = _version(trigger, person)
-    claims = [claim for claim in subject.claims(trigger.name) if claim.token != own_token]
+    version = version_of(trigger, records)
+    claims = [claim for claim in subject.claims(records.timer.scope) if claim.token != own_token]
     tries = [claim for claim in claims if claim.version == version]
     send = Decision(
         do="send",
@@ -126,21 +135,24 @@ def decide(  # noqa: PLR0911  # one return a rule
         or _suppressed(trigger, records, send)  # suppressed
         or _withdrawn(trigger, records, send)  # superseded, cancelled
         or _stale(records, send, now)  # stale, no_address
-        or _capped(trigger, claims, send, now)  # capped
+        or _capped(trigger, records, own_token, send, now)  # capped
         or _address_capped(trigger, records, send, now)  # capped
         or _without_address(records, send)  # parked until an address arrives
         or msgspec.structs.replace(send, attempts=max((claim.attempts for claim in tries), default=0))
     )
 
 
-def due_at(trigger: Trigger, person: PersonView, mark: Mark) -> int:
-    """When the mail may leave (ms): after the trigger's delay, and once a burst of arrivals has settled."""
+def due_at(trigger: Trigger, person: PersonView, mark: Mark, scope: str) -> int:
+    """When the mail may leave (ms): after the trigger's delay, and once a burst of arrivals has settled.
+
+    scope  of the send's timer: `keys.TimerRef.scope`
+    """
     if trigger.delay == 0:
         return min(mark.at, person.received_at)
     # A clock that runs ahead never delays a mail beyond its arrival + delay.
-    newest = max(min(mark.at, person.received_at), person.floor(trigger.name))
+    newest = max(min(mark.at, person.received_at), person.floor(scope))
     due = newest + trigger.delay
-    first_due = person.first_due(trigger.name) or due
+    first_due = person.first_due(scope) or due
     return max(due, min(person.received_at + trigger.settle_ms, first_due + MAX_SETTLES * trigger.settle_ms))
 
 
@@ -153,8 +165,10 @@ def _settled_after_gap(trigger: Trigger, records: Records, due: int) -> int:
     return min(records.refused_at + trigger.settle_ms, bound)
 
 
-def _version(trigger: Trigger, person: PersonView) -> str:
-    mark = None if trigger.version is None else person.mark(trigger.version)
+def version_of(trigger: Trigger, records: Records) -> str:
+    """Which state of the subject the mail is about: a stamp, or "" where the trigger sends once for ever."""
+    view = records.person.subject(records.timer.values) if records.timer.values else records.person
+    mark = None if trigger.version is None else view.mark(trigger.version)
     return mark.stamp if mark else ""
 
 
@@ -202,7 +216,7 @@ def _newest(records: Records, kind: str) -> Mark | None:
 
 def _withdrawn(trigger: Trigger, records: Records, send: Decision) -> Decision | None:
     """`superseded` or `cancelled` if the trigger's own rule says that the mail is no longer wanted."""
-    withdrawn = trigger.withdrawn(records.person, records.order)
+    withdrawn = trigger.withdrawn(records.person, records.about)
     return _withhold(send, withdrawn.outcome, withdrawn.reason, withdrawn.compared) if withdrawn else None
 
 
@@ -215,11 +229,16 @@ def _stale(records: Records, send: Decision, now: int) -> Decision | None:
     return _withhold(send, "stale", "older_than_max_age", {"max_age": send.limit})
 
 
-def _capped(trigger: Trigger, claims: list[Claim], send: Decision, now: int) -> Decision | None:
-    """`capped` if this trigger has sent its subject as many mails as it may."""
+def _capped(trigger: Trigger, records: Records, own_token: str, send: Decision, now: int) -> Decision | None:
+    """`capped` if this trigger has sent the person, or for the order, as many mails as it may; where the subject is a
+    field's value, about all values."""
     if trigger.cap is None:
         return None
     max_mails, window_ms = trigger.cap
+    scopes = [trigger.name]
+    if records.timer.values:
+        scopes += [keys.scope(trigger.name, key) for key in records.person.subject_keys(trigger.name)]
+    claims = [claim for scope in scopes for claim in records.subject.claims(scope) if claim.token != own_token]
     sent_at = [claim.at for claim in claims if claim.state in WENT_OUT and claim.at > now - window_ms]
     if len(sent_at) < max_mails:
         return None
@@ -244,7 +263,7 @@ def _address_capped(trigger: Trigger, records: Records, send: Decision, now: int
 
 def send_id_of(records: Records, version: str) -> str:
     """The send's id: the same for every worker."""
-    return keys.send_id(records.timer.trigger, records.subject.id, version)
+    return keys.send_id(records.timer.scope, records.subject.id, version)
 
 
 def _without_address(records: Records, send: Decision) -> Decision | None:
@@ -272,7 +291,7 @@ def contradiction(trigger: Trigger, records: Records, claim: Claim) -> Decision 
         order=records.order and records.order.as_of(claim.at),
         address=records.address and records.address.as_of(claim.at),
     )
-    mark = then.subject.mark(trigger.about)
+    mark = then.mark(trigger.about)
     if mark is None:
         return None
     send = Decision(do="send", occurred_at=mark.at, compared={trigger.about: mark.at, "sent_at": claim.at})

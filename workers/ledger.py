@@ -16,6 +16,7 @@ from freshgate.state import keys
 from freshgate.state.clock import RedisClock
 from freshgate.state.records import WENT_OUT, Claim
 from freshgate.state.store import fcall
+from freshgate.state.subjects import SubjectView, describe
 from freshgate.telemetry import metrics
 from workers.gate import Decision, Records
 
@@ -43,7 +44,7 @@ class Ledger:
         """
         body: dict[str, Any] = {
             "owner": records.subject.owner,
-            "field": f"c:{trigger.name}",
+            "field": f"c:{records.timer.scope}",
             "send": claim.send_id,
             "claim": claim.text(),
             "keep": _keep(trigger),
@@ -115,7 +116,7 @@ class Ledger:
         """Gives a claim back: no mail left for it. The timer stays as it is."""
         body = {
             "owner": records.subject.owner,
-            "field": f"c:{trigger.name}",
+            "field": f"c:{records.timer.scope}",
             "send": claim.send_id,
             "token": claim.token,
             "claim": "",
@@ -137,9 +138,9 @@ class Ledger:
     def mark_dead(self, records: Records, reason: str) -> None:
         """The send is `dead` without a claim: it cannot even be decided on. It can be listed and replayed."""
         timer = records.timer
-        send_id = keys.send_id(timer.trigger, timer.id, reason)
+        send_id = keys.send_id(timer.scope, timer.id, reason)
         entry = {"trigger": timer.trigger, "state": "dead", "reason": reason, "send": send_id, "compared": {}}
-        self._settle(records, entry=entry, review="dead", field=f"c:{timer.trigger}", send=send_id)
+        self._settle(records, entry=entry, review="dead", field=f"c:{timer.scope}", send=send_id)
         metrics.SENDS.labels(timer.trigger, self._esp, "dead").inc()
         metrics.GATED.labels(timer.trigger, "dead", reason).inc()
 
@@ -207,7 +208,7 @@ class Ledger:
         if claim is not None:
             body |= {
                 "owner": claim.owner or records.subject.owner,
-                "field": f"c:{records.timer.trigger}",
+                "field": f"c:{records.timer.scope}",
                 "send": claim.send_id,
                 "token": claim.token,
                 "claim": parts["text"],
@@ -252,6 +253,11 @@ class Ledger:
             )  # fmt: skip
 
     def _line(self, records: Records, entry: dict[str, Any], same: str) -> tuple[str, str, str]:
+        view = records.about
+        if isinstance(view, SubjectView):
+            # Lines about two subjects of one trigger are not the same thing once more.
+            same = same and f"{same} {view.key}"
+            entry = {**entry, "subject": {name: describe(value) for name, value in view.fields.items()}}
         text = _encode({"t": self._clock.now(), **entry}).decode()
         return records.person.id, same.replace("\t", " "), text
 

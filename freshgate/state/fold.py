@@ -33,7 +33,7 @@ def fold(
                 folded[field] = " ".join(dict.fromkeys([*known, *entries]))
             elif field == "O":
                 _add_purchases(purchases, [line for line in value.split("\n") if _counts(line, cut, erased, moment)])
-            elif head in ("m:", "t:") or field == "cc" or field[0] in "+-":
+            elif head in ("m:", "s:", "t:") or field == "cc" or field[0] in "+-":
                 # Refusals outlive an erasure: see `erasure.lua`.
                 since = 0 if field in REFUSALS else erased
                 # Of equal stamps, such as those of user ids, the text decides: who is the root depends on arrival.

@@ -81,24 +81,35 @@ def operator_list(id_space: str, state: str) -> str:
 
 
 class TimerRef(NamedTuple):
-    """A timer: one for each trigger and subject. Its text in Redis is `abandoned_cart|p:u3f…`."""
+    """A timer: one for each trigger and subject. Its text in Redis is `abandoned_cart|p:u3f…`, and
+    `back_in_stock#5e2c…|p:u3f…` where the subject is a field's value.
+
+    values  key of the values (`subjects.py`); "" where the subject is the person or an order
+    """
 
     trigger: str
     kind: str
     id: str
+    values: str = ""
 
     @classmethod
     def parse(cls, text: str) -> TimerRef:
         """Raises ValueError for a text that names no timer."""
-        trigger, _, subject = text.partition("|")
+        scope, _, subject = text.partition("|")
         kind, _, record_id = subject.partition(":")
         if kind not in ("p", "o"):
             raise ValueError("no timer")
-        return cls(trigger, kind, record_id)
+        trigger, _, values = scope.partition("#")
+        return cls(trigger, kind, record_id, values)
+
+    @property
+    def scope(self) -> str:
+        """The trigger, and the values where the subject has some: what the fields of the sends are named by."""
+        return scope(self.trigger, self.values)
 
     @property
     def text(self) -> str:
-        return f"{self.trigger}|{self.kind}:{self.id}"
+        return f"{self.scope}|{self.kind}:{self.id}"
 
     @property
     def owner(self) -> str:
@@ -106,12 +117,16 @@ class TimerRef(NamedTuple):
         return f"{self.kind}:{self.id}"
 
 
-def timer(trigger: str, kind: Entity, record_id: str) -> str:
-    return TimerRef(trigger, kind, record_id).text
+def timer(trigger: str, kind: Entity, record_id: str, values: str = "") -> str:
+    return TimerRef(trigger, kind, record_id, values).text
 
 
-def send_id(trigger: str, subject: str, version: str) -> str:
-    return blake2b(f"{trigger}\0{subject}\0{version}".encode(), digest_size=12).hexdigest()
+def scope(trigger: str, values: str) -> str:
+    return f"{trigger}#{values}" if values else trigger
+
+
+def send_id(scope: str, subject: str, version: str) -> str:
+    return blake2b(f"{scope}\0{subject}\0{version}".encode(), digest_size=12).hexdigest()
 
 
 def dedupe_id(source: str, message_id: str, *content: str) -> str:

@@ -18,6 +18,7 @@ from freshgate.state import keys
 from freshgate.state.plans import Register, bought_products, plan_cart, plan_order, to_json
 from freshgate.state.profiles import PERSON_TTL, contact, plan_addresses, profile_registers
 from freshgate.state.stamps import stamp
+from freshgate.state.subjects import SubjectIndex, carried, mark_value, subject_key, subject_register, subject_values
 
 ANONYMOUS_TTL = 30 * DAY
 _pack = msgspec.msgpack.Encoder().encode
@@ -66,6 +67,7 @@ class Planner:
         self.types = {event_type.name: event_type for event_type in events}
         self.pii_key = pii_key
         self._page_addresses = page_addresses
+        self._subjects = SubjectIndex(self.types.values(), triggers)
         self._starting: dict[str, list[Trigger]] = {
             name: [trigger for trigger in triggers if trigger.enabled and name in trigger.on] for name in self.types
         }
@@ -104,7 +106,7 @@ class Planner:
         body |= {
             "id": plan.person,
             "ttl": PERSON_TTL if is_known else ANONYMOUS_TTL,
-            "trail": _trail(event, plan.lacking),
+            "trail": _trail(event, plan.lacking, self._started_subjects(event)),
         }
         if event_type.effect == "delete":
             body["del"] = event.occurred_at
@@ -118,7 +120,8 @@ class Planner:
             *profile_registers(
                 event, event_type, at, self.pii_key, trusted=trusted, page_addresses=self._page_addresses
             ),
-            *_marks(event, event_type, at),
+            *_marks(event, event_type, at, trusted),
+            *self._subjects.registers(event, event_type, at, trusted=trusted),
         ]
         plan_cart(body, event, event_type)
         has_address_id = trusted and address_in(event.user_id or "") is not None
@@ -130,6 +133,8 @@ class Planner:
             body["sup"] = True
         self._plan_starts(plan, registers, at, event_type, trusted)
         body["regs"] = registers
+        if bounds := self._subjects.bounds(registers):
+            body["subjects"] = bounds
         self._plan_links(plan, event_type, trusted)
         if event_type.order and "order_id" in event.fields and trusted:
             plan_order(body, event, event_type, at, plan.person, self.pii_key)
@@ -147,15 +152,25 @@ class Planner:
                 continue
             if trigger.subject == "order" and (event_type.order != "completed" or "order_id" not in event.fields):
                 continue
+            mark: Register = (f"m:{trigger.about}", at, "")
+            key = ""
+            if isinstance(trigger.subject, tuple):
+                values = subject_values(event, trigger.subject)
+                if values is None:
+                    continue
+                key = subject_key(values)
+                mark = subject_register(
+                    trigger.about, values, carried(event, event_type, trigger.about), at, trusted=trusted
+                )
             if trigger.about not in event_type.marks:
-                registers.append((f"m:{trigger.about}", at, ""))
+                registers.append(mark)
             kind: keys.Entity = "o" if trigger.subject == "order" else "p"
             settle = trigger.settle_ms if trigger.delay else 0
-            starts.append((trigger.name, kind, f"m:{trigger.about}", trigger.delay, settle))
+            starts.append((keys.scope(trigger.name, key), kind, mark[0], trigger.delay, settle))
             plan.starts.append(trigger.name)
             if trigger.delay == 0:
                 subject = keys.order_id(event.id_space, event.fields["order_id"]) if kind == "o" else plan.person
-                plan.timers.append(keys.timer(trigger.name, kind, subject))
+                plan.timers.append(keys.timer(trigger.name, kind, subject, key))
         if starts:
             plan.body["starts"] = starts
 
@@ -170,8 +185,18 @@ class Planner:
             if not trusted and trigger.kind == "transactional":
                 lacking.append(f"{trigger.name}: told by a browser")
                 continue
-            lacking += [f"{trigger.name}: missing {field}" for field in trigger.needs if field not in event.fields]
+            fields = (*trigger.needs, *(trigger.subject if isinstance(trigger.subject, tuple) else ()))
+            lacking += [f"{trigger.name}: missing {field}" for field in fields if field not in event.fields]
         return lacking
+
+    def _started_subjects(self, event: Event) -> dict[str, dict[str, Any]]:
+        """The values behind the keys of the subjects that this event may start a send about, for the trail."""
+        subjects = {}
+        for trigger in self._starting[event.name]:
+            values = subject_values(event, trigger.subject) if isinstance(trigger.subject, tuple) else None
+            if values:
+                subjects[subject_key(values)] = values
+        return subjects
 
     def _plan_links(self, plan: Plan, event_type: EventType, trusted: bool) -> None:
         event = plan.event
@@ -198,7 +223,7 @@ def _dedupe_id(event: Event) -> str:
     return keys.dedupe_id(event.source, event.message_id, event.name, str(order), *ids)
 
 
-def _trail(event: Event, lacking: list[str]) -> str:
+def _trail(event: Event, lacking: list[str], subjects: dict[str, dict[str, Any]]) -> str:
     entry: dict[str, Any] = {
         "event": event.name,
         "source": event.source,
@@ -214,15 +239,17 @@ def _trail(event: Event, lacking: list[str]) -> str:
         entry["doubtful"] = event.doubtful
     if event.clamped:
         entry["clamped"] = True
+    if subjects:
+        entry["subjects"] = subjects
     return to_json(entry)
 
 
-def _marks(event: Event, event_type: EventType, at: str) -> Iterable[Register]:
+def _marks(event: Event, event_type: EventType, at: str, trusted: bool) -> Iterable[Register]:
     for mark in event_type.marks:
         if mark == "order" and event_type.order == "completed" and "order_id" in event.fields:
             # Known by its id: see `bought`. The first telling is the purchase.
             continue
-        value = ""
+        value = mark_value(carried(event, event_type, mark), trusted=trusted)
         if mark == "order":
             value = bought_products(event)
         elif mark == "view" and "product" in event.fields:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from copy import copy
-from typing import Self
+from typing import Any, Self
 
 import msgspec
 
+from freshgate.events import Product
 from freshgate.state.stamps import LENGTH, millis
 
 
@@ -20,6 +21,19 @@ class Mark(msgspec.Struct, frozen=True):
     stamp: str
     at: int
     value: str
+
+    @property
+    def fields(self) -> Mapping[str, Any]:
+        """The fields that the mark carries: texts and amounts as str, numbers and times as they are, a product as
+        Product. Empty for a mark that carries none."""
+        text = self.value.removeprefix("?")
+        if not text.startswith("{"):
+            return {}
+        fields: dict[str, Any] = msgspec.json.decode(text)
+        return {
+            name: msgspec.convert(value, Product) if isinstance(value, dict) else value
+            for name, value in fields.items()
+        }
 
 
 class Claim(msgspec.Struct, frozen=True):

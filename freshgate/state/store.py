@@ -25,7 +25,7 @@ from freshgate.state.failover import FailoverPool
 
 # In this order: a function stands below those that it calls.
 _FILES = (
-    "library", "cart", "members", "erasure", "moves", "identity",
+    "library", "cart", "members", "erasure", "moves", "identity", "subjects",
     "dedupe", "purchases", "limits", "record", "read", "claim", "timers", "unmapped",
 )  # fmt: skip
 LAYOUT_VERSION = b"2"

@@ -19,6 +19,7 @@ from freshgate.state.fold import fold
 from freshgate.state.orders import Order, OrderView
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims
 from freshgate.state.stamps import LENGTH, millis
+from freshgate.state.subjects import FROM_PAGE, SubjectView
 
 __all__ = [
     "OVER",
@@ -31,6 +32,7 @@ __all__ = [
     "OrderView",
     "PersonView",
     "Purchase",
+    "SubjectView",
 ]
 
 _ids = msgspec.json.Decoder(list[str])
@@ -80,17 +82,35 @@ class PersonView(Record):
         for name in ("purchases", "cart"):
             self.__dict__.pop(name, None)
 
-    def claims(self, trigger: str) -> list[Claim]:
+    def claims(self, scope: str) -> list[Claim]:
         claims = []
         for record_id, fields in self.records:
-            text = fields.get(f"c:{trigger}")
+            text = fields.get(f"c:{scope}")
             if text:
                 claims += parse_claims(text, f"p:{record_id}")
         return claims
 
+    def subject_keys(self, trigger: str) -> list[str]:
+        """The subjects for which this trigger, whose subject are fields, has begun sends."""
+        head = f"c:{trigger}#"
+        names = {field for _, fields in self.records for field in fields if field.startswith(head)}
+        return sorted(name.removeprefix(head) for name in names)
+
+    def subject(self, key: str) -> SubjectView:
+        """What is known of one subject: see `Trigger.subject`."""
+        heads = [field for field in self.fields("s:") if field.endswith(f"#{key}")]
+        marks = {field[2 : -len(key) - 1]: self.register(field) for field in heads}
+        return SubjectView(key, {name: mark for name, mark in marks.items() if mark})
+
+    def register(self, field: str) -> Mark | None:
+        mark = super().register(field)
+        if mark and self.trusted_only and mark.value.startswith(FROM_PAGE):
+            return Mark(mark.stamp, mark.at, "")
+        return mark
+
     def facts(self) -> dict[str, str]:
         """The registers, the purchases and the cart as text, for comparisons: they never depend on arrival."""
-        facts = {field: value for field, value in self._raw.items() if field[:2] in ("m:", "t:")}
+        facts = {field: value for field, value in self._raw.items() if field[:2] in ("m:", "s:", "t:")}
         facts |= {f"O:{purchase.at}": _to_json(purchase.products) for purchase in self.purchases}
         facts |= {f"+{line.product.line}": f"{line.stamp} {line.product.quantity}" for line in self.cart}
         return facts
@@ -146,12 +166,12 @@ class PersonView(Record):
         """An unsubscribe, bounce or complaint that named this person and no address; or "subscribed", an opt-in."""
         return self.register(f"m:{kind}")
 
-    def floor(self, trigger: str) -> int:
+    def floor(self, scope: str) -> int:
         """When an address arrived for a send that had waited for one, in milliseconds; 0 where none did."""
-        return int(self._raw.get(f"b:{trigger}", "0"))
+        return int(self._raw.get(f"b:{scope}", "0"))
 
-    def first_due(self, trigger: str) -> int | None:
-        due = int(self._raw.get(f"f:{trigger}", "0"))
+    def first_due(self, scope: str) -> int | None:
+        due = int(self._raw.get(f"f:{scope}", "0"))
         return due or None
 
     def parked(self, timer: str) -> bool:

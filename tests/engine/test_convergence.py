@@ -11,8 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from catalog import EVENTS, TRIGGERS
 from freshgate.events import Event
 from freshgate.state import keys
+from freshgate.state.subjects import subject_key
+from tests.engine.subjects import BACK_IN_STOCK, SUBJECT_EVENTS
 from tests.engine.world import HOUR, MINUTE, START, World, product
 from tests.harness.examples import examples
 from workers.gate import Decision, decide
@@ -27,6 +30,7 @@ STEPS = st.one_of(
     st.tuples(st.just("Checkout Step Viewed"), st.just(""), st.just("")),
     st.tuples(st.just("Identify"), st.sampled_from(["x@example.com", "y@example.com"]), st.just("")),
     st.tuples(st.just("Unsubscribed"), st.just(""), st.just("")),
+    st.tuples(st.sampled_from(["Product Restocked", "Product Sold Out"]), PRODUCTS, st.just("")),
 )
 # Few distinct milliseconds, so that ties are common.
 STREAM = st.lists(
@@ -43,6 +47,8 @@ def to_event(world: World, number: int, step: tuple[str, Any, str], tick: int, i
         fields["products"] = tuple(product(product_id) for product_id in value)
     elif name == "Identify":
         fields["email"] = value
+    elif name in ("Product Restocked", "Product Sold Out"):
+        fields |= {"product_id": value, "title": f"{value} by event {number}"}
     return world.event(
         name,
         at=START - HOUR + tick,
@@ -58,10 +64,12 @@ def decisions(world: World) -> list[Decision]:
     person = keys.person_id("main", "u", None)
     decided = []
     for trigger in world.triggers.values():
-        if trigger.subject != "person":
+        if trigger.subject == "order":
             continue
-        records = world.records(keys.timer(trigger.name, "p", person))
-        decided += [decide(trigger, records, START + delay) for delay in (2 * HOUR, 20 * HOUR, 40 * HOUR)]
+        values = [subject_key({"product_id": value}) for value in ("a", "b", "c")]
+        for key in values if isinstance(trigger.subject, tuple) else [""]:
+            records = world.records(keys.timer(trigger.name, "p", person, key))
+            decided += [decide(trigger, records, START + delay) for delay in (2 * HOUR, 20 * HOUR, 40 * HOUR)]
     return decided
 
 
@@ -75,7 +83,7 @@ def test_any_order_duplication_split_and_moment_of_linking_gives_the_same_state(
     shuffled = data.draw(st.permutations(list(enumerate(stream)) * 2))
     for order in (list(enumerate(stream)), shuffled):
         redis.flushdb()
-        world = World(redis)
+        world = World(redis, (*TRIGGERS, BACK_IN_STOCK), events=(*EVENTS, *SUBJECT_EVENTS))
         cut = data.draw(st.integers(1, len(order)))
         events = [to_event(world, number, *element) for number, element in order]
         for at in range(0, len(events), cut):

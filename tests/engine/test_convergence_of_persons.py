@@ -12,9 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from catalog import EVENTS
+from catalog import EVENTS, TRIGGERS
 from freshgate.declare import EventType
 from freshgate.state import keys
+from tests.engine.subjects import BACK_IN_STOCK, SUBJECT_EVENTS
 from tests.engine.world import HOUR, SECOND, START, World, product
 from tests.harness.examples import examples
 from workers.gate import decide
@@ -33,6 +34,8 @@ BASIC = [
     st.tuples(st.just("Order Completed"), PRODUCTS),
     st.tuples(st.just("Signed Up"), st.just("")),
     st.tuples(st.just("Identify"), EMAILS),
+    st.tuples(st.just("Product Restocked"), PRODUCTS),
+    st.tuples(st.just("Product Sold Out"), PRODUCTS),
 ]
 ALIASES = st.tuples(st.just("Alias"), st.sampled_from([("ada", "guest"), ("ada-2", "ada"), ("ada", "ada-2")]))
 REFUSALS = st.tuples(st.sampled_from(["Unsubscribed", "Subscribed"]), st.one_of(st.none(), EMAILS))
@@ -49,11 +52,13 @@ def streams(*steps: Any) -> Any:
 
 def record(redis: Redis, stream: list[Any], order: list[int]) -> World:
     redis.flushdb()
-    world = World(redis, events=(*EVENTS, SUBSCRIBED))
+    world = World(redis, (*TRIGGERS, BACK_IN_STOCK), events=(*EVENTS, SUBSCRIBED, *SUBJECT_EVENTS))
     for number in order:
         (name, value), second, user, device = stream[number]
         fields: dict[str, Any] = {"user": user, "anon": device}
-        if name.startswith("Product "):
+        if name in ("Product Restocked", "Product Sold Out"):
+            fields["product_id"] = value
+        elif name.startswith("Product "):
             fields["product"] = product(value)
         elif name == "Cart Viewed":
             fields["products"] = (product(value),)

@@ -119,14 +119,14 @@ def test_a_clock_that_runs_ahead_never_delays_a_mail() -> None:
     ahead = person(m_activity=stamp(NOON + DAY, "m"))
     mark = ahead.mark("activity")
     assert mark
-    assert due_at(CART, ahead, mark) == DUE
-    assert due_at(WELCOME, ahead, mark) == NOON
+    assert due_at(CART, ahead, mark, CART.name) == DUE
+    assert due_at(WELCOME, ahead, mark, WELCOME.name) == NOON
     late = person(rx=str(NOON + MINUTE))
     late_mark = late.mark("activity")
     assert late_mark
-    assert due_at(WELCOME, late, late_mark) == NOON
-    assert due_at(replace(WELCOME, settle=SETTLE), late, late_mark) == NOON
-    assert due_at(replace(CART, delay=1, settle=SETTLE), late, late_mark) == NOON + MINUTE + SETTLE
+    assert due_at(WELCOME, late, late_mark, CART.name) == NOON
+    assert due_at(replace(WELCOME, settle=SETTLE), late, late_mark, CART.name) == NOON
+    assert due_at(replace(CART, delay=1, settle=SETTLE), late, late_mark, CART.name) == NOON + MINUTE + SETTLE
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_burst_settles_and_settling_is_bounded(fields: dict[str, str], due: in
     waiting = person(**fields)
     mark = waiting.mark("activity")
     assert mark
-    assert due_at(CART, waiting, mark) == due
+    assert due_at(CART, waiting, mark, CART.name) == due
 
 
 @pytest.mark.parametrize(("until", "do"), [(DUE + 1, "retime"), (DUE, "orphan"), (DUE - 1, "orphan")])
@@ -206,7 +206,9 @@ def test_a_version_that_is_over_is_a_duplicate_and_an_older_one_too(state: str) 
 
 
 def test_what_is_sent_once_for_ever_has_no_version() -> None:
-    decision = decide(WELCOME, records(person(c_welcome=claim(at=7, version=""))), DUE)
+    about_welcome = records(person(c_welcome=claim(at=7, version="")))
+    about_welcome.timer = TimerRef.parse("welcome|p:pada")
+    decision = decide(WELCOME, about_welcome, DUE)
     assert (outcome(decision), decision.compared) == (("duplicate", "already_sent"), {"activity": NOON, "sent_at": 7})
     assert decide(replace(CART, version="order"), records(), DUE).version == ""
 

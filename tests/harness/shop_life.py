@@ -23,6 +23,7 @@ from freshgate.routing import Routes
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state.planner import Planner
 from freshgate.state.store import fcall, load, open_shops
+from tests.engine.subjects import BACK_IN_STOCK, SUBJECT_EVENTS
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, World, product
 from workers import commands, suppressions
 from workers.timers import Timers
@@ -50,8 +51,8 @@ class ThreeVerdicts:
 
 def live_through_everything(redis: Redis, url: str) -> Iterator[None]:
     """Every kind of event, send and command; yields whenever Redis may hold something new."""
-    world = World(redis, [replace(trigger, address_cap=(10, HOUR)) for trigger in TRIGGERS])
-    world.planner = Planner([*EVENTS, OPTED_IN], tuple(world.triggers.values()), PII_KEY)
+    world = World(redis, [replace(trigger, address_cap=(10, HOUR)) for trigger in (*TRIGGERS, BACK_IN_STOCK)])
+    world.planner = Planner([*EVENTS, OPTED_IN, *SUBJECT_EVENTS], tuple(world.triggers.values()), PII_KEY)
     world.receiver = Receiver(redis, world.planner, Routes(["test"]), clock=lambda: world.now)
     yield from visit(world)
     yield from identify(world)
@@ -102,6 +103,7 @@ def identify(world: World) -> Iterator[None]:
 def shop_and_buy(world: World) -> Iterator[None]:
     """A cart that grows and shrinks, orders with an address of their own, full and partial refunds."""
     ada: dict[str, Any] = {"user": "ada"}
+    world.record(world.event("Product Restocked", user="ada", product_id="mug"))
     for name in ("Product Added", "Product Removed", "Cart Viewed", "Checkout Started"):
         world.record(world.event(name, **ada, product=product("mug"), products=(product("mug"), product("cup"))))
     world.record(world.event("Product Removed", **ada))

@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from types import ModuleType
 
+from adapter.commands.develop.check_subjects import carried_faults
 from adapter.commands.develop.check_when import impossible
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import is_own, place_of
@@ -72,6 +73,7 @@ def _event_faults(event: EventType, package: str, alternatives_of_others: set[st
         if name not in with_path and not has_function:
             yield Fault(where, f"{event.name}: nobody fills field {name!r}; no source has a path")
     yield from _profile_faults(event, package)
+    yield from carried_faults(event, package)
     needed = [NEEDS[event.cart]] if event.cart in NEEDS else []
     needed += ["order_id"] if event.order else []
     for name in needed:

@@ -16,12 +16,18 @@ from typing import Any
 from adapter.commands.develop.check_clock import impure_calls
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import files_of, place_of, short_path
-from adapter.commands.develop.samples import sample_events, sample_order, sample_states
+from adapter.commands.develop.samples import sample_events, sample_order, sample_states, sample_subject
 from freshgate.declare import WITHDRAWN_OUTCOMES, EventType, Trigger, Withdrawn
 
 # The planner stores these traits of every event that has them (freshgate/state/planner.py).
 ALWAYS_STORED = {"email", "id"}
 FUNCTIONS = ("withdrawn", "compose", "starts")
+# Why what a function asks for is never there.
+REASONS = {
+    "trait": "which no event type keeps in its `profile`",
+    "mark": "which no event type marks",
+    "subject's mark": "which is neither its `about` nor in its `marks`",
+}
 REASON = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
@@ -37,7 +43,11 @@ def function_faults(
         for name in ("withdrawn", "compose"):
             person.traits.clear()
             person.marks.clear()
-            yield from _call(trigger, name, (person, sample_order(trigger, case)), case, package)
+            subject = sample_subject(trigger, case, events) if isinstance(trigger.subject, tuple) else None
+            yield from _call(trigger, name, (person, subject or sample_order(trigger, case)), case, package)
+            if subject:
+                known = {trigger.about, trigger.version, *trigger.marks}
+                missing |= {("subject's mark", mark): name for mark in sorted(subject.asked - known)}
             missing |= {("trait", trait): name for trait in sorted(person.traits - traits)}
             missing |= {("mark", mark): name for mark in sorted(person.marks - marks)}
     if trigger.starts is not None:
@@ -45,7 +55,7 @@ def function_faults(
             for case, sample in sample_events(event):
                 yield from _call(trigger, "starts", (sample,), case, package)
     for (what, name), function in missing.items():
-        reason = "which no event type keeps in its `profile`" if what == "trait" else "which no event type marks"
+        reason = REASONS[what]
         text = f"{head}{function} asks for the {what} {name!r}, {reason}"
         yield Fault(_place_in_function(trigger, function, name, package), text)
     for name in FUNCTIONS:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 
 from adapter.commands.develop.check_functions import function_faults
+from adapter.commands.develop.check_subjects import subject_faults
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import place_of, place_of_catalog
 from adapter.sources import SOURCES
@@ -34,6 +35,7 @@ def trigger_faults(catalog: ModuleType, settings: Settings) -> Iterator[Fault]:
         names.add(trigger.name)
         marks = known_marks(catalog.TRIGGERS, events)
         yield from _start_faults(trigger, events, package)
+        yield from subject_faults(trigger, events, package)
         yield from _limit_faults(trigger, marks, package)
         yield from function_faults(trigger, marks, events, package)
     if package == settings.catalog:

@@ -30,6 +30,7 @@ EPILOG = """examples:
   python -m adapter new event "Subscription Renewed" --from segment --catalog myshop/catalog
   python -m adapter new event "Session Start" --from mparticle --when event_type=session_start
   python -m adapter new trigger renewal_thanks --on "Subscription Renewed"
+  python -m adapter new trigger back_in_stock --on "Product Restocked" --subject product_id
   python -m adapter new source examplecdp
   python -m adapter new esp examplemail
 
@@ -61,6 +62,9 @@ def add(commands: Any) -> None:
     )
     trigger.add_argument("name", metavar="NAME", help="such as renewal_thanks")
     trigger.add_argument("--on", default="", metavar="EVENT", help="the event type that starts it")
+    trigger.add_argument(
+        "--subject", default="", metavar="FIELD", help="a mail for each value of this field of the event: product_id"
+    )
     for subparser in (event, trigger):
         subparser.add_argument("--catalog", type=Path, metavar="DIR", help="the folder of your own catalog")
     source = _add_what(subparsers, "source", "examplecdp", "a kind of source, its line in SOURCES, and its test")
@@ -135,7 +139,7 @@ def _trigger(options: argparse.Namespace, forms: dict[str, str]) -> tuple[Files,
     if options.on:
         on, about = f"({json.dumps(options.on)},)", _mark(folder, options.on)
     file = folder / "triggers" / f"{forms['slug']}.py"
-    files = {file: _render("trigger.py", forms, table=_short_path(table), on=on, about=about)}
+    files = {file: _render("trigger.py", forms, table=_short_path(table), on=on, about=about, subject=options.subject)}
     package = ".".join(_package(folder)) if folder.resolve().is_relative_to(Path.cwd()) else folder.name
     test = _test_folder(folder) / f"test_{forms['slug']}.py"
     files[test] = _render("trigger_test.py", forms, package=package)

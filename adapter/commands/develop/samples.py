@@ -14,6 +14,7 @@ import msgspec
 from freshgate.declare import EventType, FieldType, Trigger
 from freshgate.events import Event, Product
 from freshgate.state.stamps import stamp
+from freshgate.state.subjects import SubjectView, mark_value, subject_key
 from freshgate.state.views import Mark, Order, OrderView, PersonView
 
 OCCURRED_AT = 1_790_000_000_000
@@ -59,8 +60,43 @@ def sample_states(traits: set[str], marks: set[str], about: str) -> Iterator[tup
     yield START, _person(set(), {about}, None)
 
 
+class RecordingSubject(SubjectView):
+    """A subject that records which marks were asked for."""
+
+    asked: set[str] = set()
+
+    def mark(self, name: str) -> Mark | None:
+        self.asked = {*self.asked, name}
+        return super().mark(name)
+
+
+def sample_subject(trigger: Trigger, case: str, events: Mapping[str, EventType]) -> RecordingSubject:
+    """What is known of the subject in that case, of a trigger whose subject is fields."""
+    fields = tuple(trigger.subject)
+    known = [event for event in events.values() if all(field in event.fields for field in fields)]
+    values = {field: _subject_value(known[0].fields[field]) if known else "1" for field in fields}
+    marks = {}
+    for name in dict.fromkeys((trigger.about, *((trigger.version or trigger.about), *trigger.marks))):
+        if case == START and name != trigger.about:
+            continue
+        carrying = {
+            field: BARE_PRODUCT
+            if event.fields[field] == "product" and case != EVERYTHING
+            else VALUES[event.fields[field]]
+            for event in known
+            for field in event.carries.get(name, ())
+            if case != START and event.fields.get(field) in VALUES
+        }
+        marks[name] = Mark(stamp(OCCURRED_AT, "m-1"), OCCURRED_AT, mark_value({**values, **carrying}, trusted=True))
+    return RecordingSubject(subject_key(values), marks)
+
+
+def _subject_value(field_type: FieldType) -> Any:
+    return PRODUCT.product_id if field_type == "product" else VALUES[field_type]
+
+
 def sample_order(trigger: Trigger, case: str) -> OrderView | None:
-    """The order of that case; None for a trigger that is about a person."""
+    """The order of that case; None for a trigger that is not about an order."""
     if trigger.subject != "order":
         return None
     order = Order(order_id="1")

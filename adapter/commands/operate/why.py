@@ -131,14 +131,18 @@ def _format_event(entry: dict[str, Any]) -> str:
     for key in ("rejected", "unreadable", "doubtful"):
         if entry.get(key):
             text += f"{CONTINUATION}{key}: {', '.join(entry[key])}"
-    for timer in filter(None, entry["timers"].split(";")):
-        member, change, due = timer.split(" ")
-        text += f"{CONTINUATION}timer {member.partition('|')[0]} {change}, due {_format_time(int(due))}"
+    for changed in filter(None, entry["timers"].split(";")):
+        # A trigger's name may hold a space.
+        member, change, due = changed.rsplit(" ", 2)
+        timer = keys.TimerRef.parse(member)
+        subject = _format_subject(entry.get("subjects", {}).get(timer.values, {}))
+        text += f"{CONTINUATION}timer {timer.trigger}{subject} {change}, due {_format_time(int(due))}"
     return text
 
 
 def _format_decision(entry: dict[str, Any]) -> str:
-    text = f"  {_format_time(entry['t'])}  decision  {entry['trigger']}: {entry['state']}"
+    trigger = entry["trigger"] + _format_subject(entry.get("subject", {}))
+    text = f"  {_format_time(entry['t'])}  decision  {trigger}: {entry['state']}"
     reason = entry.get("reason") or entry.get("said")
     if reason:
         text += f" ({reason})"
@@ -155,6 +159,10 @@ def _format_decision(entry: dict[str, Any]) -> str:
         versions = ", ".join(f"{name} {_format_version(name, value)}" for name, value in compared.items())
         text += f"{CONTINUATION}compared {versions}"
     return text
+
+
+def _format_subject(values: dict[str, Any]) -> str:
+    return f" ({', '.join(f'{name} {value}' for name, value in values.items())})" if values else ""
 
 
 def _format_version(name: str, value: int) -> str:

@@ -1,5 +1,5 @@
 -- claim and settle: one send, one mail.
--- The claims of a trigger are the field c:<trigger> of the record that its sends belong to, one line each, newest first:
+-- The claims of a scope are the field c:<scope> of the record that its sends belong to, one line each, newest first:
 --   "<send id> <state> <token> <until> <at> <attempts> <version>"
 --   states: claimed, retry, replay, sent, fallback_sent, rejected, unknown, dead
 --
@@ -54,6 +54,23 @@ local function write_claim(key, field, send, text, keep)
   if #lines == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(lines, '\n')) end
 end
 
+-- Of a trigger whose subject is a field's value: the subjects whose sends were begun last, and those with an open claim.
+local function bound_claims(key, field)
+  local head = string.match(field, '^c:[^#]*#')
+  local fields = head and fields_of(key, head) or {}
+  if #fields <= MAX_SUBJECTS then return end
+  local oldest, oldest_at
+  for _, other in ipairs(fields) do
+    local is_open, newest = false, 0
+    for _, claim in ipairs(parse_claims(redis.call('HGET', key, other))) do
+      is_open = is_open or OPEN[claim.state]
+      newest = math.max(newest, tonumber(string.match(claim.line, '^%S+ %S+ %S+ %S+ (%d+)')))
+    end
+    if not is_open and (not oldest or newest < oldest_at) then oldest, oldest_at = other, newest end
+  end
+  if oldest then redis.call('HDEL', key, oldest) end
+end
+
 -- The mails of an address, "<at> <send> <trigger>" each, newest first; without this send's own.
 local function mails_of(key, send)
   local mails = {}
@@ -97,12 +114,14 @@ redis.register_function('fg_claim', function(keys, args)
   if claim.address and not count_mail(shop, claim.address, claim.send, now) then return { ms(now), 'capped' } end
   local key = shop .. claim.owner
   write_claim(key, claim.field, claim.send, claim.claim, claim.keep)
+  bound_claims(key, claim.field)
   bump(key)
   return { ms(now), 'ok' }
 end)
 
 local function settle_timer(shop, person, timer, claimed, next_due, failed, keeps_trace)
-  local trigger, kind = string.match(timer, '^([^|]*)|(%a)')
+  local scope, kind = string.match(timer, '^([^|]*)|(%a)')
+  local timers = shop .. 'timers:' .. trigger_of(timer)
   -- Whoever brings a send to a state has survived it: what was counted as a crash was a pause, or a long queue.
   if failed then redis.call('HSETNX', shop .. 'begun', timer, '0') else redis.call('HDEL', shop .. 'begun', timer) end
   -- Only what was claimed is taken away: a due that an event set meanwhile stays.
@@ -110,19 +129,19 @@ local function settle_timer(shop, person, timer, claimed, next_due, failed, keep
     redis.call('ZREM', shop .. 'leases', timer)
     redis.call('HDEL', shop .. 'leased', timer)
   end
-  local due = redis.call('ZSCORE', shop .. 'timers:' .. trigger, timer)
+  local due = redis.call('ZSCORE', timers, timer)
   if due == claimed then
-    redis.call('ZREM', shop .. 'timers:' .. trigger, timer)
+    redis.call('ZREM', timers, timer)
     due = nil
   end
   if next_due then
     set_timer(shop, timer, next_due)
   elseif not due then
     local key = shop .. string.match(timer, '|(.+)$')
-    redis.call('HDEL', key, 'f:' .. trigger, 'b:' .. trigger, 'k:' .. timer)
+    redis.call('HDEL', key, 'f:' .. scope, 'b:' .. scope, 'k:' .. timer)
     -- An order's send that was parked hangs on its person. An address that comes later must not bring it back.
     if kind == 'o' and person then redis.call('HDEL', person_key(shop, person), 'k:' .. timer) end
-    if not keeps_trace then redis.call('HDEL', key, 'p:' .. trigger) end
+    if not keeps_trace then redis.call('HDEL', key, 'p:' .. scope) end
   end
 end
 
@@ -198,7 +217,7 @@ redis.register_function('fg_settle', function(keys, args)
   end
   if state then
     -- The timer by the name that it has with the claim's owner, so that every settlement names the same entry.
-    local timer = trigger_of(settled.timer) .. '|' .. settled.owner
+    local timer = scope_of(settled.timer) .. '|' .. settled.owner
     local entry = settled.owner .. ' ' .. timer .. ' ' .. settled.field .. ' ' .. settled.send
     list_for_operator(shop, entry, state, now)
   end

@@ -35,7 +35,7 @@ local function erase_record(shop, id, del)
   for field, value in pairs(hash(key)) do
     local kind = string.sub(field, 1, 2)
     if kind == 'A:' and stamp_ms(value) <= del then forget_address(shop, string.sub(value, STAMP + 1), del) end
-    if not REFUSALS[field] and (kind == 'm:' or kind == 't:' or kind == 'A:' or field == 'cc'
+    if not REFUSALS[field] and (kind == 'm:' or kind == 's:' or kind == 't:' or kind == 'A:' or field == 'cc'
         or string.sub(field, 1, 1) == '+' or string.sub(field, 1, 1) == '-') then
       if stamp_ms(value) <= del then redis.call('HDEL', key, field) end
     elseif kind == 'n:' then

@@ -20,7 +20,9 @@ local function person_key(shop, id) return shop .. 'p:' .. id end
 local function order_key(shop, id) return shop .. 'o:' .. id end
 local function address_key(shop, id) return shop .. 'a:' .. id end
 
-local function trigger_of(timer) return string.match(timer, '^[^|]*') end
+-- A timer is "<scope>|<kind>:<id>"; the scope is the trigger, and "#<key>" behind it where its subject is a field's value.
+local function scope_of(timer) return string.match(timer, '^[^|]*') end
+local function trigger_of(timer) return string.match(timer, '^[^|#]*') end
 
 local function newer(current, stamp)
   return not current or string.sub(current, 1, STAMP) < stamp

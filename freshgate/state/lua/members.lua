@@ -50,7 +50,7 @@ local function release_parked(shop, root, at, now)
       local delay, settle = string.match(value, '^(%d+) (%d+)$')
       local due = math.max(at + tonumber(delay), now + tonumber(settle))
       redis.call('HDEL', key, field)
-      if tonumber(delay) > 0 then redis.call('HSET', key, 'b:' .. trigger_of(timer), ms(at)) end
+      if tonumber(delay) > 0 then redis.call('HSET', key, 'b:' .. scope_of(timer), ms(at)) end
       -- It was put off until it would be too old: now it is due earlier than that.
       set_timer(shop, timer, due, 'CH')
       changes[#changes + 1] = timer .. ' released ' .. ms(due)

@@ -10,7 +10,8 @@
 --   seen     remembered id of the message; nil = no dedupe   again  true = record past the dedupe
 --   regs     {{field, stamp, value}, ...}                    clear  stamp of a cart that was emptied
 --   lines    {{line, stamp, change, JSON}, ...}: see cart.lua
---   starts   {{trigger, "p" or "o", mark, delay, settle}, ...}: timers started if the mark is news
+--   starts   {{scope, "p" or "o", field of the mark, delay, settle}, ...}: timers started if the mark is news
+--   subjects {{how the fields of a mark begin, trigger, ...}, ...}: see subjects.lua
 --   addr     true = this event brings an address             sup    true = an opt-out or opt-in without an address
 --   del      erase everything up to this ms                  srv    true = a server says so
 --   address  id of the address that `del` names in place of an id: whoever has it is erased
@@ -39,8 +40,8 @@ local function as_read(key, event)
 end
 
 local function set_due(shop, start, id, at, now, said)
-  local trigger, kind, delay, settle = start[1], start[2], start[4], start[5]
-  local timer = trigger .. '|' .. kind .. ':' .. id
+  local scope, kind, delay, settle = start[1], start[2], start[4], start[5]
+  local timer = scope .. '|' .. kind .. ':' .. id
   -- A clock that runs ahead never delays a mail beyond now + delay.
   local due = delay == 0 and now + SAFETY_NET_MS or math.max(math.min(at, now) + delay, now + settle)
   -- One that waits for an address, or for its next try, is decided on at once as well. A due of its own keeps the timer
@@ -130,6 +131,9 @@ local function record_id(shop, event, key, state, root, first, now, said)
     target = person_key(shop, root)
     bump(target)
     if event.sup then redis.call('HSET', target, 'sup', '1') end
+  end
+  for _, bound in ipairs(event.subjects or {}) do
+    bound_subjects(shop, event, root, bound, state, HEAD, advanced, said)
   end
   for _, start in ipairs(event.starts or {}) do
     if start[2] == 'p' and advanced[start[3]] then

@@ -134,6 +134,43 @@ def test_a_sound_catalog_has_no_fault(check: Check) -> None:
             'person.trait("plan").upper()',
             "shop.py:19: trigger thanks: compose fails where only the start is known: AttributeError",
         ),
+        (
+            "max_age=DAY",
+            'max_age=DAY, subject=("plam",)',
+            "shop.py:16: trigger thanks: its subject is 'plam', which 'Renewed' never has; is 'plan' meant?",
+        ),
+        ("max_age=DAY", "max_age=DAY, subject=()", "shop.py:16: trigger thanks: its subject names no field; write one"),
+        (
+            "max_age=DAY",
+            'max_age=DAY, subject=("plan",), marks=("paused",)',
+            "trigger thanks: marks has 'paused', which no event type with plan marks",
+        ),
+        (
+            "max_age=DAY",
+            'max_age=DAY, marks=("renewed",)',
+            "trigger thanks: `marks` are for a subject of fields, such as",
+        ),
+        (
+            "withdrawn=lambda person, order: None",
+            'subject=("plan",), withdrawn=lambda person, subject: subject.mark("paused") and None',
+            "trigger thanks: withdrawn asks for the subject's mark 'paused', which is neither its `about` nor in its",
+        ),
+        (
+            'profile=("plan",)',
+            'profile=("plan",), carries={"renewed": ("colour",)}',
+            "Renewed: 'renewed' carries 'colour', which is not a field",
+        ),
+        (
+            'profile=("plan",)',
+            'profile=("plan",), carries={"paused": ("plan",)}',
+            "Renewed: carries has 'paused', which is not in its `marks`",
+        ),
+        (
+            'marks=("renewed",)',
+            'marks=("renewed", "view"), carries={"view": ("plan",)}',
+            "Renewed: the mark 'view' carries products already",
+        ),
+        ('name="thanks"', 'name="thanks#1"', "cannot be imported: CatalogError: trigger thanks#1: a name has no |"),
         ("(RENEWED,)", "(RENEWED, RENEWED)", "shop.py:3: event type 'Renewed' stands in EVENTS twice"),
         ("TRIGGERS = (THANKS,)", "", "shop.py:1: the catalog has no tuple TRIGGERS"),
         ("(RENEWED,)", "(RENEWED", "cannot be imported: '(' was never closed"),

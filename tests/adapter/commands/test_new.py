@@ -117,6 +117,15 @@ def test_a_new_trigger_fails_until_it_is_filled_in(tree: Path, run: Run) -> None
     assert check.returncode == 1
     assert {line.partition(":")[0] for line in check.stdout.splitlines()} == {"catalog/triggers/order_news.py"}
     assert "catalog/triggers/order_news.py:1: fill in: which mail, when, and when not." in check.stdout
+    written(run("adapter", "new", "trigger", "order_part", "--on", "Order Completed", "--subject", "order_id"))
+    lint = run("ruff", "check", "catalog/triggers/order_part.py", "--config", "line-length=120")
+    assert lint.returncode == 0, lint.stdout
+    part = (tree / "catalog/triggers/order_part.py").read_text()
+    assert 'subject=("order_id",),\n' in part
+    assert "subject: SubjectView" in part
+    check = run("adapter", "check")
+    assert "order_part.py:1: fill in" in check.stdout
+    assert "its subject" not in check.stdout
     written(run("adapter", "new", "trigger", "unheard"))
     assert "trigger unheard: starts on nothing" in run("adapter", "check").stdout
 

@@ -19,6 +19,7 @@ from tests.mutants.faults import (
     purchases,
     read,
     record,
+    subjects,
     timers,
 )
 
@@ -33,6 +34,7 @@ FILES: Sequence[tuple[str, ModuleType]] = (
     ("dedupe.lua", dedupe),
     ("purchases.lua", purchases),
     ("limits.lua", limits),
+    ("subjects.lua", subjects),
     ("record.lua", record),
     ("read.lua", read),
     ("claim.lua", claim),

@@ -31,9 +31,14 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "what is newer than the erasure goes",
     ),
     (
-        "kind == 'm:' or kind == 't:' or kind == 'A:' or",
-        "kind == 'm:' or kind == 'A:' or",
+        "kind == 's:' or kind == 't:' or kind == 'A:' or",
+        "kind == 's:' or kind == 'A:' or",
         "traits outlive the erasure",
+    ),
+    (
+        "kind == 'm:' or kind == 's:' or kind == 't:' or",
+        "kind == 'm:' or kind == 't:' or",
+        "what is known of a subject outlives the erasure",
     ),
     ("kind == 't:' or kind == 'A:' or field", "kind == 't:' or field", "ids of addresses outlive the erasure"),
     (" or field == 'cc'\n", "\n", "the clearing of a cart outlives the erasure"),
