@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import yaml
 from dashboards import alerts, objective
 from dashboards.boards import BOARDS
 from dashboards.datadog import alerting, conf, widgets
+from freshgate.command_line import run_command
 
 DASHBOARDS = Path(__file__).parent
 GENERATED_NOTE = "# Written by `make dashboards`; change the Python in dashboards/, not this file.\n"
@@ -45,11 +47,15 @@ def _yaml(document: Any) -> str:
     return "---\n" + GENERATED_NOTE + yaml.safe_dump(document, sort_keys=False, width=10_000, allow_unicode=True)
 
 
-def main() -> None:
-    for path, text in files().items():
+def main() -> int:
+    written = files()
+    for path, text in written.items():
         (DASHBOARDS / path).write_text(text, encoding="utf-8")
+    # All are written before somebody who reads along may close the pipe.
+    for path in written:
         print(f"dashboards/{path}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command("dashboards", main))

@@ -97,10 +97,17 @@ class Ignored(msgspec.Struct, frozen=True, eq=False):
 
     what     its kind and name, "track / Page Loaded": for the log and the list of unmapped events
     element  returns the element as it was sent, for its shape; called once a minute and name, so it need not be cheap
+    user_id, anonymous_id, message_id, occurred_at
+             as in Event, as far as the element says them: it is noted on the trail of a person who is known. Without a
+             time (0), that of its arrival counts
     """
 
     what: str
     element: Callable[[], Any] | None = None
+    user_id: str | None = None
+    anonymous_id: str | None = None
+    message_id: str = ""
+    occurred_at: int = 0
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Ignored) and other.what == self.what

@@ -118,6 +118,10 @@ class Receiver:
         if reply.ignored:
             # After recording, once a minute and name: an error here must not fail what has been recorded.
             self._unmapped.note(source.name, verdicts, request.received_at)
+            if trusted or events:
+                # A page's requests without an event have been counted against no limit.
+                shop = source.settings.id_space
+                self._unmapped.note_on_trails(source.name, shop, verdicts, request.received_at, trusted=trusted)
         if events:
             meters.record.observe(time.perf_counter() - started)
             metrics.LAST_EVENT.labels(source.name).set(request.received_at / 1000)

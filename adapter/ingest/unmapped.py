@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 
 from freshgate.events import Ignored, Verdict
 from freshgate.state import keys
+from freshgate.state.plans import to_json
 from freshgate.state.store import fcall, with_library
 from freshgate.telemetry import logs
 
@@ -27,6 +28,8 @@ WRITE_INTERVAL_S = 60.0
 FORGET_MS = 86_400_000
 MAX_SHAPE_BYTES = 4000
 MAX_DEPTH = 6
+# Of one request, so that a batch of them costs no more than a batch of events.
+MAX_NOTED = 100
 MAX_KEYS = 60
 ADDRESS = re.compile(r"[^\s@]+@[^\s@]+")
 DIGITS = re.compile(r"\d{5,}")
@@ -65,6 +68,37 @@ class Unmapped:
                     due[name] = verdict, counter
         if due:
             self._write(due, received_at, now)
+
+    def note_on_trails(
+        self, source: str, shop: str, verdicts: Sequence[Verdict], received_at: int, *, trusted: bool
+    ) -> None:
+        """Notes the ignored verdicts on the trails of persons whom they name and who are known: whoever asks why
+        a mail did not leave sees that the event came, under a name that nobody reads. `received_at` in ms; raises
+        nothing.
+
+        trusted  False: a page may name its own device only
+        """
+        arguments: list[str | int] = []
+        for verdict in verdicts:
+            if not isinstance(verdict, Ignored) or len(arguments) >= 4 * MAX_NOTED:
+                continue
+            user_id = verdict.user_id if trusted else None
+            if user_id is None and verdict.anonymous_id is None:
+                continue
+            at = min(verdict.occurred_at or received_at, received_at)
+            entry = {"event": verdict.what, "source": source, "id": verdict.message_id, "at": at, "rx": received_at}
+            arguments += [
+                "" if user_id is None else keys.person_id(shop, user_id),
+                "" if verdict.anonymous_id is None else keys.person_id(shop, None, verdict.anonymous_id),
+                at,
+                f"unmapped\t\t{to_json(entry)}",
+            ]
+        if not arguments:
+            return
+        try:
+            with_library(self._client, lambda: fcall(self._client, "trail", keys.shop(shop), *arguments))
+        except RedisError as error:
+            log.warning("unmapped_not_on_trail", error=type(error).__name__)
 
     def _forget(self, now: float) -> bool:
         """Drops names whose write is due again, to make room; returns whether there is any."""

@@ -22,7 +22,7 @@ from adapter.sources.segment.source import SegmentSource
 from adapter.sources.write_keys import WriteKeys
 from freshgate.declare import EventType
 from freshgate.errors import RequestError, TooLarge
-from freshgate.events import Refused, Verdict
+from freshgate.events import Event, Refused, Verdict
 from freshgate.settings import SourceSettings
 
 # Segment's limits: docs, connections/sources/catalog/libraries/server/http-api. A kilobyte has 1024 bytes there.
@@ -123,10 +123,11 @@ class TrackingSource:
         for index, envelope in enumerate(envelopes):
             times, arrivals = (envelope.timestamp, envelope.originalTimestamp), (envelope.sentAt, payload.sentAt)
             sent_at = time_ms(envelope.sentAt) or batch_sent_at
-            envelope.timestamp = _occurred_at(times, arrivals, sent_at, received_at)
+            envelope.timestamp, is_doubtful = _occurred_at(times, arrivals, sent_at, received_at)
             envelope.sentAt = envelope.receivedAt = None
             try:
                 verdict = self._reader.read_envelope(envelope, raws, index, received_at)
+                verdict = _with_doubt(verdict) if is_doubtful else verdict
             except Exception:  # A fault of ours: the longer way keeps the item for the quarantine.
                 item = msgspec.json.decode(items[index])
                 verdict = self._read_item(item, {"sentAt": payload.sentAt}, _Items([item]), 0, received_at, 0)
@@ -144,17 +145,26 @@ class TrackingSource:
             # As UTF-8, whatever escapes the SDK sent; no item is larger than a body of that size.
             if body_bytes > MAX_ITEM_BYTES and len(_encode(item)) > MAX_ITEM_BYTES:
                 return Refused("too_large")
-            element = _to_element(item, payload, received_at)
+            element, is_doubtful = _to_element(item, payload, received_at)
         except RecursionError:
             return Refused("too_deep")
         try:
-            return self._reader.read_item(element, raws, index, received_at)
+            verdict = self._reader.read_item(element, raws, index, received_at)
+            return _with_doubt(verdict) if is_doubtful else verdict
         except Exception as error:  # A fault of ours in one item must not cost its neighbours.
             return failed(error, canonical({"batch": [element]}))
 
 
-def _to_element(item: dict[str, Any], payload: dict[str, Any], received_at: int) -> dict[str, Any]:
-    """The element that Segment's webhook would send of it: with the batch's context, and with times by our clock."""
+def _with_doubt(verdict: Verdict) -> Verdict:
+    """The reader got the time in milliseconds, and cannot know that it was stated without an offset."""
+    if not isinstance(verdict, Event):
+        return verdict
+    return msgspec.structs.replace(verdict, doubtful=(*verdict.doubtful, "occurred_at"))
+
+
+def _to_element(item: dict[str, Any], payload: dict[str, Any], received_at: int) -> tuple[dict[str, Any], bool]:
+    """The element that Segment's webhook would send of it: with the batch's context, and with times by our clock.
+    And whether its time is doubtful."""
     element = {**item}
     shared = payload.get("context")
     if payload is not item and type(shared) is dict:
@@ -163,17 +173,22 @@ def _to_element(item: dict[str, Any], payload: dict[str, Any], received_at: int)
     arrivals = (item.get("sentAt"), payload.get("sentAt"))
     sent_at = time_ms(arrivals[0]) or time_ms(arrivals[1])
     times = (item.get("timestamp"), item.get("originalTimestamp"))
-    element["timestamp"] = _occurred_at(times, arrivals, sent_at, received_at)
+    element["timestamp"], is_doubtful = _occurred_at(times, arrivals, sent_at, received_at)
     # `timestamp` has it already; and a device does not know when we received it.
     element["sentAt"] = element["receivedAt"] = None
-    return element
+    return element, is_doubtful
 
 
-def _occurred_at(times: tuple[Any, Any], arrivals: tuple[Any, Any], sent_at: int | None, received_at: int) -> Any:
-    """When an item occurred (ms), by our clock; None where it does not say. `times` and `arrivals`: as sent."""
-    stated, is_unreadable, _ = stated_time(times, arrivals, received_at)
+def _occurred_at(
+    times: tuple[Any, Any], arrivals: tuple[Any, Any], sent_at: int | None, received_at: int
+) -> tuple[Any, bool]:
+    """When an item occurred (ms), by our clock, None where it does not say; and whether that is doubtful.
+
+    times, arrivals  as sent
+    """
+    stated, is_unreadable, is_doubtful = stated_time(times, arrivals, received_at)
     # As it was sent, a time that cannot be read is named by the reader.
-    return times if is_unreadable else _to_our_clock(stated or sent_at, sent_at, received_at)
+    return (times, False) if is_unreadable else (_to_our_clock(stated or sent_at, sent_at, received_at), is_doubtful)
 
 
 def _to_our_clock(stated: int | None, sent_at: int | None, received_at: int) -> int | None:

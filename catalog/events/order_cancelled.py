@@ -30,7 +30,7 @@ ORDER_CANCELLED = EventType(
         "segment": From(
             when={"type": "track", "event": ("Order Cancelled", "Cancelled Order", "Order Canceled", "Canceled Order")},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId", "properties.id"),
+                "order_id": ("properties.order_id", "properties.orderId", "properties.id", "properties.order_number"),
                 "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
                 "affiliation": "properties.affiliation",
                 "total": "properties.total",
@@ -47,7 +47,11 @@ ORDER_CANCELLED = EventType(
         "mparticle": From(
             when={"event_type": "custom_event", "data.event_name": "Order Cancelled"},
             paths={
-                "order_id": ("data.custom_attributes.order_id", "data.custom_attributes.orderId"),
+                "order_id": (
+                    "data.custom_attributes.order_id",
+                    "data.custom_attributes.orderId",
+                    "data.custom_attributes.order_number",
+                ),
                 "checkout_id": ("data.custom_attributes.checkout_id", "data.custom_attributes.checkoutId"),
                 "affiliation": "data.custom_attributes.affiliation",
                 "total": "data.custom_attributes.total",
@@ -64,7 +68,7 @@ ORDER_CANCELLED = EventType(
         "tealium": From(
             when={"tealium_event": "order_cancelled"},
             paths={
-                "order_id": "order_id",
+                "order_id": ("order_id", "order_number"),
                 "affiliation": "order_store",
                 "total": "order_total",
                 "subtotal": "order_subtotal",

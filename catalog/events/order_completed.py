@@ -15,7 +15,8 @@ from freshgate import EventType, From
 SEGMENT = From(
     when={"type": "track", "event": ("Order Completed", "Completed Order")},
     paths={
-        "order_id": ("properties.order_id", "properties.id"),
+        # A shop's number of an order stands for its id only where that is the only name.
+        "order_id": ("properties.order_id", "properties.id", "properties.order_number"),
         "checkout_id": "properties.checkout_id",
         "affiliation": "properties.affiliation",
         "total": "properties.total",
@@ -60,7 +61,11 @@ ORDER_COMPLETED = EventType(
         "mparticle": From(
             when={"event_type": "commerce_event", "data.product_action.action": "purchase"},
             paths={
-                "order_id": "data.product_action.transaction_id",
+                "order_id": (
+                    "data.product_action.transaction_id",
+                    "data.custom_attributes.order_id",
+                    "data.custom_attributes.order_number",
+                ),
                 "checkout_id": ("data.custom_attributes.checkout_id", "data.custom_attributes.checkoutId"),
                 "affiliation": "data.product_action.affiliation",
                 "total": "data.product_action.total_amount",
@@ -76,7 +81,7 @@ ORDER_COMPLETED = EventType(
             when={"tealium_event": ("purchase", "order")},
             paths={
                 # Those with an underscore are of Tealium's E-Commerce extension, which tags map from.
-                "order_id": ("order_id", "_corder"),
+                "order_id": ("order_id", "_corder", "order_number"),
                 "affiliation": ("order_store", "_cstore"),
                 "total": ("order_total", "_ctotal"),
                 "subtotal": ("order_subtotal", "_csubtotal"),

@@ -23,7 +23,7 @@ ORDER_REFUNDED = EventType(
         "segment": From(
             when={"type": "track", "event": ("Order Refunded", "Refunded Order")},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId", "properties.id"),
+                "order_id": ("properties.order_id", "properties.orderId", "properties.id", "properties.order_number"),
                 "total": "properties.total",
                 "currency": "properties.currency",
                 "products": "properties.products",
@@ -41,7 +41,7 @@ ORDER_REFUNDED = EventType(
         "tealium": From(
             when={"tealium_event": ("shopify_refund", "order_refunded")},
             paths={
-                "order_id": "order_id",
+                "order_id": ("order_id", "order_number"),
                 "total": "order_total",
                 "currency": ("order_currency_code", "order_currency", "product_currency"),
                 "products": "products",

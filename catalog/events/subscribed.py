@@ -4,8 +4,9 @@ Lifts an older unsubscribe of the address, not a bounce and not a spam report; k
 One with a plan or a price is a Subscription Started.
 
 Segment, mParticle: the counterpart of Unsubscribed in docs, connections/spec/email.md; mParticle's `opt_out` with
-`is_opted_out: false` (docs, developers/server/json-reference). Tealium: docs, data-layer/definitions/retail
-(`email_signup`). Customer.io: https://docs.customer.io/api/webhooks. Listed in `catalog/events/__init__.py`.
+`is_opted_out: false`, and a renewed consent in `consent_state` (docs, developers/server/json-reference). Tealium: docs,
+data-layer/definitions/retail (`email_signup`). Customer.io: https://docs.customer.io/api/webhooks. Listed in
+`catalog/events/__init__.py`.
 """
 
 from __future__ import annotations
@@ -68,8 +69,9 @@ SUBSCRIBED = EventType(
             },
         ),
         "mparticle": From(
-            # The last is Freshgate's own, for an opt_out that is taken back: adapter/sources/mparticle/elements.py.
-            when={"event_type": "custom_event", "data.event_name": (*NAMES, "opt_out_false")},
+            # The last two are Freshgate's own, for an opt_out or a consent_state that is taken back:
+            # adapter/sources/mparticle/elements.py.
+            when={"event_type": "custom_event", "data.event_name": (*NAMES, "opt_out_false", "consent_renewed")},
             paths={
                 "email": ("user_identities.email", "data.custom_attributes.email"),
                 "campaign_id": "data.custom_attributes.campaign_id",

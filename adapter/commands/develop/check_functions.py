@@ -16,7 +16,7 @@ from typing import Any
 from adapter.commands.develop.check_clock import impure_calls
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import files_of, place_of, short_path
-from adapter.commands.develop.samples import sample_events, sample_order, sample_states, sample_subject
+from adapter.commands.develop.samples import RecordingSubject, sample_about, sample_events, sample_states
 from freshgate.declare import WITHDRAWN_OUTCOMES, EventType, Trigger, Withdrawn
 
 # The planner stores these traits of every event that has them (freshgate/state/planner.py).
@@ -43,11 +43,11 @@ def function_faults(
         for name in ("withdrawn", "compose"):
             person.traits.clear()
             person.marks.clear()
-            subject = sample_subject(trigger, case, events) if isinstance(trigger.subject, tuple) else None
-            yield from _call(trigger, name, (person, subject or sample_order(trigger, case)), case, package)
-            if subject:
+            about = sample_about(trigger, case, events)
+            yield from _call(trigger, name, (person, about), case, package)
+            if isinstance(about, RecordingSubject):
                 known = {trigger.about, trigger.version, *trigger.marks}
-                missing |= {("subject's mark", mark): name for mark in sorted(subject.asked - known)}
+                missing |= {("subject's mark", mark): name for mark in sorted(about.asked - known)}
             missing |= {("trait", trait): name for trait in sorted(person.traits - traits)}
             missing |= {("mark", mark): name for mark in sorted(person.marks - marks)}
     if trigger.starts is not None:

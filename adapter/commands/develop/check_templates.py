@@ -15,7 +15,7 @@ from adapter.commands.develop.check_functions import ALWAYS_STORED
 from adapter.commands.develop.check_triggers import known_marks
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import place_of, short_path
-from adapter.commands.develop.samples import sample_order, sample_states
+from adapter.commands.develop.samples import sample_about, sample_states
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import CatalogError, TemplateError
 from freshgate.templates import FOLDER, PROVIDED, SUFFIX, Templates, load_templates
@@ -99,9 +99,9 @@ def _composed(
     own = {trigger.about, *(mark for name in trigger.on if name in events for mark in events[name].marks)}
     for marks in (known_marks(catalog.TRIGGERS, events), own):
         for case, person in sample_states(traits, marks, trigger.about):
-            order = sample_order(trigger, case)
+            about = sample_about(trigger, case, events)
             try:
-                withdrawn, template_data = trigger.withdrawn(person, order), trigger.compose(person, order)
+                withdrawn, template_data = trigger.withdrawn(person, about), trigger.compose(person, about)
             except Exception:  # Reported there.
                 continue
             if isinstance(template_data, dict):

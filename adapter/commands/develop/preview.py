@@ -81,7 +81,7 @@ def render(settings: Settings, trigger: Trigger, state: State, language: str = "
         raise SettingsError(f"preview {trigger.name}: write {name}.subject.j2 and {name}.txt.j2 in catalog/templates")
     if language and not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", language):
         raise SettingsError(f"--language: {language!r} is not a language; write one such as de or pt-BR")
-    template_data = trigger.compose(state.person, state.order)
+    template_data = trigger.compose(state.person, state.about)
     if trigger.kind == "marketing":
         template_data = {**template_data, "unsubscribe_url": "https://shop.example/unsubscribe/preview"}
     return templates.render(name, template_data, language or state.person.trait("locale") or "")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from adapter.commands.develop.check_pairs import RECEIVED_AT, payload_folder
 from adapter.commands.develop.places import place_of_catalog
 from adapter.commands.develop.read import find_source
-from adapter.commands.develop.samples import EVERYTHING, sample_order, sample_states
+from adapter.commands.develop.samples import EVERYTHING, sample_about, sample_states
 from adapter.commands.develop.spellings import slug
 from adapter.commands.operate.trail_lookup import find_subject
 from adapter.sources import SOURCES
@@ -25,14 +25,14 @@ from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.orders import OrderView
 from freshgate.state.planner import Plan, Planner
-from freshgate.state.views import PersonView
+from freshgate.state.views import PersonView, SubjectView
 
 
 class State(NamedTuple):
     """What `compose` is called with. `origin` says where it comes from, for people."""
 
     person: PersonView
-    order: OrderView | None
+    about: OrderView | SubjectView | None
     origin: str
 
 
@@ -46,7 +46,7 @@ def sample_state(settings: Settings, trigger: Trigger) -> State:
     marks = {trigger.about, *(mark for name in trigger.on for mark in planner.types[name].marks)}
     traits = {"email", "id", *(name for event in planner.types.values() for name in event.profile)}
     person = next(person for case, person in sample_states(traits, marks, trigger.about) if case == EVERYTHING)
-    return State(person, sample_order(trigger, EVERYTHING), "a made-up person")
+    return State(person, sample_about(trigger, EVERYTHING, planner.types), "a made-up person")
 
 
 def known_state(settings: Settings, trigger: Trigger, searched_id: str) -> State:
@@ -59,6 +59,11 @@ def known_state(settings: Settings, trigger: Trigger, searched_id: str) -> State
     records = _records(client, subject.shop, subject.person)
     is_transactional = trigger.kind == "transactional"
     person = PersonView(subject.person, records, settings.order_grace, trusted_only=is_transactional)
+    if isinstance(trigger.subject, tuple):
+        about = _newest_subject(person, trigger.about)
+        if about is None:
+            raise SettingsError(f"--person {searched_id}: no {' and '.join(trigger.subject)} is known")
+        return State(person, about, f"person {subject.person}")
     if trigger.subject != "order":
         return State(person, None, f"person {subject.person}")
     # Of a person, the newest order: each line is "<stamp> <order>\t<products>".
@@ -99,11 +104,19 @@ def _after(plan: Plan, trigger: Trigger, settings: Settings, origin: str) -> Sta
     if "clear" in body:
         fields["cc"] = body["clear"]
     person = PersonView(plan.person, [(plan.person, fields)], settings.order_grace)
+    if isinstance(trigger.subject, tuple):
+        return State(person, _newest_subject(person, trigger.about), origin)
     if trigger.subject != "order" or "order" not in body:
         return State(person, None, origin)
     order_id, registers, firsts, *_ = body["order"]
     order: dict[str, Any] = {field: stamp + value for field, stamp, value in (*registers, *firsts)}
     return State(person, OrderView(order_id, order), origin)
+
+
+def _newest_subject(person: PersonView, mark: str) -> SubjectView | None:
+    """Of a person, the subject of which that mark is newest."""
+    stamps = {field: register.stamp for field in person.fields(f"s:{mark}#") if (register := person.register(field))}
+    return person.subject(max(stamps, key=lambda field: stamps[field]).partition("#")[2]) if stamps else None
 
 
 def _records(client: Any, shop: str, person: str) -> list[tuple[str, dict[str, str]]]:

@@ -95,10 +95,14 @@ def _subject_value(field_type: FieldType) -> Any:
     return PRODUCT.product_id if field_type == "product" else VALUES[field_type]
 
 
-def sample_order(trigger: Trigger, case: str) -> OrderView | None:
-    """The order of that case; None for a trigger that is not about an order."""
-    if trigger.subject != "order":
-        return None
+def sample_about(trigger: Trigger, case: str, events: Mapping[str, EventType]) -> RecordingSubject | OrderView | None:
+    """What the mail is about besides the person in that case; None for a trigger whose subject is the person."""
+    if isinstance(trigger.subject, tuple):
+        return sample_subject(trigger, case, events)
+    return sample_order(case) if trigger.subject == "order" else None
+
+
+def sample_order(case: str) -> OrderView:
     order = Order(order_id="1")
     if case != START:
         line = PRODUCT if case == EVERYTHING else BARE_PRODUCT

@@ -109,7 +109,7 @@ def load_trail(client: Any, shop: str, person: str) -> list[dict[str, Any]]:
     entries = []
     for record_id in _ids(client, TrailSubject(shop, person, "person")):
         key = keys.person(shop, record_id)
-        for raw in client.lrange(f"{key}:ev", 0, -1):
+        for raw in [*client.lrange(f"{key}:ev", 0, -1), *client.lrange(f"{key}:un", 0, -1)]:
             verdict, timers, event = bytes(raw).decode("utf-8", "replace").split("\t", 2)
             entry = json.loads(event)
             entries.append({"t": entry.pop("rx"), "kind": "event", "verdict": verdict, **entry, "timers": timers})
@@ -127,7 +127,7 @@ def _held_triggers(client: Any) -> list[str]:
 
 def _format_event(entry: dict[str, Any]) -> str:
     text = f"  {_format_time(entry['t'])}  event     {entry['event']} from {entry['source']}: {entry['verdict']}"
-    text += f" (occurred {_format_time(entry['at'])}, id {entry['id']})"
+    text += f" (occurred {_format_time(entry['at'])}{', id ' + entry['id'] if entry['id'] else ''})"
     for key in ("rejected", "unreadable", "doubtful"):
         if entry.get(key):
             text += f"{CONTINUATION}{key}: {', '.join(entry[key])}"

@@ -9,9 +9,9 @@ products         of a commerce event, absent where it lists none; `product` is t
 promotion        the first of a promotion event
 list             the name of an impression's first list
 
-Five event types are Freshgate's own: `impression` (a commerce event that only says what was shown), `user_profile`
+Six event types are Freshgate's own: `impression` (a commerce event that only says what was shown), `user_profile`
 (what a batch says about its person), the custom events `opt_out` and `consent_withdrawn` (a refusal),
-and `opt_out_false` (a refusal taken back).
+and `opt_out_false` and `consent_renewed` (a refusal taken back).
 """
 
 from __future__ import annotations
@@ -158,14 +158,15 @@ def _with_links(line: Any) -> Any:
     return {**{name: custom[name] for name in PRODUCT_LINKS if name in custom}, **line}
 
 
-class ConsentWithdrawal(NamedTuple):
-    """A refusal of consent: its purpose, and its time (ms UTC; as sent if it cannot be read, None if it was not)."""
+class Consent(NamedTuple):
+    """A refusal of consent, or a consent that may take one back: its purpose, and its time (ms UTC; as sent if it
+    cannot be read, None if it was not)."""
 
     purpose: str
     at: Any
 
 
-def find_withdrawal(consent_state: Any, purposes: Collection[str]) -> ConsentWithdrawal | None:
+def find_withdrawal(consent_state: Any, purposes: Collection[str]) -> Consent | None:
     """The newest refusal in a consent_state, or None.
 
     GDPR counts for the named purposes, or for all if none is named. CCPA always counts, and there `consented: true` is
@@ -178,8 +179,26 @@ def find_withdrawal(consent_state: Any, purposes: Collection[str]) -> ConsentWit
             counts = regulation == "ccpa" or not purposes or purpose.lower() in purposes
             if counts and type(state) is dict and flag(state.get("consented")) is refusing:
                 stated = state.get("timestamp_unixtime_ms")
-                withdrawals.append(ConsentWithdrawal(purpose[:MAX_NAME_LENGTH], time_ms(stated) or stated))
+                withdrawals.append(Consent(purpose[:MAX_NAME_LENGTH], time_ms(stated) or stated))
     return max(withdrawals, key=lambda withdrawal: (time_ms(withdrawal.at) or 0, withdrawal.purpose), default=None)
+
+
+def find_renewal(consent_state: Any, purposes: Collection[str]) -> Consent | None:
+    """The newest consent to one of the named purposes of the GDPR, where all that are sent of them consent; or None.
+
+    purposes  those that stand for mail. Without any, a consent may be to cookies, and takes no unsubscribe back
+    """
+    states = consent_state.get("gdpr") if type(consent_state) is dict else None
+    consents = []
+    for purpose, state in states.items() if type(states) is dict else ():
+        if purpose.lower() not in purposes:
+            continue
+        at = time_ms(state.get("timestamp_unixtime_ms")) if type(state) is dict else None
+        # Without a time it cannot be newer than anything.
+        if at is None or flag(state.get("consented")) is not True:
+            return None
+        consents.append(Consent(purpose[:MAX_NAME_LENGTH], at))
+    return max(consents, key=lambda consent: (consent.at, consent.purpose), default=None)
 
 
 def unmapped_name(element: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ from adapter.sources.mparticle.batch import Batch, decode_batches, encode_batch,
 from adapter.sources.mparticle.elements import (
     EVENT_TYPES,
     build_element,
+    find_renewal,
     find_withdrawal,
     read_attributes,
     read_identities,
@@ -32,7 +33,7 @@ from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
-from adapter.sources.reading.timestamps import occurred_at
+from adapter.sources.reading.timestamps import exact_ms, occurred_at
 from freshgate.declare import EventType
 from freshgate.errors import RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
@@ -126,7 +127,7 @@ class MparticleSource:
         # Each by itself: a profile that cannot be read must not hide that consent was withdrawn.
         for verdicts_of_state in (
             self._read_profile(batch, person, received_at, has_event=has_event),
-            self._read_withdrawal(batch, person, received_at),
+            self._read_consent(batch, person, received_at),
         ):
             try:
                 extra.extend(verdicts_of_state)
@@ -154,7 +155,13 @@ class MparticleSource:
         element = build_element(event, person.identities, person.attributes)
         spelling = self._dialect.find(element)
         if spelling is None:
-            return Ignored(unmapped_name(element), lambda: element), ()
+            at = exact_ms(element["data"].get("timestamp_unixtime_ms")) or 0
+            ids = (
+                person.user_id,
+                person.anonymous_id,
+                sent_message_id(element["data"].get("event_id"), self._junk) or "",
+            )
+            return Ignored(unmapped_name(element), lambda: element, *ids, at), ()
         verdict = self._build_event(spelling, element, batch, person, received_at)
         if isinstance(verdict, Refused):
             return verdict, ()
@@ -230,15 +237,18 @@ class MparticleSource:
         spelling = self._dialect.find(element)
         return spelling is not None and bool(read_values(spelling, element)[0])
 
-    def _read_withdrawal(self, batch: Batch, person: BatchPerson, received_at: int) -> Iterator[Verdict]:
-        """Yield the newest refusal in the batch's consent state as one event, however many batches repeat it."""
-        withdrawal = find_withdrawal(batch.consent_state, self._purposes)
-        if withdrawal is None or not (person.user_id or person.anonymous_id or person.identities):
+    def _read_consent(self, batch: Batch, person: BatchPerson, received_at: int) -> Iterator[Verdict]:
+        """Yield the newest refusal in the batch's consent state as one event, however many batches repeat it; else the
+        newest consent, which takes an older refusal back."""
+        consent, name = find_withdrawal(batch.consent_state, self._purposes), "consent_withdrawn"
+        if consent is None:
+            consent, name = find_renewal(batch.consent_state, self._purposes), "consent_renewed"
+        if consent is None or not (person.user_id or person.anonymous_id or person.identities):
             return
         data = {
-            "timestamp_unixtime_ms": batch.timestamp_unixtime_ms if withdrawal.at is None else withdrawal.at,
-            "event_name": "consent_withdrawn",
-            "custom_attributes": {"list_name": withdrawal.purpose},
+            "timestamp_unixtime_ms": batch.timestamp_unixtime_ms if consent.at is None else consent.at,
+            "event_name": name,
+            "custom_attributes": {"list_name": consent.purpose},
         }
         verdict, _ = self._read_event({"event_type": "custom_event", "data": data}, batch, person, received_at)
         yield verdict

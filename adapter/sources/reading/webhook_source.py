@@ -18,7 +18,7 @@ from adapter.sources.reading.identity import junk_ids, message_id_of, person_id,
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
 from adapter.sources.reading.paths import Spelling, alternatives
 from adapter.sources.reading.salvage import MAX_DEPTH, Span, UnbalancedJson, decode_leniently, split
-from adapter.sources.reading.timestamps import occurred_at
+from adapter.sources.reading.timestamps import occurred_at, time_ms
 from freshgate.declare import EventType, Path
 from freshgate.errors import RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
@@ -113,7 +113,16 @@ class WebhookSource:
         if spelling is not None:
             return self._event(spelling, element, raw, received_at)
         name = self.event_name(element)
-        return Refused("no_type") if name is None else Ignored(name[:MAX_NAME_LENGTH], lambda: element)
+        if name is None:
+            return Refused("no_type")
+        return Ignored(
+            name[:MAX_NAME_LENGTH],
+            lambda: element,
+            self._person_id("user_id", element),
+            self._person_id("anonymous_id", element),
+            self.message_id(element, raw),
+            next(filter(None, map(time_ms, self._values("occurred_at", element))), 0),
+        )
 
     def _event(self, spelling: Spelling, element: dict[str, Any], raw: bytes, received_at: int) -> Verdict:
         user_id, anonymous_id = self._person_id("user_id", element), self._person_id("anonymous_id", element)

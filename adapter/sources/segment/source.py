@@ -131,11 +131,11 @@ class SegmentSource:
         if type(call) is str and call != "track":
             spelling = self._calls.get(call)
             if spelling is None:
-                return Ignored(call[:MAX_NAME_LENGTH], lambda: decode_leniently(raws[index]))
+                return self._ignored(call[:MAX_NAME_LENGTH], envelope, raws, index)
         elif type(name) is str and name:
             spelling = self._tracks.get(name) or self._folded_tracks.get(fold(name))
             if spelling is None:
-                return Ignored(f"track / {name[:MAX_NAME_LENGTH]}", lambda: decode_leniently(raws[index]))
+                return self._ignored(f"track / {name[:MAX_NAME_LENGTH]}", envelope, raws, index)
         elif envelope.json is not None:
             # The extensible webhook wraps the elements of a batch (action-destinations, webhook-extensible/send).
             return self._unwrapped(raws, index, received_at)
@@ -143,7 +143,19 @@ class SegmentSource:
             return Refused("no_type")
         return self._event(spelling, envelope, raws, index, received_at)
 
-    def _event(self, spelling: Spelling, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
+    def _ignored(self, what: str, envelope: Any, raws: ElementBytes, index: int) -> Ignored:
+        user_id, anonymous_id = self._ids(envelope)
+        return Ignored(
+            what,
+            lambda: decode_leniently(raws[index]),
+            user_id,
+            anonymous_id,
+            sent_message_id(envelope.messageId, self._junk) or "",
+            exact_ms(envelope.timestamp) or 0,
+        )
+
+    def _ids(self, envelope: Any) -> tuple[str | None, str | None]:
+        """The user id and the anonymous id."""
         junk = self._junk
         user_id = person_id(envelope.userId, junk)
         if user_id is None and envelope.user_id is not None:
@@ -151,6 +163,11 @@ class SegmentSource:
         anonymous_id = person_id(envelope.anonymousId, junk)
         if anonymous_id is None and envelope.anonymous_id is not None:
             anonymous_id = person_id(envelope.anonymous_id, junk)
+        return user_id, anonymous_id
+
+    def _event(self, spelling: Spelling, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
+        junk = self._junk
+        user_id, anonymous_id = self._ids(envelope)
         previous_id = None
         if spelling.effect == "alias":
             previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)

@@ -20,7 +20,7 @@ from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
-from adapter.sources.reading.timestamps import occurred_at
+from adapter.sources.reading.timestamps import occurred_at, time_ms
 from adapter.sources.tealium import elements
 from adapter.sources.tealium.bodies import decode_body, encode_payload
 from freshgate.declare import EventType
@@ -97,7 +97,10 @@ class TealiumSource:
         spelling = self._dialect.find(element)
         if spelling is None:
             # Its shape is for those who write paths, so it is the element's.
-            return [Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: element)]
+            sent = self._identify(payload, element, elements.event_times(element), "")
+            at = next(filter(None, map(time_ms, sent.event_times)), 0)
+            ids = (sent.user_id, sent.anonymous_id, "", at)
+            return [Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: element, *ids)]
         # In a flat data layer `event_id` is the shop's own variable, and two events may have the same.
         event_id = payload.get("event_id") if type(payload.get("data")) is dict else None
         message_id = sent_message_id(event_id, self._junk) or self._hash(payload)
@@ -159,7 +162,8 @@ class TealiumSource:
         element = {**visitor.element, "tealium_event": None, "audience": audience, "turn": turn}
         spelling = self._dialect.find(element)
         if spelling is None:
-            return Ignored(f"audience {audience[:MAX_NAME_LENGTH]} {turn}", lambda: element)
+            ids = (visitor.user_id, visitor.anonymous_id)
+            return Ignored(f"audience {audience[:MAX_NAME_LENGTH]} {turn}", lambda: element, *ids)
         joined_at = elements.visitor_times(payload, audience) if turn == "joined" else ()
         membership = msgspec.structs.replace(
             visitor,

@@ -58,7 +58,7 @@ local function erase_record(shop, id, del)
   end
   redis.call('HSET', key, 'del', ms(del))
   redis.call('HDEL', key, 'x')
-  redis.call('DEL', key .. ':ev', key .. ':dec')
+  redis.call('DEL', key .. ':ev', key .. ':dec', key .. ':un')
   redis.call('PEXPIRE', key, ms(PERSON_TTL))
 end
 

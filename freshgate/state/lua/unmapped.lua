@@ -3,6 +3,11 @@
 --
 -- fg_unmapped   KEYS the hash   ARGV most names, now (ms), forget after (ms), then name, count, shape for each
 --                REPLY how many names found no room. A name that was not seen for that long makes room.
+-- fg_trail      KEYS[1] the shop   ARGV for each event: the user's record or "", the device's or "", occurred_at (ms), text
+--                REPLY how many stand on the trail now: those of a person who is known. They change nothing else.
+
+-- A list of their own, so that they wash nothing away that decides on mails.
+local UNMAPPED_ENTRIES = 20
 
 redis.register_function('fg_unmapped', function(keys, args)
   local most, now, forget = tonumber(args[1]), tonumber(args[2]), tonumber(args[3])
@@ -32,4 +37,26 @@ redis.register_function('fg_unmapped', function(keys, args)
     end
   end
   return left
+end)
+
+redis.register_function('fg_trail', function(keys, args)
+  local shop, count = keys[1], 0
+  for i = 1, #args, 4 do
+    local id
+    for j = 0, 1 do
+      if not id and args[i + j] ~= '' and redis.call('EXISTS', person_key(shop, args[i + j])) == 1 then id = args[i + j] end
+    end
+    if id then
+      local key = person_key(shop, id)
+      local del = redis.call('HGET', key, 'del') or '0'
+      local asked = redis.call('HGET', person_key(shop, root_of(shop, id)), 'asked') or '0'
+      if tonumber(args[i + 2]) > math.max(tonumber(del), tonumber(asked)) then
+        prepend(key .. ':un', args[i + 3], UNMAPPED_ENTRIES, PERSON_TTL)
+        local left = redis.call('PTTL', key)
+        if left > 0 then redis.call('PEXPIRE', key .. ':un', ms(left)) end
+        count = count + 1
+      end
+    end
+  end
+  return count
 end)

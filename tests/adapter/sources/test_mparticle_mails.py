@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
 from redis import Redis
 
+from adapter.sources.base import Source
 from adapter.sources.mparticle.source import MPARTICLE
 from catalog.events import EVENTS
 from freshgate.events import Event, Ignored
@@ -28,10 +30,10 @@ KNOWN = {
 }
 
 
-def deliver(world: World, *events: Any, **batch: Any) -> None:
+def deliver(world: World, *events: Any, source: Source = SOURCE, **batch: Any) -> None:
     """One batch, as it arrives now."""
     body = {**KNOWN, "batch_id": world.now, "timestamp_unixtime_ms": world.now, **batch, "events": list(events)}
-    verdicts = SOURCE.read(json.dumps(body).encode(), world.now)
+    verdicts = source.read(json.dumps(body).encode(), world.now)
     assert all(isinstance(verdict, Event | Ignored) for verdict in verdicts)
     world.record(*[verdict for verdict in verdicts if isinstance(verdict, Event)])
 
@@ -105,6 +107,19 @@ def test_a_person_who_refuses_gets_the_confirmation_but_no_marketing(redis: Redi
     world.run(world.now + 2 * HOUR)
     assert world.mails() == [("order_confirmation", ADA)]
     assert ("abandoned_cart", "suppressed") in world.outcomes("ada")
+
+
+@pytest.mark.parametrize(("hours", "mails"), [(-1, [("abandoned_cart", ADA)]), (-3, [])])
+def test_a_consent_lifts_an_older_unsubscribe_only(redis: Redis, hours: int, mails: list[tuple[str, str]]) -> None:
+    settings = SourceSettings(kind="mparticle", secrets=("Basic x",), consent_purposes=("newsletter",))
+    source = MPARTICLE.configure("shop", settings, EVENTS)
+    world = World(redis)
+    world.record(world.event("Unsubscribed", user="ada", email=ADA, at=world.now - 2 * HOUR))
+    renewed = {"gdpr": {"newsletter": {"consented": True, "timestamp_unixtime_ms": world.now + hours * HOUR}}}
+    for _ in range(2):
+        deliver(world, product_action(world, "add_to_cart", "a"), source=source, consent_state=renewed)
+    world.run(world.now + 2 * HOUR)
+    assert world.mails() == mails
 
 
 def test_an_erased_person_gets_no_mail(redis: Redis) -> None:

@@ -101,6 +101,29 @@ def test_a_refusal_of_consent_unsubscribes(state: Any, purposes: tuple[str, ...]
     assert names(verdicts) == ["Signed In", *["Unsubscribed"] * refused]
 
 
+@pytest.mark.parametrize(
+    ("state", "purposes", "renewed"),
+    [
+        ({"gdpr": {"newsletter": consent(True)}}, ("newsletter",), True),
+        ({"gdpr": {"Newsletter": consent("true")}}, ("newsletter",), True),
+        # Without a name for it, it may be a consent to cookies.
+        ({"gdpr": {"newsletter": consent(True)}}, (), False),
+        ({"gdpr": {"analytics": consent(True)}}, ("newsletter",), False),
+        ({"gdpr": {"newsletter": consent(True), "offers": consent(False)}}, ("newsletter", "offers"), False),
+        ({"gdpr": {"newsletter": consent(True), "analytics": consent(False)}}, ("newsletter",), True),
+        ({"gdpr": {"newsletter": consent(True), "offers": consent(None)}}, ("newsletter", "offers"), False),
+        ({"gdpr": {"newsletter": consent(True, None)}}, ("newsletter",), False),
+        ({"gdpr": {"newsletter": consent(True)}, "ccpa": {"data_sale_opt_out": consent(True)}}, ("newsletter",), False),
+        ({"gdpr": {"newsletter": True}}, ("newsletter",), False),
+    ],
+)
+def test_a_renewed_consent_to_what_stands_for_mail_takes_an_unsubscribe_back(
+    state: Any, purposes: tuple[str, ...], renewed: bool
+) -> None:
+    verdicts = read(batch(SIGNED_IN, consent_state=state), consent_purposes=purposes)
+    assert ("Subscribed" in names(verdicts)) == renewed
+
+
 def test_one_refusal_is_one_event_however_many_batches_repeat_it() -> None:
     def refusal(state: Any, **members: Any) -> Event:
         (verdict,) = read(batch(SIGNED_IN, consent_state=state, **members))[1:]

@@ -170,6 +170,14 @@ def test_a_local_time_is_placed_by_when_it_was_sent() -> None:
     assert event({"batch": [{**item, "sentAt": SENT}]}, received_at=SENT_MS).occurred_at == SENT_MS - 10_000
 
 
+@pytest.mark.parametrize("shared", [{}, {"context": {"locale": "de"}}])
+def test_a_local_time_is_named_as_doubtful_in_a_plain_batch_and_in_any_other(shared: dict[str, Any]) -> None:
+    exact, local = "2026-09-21T14:13:17Z", "2026-09-21T16:13:17"
+    items = [{**VIEWED, "timestamp": timestamp} for timestamp in (exact, local)]
+    verdicts = read({"batch": items, "sentAt": "2026-09-21T14:13:18Z", **shared})
+    assert [verdict.doubtful for verdict in verdicts if isinstance(verdict, Event)] == [(), ("occurred_at",)]
+
+
 def test_a_time_that_cannot_be_read_is_named_and_not_taken_from_when_it_was_sent() -> None:
     tracked = event({"batch": [{**VIEWED, "timestamp": "gestern"}], "sentAt": SENT})
     assert (tracked.unreadable, tracked.undated, tracked.occurred_at) == (("occurred_at",), True, RECEIVED_AT)

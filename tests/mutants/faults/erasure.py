@@ -63,16 +63,16 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "a record expires early after an erasure",
     ),
     (
-        "redis.call('DEL', key .. ':ev', key .. ':dec')",
-        "redis.call('DEL', key .. ':dec')",
+        "redis.call('DEL', key .. ':ev', key .. ':dec', key .. ':un')",
+        "redis.call('DEL', key .. ':dec', key .. ':un')",
         "the trail of events outlives the erasure",
     ),
     (
-        "redis.call('DEL', key .. ':ev', key .. ':dec')",
-        "redis.call('DEL', key .. ':ev')",
+        "redis.call('DEL', key .. ':ev', key .. ':dec', key .. ':un')",
+        "redis.call('DEL', key .. ':ev', key .. ':un')",
         "the trail of sends outlives the erasure",
     ),
-    ("':dec')\n  redis.call('PEXPIRE', key, ms(PERSON_TTL))", "':dec')", "an erased record never expires"),
+    ("':un')\n  redis.call('PEXPIRE', key, ms(PERSON_TTL))", "':un')", "an erased record never expires"),
     (
         "  local ids = members_of(shop, root)\n  ids[#ids + 1] = root\n  for _, id in ipairs(ids) do\n    if del",
         "  local ids = { root }\n  for _, id in ipairs(ids) do\n    if del",
