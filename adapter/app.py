@@ -17,8 +17,11 @@ from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 from redis.exceptions import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from adapter.feedback import configure_feedback
+from adapter.ingest.feedback import FeedbackReceiver
 from adapter.ingest.receive import Receiver
 from adapter.routes.answers import add_error_handlers
+from adapter.routes.feedback import add_feedback
 from adapter.routes.health import add_health
 from adapter.routes.methods import KnownMethods
 from adapter.routes.openapi import add_openapi
@@ -69,6 +72,7 @@ def check(settings: Settings) -> None:
     """Raises SettingsError or CatalogError for anything that would keep the receiver from starting."""
     require_pii_key(settings)
     configure_sources(settings)
+    configure_feedback(settings)
     load_triggers(settings)
 
 
@@ -92,6 +96,7 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     metrics.prepare_receiver(sources)
     add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)
+    add_account_feedback(app, settings, client, receiver)
     add_snippet(app)
     add_health(app, client)
     add_openapi(app)
@@ -115,3 +120,11 @@ def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Trac
     any_address = settings.page_addresses == "any"
     planner = Planner(load_event_types(settings), triggers, settings.pii_key.encode(), page_addresses=any_address)
     return Receiver(client, planner, routes_of(settings, triggers), traces)
+
+
+def add_account_feedback(app: Flask, settings: Settings, client: redis.Redis, receiver: Receiver) -> None:
+    """The routes of the accounts whose ESP reports back."""
+    readers = configure_feedback(settings)
+    triggers = [trigger.name for trigger in load_triggers(settings)]
+    metrics.prepare_feedback(readers, triggers)
+    add_feedback(app, FeedbackReceiver(client, settings, readers, triggers, receiver.clock), readers)

@@ -126,6 +126,23 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dkim_domain: str = ""
     dkim_selector: str = ""
     dkim_key_file: str = ""
+    # What verifies the ESP's webhook at /feedback/<name>, as its kind has it; all are valid at once.
+    feedback_secrets: tuple[str, ...] = ()
+    # Kind `mailchimp_transactional`: that webhook's URL as it stands at Mailchimp, which signs it.
+    feedback_url: str = ""
+    # Kind `ses`: the ARN of the SNS topic that carries it.
+    feedback_topic: str = ""
+    # How long a send that may have left waits for the ESP's word before it is sent again (ms).
+    feedback_wait: int = 600_000
+    # Soft bounces in a row after which an address gets no mail.
+    soft_bounces: int = 5
+    # Shares of the mails of an hour above which the account's marketing mail is held; 1 turns that off.
+    bounce_limit: float = 0.1
+    complaint_limit: float = 0.01
+
+    @property
+    def wants_feedback(self) -> bool:
+        return bool(self.feedback_secrets or self.feedback_topic)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -190,6 +207,7 @@ SANDBOX_SMTP_PORT = 1025
 SMTP_FIELDS = frozenset(
     ("host", "port", "username", "password", "tls", "dkim_domain", "dkim_selector", "dkim_key_file")
 )
+SECRETS = ("secrets", "tokens", "write_keys", "api_key", "url", "signing_secret", "password", "feedback_secrets")
 WARNING = "%s is a secret in the settings file: for local use only"
 TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -285,7 +303,7 @@ def _warn_about_secrets(document: dict[str, Any]) -> None:
     for table in ("sources", "esps"):
         entries = document.get(table)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
-            for field in ("secrets", "tokens", "write_keys", "api_key", "url", "signing_secret", "password"):
+            for field in SECRETS:
                 if isinstance(entry, dict) and entry.get(field):
                     LOG.warning(WARNING, setting_name(table, name, field))
     for field in ("pii_key", "sandbox_password"):

@@ -16,7 +16,7 @@ from freshgate.settings_parsing import duration_ms, parse_cap, setting_name
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-DURATIONS = {"delay", "settle", "max_age", "order_grace"}
+DURATIONS = {"delay", "settle", "max_age", "order_grace", "feedback_wait"}
 CAPS = {
     *("cap", "address_cap", "rate", "rate_per_ip", "addresses", "addresses_per_ip"),
     *("recorded_bytes", "recorded_bytes_per_ip"),
@@ -41,6 +41,7 @@ MINIMUM = {
     "concurrency": 1,
     "batch": 1,
     "asm_group_id": 1,
+    "soft_bounces": 1,
 }
 # The largest value of the numbers that have one. A lane of a worker is a thread with two connections.
 MAXIMUM = {"concurrency": 256}
@@ -52,6 +53,8 @@ IN_WORDS = {
     "array": 'a list, such as ["new", "old"]',
     "str": "a text in quotes",
 }
+# Fields that hold a ratio → an example of one.
+RATIOS = {"trace_ratio": 0.05, "bounce_limit": 0.1, "complaint_limit": 0.01}
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 LINK_HOST = re.compile(r"(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*", re.IGNORECASE)
 # Fields that hold a URL → an example of one.
@@ -101,13 +104,13 @@ def _check(value: Any, field: str, key: str) -> None:
         raise SettingsError(f'{key}: {wrong!r} is not a host; write one such as "cdn.example.com" or "*.example.com"')
     if field == "address_cap" and value[0] > MAX_MAILS_PER_ADDRESS:
         raise SettingsError(f"{key}: {value[0]} is out of range; write at most {MAX_MAILS_PER_ADDRESS} mails")
-    if field == "trace_ratio" and not 0 <= value <= 1:
-        raise SettingsError(f"{key}: {value} is not a ratio; write a number from 0 to 1, such as 0.05")
     if field == "allow_networks":
         try:
             parse_networks(value)
         except UrlError as error:
             raise SettingsError(f'{key}: {error}; write a list such as ["10.0.0.0/8"]') from None
+    if field in RATIOS and not 0 <= value <= 1:
+        raise SettingsError(f"{key}: {value} is not a ratio; write a number from 0 to 1, such as {RATIOS[field]}")
     # An empty endpoint turns traces off; kind `smtp` has no base_url.
     if field in URLS and value and not value.startswith(("http://", "https://")):
         raise SettingsError(f'{key}: {value!r} is not a URL; write one such as "{URLS[field]}"')

@@ -33,7 +33,7 @@ MANUAL = (
     "docs/SETTINGS.md",
     "docs/EVENTS.md",
 )
-MAX_ARCHITECTURE_LINES = 270
+MAX_ARCHITECTURE_LINES = 300
 
 CODE_SPAN = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\]\(([^)\s]+)\)")

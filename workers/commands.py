@@ -93,7 +93,12 @@ def add_commands(commands: Any) -> None:
             "every other rule of the gate still applies",
         )
     for name in ("hold", "release"):
-        parsers[name].add_argument("trigger", nargs="?", default="*", help="one trigger; all of them if left out")
+        parsers[name].add_argument(
+            "trigger",
+            nargs="?",
+            default="*",
+            help="one trigger, or esp:NAME for an account's marketing mail; all if left out",
+        )
     parsers["hold"].add_argument("--list", action="store_true", help="only say what is held")
 
 
@@ -129,7 +134,7 @@ def run(settings: Settings, chosen: argparse.Namespace, fixed_now: int | None = 
         if chosen.command == "hold" and chosen.list:
             print(f"held: {_held(client) or 'none'}")
             return 0
-        return _switch(client, triggers, chosen.command, chosen.trigger)
+        return _switch(client, settings, triggers, chosen.command, chosen.trigger)
     max_age = duration_ms(chosen.max_age, "--max-age")
     sends = [send for send in _listed_sends(client, chosen.command) if chosen.send in (None, send.send)]
     lookup = Lookup(
@@ -160,15 +165,19 @@ def run(settings: Settings, chosen: argparse.Namespace, fixed_now: int | None = 
     return 1 if unchanged or (chosen.send and not sends) else 0
 
 
-def _switch(client: Any, triggers: Mapping[str, Trigger], command: str, name: str) -> int:
+def _switch(client: Any, settings: Settings, triggers: Mapping[str, Trigger], command: str, name: str) -> int:
     if command == "release":
         # Also of a trigger that the catalog no longer has.
         known = client.srem(keys.HOLD, name)
+        if name.startswith(keys.HELD_ESP):
+            # Else the next report would hold the account once more, for the same wave.
+            client.delete(keys.FEEDBACK + name.removeprefix(keys.HELD_ESP))
         text = _name(name)
         print(f"released: {text}" if known else f"{text} was not held", f"(still held: {_held(client) or 'none'})")
         return 0 if known else 1
-    if name != "*" and name not in triggers:
-        raise SettingsError(f"hold {name}: no such trigger; known: {', '.join(sorted(triggers))}")
+    accounts = [keys.HELD_ESP + account for account in settings.esps]
+    if name != "*" and name not in triggers and name not in accounts:
+        raise SettingsError(f"hold {name}: no such trigger; known: {', '.join([*sorted(triggers), *accounts])}")
     client.sadd(keys.HOLD, name)
     print(f"held: {_name(name)}; mails wait, and leave if still true when released")
     return 0

@@ -61,7 +61,8 @@ class ClaimedSend(NamedTuple):
 class Courier:
     """Carries out the jobs of one ESP account. One a worker process.
 
-    clock  replaces Redis' clock, for tests
+    clock     replaces Redis' clock, for tests
+    feedback_wait_ms  how long a send that may have left waits for the ESP's report; None where the ESP reports nothing
     """
 
     def __init__(
@@ -74,6 +75,8 @@ class Courier:
         clock: Callable[[], int] | None = None,
         traces: tracing.Traces = tracing.OFF,
         messages: Messages | None = None,
+        *,
+        feedback_wait_ms: int | None = None,
     ) -> None:
         self._triggers = triggers
         self._messages = messages or Messages()
@@ -82,7 +85,8 @@ class Courier:
         self._deadline_ms = deadline_ms
         self._clock = RedisClock(clock, metrics.CLOCK_SKEW.set)
         self._traces = traces
-        self._ledger = Ledger(client, esp.name, self._clock)
+        self._ledger = Ledger(client, esp.name, self._clock, feedback=feedback_wait_ms is not None)
+        self._feedback_wait_ms = feedback_wait_ms or 0
 
     def deliver(self, job: Job) -> None:
         """Every send of the job is brought to a state; what the budget has no room for goes back to the timers."""
@@ -107,7 +111,7 @@ class Courier:
                 self._ledger.retime(records, self._clock.now())
             elif trigger.esp not in (None, self._esp.name):
                 self._reroute(records)
-            elif trigger.name in held or "*" in held:
+            elif self._ledger.holds(trigger, held):
                 self._hold(records)
             else:
                 with self._traces.send(trigger.name, records.subject.trace(records.timer.scope)):
@@ -192,7 +196,7 @@ class Courier:
                 decision.limit if decision.limit > trigger.max_age else 0,
             )
             if self._ledger.claim(trigger, records, claim):
-                if self._ledger.is_held(trigger.name):
+                if self._ledger.is_held(trigger):
                     self._ledger.release(trigger, records, claim)
                     self._hold(records)
                     return None
@@ -216,7 +220,11 @@ class Courier:
         """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""
         if trigger.unknown == "resend":
             # How often a worker died on it is counted with the timer: retries that the ESP asked for are no crashes.
-            return False
+            due = orphan.until + self._feedback_wait_ms
+            if orphan.version != decision.version or due <= self._clock.now():
+                return False
+            self._ledger.finish(trigger, records, decision, orphan, "retry", "worker_died", due=due)
+            return True
         is_outdated = orphan.version != decision.version
         self._ledger.finish(trigger, records, decision, orphan, "unknown", "worker_died", is_outdated=is_outdated)
         return True
@@ -284,6 +292,8 @@ class Courier:
             finish(trigger, records, decision, claim, "unknown", str(error), status=error.status)
             return
         due = next_try(self._clock.now(), claim.attempts, error.retry_after_s)
+        if error.ambiguous:
+            due = max(due, self._clock.now() + self._feedback_wait_ms)
         if due > decision.occurred_at + decision.limit:
             finish(trigger, records, decision, claim, "dead", str(error), status=error.status)
             return

@@ -5,7 +5,7 @@ Writes gather and leave together with the next claim, so that a burst costs one 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import msgspec
@@ -28,12 +28,16 @@ _pack = msgspec.msgpack.Encoder().encode
 
 
 class Ledger:
-    """One worker's view of claims. Not thread-safe."""
+    """One worker's view of claims. Not thread-safe.
 
-    def __init__(self, client: redis.Redis, esp: str, clock: RedisClock) -> None:
+    feedback  whether the ESP reports of its mails, so that each send must be found by its id
+    """
+
+    def __init__(self, client: redis.Redis, esp: str, clock: RedisClock, *, feedback: bool = False) -> None:
         self._client = client
         self._esp = esp
         self._clock = clock
+        self._feedback = feedback
         self._pipe = client.pipeline(transaction=False)
         self._held: set[str] = set()
 
@@ -61,9 +65,14 @@ class Ledger:
         self._clock.set(int(reply[0]))
         return bool(reply[1] == b"ok")
 
-    def is_held(self, trigger: str) -> bool:
-        """Whether an operator held this trigger, or all, when the last claim was written."""
-        return trigger in self._held or "*" in self._held
+    def is_held(self, trigger: Trigger) -> bool:
+        """Whether this trigger's mail was on hold when the last claim was written."""
+        return self.holds(trigger, self._held)
+
+    def holds(self, trigger: Trigger, held: Collection[str]) -> bool:
+        """Whether an operator held this trigger or all; or, for marketing mail, if this account is on hold."""
+        is_account_held = trigger.kind == "marketing" and keys.HELD_ESP + self._esp in held
+        return trigger.name in held or "*" in held or is_account_held
 
     def finish(
         self,
@@ -214,6 +223,8 @@ class Ledger:
                 "claim": parts["text"],
                 "keep": parts["keep"],
             }
+            if self._feedback:
+                body["feedback"] = True
             # A mail that did not leave is not counted among those that the address may get.
             if records.address and parts["review"] not in WENT_OUT:
                 body["uncount"] = (records.address.id, claim.at)

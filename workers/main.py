@@ -79,6 +79,7 @@ def _work(settings: Settings, name: str, triggers: Sequence[Trigger]) -> int:
         deadline_ms=int(esp_settings.timeout_s * 1000),
         traces=traces,
         messages=Messages(load_templates(settings.catalog)),
+        feedback_wait_ms=esp_settings.feedback_wait if esp_settings.wants_feedback else None,
     )
     install(courier)
     metrics.prepare_worker([trigger.name for trigger in triggers if trigger.esp == name], name)

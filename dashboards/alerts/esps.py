@@ -1,4 +1,4 @@
-"""Alerts on the ESPs: failing, deferring, blocked, or rejecting mails."""
+"""Alerts on the ESPs: failing, deferring, blocked, or rejecting mails; and on what they report of the mails."""
 
 from __future__ import annotations
 
@@ -46,4 +46,35 @@ def esp_alerts() -> list[Alert]:
             BOARD,
             "10m",
         ),
+        Alert(
+            "BouncesHigh",
+            "page",
+            _share_of_mails("bounced", "> 0.05", min_count=20),
+            "{{ $value | humanizePercentage }} of the mails of {{ $labels.esp }} bounce.",
+            BOARD,
+            "5m",
+        ),
+        Alert(
+            "ComplaintsHigh",
+            "page",
+            _share_of_mails("complained", "> 0.003", min_count=5),
+            "{{ $value | humanizePercentage }} of the mails of {{ $labels.esp }} are reported as spam.",
+            BOARD,
+            "5m",
+        ),
+        Alert(
+            "FeedbackRefused",
+            "ticket",
+            f"{increase(metrics.UNAUTHENTIC_FEEDBACK, ['esp'], '', '1h')} > 10",
+            "Feedback of {{ $labels.esp }} is refused: bounces and unsubscribes do not arrive.",
+            BOARD,
+            "10m",
+        ),
     ]
+
+
+def _share_of_mails(event: str, limit: str, *, min_count: int) -> str:
+    """Of the mails of an account that came to an end within an hour; a share of few mails says nothing."""
+    bad = increase(metrics.FEEDBACK, ["esp"], "", "1h", event=event)
+    ended = increase(metrics.FEEDBACK, ["esp"], "", "1h", event="~delivered|bounced")
+    return f"({bad} > {min_count}) / {ended} {limit}"

@@ -1,6 +1,6 @@
 """Board 3, the two ends: what comes from the CDPs and is it taken, and does the ESP take what we send?
 
-`esp_panels.py` holds the panels about the ESP. The other boards show what happens in between.
+`esp_panels.py` and `feedback_panels.py` hold the panels about the ESP. The other boards show what happens in between.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from dashboards.boards.base import QUANTILES, SOURCE, Board, Panel
 from dashboards.boards.esp_panels import calls_by_result, esp_panels, failed_calls
+from dashboards.boards.feedback_panels import feedback_panels
 from dashboards.boards.verdict import verdict
 from dashboards.panels import describe, lines, number, numbers, red_above
 from dashboards.promql import REQUEST_TIME, REQUESTS, increase, quantile, rate, ratio, selector
@@ -227,6 +228,7 @@ def _rows() -> Mapping[str, Sequence[Panel]]:
         "Requests": _requests(),
         "Elements": _elements(),
         "ESP": esp_panels(),
+        "Feedback": feedback_panels(),
     }
 
 

@@ -22,8 +22,13 @@ QUARANTINE = PREFIX + "quarantine"
 # The names of all shops that ever had a receiver: whose timers are claimed, whose lists are read.
 SHOPS = PREFIX + "shops"
 LAYOUT = PREFIX + "layout"
+# What an account's ESP reported of late; with the account's name.
+FEEDBACK = PREFIX + "feedback:"
 # Sends that an operator has to look at.
 OPERATOR_LISTS = ("unknown", "dead", "rejected")
+
+# In `HOLD`, before the name of an account whose marketing mail waits.
+HELD_ESP = "esp:"
 
 Entity = Literal["p", "o", "a"]
 
@@ -70,6 +75,11 @@ def order(id_space: str, record_id: str) -> str:
 
 def address(id_space: str, record_id: str) -> str:
     return f"{shop(id_space)}a:{record_id}"
+
+
+def sent(id_space: str, send: str) -> str:
+    """What is known of a send for which an ESP was called, for the ESP's feedback."""
+    return f"{shop(id_space)}s:{send}"
 
 
 def timers(id_space: str, trigger: str) -> str:

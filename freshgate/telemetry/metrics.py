@@ -7,7 +7,7 @@ process (`workers/redis_monitor.py`) those that are polled from Redis. docs/METR
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -80,6 +80,20 @@ CONTRADICTIONS = (
     "added_to_cart",
     "not_quiet_yet",
 )
+# What an ESP reports of a mail: `adapter/feedback/base.py` says what each means.
+FEEDBACK_KINDS = (
+    "accepted",
+    "delivered",
+    "deferred",
+    "bounced",
+    "soft_bounced",
+    "dropped",
+    "complained",
+    "unsubscribed",
+    "resubscribed",
+    "opened",
+    "clicked",
+)
 WORKER_STATES = ("idle", "busy", "silent")
 PROCESSES = ("receiver", "worker", "timers")
 
@@ -90,6 +104,8 @@ _CALL = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 _WAIT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 # 5 s is the objective, and so must be a bound.
 _END_TO_END = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)
+# The recipient's server may ask an ESP to come back for days.
+_DELIVERY = (0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 4 * 3600.0, 86_400.0)
 
 
 BUILD = Gauge("freshgate_build_info", "1; what runs", ["process", "version", "python"], multiprocess_mode="mostrecent")
@@ -111,6 +127,25 @@ RATE_LIMITED = Counter(
 UNREADABLE = Counter("freshgate_unreadable_fields_total", "Fields left out since they could not be read", ["source"])
 CLAMPED = Counter("freshgate_clamped_events_total", "Events whose time lay in the future", ["source"])
 UNAUTHENTIC = Counter("freshgate_unauthentic_requests_total", "Requests refused with 401", ["source", "reason"])
+UNAUTHENTIC_FEEDBACK = Counter(
+    "freshgate_unauthentic_feedback_total", "Feedback of ESPs that was refused with 401", ["esp"]
+)
+FEEDBACK = Counter(
+    "freshgate_feedback_total",
+    "What ESPs reported of mails; the trigger is none for a mail that is not known",
+    ["esp", "trigger", "event"],
+)
+SETTLED_BY_FEEDBACK = Counter(
+    "freshgate_settled_by_feedback_total",
+    "Sends of which nobody knew if they had left, until the ESP reported of them",
+    ["trigger", "esp"],
+)
+ACCEPTED_TO_DELIVERED = Histogram(
+    "freshgate_accepted_to_delivered_seconds",
+    "From the ESP's acceptance of a mail until the recipient's server had it",
+    ["trigger", "esp"],
+    buckets=_DELIVERY,
+)
 CONNECTIONS_DROPPED = Counter(
     "freshgate_connections_dropped_total", "Connections ended before their request was complete", ["reason"]
 )
@@ -237,6 +272,18 @@ def prepare_receiver(sources: Iterable[str]) -> None:
     for result in IDENTITY:
         IDENTITY_LINKS.labels(result)
     _set_build_info("receiver")
+
+
+def prepare_feedback(esps: Iterable[str], triggers: Sequence[str]) -> None:
+    """Creates the series of feedback, so that no ratio starts out empty."""
+    for esp in esps:
+        UNAUTHENTIC_FEEDBACK.labels(esp)
+        for trigger in (*triggers, "none"):
+            for kind in FEEDBACK_KINDS:
+                FEEDBACK.labels(esp, trigger, kind)
+        for trigger in triggers:
+            SETTLED_BY_FEEDBACK.labels(trigger, esp)
+            ACCEPTED_TO_DELIVERED.labels(trigger, esp)
 
 
 def prepare_worker(triggers: Iterable[str], esp: str) -> None:

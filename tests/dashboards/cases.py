@@ -59,6 +59,10 @@ def error(kind: str) -> str:
     return f'freshgate_esp_errors_total{{esp="sendgrid",error="{kind}"}}'
 
 
+def feedback(event: str) -> str:
+    return f'freshgate_feedback_total{{{MAIL},event="{event}"}}'
+
+
 # A healthy system: series → first value and growth a minute.
 HEALTH: Mapping[str, str] = {
     **dict.fromkeys((RECEIVED, RECEIVED_5S, OCCURRED, OCCURRED_5S, sends("sent"), WAITED, CALLED), "0+10"),
@@ -138,6 +142,11 @@ CASES = [
     Case("EspRetries", True, {error("ambiguous"): "0+1"}),
     Case("EspBlocked", True, {error("blocked"): "0+1"}),
     Case("EspRejects", True, {sends("rejected"): "0+1"}),
+    Case("BouncesHigh", True, {feedback("bounced"): "0+1", feedback("delivered"): "0+9"}),
+    Case("BouncesHigh", False, {feedback("bounced"): "0+1", feedback("delivered"): "0+99"}),
+    Case("ComplaintsHigh", True, {feedback("complained"): "0+1", feedback("delivered"): "0+99"}),
+    Case("ComplaintsHigh", False, {feedback("complained"): "0+1", feedback("delivered"): "0+999"}),
+    Case("FeedbackRefused", True, {'freshgate_unauthentic_feedback_total{esp="sendgrid"}': "0+1"}),
     Case("Watchdog", True, {}),
 ]
 # A week with one value every 30 minutes, and then silence or a slow loss.

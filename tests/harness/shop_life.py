@@ -25,6 +25,7 @@ from freshgate.state.planner import Planner
 from freshgate.state.store import fcall, load, open_shops
 from tests.engine.subjects import BACK_IN_STOCK, SUBJECT_EVENTS
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, World, product
+from tests.harness.reporting import ReportingWorld
 from workers import commands, suppressions
 from workers.timers import Timers
 
@@ -59,6 +60,7 @@ def live_through_everything(redis: Redis, url: str) -> Iterator[None]:
     yield from shop_and_buy(world)
     yield from send_and_fail(world)
     yield from operate(world, url)
+    yield from report(ReportingWorld(redis))
     yield from run_processes(world, redis)
 
 
@@ -178,6 +180,16 @@ def operate(world: World, url: str) -> Iterator[None]:
     event = world.event("Product Added", anon="visitor", email="visitor@example.com", product=product("tea"))
     request = WebhookRequest(b"", {}, world.now, remote_ip="93.184.216.34")
     world.receiver.receive(ThreeVerdicts(event), request)
+    yield
+
+
+def report(world: ReportingWorld) -> Iterator[None]:
+    """The ESP reports of mails that it got, of one that it may have got, and of mails that nobody knows."""
+    send = world.order("reported")
+    yield
+    world.report("delivered", send)
+    world.report("soft_bounced", send)
+    world.report("opened", "f" * 24)
     yield
 
 

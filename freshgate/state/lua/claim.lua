@@ -15,6 +15,7 @@
 --              timer, due claimed, next due or "" (done), failed = our own code failed on it
 --              park {field, value}              list  the operator's list that the send goes to or leaves
 --              uncount {address id, at}         note {person, key, text}
+--              feedback = the account's reports are wanted: `sends.lua`
 --            REPLY 1 | 0 = somebody else owns it, or it moved on; nothing is written then
 -- fg_replay  KEYS[1] the shop  ARGV now or "", msgpack map: owner, field, send, timer, expected state, claim
 --            REPLY "1" = the send starts again | the state that it has by now; nothing is written then
@@ -182,12 +183,23 @@ local function note(shop, person, same, text)
   prepend(list, '1\t' .. same .. '\t' .. text, NOTES, NOTES_TTL)
 end
 
+-- The entry in an operator's list. It has the timer by the name that it has with the claim's owner, so that every
+-- settlement names the same entry.
+local function entry_of(settled)
+  local timer = scope_of(settled.timer) .. '|' .. settled.owner
+  return settled.owner .. ' ' .. timer .. ' ' .. settled.field .. ' ' .. settled.send
+end
+
 redis.register_function('fg_settle', function(keys, args)
   local shop, now, settled = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
   local key = shop .. settled.owner
   if settled.token then
     local current = claim_of(key, settled.field, settled.send)
     if current and string.match(current.line, '^%S+ %S+ (%S+)') ~= settled.token then return '0' end
+    if settled.feedback and index_send(shop, settled, entry_of(settled), now) and UNSETTLED[settled.list] then
+      -- The ESP was faster than we: the mail has left.
+      settled.claim, settled.list, settled.next, settled.uncount = to_sent(settled.claim), 'sent', nil, nil
+    end
     -- A record that expired meanwhile stays away.
     if redis.call('EXISTS', key) == 1 then
       write_claim(key, settled.field, settled.send, settled.claim ~= '' and settled.claim or nil, settled.keep)
@@ -215,12 +227,7 @@ redis.register_function('fg_settle', function(keys, args)
     settle_timer(shop, settled.note and settled.note[1], settled.timer, settled.due, settled.next, settled.failed,
       state == 'dead' or state == 'unknown' or state == 'rejected')
   end
-  if state then
-    -- The timer by the name that it has with the claim's owner, so that every settlement names the same entry.
-    local timer = scope_of(settled.timer) .. '|' .. settled.owner
-    local entry = settled.owner .. ' ' .. timer .. ' ' .. settled.field .. ' ' .. settled.send
-    list_for_operator(shop, entry, state, now)
-  end
+  if state then list_for_operator(shop, entry_of(settled), state, now) end
   if settled.uncount then uncount(shop, settled.uncount[1], settled.send, settled.uncount[2]) end
   if settled.note then note(shop, settled.note[1], settled.note[2], settled.note[3]) end
   return '1'
@@ -248,13 +255,8 @@ end)
 
 redis.register_function('fg_suppress', function(keys, args)
   local shop, change = keys[1], cmsgpack.unpack(args[2])
-  local key = address_key(shop, change.address)
-  if newer(redis.call('HGET', key, change.field), change.stamp) then
-    redis.call('HSET', key, change.field, change.stamp .. change.value, 'x', 'forever')
-    redis.call('HINCRBY', key, 'rev', 1)
-    redis.call('PERSIST', key)
-  end
-  local who = redis.call('HGET', key, 'm:who')
+  set_address_register(shop, change.address, change.field, change.stamp, change.value)
+  local who = redis.call('HGET', address_key(shop, change.address), 'm:who')
   if who then note(shop, root_of(shop, string.sub(who, STAMP + 1)), '', change.note) end
   return 1
 end)

@@ -1,0 +1,30 @@
+-- sends: what is known of a send for which an ESP was called, so that the ESP's reports find its claim.
+-- s:<send>  hash, for two weeks:
+--   o owner of its claim   f field of the claims   l its entry in the operator's lists   p person of the trail
+--   g trigger   at when it was accepted (ms)
+--   e what was reported, ";"-separated, newest first   r "1" = reported before its claim was settled
+
+local SENDS_TTL = 14 * DAY
+-- In these states nobody knows if the ESP has the mail; a report says that it has.
+local UNSETTLED = { unknown = true, retry = true, dead = true }
+
+local function to_sent(claim) return (string.gsub(claim, '^%S+', 'sent', 1)) end
+
+-- What feedback will need of a send for which the ESP was called. True if it was reported already.
+local function index_send(shop, settled, entry, now)
+  local key = shop .. 's:' .. settled.send
+  redis.call('HSET', key, 'o', settled.owner, 'f', settled.field, 'l', entry,
+    'p', settled.note and settled.note[1] or '', 'g', trigger_of(settled.timer), 'at', ms(now))
+  redis.call('PEXPIRE', key, ms(SENDS_TTL))
+  return redis.call('HDEL', key, 'r') == 1
+end
+
+-- Sets the register of an address; it stays without TTL, and whoever decided on the older state decides once more.
+local function set_address_register(shop, id, field, stamp, value)
+  local key = address_key(shop, id)
+  if not newer(redis.call('HGET', key, field), stamp) then return false end
+  redis.call('HSET', key, field, stamp .. value, 'x', 'forever')
+  redis.call('HINCRBY', key, 'rev', 1)
+  redis.call('PERSIST', key)
+  return true
+end

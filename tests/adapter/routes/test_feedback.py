@@ -1,0 +1,103 @@
+"""The URLs of feedback over HTTP; what a report changes is in `tests/engine/test_feedback.py`."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+from flask.testing import FlaskClient
+from redis import Redis
+
+from adapter.app import check
+from freshgate.errors import SettingsError
+from freshgate.settings import EspSettings, Settings, SourceSettings
+from freshgate.state import keys
+from freshgate.telemetry import logs
+from tests.adapter.feedback.signers import SEND, SendgridSigner, sendgrid_body
+from tests.harness.receiver import serving
+
+SIGNER = SendgridSigner()
+PII_KEY = "for tests"
+SETTINGS = Settings(
+    pii_key=PII_KEY,
+    sources={"shop": SourceSettings(kind="segment", secrets=("abc123",))},
+    esps={
+        "mail": EspSettings(kind="sendgrid", feedback_secrets=(SIGNER.verification_key,)),
+        "silent": EspSettings(kind="sendgrid"),
+    },
+)
+BOUNCE = sendgrid_body({"event": "bounce", "email": "ada@example.com", "timestamp": 1, "freshgate_send": SEND})
+
+
+@pytest.fixture
+def client(redis: Redis) -> Iterator[FlaskClient]:
+    with serving(redis) as serve:
+        yield serve(SETTINGS)
+
+
+def signed(body: bytes) -> dict[str, str]:
+    return SIGNER.headers(body, int(time.time()))
+
+
+def test_a_signed_bounce_suppresses_its_address_and_the_repetition_is_a_duplicate(
+    client: FlaskClient, redis: Redis
+) -> None:
+    for accepted, duplicate in ((0, 0), (0, 1)):
+        response = client.post("/feedback/mail", data=BOUNCE, headers=signed(BOUNCE))
+        assert (response.status_code, response.get_json()) == (
+            200,
+            {"accepted": accepted, "duplicate": duplicate, "unmatched": 1 - duplicate},
+        )
+    address = keys.address("main", keys.address_id(PII_KEY.encode(), "ada@example.com"))
+    assert redis.hexists(address, "m:bounced")
+
+
+def test_whoever_cannot_sign_changes_nothing(client: FlaskClient, redis: Redis) -> None:
+    before = redis.dbsize()
+    response = client.post("/feedback/mail", data=BOUNCE, headers=SendgridSigner().headers(BOUNCE, int(time.time())))
+    assert (response.status_code, response.get_json()) == (401, {"error": "signature rejected"})
+    assert redis.dbsize() == before
+
+
+@pytest.mark.parametrize("account", ["silent", "nobody"])
+def test_an_account_without_feedback_does_not_exist(client: FlaskClient, account: str) -> None:
+    assert client.post(f"/feedback/{account}", data=BOUNCE, headers=signed(BOUNCE)).status_code == 404
+    assert client.head(f"/feedback/{account}").status_code == 404
+
+
+def test_an_esp_that_asks_whether_the_url_exists_is_answered(client: FlaskClient) -> None:
+    assert [client.open("/feedback/mail", method=method).status_code for method in ("HEAD", "GET")] == [200, 200]
+
+
+@pytest.mark.parametrize(
+    ("body", "status"), [(b"{}", 400), (b"[", 400), (b" " * (4 * 1024 * 1024 + 1), 413)], ids=["map", "cut", "large"]
+)
+def test_a_body_that_cannot_be_read_is_the_callers_fault(client: FlaskClient, body: bytes, status: int) -> None:
+    assert client.post("/feedback/mail", data=body, headers=signed(body)).status_code == status
+
+
+def test_an_outage_asks_the_esp_to_come_again(client: FlaskClient, redis: Redis) -> None:
+    # A reply that is an error of Redis, whichever it is.
+    redis.set("fg:shops", "not a set")
+    response = client.post("/feedback/mail", data=BOUNCE, headers=signed(BOUNCE))
+    assert (response.status_code, response.headers["Retry-After"]) == (503, "5")
+
+
+def test_neither_address_nor_key_is_logged(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    logs.configure("info", json=True)
+    client.post("/feedback/mail", data=BOUNCE, headers=signed(BOUNCE))
+    client.post("/feedback/mail", data=BOUNCE)
+    assert "feedback_refused" in written.getvalue()
+    assert "ada@" not in written.getvalue()
+    assert SIGNER.verification_key not in written.getvalue()
+
+
+def test_a_kind_that_reports_nothing_does_not_start_with_a_secret() -> None:
+    esps = {"hook": EspSettings(kind="zapier", feedback_secrets=("x",))}
+    with pytest.raises(SettingsError, match="FRESHGATE_ESPS__HOOK__FEEDBACK_SECRETS.*: zapier reports nothing back"):
+        check(Settings(pii_key=PII_KEY, sources=SETTINGS.sources, esps=esps))
