@@ -46,7 +46,7 @@ def read_address(value: Any) -> str | None:
 def mailbox_of(address: str) -> str:
     """The mailbox that the address is one of many names of, in lower case: `Ada+shop@example.com` is ada@example.com.
 
-    For limits alone. Whom a mail is about, and where it goes, the address as it was written decides.
+    For caps and limits alone. Whom a mail is about, and where it goes, the address as it was written decides.
     """
     form = (read_address(address) or address.strip()).lower()
     name, at, domain = form.rpartition("@")

@@ -32,6 +32,7 @@ class Records(msgspec.Struct):
     timer       the send's timer, by its present name
     due         when it is due; None where the send has no timer any more, so that nothing is to be done
     address     None while the recipient's address is not known
+    mailbox     what mails to the address are counted with, where the address is an alias of another
     refused_at, refused_since
                 when events of the shop were refused last, and since when they are; 0 where that is long ago
     """
@@ -41,9 +42,15 @@ class Records(msgspec.Struct):
     person: PersonView
     order: OrderView | None = None
     address: AddressView | None = None
+    mailbox: AddressView | None = None
     shop: str = "main"
     refused_at: int = 0
     refused_since: int = 0
+
+    @property
+    def counted(self) -> AddressView | None:
+        """Whose mails the caps count: all aliases of one mailbox are one address there."""
+        return self.mailbox or self.address
 
     @property
     def subject(self) -> PersonView | OrderView:
@@ -253,9 +260,9 @@ def _address_capped(trigger: Trigger, records: Records, send: Decision, now: int
     send_id = send_id_of(records, send.version)
     cap_of_all = trigger.address_cap if trigger.kind == "marketing" else None
     for cap, name in ((trigger.cap, trigger.name), (cap_of_all, "")):
-        if cap is None or records.address is None:
+        if cap is None or records.counted is None:
             continue
-        sent_at = records.address.mails(now - cap[1], send_id, name)
+        sent_at = records.counted.mails(now - cap[1], send_id, name)
         if len(sent_at) >= cap[0]:
             return _withhold(send, "capped", f"address_{cap[0]}_in_{cap[1] // 1000}s", {"sent_at": max(sent_at)})
     return None

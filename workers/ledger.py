@@ -54,9 +54,9 @@ class Ledger:
             "keep": _keep(trigger),
             "reads": [(view.owner, view.revision) for view in _views(records)],
         }
-        if trigger.address_cap and records.address:
+        if trigger.address_cap and records.counted:
             of_all = (*trigger.address_cap, trigger.kind == "marketing")
-            body["address"] = (records.address.id, trigger.name, of_all, trigger.cap or ())
+            body["address"] = (records.counted.id, trigger.name, of_all, trigger.cap or ())
         # An operator's hold takes effect between two mails of one job; it costs no trip of its own.
         self._pipe.smembers(keys.HOLD)
         fcall(self._pipe, "claim", keys.shop(records.shop), self._clock.override, _pack(body))
@@ -131,8 +131,8 @@ class Ledger:
             "claim": "",
             "keep": _keep(trigger),
         }
-        if records.address:
-            body["uncount"] = (records.address.id, claim.at)
+        if records.counted:
+            body["uncount"] = (records.counted.id, claim.at)
         self._gather(records.shop, body)
 
     def withhold(self, records: Records, decision: Decision) -> None:
@@ -226,8 +226,8 @@ class Ledger:
             if self._feedback:
                 body["feedback"] = True
             # A mail that did not leave is not counted among those that the address may get.
-            if records.address and parts["review"] not in WENT_OUT:
-                body["uncount"] = (records.address.id, claim.at)
+            if records.counted and parts["review"] not in WENT_OUT:
+                body["uncount"] = (records.counted.id, claim.at)
         self._gather(records.shop, body)
 
     def _body(

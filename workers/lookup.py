@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import redis
 
+from freshgate.addresses import mailbox_of
 from freshgate.state import keys
 from freshgate.state.orders import OrderView
 from freshgate.state.records import to_fields
@@ -99,17 +101,22 @@ class Lookup:
             records.person.see_address(view.ordered)
 
     def _add_missing_addresses(self, shop: str, all_records: Iterable[Records]) -> None:
-        """A user id that turns out to be an address, and the like: one more trip, for few sends."""
-        missing = []
+        """A user id that turns out to be an address, the mailbox of an alias, and the like: one more trip, for few
+        sends."""
+        missing: list[tuple[Callable[[AddressView], None], str]] = []
         for records in all_records:
             address = address_of(records)
-            if address and records.address is None:
-                missing.append((records, keys.address_id(self._pii_key, address)))
+            if not address:
+                continue
+            if records.address is None:
+                missing.append((partial(self._set_address, records), keys.address_id(self._pii_key, address)))
+            if mailbox_of(address) != address.lower():
+                missing.append((partial(setattr, records, "mailbox"), keys.mailbox_id(self._pii_key, address)))
         if not missing:
             return
         pipe = self._client.pipeline(transaction=False)
         for _, address_id in missing:
             pipe.hgetall(keys.address(shop, address_id))
-        for (records, address_id), raw in zip(missing, pipe.execute(), strict=True):
+        for (add, address_id), raw in zip(missing, pipe.execute(), strict=True):
             fields = {name.decode(): value.decode("utf-8", "replace") for name, value in raw.items()}
-            self._set_address(records, AddressView(address_id, fields))
+            add(AddressView(address_id, fields))

@@ -140,3 +140,61 @@ def test_the_window_of_a_triggers_cap_ends_for_the_address_too(redis: Redis) -> 
     world.record(world.event("Product Added", anon="laptop", email=ADA, product=product("tea")))
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", ADA)] * 2
+
+
+ALIASES = ("ada+1@example.com", "Ada+2@example.com", "ada@example.com")
+DOTTED = ("a.da@gmail.com", "ada+x@googlemail.com", "AD.A@gmail.com")
+
+
+@pytest.mark.parametrize("aliases", [ALIASES, DOTTED, ALIASES[::-1]])
+def test_aliases_of_one_mailbox_get_one_mail_of_a_trigger_in_its_window(redis: Redis, aliases: tuple[str, ...]) -> None:
+    world = World(redis, [replace(trigger, address_cap=(10, HOUR)) for trigger in TRIGGERS])
+    for number, address in enumerate(aliases):
+        leave_carts(world, f"u{number}", address=address)
+    world.run(world.now + HOUR)
+    # To the address as it was written.
+    ((_, to),) = world.mails()
+    assert to in aliases
+    states = sorted(world.outcomes(f"u{number}")[-1][1] for number in range(3))
+    assert states == ["capped", "capped", "sent"]
+
+
+def test_aliases_share_the_cap_over_all_triggers(world: World) -> None:
+    for number, address in enumerate(ALIASES):
+        leave_carts(world, f"u{number}", address=address)
+    world.run(world.now + HOUR)
+    assert len(world.mails()) == 2
+
+
+def test_a_mail_to_an_alias_that_never_left_takes_nobodys_place(world: World) -> None:
+    world.esp.errors = [EspError("no", permanent=True)] * 2
+    for number in range(4):
+        leave_carts(world, f"u{number}", address=f"ada+{number}@example.com")
+    world.run(world.now + HOUR)
+    assert len(world.mails()) == 2
+
+
+def test_two_workers_at_once_do_not_both_take_the_last_place_of_a_mailbox(redis: Redis) -> None:
+    world = World(redis, [replace(trigger, address_cap=(1, 2 * HOUR), cap=None) for trigger in TRIGGERS])
+    for number in range(2):
+        leave_carts(world, f"u{number}", address=f"ada+{number}@example.com")
+    world.now += 31 * MINUTE
+    (first, _), (second, _) = world.due_timers(world.now)
+    other = world.new_courier()
+    world.deliver(first, courier=world.interrupted_courier(lambda: world.deliver(second, courier=other)))
+    assert len(world.mails()) == 1
+
+
+def test_an_alias_is_another_address_for_everything_else(world: World) -> None:
+    world.record(world.event("Unsubscribed", email=ALIASES[0]))
+    leave_carts(world, "a", address=ALIASES[0])
+    leave_carts(world, "b", address=ALIASES[2])
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ALIASES[2])]
+
+
+def test_what_is_counted_for_a_mailbox_that_nobody_wrote_to_is_forgotten(world: World) -> None:
+    leave_carts(world, "a", address=ALIASES[0])
+    world.run(world.now + HOUR)
+    mailbox = keys.address("main", keys.mailbox_id(PII_KEY, ALIASES[0]))
+    assert 0 < world.client.pttl(mailbox) <= 48 * HOUR
