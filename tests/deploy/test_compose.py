@@ -177,15 +177,21 @@ def ignored(path: str) -> bool:
 # ---- broken on purpose
 
 
-def test_an_image_without_an_exact_version_is_found(composed: dict[str, Any]) -> None:
+def test_an_image_without_an_exact_version_or_digest_is_found(composed: dict[str, Any]) -> None:
+    composed["services"]["tempo"]["image"] = "grafana/tempo:2.9.0"
     composed["services"]["redis"]["image"] = "valkey/valkey:9"
     composed["services"]["grafana"]["image"] = "grafana/grafana:latest"
     del composed["services"]["worker"]["pull_policy"]
-    assert stack.unpinned(composed, "FROM python:3-slim AS a\nFROM a.example/b:1.2.3\n") == [
+    digest = "@sha256:" + "0" * 64
+    assert stack.unpinned(
+        composed, f"FROM python:3-slim{digest} AS a\nFROM a.example/b:1.2.3{digest}\nFROM c:1.2.3"
+    ) == [
         "redis",
         "grafana",
+        "tempo",
         "worker",
-        "python:3-slim",
+        f"python:3-slim{digest}",
+        "c:1.2.3",
     ]
 
 
