@@ -20,7 +20,7 @@ from types import ModuleType
 
 import msgspec
 
-from bench import burst, deciding, esp, latency, memory, observability, reading, receiver, timers, tracing
+from bench import burst, deciding, esp, latency, memory, observability, reading, receiver, recording, timers, tracing
 from bench.lab import Lab
 from bench.rows import Effort, Row, table
 
@@ -28,6 +28,7 @@ from bench.rows import Effort, Row, table
 PARTS: Mapping[str, ModuleType] = {
     "reading": reading,
     "receiver": receiver,
+    "recording": recording,
     "latency": latency,
     "burst": burst,
     "timers": timers,
