@@ -88,7 +88,7 @@ def build_limits(
     network = client_network(remote_ip)
     client = hmac.digest(pii_key, network.encode(), "sha256").hex()[:20] if network else ""
     # `ada+1@…`, `ada+2@…` are one mailbox: aliases are no way around a limit.
-    mailboxes = tuple(sorted({keys.mailbox_id(pii_key, address)[:16] for address in _addresses(events)}))
+    mailboxes = tuple(sorted({keys.mailbox_id(pii_key, address)[:11] for address in _addresses(events)}))
     limits = []
     for name, setting in SETTINGS.items():
         configured: Cap | None = getattr(settings, setting)

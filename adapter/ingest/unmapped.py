@@ -17,8 +17,8 @@ from redis.exceptions import RedisError
 
 from freshgate.events import Ignored, Verdict
 from freshgate.state import keys
-from freshgate.state.plans import to_json
 from freshgate.state.store import fcall, with_library
+from freshgate.state.stored import trail_entry
 from freshgate.telemetry import logs
 
 log = logs.get(__name__)
@@ -86,12 +86,12 @@ class Unmapped:
             if user_id is None and verdict.anonymous_id is None:
                 continue
             at = min(verdict.occurred_at or received_at, received_at)
-            entry = {"event": verdict.what, "source": source, "id": verdict.message_id, "at": at, "rx": received_at}
+            entry = trail_entry(verdict.message_id, verdict.what, source, at, received_at)
             arguments += [
                 "" if user_id is None else keys.person_id(shop, user_id),
                 "" if verdict.anonymous_id is None else keys.person_id(shop, None, verdict.anonymous_id),
                 at,
-                f"unmapped\t\t{to_json(entry)}",
+                f"unmapped\t\t{entry}",
             ]
         if not arguments:
             return

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 
 from freshgate.events import Product
 from freshgate.state.stamps import LENGTH, millis
+from freshgate.state.stored import decode_product
 
-_product = msgspec.json.Decoder(Product)
 UNREADABLE = "-?"
 
 
@@ -71,7 +71,7 @@ def add_up(raw: Mapping[str, str], cleared: str, purchases: Sequence[Purchase], 
     groups = _group(raw, cleared)
     for field, value in raw.items():
         if field[0] == "-":
-            _apply_removal(groups, field[1:], _product.decode(value[LENGTH:].encode()), raw, cleared)
+            _apply_removal(groups, field[1:], decode_product(value[LENGTH:]), raw, cleared)
     lines = []
     for group in groups:
         quantity = 0
@@ -93,7 +93,7 @@ def _group(raw: Mapping[str, str], cleared: str) -> list[_Line]:
         if field[0] != "+":
             continue
         name, stamp = field[1:], value[:LENGTH]
-        product = _product.decode(value[LENGTH:].encode())
+        product = decode_product(value[LENGTH:])
         changes = {change for change in _changes(raw, name, cleared) if change[2][0] == "+"}
         if not changes:
             continue

@@ -7,7 +7,7 @@ docs/REDIS.md lists every key and field.
 from __future__ import annotations
 
 import hmac
-from base64 import b64encode
+from base64 import urlsafe_b64encode
 from hashlib import blake2b
 from typing import Literal, NamedTuple
 
@@ -41,12 +41,12 @@ def shop(id_space: str) -> str:
 def person_id(
     id_space: str, user_id: str | None, anonymous_id: str | None = None, address_id: str | None = None
 ) -> str:
-    """The id of the record of a user id, an anonymous id, or an address: 'u', 'a' or 'e', then 20 hex digits."""
+    """The id of the record of a user id, an anonymous id, or an address: 'u', 'a' or 'e', then 14 characters."""
     if user_id is not None:
         return "u" + _digest(f"{id_space}\0u\0{user_id}")
     if anonymous_id is not None or address_id is None:
         return "a" + _digest(f"{id_space}\0a\0{anonymous_id or ''}")
-    return "e" + address_id[:20]
+    return "e" + address_id[:14]
 
 
 def order_id(id_space: str, order: str) -> str:
@@ -57,7 +57,7 @@ def order_id(id_space: str, order: str) -> str:
 def address_id(pii_key: bytes, address: str) -> str:
     """HMAC of the address in its one form, lower-cased: a leaked Redis is no list of addresses."""
     form = (read_address(address) or address.strip()).lower()
-    return hmac.digest(pii_key, form.encode("utf-8", "surrogatepass"), "sha256").hex()[:32]
+    return _text(hmac.digest(pii_key, form.encode("utf-8", "surrogatepass"), "sha256")[:16])
 
 
 def mailbox_id(pii_key: bytes, address: str) -> str:
@@ -140,13 +140,19 @@ def send_id(scope: str, subject: str, version: str) -> str:
 
 
 def dedupe_id(source: str, message_id: str, *content: str) -> str:
-    """What the dedupe window remembers of a message: 64 bits, short enough to be embedded in the set.
+    """What the dedupe window remembers of a message: 64 bits, as the decimal number that Redis packs into 8 bytes.
 
     content  what makes two events different that broken code sends under one message id; the same in every redelivery
     """
     text = "\0".join((source, message_id, *content))
-    return b64encode(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest())[:11].decode()
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return str(int.from_bytes(digest, "big", signed=True))
 
 
 def _digest(text: str) -> str:
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).hexdigest()
+    return _text(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=10).digest())
+
+
+def _text(digest: bytes) -> str:
+    """Base 64 with the letters of URLs: ids stand in keys and fields many times, so they are short."""
+    return urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -9,19 +9,10 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from freshgate.events import Product
 from freshgate.state.records import Mark, Record
+from freshgate.state.stored import Order, decode_order
 
 _items = msgspec.json.Decoder(list[tuple[list[str], int]])
-
-
-class Order(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an Order Completed said, as it is kept. Money is decimal text."""
-
-    order_id: str
-    total: str = ""
-    currency: str = ""
-    products: tuple[Product, ...] = ()
 
 
 class OrderView(Record):
@@ -41,11 +32,12 @@ class OrderView(Record):
         first = self.completed
         if first is None:
             return None
-        order = msgspec.json.decode(first.value, type=Order)
+        order = decode_order(first.value)
         newest = self.register("m:order")
         if newest is None:
             return order
-        later = msgspec.json.decode(newest.value, type=Order)
+        # Empty where it says the same as the first.
+        later = decode_order(newest.value) if newest.value else order
         has_total = bool(order.total)
         return Order(
             order_id=order.order_id,
@@ -54,6 +46,12 @@ class OrderView(Record):
             currency=(order.currency or later.currency) if has_total else (later.currency or order.currency),
             products=order.products or later.products,
         )
+
+    @property
+    def buyer(self) -> str | None:
+        """The record id that completed it first; `read.lua` leaves devices out that are nobody's."""
+        tellers = [(self._raw[field], field.removeprefix("w:")) for field in self.fields("w:")]
+        return min(tellers)[1] if tellers else None
 
     @property
     def email(self) -> str | None:

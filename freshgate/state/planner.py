@@ -15,9 +15,10 @@ from freshgate.declare import DAY, EventType, Trigger
 from freshgate.events import Event
 from freshgate.ids import address_in
 from freshgate.state import keys
-from freshgate.state.plans import Register, bought_products, plan_cart, plan_order, to_json
+from freshgate.state.plans import Register, bought_products, plan_cart, plan_order
 from freshgate.state.profiles import PERSON_TTL, contact, plan_addresses, profile_registers
 from freshgate.state.stamps import stamp
+from freshgate.state.stored import to_json, trail_entry
 from freshgate.state.subjects import SubjectIndex, carried, mark_value, subject_key, subject_register, subject_values
 
 ANONYMOUS_TTL = 30 * DAY
@@ -224,24 +225,14 @@ def _dedupe_id(event: Event) -> str:
 
 
 def _trail(event: Event, lacking: list[str], subjects: dict[str, dict[str, Any]]) -> str:
-    entry: dict[str, Any] = {
-        "event": event.name,
-        "source": event.source,
-        "id": event.message_id,
-        "at": event.occurred_at,
-        "rx": event.received_at,
+    notes = {
+        "rejected": lacking,
+        "unreadable": event.unreadable,
+        "doubtful": event.doubtful,
+        "clamped": event.clamped,
+        "subjects": subjects,
     }
-    if lacking:
-        entry["rejected"] = lacking
-    if event.unreadable:
-        entry["unreadable"] = event.unreadable
-    if event.doubtful:
-        entry["doubtful"] = event.doubtful
-    if event.clamped:
-        entry["clamped"] = True
-    if subjects:
-        entry["subjects"] = subjects
-    return to_json(entry)
+    return trail_entry(event.message_id, event.name, event.source, event.occurred_at, event.received_at, notes)
 
 
 def _marks(event: Event, event_type: EventType, at: str, trusted: bool) -> Iterable[Register]:

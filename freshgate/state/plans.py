@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import msgspec
-
 from freshgate.declare import DAY, EventType
 from freshgate.events import ORDER_EMAIL, Event, Product
 from freshgate.state import keys
-from freshgate.state.orders import Order
 from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, stamp, tail
+from freshgate.state.stored import Order, encode_order, encode_product, to_json
 
 # As many lines as a source reads.
 MAX_LINES = 250
@@ -23,12 +21,6 @@ ORDER_TTL = 30 * DAY
 Register = tuple[str, str, str]
 # (line, stamp, amount, JSON of the product)
 Change = tuple[str, str, str, str]
-_encode = msgspec.json.Encoder(decimal_format="string").encode
-
-
-def to_json(value: Any) -> str:
-    """As text: Redis' unpacker knows no binary type."""
-    return _encode(value).decode()
 
 
 def refund_registers(event: Event, at: str) -> list[Register]:
@@ -71,13 +63,10 @@ def bought_products(event: Event) -> str:
 
 
 def plan_order(body: dict[str, Any], event: Event, event_type: EventType, at: str, person: str, pii_key: bytes) -> None:
-    firsts = []
+    firsts: list[Register] = []
     registers: list[Register] = []
     if event_type.order == "completed":
-        purchase = read_order(event)
-        registers.append(("m:order", at, to_json(purchase)))
-        firsts += [("F:order", at, to_json(purchase)), ("F:who", at, person)]
-        registers.append(("m:who", at, person))
+        firsts += [("F:order", at, encode_order(read_order(event))), (f"w:{person}", at, "")]
         email = event.fields.get(ORDER_EMAIL)
         if email:
             firsts += [("F:email", at, email), ("A:order", at, keys.address_id(pii_key, email))]
@@ -97,7 +86,8 @@ def plan_cart(body: dict[str, Any], event: Event, event_type: EventType) -> None
             body["lines"] = [_unknown(event)]
         else:
             amount = f"-{product.quantity}" if product.has_quantity else "x"
-            body["lines"] = [_change(product, event, REMOVE, amount)]
+            name = Product(product.product_id, product.variant, sku=product.sku, id=product.id)
+            body["lines"] = [_change(name, event, REMOVE, amount)]
     elif event_type.cart == "snapshot" and "products" in event.fields:
         body["clear"] = stamp(event.occurred_at, event.message_id, SNAPSHOT)
         lines: dict[str, list[Product]] = {}
@@ -126,4 +116,4 @@ def _added(event: Event, products: Sequence[Product]) -> Change:
 
 
 def _change(product: Product, event: Event, rank: str, amount: str) -> Change:
-    return product.line, stamp(event.occurred_at, event.message_id, rank), amount, to_json(product)
+    return product.line, stamp(event.occurred_at, event.message_id, rank), amount, encode_product(product)

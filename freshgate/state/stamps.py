@@ -1,6 +1,7 @@
 """Stamps: the total order in which registers are news, whatever order the events arrived in.
 
-Compared as text, in Python and in Lua alike; `library.lua` knows their length.
+Compared as text, in Python and in Lua alike; `library.lua` knows their length. A person's record has a dozen of them,
+so they are short: 15 characters, digits and small letters.
 """
 
 from __future__ import annotations
@@ -8,23 +9,43 @@ from __future__ import annotations
 from functools import lru_cache
 from hashlib import blake2b
 
-LENGTH = 22
+LENGTH = 15
+# Of the time: milliseconds to base 36, which Lua reads as well. Enough until 2059.
+TIME_LENGTH = 8
 
 # At one millisecond: a snapshot empties the cart, its lines and adds count, then removes, then an order empties it.
 SNAPSHOT, ADD, REMOVE, ORDER = "0", "1", "2", "3"
 
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
+_SQUARE = 36**4
+
 
 @lru_cache(maxsize=4096)
 def tail(message_id: str) -> str:
-    """Eight hex digits of the message id: they decide between two messages of the same millisecond and rank."""
-    return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=4).hexdigest()
+    """Six characters of the message id: they decide between two messages of the same millisecond and rank."""
+    digest = blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return _base36(int.from_bytes(digest, "big"))[2:]
 
 
 def stamp(occurred_at: int, message_id: str, rank: str = ADD) -> str:
-    """13 digits of milliseconds, one of rank, eight of the message."""
-    return f"{occurred_at:013d}{rank}{tail(message_id)}"
+    """Eight characters of time, one of rank, six of the message."""
+    return f"{stamp_time(occurred_at)}{rank}{tail(message_id)}"
+
+
+@lru_cache(maxsize=4096)
+def stamp_time(ms: int) -> str:
+    """A time in ms as stamps begin with it."""
+    return _base36(ms)
 
 
 def millis(text: str) -> int:
     """The occurred_at of a stamp."""
-    return int(text[:13])
+    return int(text[:TIME_LENGTH], 36)
+
+
+def _base36(number: int) -> str:
+    """The last eight digits."""
+    high, low = divmod(number, _SQUARE)
+    high %= _SQUARE
+    return _PAIRS[high // 1296] + _PAIRS[high % 1296] + _PAIRS[low // 1296] + _PAIRS[low % 1296]

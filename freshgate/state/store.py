@@ -28,7 +28,7 @@ _FILES = (
     "library", "cart", "members", "erasure", "moves", "identity", "subjects",
     "dedupe", "purchases", "limits", "record", "read", "sends", "claim", "feedback", "timers", "unmapped",
 )  # fmt: skip
-LAYOUT_VERSION = b"2"
+LAYOUT_VERSION = b"3"
 # Libraries of other releases stay for as long as a host may still run one of them.
 LIBRARY_TTL_S = 7 * 86_400
 GAP_TTL_MS = 86_400_000

@@ -11,8 +11,9 @@ from typing import Any
 
 from freshgate.declare import EventType, Trigger
 from freshgate.events import Event, Product
-from freshgate.state.plans import Register, to_json
+from freshgate.state.plans import Register
 from freshgate.state.records import Mark
+from freshgate.state.stored import to_json
 
 # What a page said stands behind this sign; transactional mail leaves it out.
 FROM_PAGE = "?"

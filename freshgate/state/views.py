@@ -16,9 +16,10 @@ from freshgate.events import Product
 from freshgate.ids import address_in
 from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
 from freshgate.state.fold import fold
-from freshgate.state.orders import Order, OrderView
+from freshgate.state.orders import OrderView
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims
 from freshgate.state.stamps import LENGTH, millis
+from freshgate.state.stored import Order
 from freshgate.state.subjects import FROM_PAGE, SubjectView
 
 __all__ = [

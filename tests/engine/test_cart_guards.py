@@ -6,7 +6,7 @@ import pytest
 from redis import Redis
 
 from freshgate.state import store
-from freshgate.state.stamps import ORDER
+from freshgate.state.stamps import LENGTH, ORDER
 from tests.engine.test_record_guards import DAY, at, bought, fields, lines, record
 from tests.engine.world import SHOP, START
 
@@ -63,7 +63,7 @@ def test_a_cart_has_250_lines_and_a_full_one_takes_changes(shop: Redis) -> None:
 
 def test_old_changes_of_a_line_are_added_up(shop: Redis) -> None:
     def quantity(changes: str) -> list[str]:
-        return [entry[22:] for entry in changes.split()]
+        return [entry[LENGTH:] for entry in changes.split()]
 
     amounts = ["+5", "x", "-1", "+2"] + ["+1"] * 57
     moments = [START + number for number in range(61)]
@@ -73,8 +73,8 @@ def test_old_changes_of_a_line_are_added_up(shop: Redis) -> None:
     record(shop, lines=lines(("p1", moments[60], "+1")))
     changes = fields(shop)["n:p1"]
     assert quantity(changes) == ["+29"] + ["+1"] * 30
-    assert changes.split()[0][:22] == at(START + 30)
-    assert changes.split()[1][:22] == at(START + 31)
+    assert changes.split()[0][:LENGTH] == at(START + 30)
+    assert changes.split()[1][:LENGTH] == at(START + 31)
 
 
 def test_an_order_told_again_is_the_same_purchase_by_its_first_telling(shop: Redis) -> None:

@@ -24,7 +24,7 @@ def fill(shop: Redis, moment: int) -> None:
         (f"A:{moment - START}", at(moment), "a1")
     ]
     name = f"p{moment - START}"
-    telling = order(("m:order", at(moment), ""), firsts=[("F:order", at(moment), "")])
+    telling = order(("m:order", at(moment), ""), firsts=[("F:order", at(moment), ""), ("w:uada", at(moment), "")])
     address = ("a1", [("m:who", at(moment), "uada"), ("m:order", at(moment), "")], DAY)
     record(
         shop, regs=registers, lines=[(name, at(moment), "+1", "{}"), (f"r{name}", at(moment), "-1", "{}")],
@@ -41,7 +41,8 @@ def test_erasure_takes_everything_up_to_its_very_moment(shop: Redis, moment: int
     person, order_fields, address = fields(shop), fields(shop, ORDERS), fields(shop, ADDRESS)
     names = {name for name in person if name[:2] in ("m:", "t:", "A:", "n:") or name[0] in "+-" or name in ("O", "cc")}
     assert (len(names) == 9, not names) == (stays, not stays)
-    assert {"m:order", "F:order"} & order_fields.keys() == ({"m:order", "F:order"} if stays else set())
+    names = {"m:order", "F:order", "w:uada"}
+    assert names & order_fields.keys() == (names if stays else set())
     assert order_fields["rev"] == ("1" if stays else "2")
     assert {"m:who", "m:order"} & address.keys() == ({"m:who", "m:order"} if stays else set())
     assert not shop.exists(f"{ADA}:ev", f"{ADA}:dec")
@@ -85,3 +86,22 @@ def test_erasure_leaves_the_newer_owner_of_an_address(shop: Redis) -> None:
     record(shop, addresses=[("a1", [("m:who", at(START + 5), "ubob"), ("m:order", at(START), "[]")], DAY)])
     record(shop, **erasure(START))
     assert {name for name in fields(shop, ADDRESS) if name[:2] == "m:"} == {"m:who"}
+
+
+def test_a_newer_telling_of_an_erased_order_keeps_what_it_said(shop: Redis) -> None:
+    for moment in (START - 1, START + 1):
+        record(shop, order=order(firsts=[("F:order", at(moment), "text")]), **bought(moment, "[]"))
+    record(shop, at=START, **erasure(START))
+    known = fields(shop, ORDERS)
+    assert known.get("m:order") == at(START + 1) + "text"
+
+
+def test_a_device_that_is_new_to_an_erased_person_is_erased_as_well(shop: Redis) -> None:
+    record(shop, at=START, **erasure(START))
+    record(shop, at=START + 1, links=[("ad1", "uada", False)])
+    assert fields(shop, f"{SHOP}p:ad1")["del"] == str(START)
+
+
+def test_a_device_that_is_linked_at_first_sight_lives_as_long_as_its_person(shop: Redis) -> None:
+    record(shop, links=[("ad1", "uada", False)])
+    assert shop.pttl(f"{SHOP}p:ad1") > 179 * DAY

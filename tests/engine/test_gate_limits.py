@@ -105,7 +105,7 @@ def test_a_mail_was_wrong_by_what_is_known_of_its_time_and_not_by_what_came_late
 
 
 def test_an_order_and_an_address_are_judged_by_what_was_known_then() -> None:
-    order = OrderView("o1", {"F:order": VERSION + '{"order_id":"1"}', "m:cancelled": stamp(DUE + 1, "c")})
+    order = OrderView("o1", {"F:order": VERSION + '{"o":"1"}', "m:cancelled": stamp(DUE + 1, "c")})
     address = AddressView("a1", {"m:spam": stamp(DUE + 1, "s")})
     cancels = replace(
         CONFIRMATION,

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from freshgate import DAY, MINUTE, Trigger, Withdrawn
 from freshgate.state.keys import TimerRef
 from freshgate.state.orders import OrderView
-from freshgate.state.stamps import stamp
+from freshgate.state.stamps import millis, stamp
 from freshgate.state.views import AddressView, PersonView
 from workers.gate import Decision, Records, decide, due_at
 
@@ -86,13 +86,13 @@ def test_nothing_known_is_not_sent_and_erasure_is_named() -> None:
 
 @pytest.mark.parametrize(("deleted_at", "do"), [(NOON - 1, "send"), (NOON, "withhold"), (NOON + 1, "withhold")])
 def test_what_occurred_up_to_the_erasure_is_not_mailed_about(deleted_at: int, do: str) -> None:
-    order = OrderView("o1", {"F:order": VERSION + '{"order_id":"1"}'})
+    order = OrderView("o1", {"F:order": VERSION + '{"o":"1"}'})
     erased = records(person(asked=str(deleted_at)), order=order)
     assert decide(CONFIRMATION, erased, DUE).do == do
 
 
 def test_an_order_of_nobody_is_not_confirmed() -> None:
-    order = OrderView("o1", {"F:order": VERSION + '{"order_id":"1"}', "F:email": VERSION + ADA})
+    order = OrderView("o1", {"F:order": VERSION + '{"o":"1"}', "F:email": VERSION + ADA})
     nobody = records(PersonView("", []), order=order)
     decision = decide(CONFIRMATION, nobody, DUE)
     assert (*outcome(decision), decision.occurred_at) == ("cancelled", "ambiguous_buyer", NOON)
@@ -102,7 +102,7 @@ def test_an_unproven_device_gets_no_mail_of_its_own_and_its_order_is_confirmed()
     device = person(unproven="1")
     decision = decide(CART, records(device), DUE)
     assert (*outcome(decision), decision.occurred_at) == ("cancelled", "unproven_identity", NOON)
-    order = OrderView("o1", {"F:order": VERSION + '{"order_id":"1"}'})
+    order = OrderView("o1", {"F:order": VERSION + '{"o":"1"}'})
     assert decide(CONFIRMATION, records(device, order=order), DUE).do == "send"
 
 
@@ -201,7 +201,7 @@ def test_a_version_that_is_over_is_a_duplicate_and_an_older_one_too(state: str) 
     for version in (VERSION, stamp(NOON + 1, "cart")):
         decision = decide(CART, records(person(c_cart=claim(state, at=7, version=version))), DUE)
         assert outcome(decision) == ("duplicate", f"already_{state}")
-        assert decision.compared == {"activity": NOON, "sent_version": int(version[:13]), "sent_at": 7}
+        assert decision.compared == {"activity": NOON, "sent_version": millis(version), "sent_at": 7}
     assert decide(CART, records(person(c_cart=claim(state, version=stamp(NOON - 1, "cart")))), DUE).do == "send"
 
 

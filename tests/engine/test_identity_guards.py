@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import permutations
 from typing import Any
 
 import pytest
 from redis import Redis
 
 from freshgate.state import store
-from freshgate.state.stamps import ORDER
+from freshgate.state.stamps import LENGTH, ORDER, stamp_time
 from freshgate.state.store import fcall
 from tests.engine.test_record_guards import (
     ADDRESS,
@@ -49,7 +50,7 @@ def order(*registers: tuple[str, str, str], firsts: Any = ()) -> tuple[Any, ...]
 
 def test_the_first_telling_of_an_order_is_kept_and_the_newest_beside_it(shop: Redis) -> None:
     def tell(moment: int, text: str) -> None:
-        telling = order(("m:order", at(moment), text), firsts=[("F:order", at(moment), text)])
+        telling = order(firsts=[("F:order", at(moment), text)])
         record(shop, order=telling, starts=[CONFIRMATION], trace="00-a", now=START, **bought(moment, "[]"))
 
     tell(START, "b")
@@ -66,6 +67,43 @@ def test_the_first_telling_of_an_order_is_kept_and_the_newest_beside_it(shop: Re
     assert (known["m:order"], known["F:order"]) == (at(START + 5) + "c", at(START - 5) + "a")
     assert known["rev"] == "3"
     assert due(shop, "confirmation|o:o1") == START + 20_000
+
+
+@pytest.mark.parametrize("moments", list(permutations([1, 2, 3])))
+@pytest.mark.parametrize(("texts", "beside"), [("aaa", ""), ("abc", "c"), ("aba", ""), ("abb", "b")])
+def test_an_order_is_stored_once_as_far_as_its_tellings_say_the_same(
+    shop: Redis, moments: tuple[int, ...], texts: str, beside: str
+) -> None:
+    def tell(moment: int) -> None:
+        text = texts[moment - 1]
+        record(shop, order=order(firsts=[("F:order", at(START + moment), text)]), **bought(START + moment, "[]"))
+
+    tell(moments[0])
+    tell(moments[0])
+    assert "m:order" not in fields(shop, ORDERS)
+    for moment in moments[1:]:
+        tell(moment)
+    known = fields(shop, ORDERS)
+    assert (known["F:order"], known["m:order"]) == (at(START + 1) + "a", at(START + 3) + beside)
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_of_those_who_told_an_order_the_first_are_remembered(shop: Redis, backwards: bool) -> None:
+    # Of two at once, the order of their names decides.
+    tellers = [("uada", 1), ("ubob", 17), *((f"u{number}", number) for number in range(2, 18))]
+    for teller, moment in reversed(tellers) if backwards else tellers:
+        record(shop, order=order(firsts=[(f"w:{teller}", at(START + moment), "")]))
+    known = {field for field in fields(shop, ORDERS) if field.startswith("w:")}
+    assert known == {"w:uada", *(f"w:u{number}" for number in range(2, 17))}
+
+
+def test_an_order_that_is_older_than_three_persons_knew_is_so_for_each(shop: Redis) -> None:
+    for number, teller in enumerate(("uada", "ubob", "ucat")):
+        telling = order(firsts=[("F:order", at(START + number), "a"), (f"w:{teller}", at(START + number), "")])
+        record(shop, id=teller, order=telling, **bought(START + number, "[]"))
+    record(shop, id="udan", order=order(firsts=[("F:order", at(START - 9), "a")]), **bought(START - 9, "[]"))
+    for teller in ("uada", "ubob", "ucat"):
+        assert fields(shop, f"{SHOP}p:{teller}")["O"].startswith(at(START - 9, ORDER))
 
 
 def test_what_a_later_telling_adds_has_its_own_time(shop: Redis) -> None:
@@ -91,7 +129,7 @@ def test_purchases_are_bounded_by_number_and_bytes_and_the_newest_stays(shop: Re
     for number in range(52):
         record(shop, **bought(START + number, "[]", f"o{number}"))
     lines = fields(shop)["O"].split("\n")
-    assert (len(lines), lines[0][:22], lines[-1][:22]) == (50, at(START + 51, ORDER), at(START + 2, ORDER))
+    assert (len(lines), lines[0][:LENGTH], lines[-1][:LENGTH]) == (50, at(START + 51, ORDER), at(START + 2, ORDER))
     record(shop, **bought(START + 60, "x" * 16_400, "huge"))
     assert [line.split("\t")[0].split()[1] for line in fields(shop)["O"].split("\n")] == ["huge"]
     record(shop, **bought(START + 61, "y", "next"))
@@ -146,11 +184,11 @@ def test_a_device_is_nobodys_from_the_very_moment_of_the_second_login_on(shop: R
     record(shop, id="ad1")
     link(shop, "uada", START + 1)
     assert link(shop, "ubob", cut).split()[2] == "ambiguous"
-    reply = record(shop, id="ad1", at=START + 5, now=START + 9, trail='{"id":"x"}', seen="x")
+    reply = record(shop, id="ad1", at=START + 5, now=START + 9, trail='["x"]', seen="x")
     assert reply.split()[0] == verdict
-    assert trail(shop, DEVICE)[0][0] == ("accepted" if verdict == "ok" else "ambiguous")
+    assert trail(shop, DEVICE)[0][0] == verdict
     assert record(shop, id="ad1", at=START + 5, seen="x").split()[0] == "dup"
-    assert fields(shop, DEVICE)["cut"] == f"{cut:013d}"
+    assert fields(shop, DEVICE)["cut"] == stamp_time(cut)
 
 
 def test_whoever_arrives_first_the_first_login_counts(shop: Redis) -> None:
@@ -160,7 +198,7 @@ def test_whoever_arrives_first_the_first_login_counts(shop: Redis) -> None:
         for user in users:
             record(shop, id=user, at=moments[user], links=[("ad1", user, False)], srv=True)
         device = fields(shop, DEVICE)
-        assert (device["to"], device["cut"]) == ("uada", f"{START + 2:013d}")
+        assert (device["to"], device["cut"]) == ("uada", stamp_time(START + 2))
         assert (fields(shop)["ids"], "ids" in fields(shop, BOB)) == ("ad1", False)
         assert fields(shop, BOB)["met"] == "ad1"
 
@@ -204,4 +242,4 @@ def test_of_two_ids_of_one_person_the_first_login_counts(shop: Redis) -> None:
     for user, moment in (("uada", START + 1), ("ubob", START + 2), ("uada2", START + 3)):
         link(shop, user, moment)
     record(shop, at=START + 4, now=START + 4, links=[("uada2", "uada", False)])
-    assert (fields(shop, DEVICE)["to"], fields(shop, DEVICE)["cut"]) == ("uada", f"{START + 2:013d}")
+    assert (fields(shop, DEVICE)["to"], fields(shop, DEVICE)["cut"]) == ("uada", stamp_time(START + 2))

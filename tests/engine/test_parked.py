@@ -24,6 +24,7 @@ def test_a_user_id_that_is_an_address_releases_what_is_parked(world: World, link
     world.run()
     if not linked_at_once:
         world.record(world.event("Page", user="42", anon="x"))
+        world.now += 1
         world.record(world.event("Alias", user=ADA, previous_id="42"))
     world.record(world.event("Page", user=ADA, anon="x"))
     world.run(world.now + MINUTE)

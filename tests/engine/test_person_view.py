@@ -10,7 +10,7 @@ import pytest
 from freshgate.events import Product
 from freshgate.settings import Settings
 from freshgate.state.records import Claim, parse_claims, to_fields
-from freshgate.state.stamps import ORDER, millis, stamp
+from freshgate.state.stamps import ORDER, millis, stamp, stamp_time
 from freshgate.state.views import AddressView, Mark, PersonView
 
 NOON = 1_760_000_000_000
@@ -35,7 +35,7 @@ def test_the_newest_register_of_all_ids_counts_whatever_their_order() -> None:
 
 @pytest.mark.parametrize(("moment", "counts"), [(NOON - 1, True), (NOON, False), (NOON + 1, False)])
 def test_what_a_device_did_from_the_moment_it_met_somebody_else_is_nobodys(moment: int, counts: bool) -> None:
-    device = {"cut": f"{NOON:013d}", "m:view": at(moment), "n:p1": at(moment) + "+1", "O": at(moment) + " o1\t[]"}
+    device = {"cut": stamp_time(NOON), "m:view": at(moment), "n:p1": at(moment) + "+1", "O": at(moment) + " o1\t[]"}
     view = person({}, device)
     assert (view.mark("view") is not None) == counts
     assert bool(view.purchases) == counts
@@ -168,9 +168,9 @@ def test_the_past_is_what_was_known_up_to_that_moment() -> None:
         "m:view": at(NOON) + "now",
         "cc": at(NOON),
         "n:p1": f"{at(NOON - 2)}+1 {at(NOON)}+2",
-        "+p1": at(NOON) + '{"product_id":"p1"}',
+        "+p1": at(NOON) + '{"p":"p1"}',
         "O": f"{at(NOON)} o2\t[]\n{at(NOON - 9)} o1\t[]",
-        "-p2": at(NOON) + '{"product_id":"p2"}',
+        "-p2": at(NOON) + '{"p":"p2"}',
     }
     view = person(fields)
     view.see_address(Mark(at(NOON), NOON, '["p9"]'))
@@ -184,7 +184,7 @@ def test_the_past_is_what_was_known_up_to_that_moment() -> None:
 
 
 def test_a_line_of_the_past_has_its_newest_product() -> None:
-    lines = {"n:p1": f"{at(NOON - 2)}+1 {at(NOON)}+2", "+p1": at(NOON) + '{"product_id":"p1"}'}
+    lines = {"n:p1": f"{at(NOON - 2)}+1 {at(NOON)}+2", "+p1": at(NOON) + '{"p":"p1"}'}
     view = person(lines)
     assert [line.product.quantity for line in view.cart] == [3]
     assert [line.product.quantity for line in view.as_of(NOON - 1).cart] == [1]

@@ -9,7 +9,7 @@ from msgspec import msgpack
 from redis import Redis
 
 from freshgate.state import keys, store
-from freshgate.state.stamps import stamp
+from freshgate.state.stamps import stamp, stamp_time
 from freshgate.state.store import fcall
 from tests.engine.test_guards import KEY, MAILS, OWNER, TIMER, claims, due, settle
 from tests.engine.world import MINUTE, SHOP, START
@@ -117,16 +117,18 @@ def test_who_bought_an_order(shop: Redis) -> None:
     def buyer() -> bytes:
         return fcall(shop, "read", SHOP, START, "confirmation|o:o1")[2][2]
 
-    shop.hset(ORDERS, mapping={"F:who": stamp(START, "m") + "ad1", "m:who": stamp(START + 9, "m") + "ubob"})
+    shop.hset(
+        ORDERS, mapping={"w:ad1": stamp(START, "m"), "w:ubob": stamp(START + 9, "m"), "w:az": stamp(START + 5, "m")}
+    )
+    shop.hset(f"{SHOP}p:az", "cut", stamp_time(START))
     assert buyer() == b"ad1"
     for cut, root in ((START + 1, b"ad1"), (START, b"ubob"), (START - 1, b"ubob")):
-        shop.hset(DEVICE, "cut", f"{cut:013d}")
+        shop.hset(DEVICE, "cut", stamp_time(cut))
         assert buyer() == root
-    shop.hdel(ORDERS, "m:who")
+    shop.hdel(ORDERS, "w:ubob")
     assert buyer() == b""
-    shop.hset(ORDERS, "m:who", stamp(START + 9, "m") + "ubob")
-    shop.hdel(ORDERS, "F:who")
-    assert buyer() == b"ubob"
+    shop.delete(f"{SHOP}p:az")
+    assert buyer() == b"az"
 
 
 def test_a_send_is_read_under_the_roots_name_and_its_timer_moves_along(shop: Redis) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from freshgate import PersonView, first_name
+from freshgate.state.stamps import stamp
 
-STAMP = "1790000000000" + "5" + "00000000"
+STAMP = stamp(1_790_000_000_000, "m")
 
 
 def person(**traits: str) -> PersonView:

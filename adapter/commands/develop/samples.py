@@ -14,6 +14,7 @@ import msgspec
 from freshgate.declare import EventType, FieldType, Trigger
 from freshgate.events import Event, Product
 from freshgate.state.stamps import stamp
+from freshgate.state.stored import encode_order, encode_product
 from freshgate.state.subjects import SubjectView, mark_value, subject_key
 from freshgate.state.views import Mark, Order, OrderView, PersonView
 
@@ -39,7 +40,7 @@ class RecordingPerson(PersonView):
     """A person that records which traits and marks were asked for."""
 
     def __init__(self, fields: Mapping[str, str]) -> None:
-        record_id = "u" + "0" * 20
+        record_id = "u" + "0" * 14
         super().__init__(record_id, [(record_id, fields)])
         self.traits: set[str] = set()
         self.marks: set[str] = set()
@@ -107,7 +108,7 @@ def sample_order(case: str) -> OrderView:
     if case != START:
         line = PRODUCT if case == EVERYTHING else BARE_PRODUCT
         order = msgspec.structs.replace(order, total="9.90", currency="EUR", products=(line,))
-    return OrderView("o" + "0" * 20, {"F:order": stamp(OCCURRED_AT, "m-1") + _text(order)})
+    return OrderView("o" + "0" * 14, {"F:order": stamp(OCCURRED_AT, "m-1") + encode_order(order)})
 
 
 def sample_events(event: EventType) -> Iterator[tuple[str, Event]]:
@@ -139,7 +140,7 @@ def _person(traits: set[str], marks: set[str], product: Product | None) -> Recor
     fields |= {f"t:{name}": f"{head}a value" for name in traits}
     if product:
         added = stamp(OCCURRED_AT, "m-2")
-        fields |= {f"+{product.line}": added + _text(product), f"n:{product.line}": f"{added}+1"}
+        fields |= {f"+{product.line}": added + encode_product(product), f"n:{product.line}": f"{added}+1"}
     return RecordingPerson(fields)
 
 

@@ -85,8 +85,7 @@ def _find_order(client: Any, settings: Settings, searched_id: str) -> TrailSubje
             fields = {name.decode(): value.decode("utf-8", "replace") for name, value in raw.items()}
             view = OrderView(record_id, fields)
             marks = {"completed": view.completed, "cancelled": view.cancelled, "refunded": view.refunded}
-            buyer = view.register("F:who")
-            roots = find_roots(client, shop, [buyer.value]) if buyer else [""]
+            roots = find_roots(client, shop, [view.buyer]) if view.buyer else [""]
             times = {name: mark.at for name, mark in marks.items() if mark}
             return TrailSubject(shop, roots[0] or None, "order", order=times)
     return None

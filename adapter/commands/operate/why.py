@@ -28,6 +28,7 @@ An order is shown with the trail of the person who completed it. A send's id is 
 freshgate_send; only the lines of that send are shown. It is searched in all trails, which may take a while."""
 # Where the second line of an entry begins.
 CONTINUATION = "\n" + " " * 28
+VERDICTS = {"ok": "accepted", "dup": "duplicate", "amb": "ambiguous", "unmapped": "unmapped"}
 
 
 def add(commands: Any) -> None:
@@ -111,8 +112,10 @@ def load_trail(client: Any, shop: str, person: str) -> list[dict[str, Any]]:
         key = keys.person(shop, record_id)
         for raw in [*client.lrange(f"{key}:ev", 0, -1), *client.lrange(f"{key}:un", 0, -1)]:
             verdict, timers, event = bytes(raw).decode("utf-8", "replace").split("\t", 2)
-            entry = json.loads(event)
-            entries.append({"t": entry.pop("rx"), "kind": "event", "verdict": verdict, **entry, "timers": timers})
+            message, name, source, at, delay, *notes = json.loads(event)
+            entry = {"event": name, "source": source, "id": message, "at": at, **(notes[0] if notes else {})}
+            entry["timers"] = timers
+            entries.append({"t": at + delay, "kind": "event", "verdict": VERDICTS[verdict], **entry})
         for raw in client.lrange(f"{key}:dec", 0, -1):
             count, _, decision = bytes(raw).decode("utf-8", "replace").split("\t", 2)
             repeated = {"times": int(count)} if count != "1" else {}
@@ -133,10 +136,10 @@ def _format_event(entry: dict[str, Any]) -> str:
             text += f"{CONTINUATION}{key}: {', '.join(entry[key])}"
     for changed in filter(None, entry["timers"].split(";")):
         # A trigger's name may hold a space.
-        member, change, due = changed.rsplit(" ", 2)
-        timer = keys.TimerRef.parse(member)
-        subject = _format_subject(entry.get("subjects", {}).get(timer.values, {}))
-        text += f"{CONTINUATION}timer {timer.trigger}{subject} {change}, due {_format_time(int(due))}"
+        scope, change, due = changed.rsplit(" ", 2)
+        trigger, _, values = scope.partition("#")
+        subject = _format_subject(entry.get("subjects", {}).get(values, {}))
+        text += f"{CONTINUATION}timer {trigger}{subject} {change}, due {_format_time(int(due))}"
     return text
 
 

@@ -1,34 +1,30 @@
--- dedupe: messages that were recorded before, by the hash of their id.
--- seen:<bucket>  set of the messages of 12 h
+-- dedupe: messages that were recorded before, by the hash of their id: 64 bits as a decimal number.
+-- seen:<day>:<part>  set of the messages of 24 h whose number ends so. Small sets of numbers take 8 bytes each.
 
-local BUCKET_MS = DAY / 2
+local BUCKET_MS = DAY
 local TRAIL_ENTRIES = 200
 
-local function was_seen(shop, bucket, seen)
-  for back = 0, 2 do
-    if redis.call('SISMEMBER', shop .. 'seen:' .. ms(bucket - back), seen) == 1 then return true end
-  end
-  return false
-end
+local function seen_key(shop, bucket, seen) return shop .. 'seen:' .. ms(bucket) .. ':' .. string.sub(seen, -3) end
 
+-- Two days are looked at, so a message is known for 24 to 48 h. Returns whether it is new.
 local function remember(shop, bucket, seen)
-  redis.call('SADD', shop .. 'seen:' .. ms(bucket), seen)
+  local key = seen_key(shop, bucket, seen)
+  if redis.call('SADD', key, seen) == 0 then return false end
+  if redis.call('SCARD', key) == 1 then redis.call('EXPIRE', key, 172800) end
+  return redis.call('SISMEMBER', seen_key(shop, bucket - 1, seen), seen) == 0
 end
 
--- Three buckets of 12 h are looked at, so a message is known for 24 to 36 h.
-local function expire_seen(shop, bucket)
-  local key = shop .. 'seen:' .. ms(bucket)
-  if redis.call('TTL', key) == -1 then redis.call('EXPIRE', key, 129600) end
+local function forget(shop, bucket, seen)
+  redis.call('SREM', seen_key(shop, bucket, seen), seen)
 end
 
 -- A repeated message is a line on the trail, once: repetitions must not wash the trail away.
 local function note_duplicate(key, trail)
-  local list, entry = key .. ':ev', 'duplicate\t\t' .. trail
+  local list = key .. ':ev'
   if redis.call('EXISTS', list) == 0 then return end
+  local message = '^dup\t\t' .. string.gsub(string.match(trail, '^%["[^"]*"') or '', '%p', '%%%0')
   for _, known in ipairs(redis.call('LRANGE', list, 0, 9)) do
-    if string.sub(known, 1, 9) == 'duplicate' and string.match(known, '"id":"[^"]*"') == string.match(entry, '"id":"[^"]*"') then
-      return
-    end
+    if string.match(known, message) then return end
   end
-  prepend(list, entry, TRAIL_ENTRIES, PERSON_TTL)
+  prepend(list, 'dup\t\t' .. trail, TRAIL_ENTRIES, PERSON_TTL)
 end

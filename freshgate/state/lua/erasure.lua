@@ -17,9 +17,13 @@ end
 -- What is up to `del` (ms) is taken out of one record. Claims stay: they hold no data, and prevent a second mail.
 local function erase_order(shop, id, del)
   local key = order_key(shop, id)
-  for field, value in pairs(hash(key)) do
+  local order = hash(key)
+  local first, newest = order['F:order'], order['m:order']
+  -- What says the same as the first telling has no text of its own.
+  if newest and #newest == STAMP and first then redis.call('HSET', key, 'm:order', newest .. string.sub(first, STAMP + 1)) end
+  for field, value in pairs(order) do
     local kind = string.sub(field, 1, 2)
-    if (kind == 'm:' or kind == 'F:' or kind == 'A:') and stamp_ms(value) <= del then
+    if (kind == 'm:' or kind == 'F:' or kind == 'A:' or kind == 'w:') and stamp_ms(value) <= del then
       if kind == 'A:' then forget_address(shop, string.sub(value, STAMP + 1), del) end
       redis.call('HDEL', key, field)
     end

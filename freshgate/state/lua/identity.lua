@@ -132,7 +132,7 @@ local function evaluate(shop, id, at, now)
   for root, stamp in pairs(met) do
     if root ~= first then
       -- What was told at that very millisecond is nobody's, too.
-      local met_at = string.sub(stamp, 1, 13)
+      local met_at = string.sub(stamp, 1, STAMP_TIME)
       if not cut or met_at < cut then cut = met_at end
       local others = list_of(redis.call('HGET', person_key(shop, root), 'met'))
       set_list(person_key(shop, root), 'met', without(others, id), MAX_CLAIMED)
@@ -159,13 +159,30 @@ local function evaluate(shop, id, at, now)
   return cut and 'ambiguous' or 'linked'
 end
 
--- The id `linked` was told as one of the person `other`. REPLY linked | merged | ambiguous | unproven
+-- Nothing is known of the id, so nothing changes but that it is one of the person's. False where there is more to do.
+local function link_new(shop, linked, other, stamp)
+  local root, key = root_of(shop, other), person_key(shop, linked)
+  local known = redis.call('HMGET', person_key(shop, root), 'ids', 'asked')
+  local ids = known[1] and known[1] .. ' ' .. linked or linked
+  local _, before = string.gsub(ids, ' ', '')
+  if known[2] or before >= MAX_MEMBERS then return false end
+  redis.call('HSET', key, 'L:' .. other, stamp, 'to', root, 'rev', '1')
+  redis.call('PEXPIRE', key, ms(PERSON_TTL))
+  redis.call('HSET', person_key(shop, root), 'ids', ids)
+  return true
+end
+
+-- The id `linked` was told as one of the person `other`. REPLY linked | merged | ambiguous | unproven; and whether
+-- more is known of the person than before.
 local function link(shop, linked, other, stamp, is_claim, at, now)
   local key = person_key(shop, linked)
+  if not is_claim and redis.call('EXISTS', key) == 0 and link_new(shop, linked, other, stamp) then
+    return 'linked', false
+  end
   local field = (is_claim and 'P:' or 'L:') .. other
   local state = redis.call('HMGET', key, field, 'to', 'rev')
   if state[1] and state[1] <= stamp then
-    return redis.call('HEXISTS', key, 'cut') == 1 and 'ambiguous' or 'linked'
+    return redis.call('HEXISTS', key, 'cut') == 1 and 'ambiguous' or 'linked', false
   end
   if not state[1] then
     local count = 0
@@ -173,7 +190,7 @@ local function link(shop, linked, other, stamp, is_claim, at, now)
       if string.match(known, '^[LP]:') then count = count + 1 end
     end
     -- It met so many that it is nobody's already.
-    if count >= 16 then return 'ambiguous' end
+    if count >= 16 then return 'ambiguous', false end
   end
   redis.call('HSET', key, field, stamp)
   if not state[3] then bump(key) end
@@ -190,14 +207,17 @@ local function link(shop, linked, other, stamp, is_claim, at, now)
   -- Ids that met both of these met one person.
   local root = root_of(shop, linked)
   for _, id in ipairs(list_of(redis.call('HGET', person_key(shop, root), 'met'))) do evaluate(shop, id, at, now) end
-  return result == 'linked' and state[3] and not state[2] and 'merged' or result
+  return result == 'linked' and state[3] and not state[2] and 'merged' or result, true
 end
 
--- A server knows this id: what pages alone claimed about it no longer counts.
+-- A server knows this id: what pages alone claimed about it no longer counts. Returns whether that changed the record.
 local function know(shop, id, at, now)
   local key = person_key(shop, id)
-  if redis.call('HSETNX', key, 'srv', '1') == 0 then return end
+  if redis.call('HSETNX', key, 'srv', '1') == 0 then return false end
+  -- A new record: what is recorded now gives it a life.
+  if redis.call('HLEN', key) == 1 then return false end
   if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ms(PERSON_TTL)) end
   local devices = list_of(redis.call('HGET', person_key(shop, root_of(shop, id)), 'claimed'))
   for _, device in ipairs(devices) do evaluate(shop, device, at, now) end
+  return true
 end

@@ -1,9 +1,9 @@
 -- Shared by all functions of the library: keys, stamps, registers, timers.
--- A register is a hash field whose value starts with a 22 character stamp (freshgate/state/stamps.py); the newest wins.
+-- A register is a hash field whose value starts with a 15 character stamp (freshgate/state/stamps.py); the newest wins.
 -- Each call works on one shop. KEYS[1] is the shop's prefix, "fg:{main}:"; all its keys carry that hash tag, so one call
 -- is atomic over all of them, on one Redis as in a Cluster. docs/REDIS.md lists every key and field.
 
-local STAMP = 22
+local STAMP, STAMP_TIME = 15, 8
 local DAY = 86400000
 local PERSON_TTL = 180 * DAY
 
@@ -28,7 +28,19 @@ local function newer(current, stamp)
   return not current or string.sub(current, 1, STAMP) < stamp
 end
 
-local function stamp_ms(stamped) return tonumber(string.sub(stamped, 1, 13)) end
+-- The time of a stamp (ms) has eight digits to base 36.
+local function stamp_ms(stamped) return tonumber(string.sub(stamped, 1, STAMP_TIME), 36) end
+
+-- What the stamps of that millisecond begin with.
+local function stamp_time(at)
+  local digits = ''
+  for _ = 1, STAMP_TIME do
+    local digit = at % 36
+    digits = string.char(digit + (digit < 10 and 48 or 87)) .. digits
+    at = (at - digit) / 36
+  end
+  return digits
+end
 
 -- To what one HSET will write: {field, value, field, value ...}.
 local function add(writes, field, value)

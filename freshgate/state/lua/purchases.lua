@@ -45,10 +45,10 @@ end
 
 -- An order turns out to be older than whoever told it so far knew: they and their addresses learn of its time.
 local function correct_purchase(shop, order, wrong, first)
-  local tellers = redis.call('HMGET', order_key(shop, order), 'F:who', 'm:who', 'A:order')
-  local addresses = { tellers[3] }
-  for i = 1, 2 do
-    local id = tellers[i] and string.sub(tellers[i], STAMP + 1)
+  local record = hash(order_key(shop, order))
+  local addresses = { record['A:order'] }
+  for field in pairs(record) do
+    local id = string.match(field, '^w:(.+)$')
     local known = id and redis.call('HMGET', person_key(shop, id), 'O', 'A:email', 'A:typed_email', 'A:id', 'A:said_email') or {}
     local writes = {}
     if known[1] then remember_purchase(known[1], order, first, '[]', writes) end

@@ -15,17 +15,17 @@ local function collect_addresses(flat, wanted)
   end
 end
 
--- Who completed the order: by its first telling; by the newest, if the first is of a device that is nobody's.
-local function buyer_of(shop, order)
-  for _, field in ipairs({ 'F:who', 'm:who' }) do
-    local told = order[field]
-    if told then
-      local id = string.sub(told, STAMP + 1)
+-- Who completed the order: whoever told it first. What a device told that was nobody's by then does not count.
+local function buyer_of(shop, flat)
+  local buyer, first
+  for i = 1, #flat, 2 do
+    local id, stamp = string.match(flat[i], '^w:(.+)$'), flat[i + 1]
+    if id and (not first or stamp < first) then
       local cut = redis.call('HGET', person_key(shop, id), 'cut')
-      if not cut or string.sub(told, 1, STAMP) < cut then return id end
+      if not cut or stamp < cut then buyer, first = id, stamp end
     end
   end
-  return nil
+  return buyer
 end
 
 local function read_send(shop, timer)
@@ -34,7 +34,7 @@ local function read_send(shop, timer)
   if kind == 'o' then
     order = redis.call('HGETALL', order_key(shop, id))
     collect_addresses(order, wanted)
-    person = buyer_of(shop, to_map(order))
+    person = buyer_of(shop, order)
   end
   local root = person and root_of(shop, person) or ''
   if kind == 'p' and root ~= id then

@@ -25,6 +25,7 @@
 
 -- RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
 local SAFETY_NET_MS = 20000
+local MAX_TELLERS = 16
 
 local FIELDS = { 'to', 'cut', 'rev', 'del', 'x', 'parked', 'ls', 'sup', 'rx', 'cc', 'srv', 'idle', 'nl' }
 local TO, CUT, REV, DEL, REFRESHED, PARKED, LEFT, SUPPRESSED, RX, CLEARED, SERVER, IDLE, LINES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
@@ -36,6 +37,8 @@ local function as_read(key, event)
   for i = 1, HEAD do fields[i] = FIELDS[i] end
   for i, register in ipairs(event.regs or {}) do fields[HEAD + i] = register[1] end
   if event.lines then add_line_fields(event.lines, fields) end
+  -- The last one.
+  if event.bought then fields[#fields + 1] = 'O' end
   return redis.call('HMGET', key, unpack(fields))
 end
 
@@ -47,24 +50,53 @@ local function set_due(shop, start, id, at, now, said)
   -- One that waits for an address, or for its next try, is decided on at once as well. A due of its own keeps the timer
   -- from whoever finishes what an older event started.
   set_timer(shop, timer, due, delay == 0 and 'CH' or 'GT')
-  said[#said + 1] = timer .. ' set ' .. ms(due)
+  said[#said + 1] = scope .. ' set ' .. ms(due)
   return due, delay
+end
+
+-- The newest telling beside the first one: it adds what the first left out. Nothing where there is one telling only; no
+-- text where both say the same.
+local function newest_telling(known_first, known, first, telling)
+  local newest = known and #known == STAMP and known .. string.sub(known_first or '', STAMP + 1) or known or known_first
+  if not newest or newer(newest, string.sub(telling, 1, STAMP)) then newest = telling end
+  local stamp, text = string.sub(newest, 1, STAMP), string.sub(newest, STAMP + 1)
+  if stamp == string.sub(first, 1, STAMP) then return nil end
+  return text == string.sub(first, STAMP + 1) and stamp or newest
+end
+
+-- Who told an order: the oldest, with the stamp of their first telling each.
+local function drop_teller(key, teller, stamp)
+  local count, last, last_stamp = 1, teller, stamp
+  for field, value in pairs(hash(key)) do
+    if string.sub(field, 1, 2) == 'w:' and field ~= teller then
+      count = count + 1
+      if value > last_stamp or (value == last_stamp and field > last) then last, last_stamp = field, value end
+    end
+  end
+  if count > MAX_TELLERS then redis.call('HDEL', key, last) end
 end
 
 local function record_order(shop, event, order, first, now, said)
   local id, registers, firsts, ttl = order[1], order[2], order[3], order[4]
   local key = order_key(shop, id)
-  local fields = { 'x', 'rev', 'ls' }
+  local fields, teller = { 'x', 'rev', 'ls', 'm:order' }, nil
   for _, register in ipairs(registers) do fields[#fields + 1] = register[1] end
   for _, register in ipairs(firsts) do fields[#fields + 1] = register[1] end
   local state = redis.call('HMGET', key, unpack(fields))
   local writes = { 'rev', ms(tonumber(state[2] or '0') + 1) }
-  news(registers, state, 3, writes)
+  news(registers, state, 4, writes)
   for i, register in ipairs(firsts) do
-    local known, stamp = state[3 + #registers + i], register[2]
+    local field, stamp, known = register[1], register[2], state[4 + #registers + i]
     -- Of the purchase's time the first telling of all decides, also where its record has expired.
-    if register[1] == 'F:order' and first and first < stamp then stamp = first end
-    if not known or stamp < string.sub(known, 1, STAMP) then add(writes, register[1], stamp .. register[3]) end
+    if field == 'F:order' and first and first < stamp then stamp = first end
+    local is_first = not known or stamp < string.sub(known, 1, STAMP)
+    if is_first then add(writes, field, stamp .. register[3]) end
+    if field == 'F:order' then
+      local newest = newest_telling(known, state[4], is_first and stamp .. register[3] or known, register[2] .. register[3])
+      if newest and newest ~= state[4] then add(writes, 'm:order', newest) end
+    elseif not known and string.sub(field, 1, 2) == 'w:' then
+      teller = register
+    end
   end
   for _, start in ipairs(event.starts or {}) do
     -- An older telling, too, may bring what was missing.
@@ -76,6 +108,7 @@ local function record_order(shop, event, order, first, now, said)
   local refresh = next_refresh(state[1], ttl, now)
   if refresh then add(writes, 'x', refresh) end
   redis.call('HSET', key, unpack(writes))
+  if teller and state[2] then drop_teller(key, teller[1], teller[2]) end
   if refresh then keep_alive(key, ttl) end
   -- It occurred before a mail that has left: was that mail right?
   if state[3] and event.at <= tonumber(state[3]) then look_back(shop, 'o', id, now) end
@@ -121,8 +154,8 @@ local function record_id(shop, event, key, state, root, first, now, said)
   local advanced = news(registers, state, HEAD, writes)
   if event.lines then change_lines(key, event.lines, state, HEAD + #registers, count, cleared, writes) end
   if event.bought then
-    advanced['m:order'] = remember_purchase(redis.call('HGET', key, 'O'), event.bought[1], first, event.bought[3], writes)
-    if state[REV] then drop_lines(key, string.format('%013.0f', stamp_ms(first) - ORDER_SLACK)) end
+    advanced['m:order'] = remember_purchase(state[#state] or nil, event.bought[1], first, event.bought[3], writes)
+    if state[LINES] then drop_lines(key, stamp_time(stamp_ms(first) - ORDER_SLACK)) end
   end
   if event.sup then add(writes, 'sup', '1') end
   set_all(key, writes)
@@ -153,7 +186,7 @@ local function record_id(shop, event, key, state, root, first, now, said)
   end
   -- It occurred before a mail that has left: was that mail right?
   if flags[2] and event.at <= tonumber(flags[2]) then look_back(shop, 'p', root, now) end
-  if refresh then keep_alive(key, ttl, true) end
+  if refresh then keep_alive(key, ttl, state[REV]) end
 end
 
 local function only_refusals(registers)
@@ -176,11 +209,13 @@ end
 
 -- Links say whose id this is; the root and the verdict follow from them.
 local function resolve_links(shop, event, now)
-  local results = {}
+  local results, has_changed = {}, false
   for i, pair in ipairs(event.links or {}) do
-    results[i] = link(shop, pair[1], pair[2], event.stamp, pair[3], event.at, now)
+    local is_news
+    results[i], is_news = link(shop, pair[1], pair[2], event.stamp, pair[3], event.at, now)
+    has_changed = has_changed or is_news
   end
-  return table.concat(results, ',')
+  return table.concat(results, ','), has_changed
 end
 
 -- Whose the event is: its id's record as it is, the root, and what became of its links. First of all, since who is one
@@ -188,9 +223,9 @@ end
 local function identify(shop, event, key, now)
   local state = as_read(key, event)
   local is_first = event.srv and not state[SERVER]
-  if is_first then know(shop, event.id, event.at, now) end
-  local results = resolve_links(shop, event, now)
-  if event.links or is_first then state = as_read(key, event) end
+  local is_anew = is_first and know(shop, event.id, event.at, now)
+  local results, has_changed = resolve_links(shop, event, now)
+  if has_changed or is_anew then state = as_read(key, event) end
   return state, state[TO] and root_of(shop, event.id) or event.id, results
 end
 
@@ -220,7 +255,7 @@ local function record_person(shop, event, key, state, root, now)
       local purchase = { id = event.id, at = event.at, ttl = event.ttl, bought = event.bought }
       record_id(shop, purchase, key, state, event.id, event.bought[2], now, said)
     end
-    if event.trail then prepend(key .. ':ev', 'ambiguous\t\t' .. event.trail, TRAIL_ENTRIES, event.ttl) end
+    if event.trail then prepend(key .. ':ev', 'amb\t\t' .. event.trail, TRAIL_ENTRIES, event.ttl) end
     return 'amb'
   end
   if state[IDLE] then attach(shop, event.id, root, event.at, now) end
@@ -232,7 +267,7 @@ local function record_person(shop, event, key, state, root, now)
   if event.order then record_order(shop, event, event.order, first, now, said) end
   record_id(shop, event, key, state, root, first, now, said)
   if event.trail then
-    prepend(key .. ':ev', 'accepted\t' .. table.concat(said, ';') .. '\t' .. event.trail, TRAIL_ENTRIES, event.ttl)
+    prepend(key .. ':ev', 'ok\t' .. table.concat(said, ';') .. '\t' .. event.trail, TRAIL_ENTRIES, event.ttl)
   end
   return 'ok', first
 end
@@ -241,7 +276,7 @@ local function record_event(shop, event, now)
   local bucket = math.floor(now / BUCKET_MS)
   local id = event.id or ''
   local key = person_key(shop, id)
-  if event.seen and not event.again and was_seen(shop, bucket, event.seen) then
+  if event.seen and not remember(shop, bucket, event.seen) and not event.again then
     if event.trail and id ~= '' then note_duplicate(key, event.trail) end
     return 'dup -'
   end
@@ -255,7 +290,7 @@ local function record_event(shop, event, now)
   if verdict == 'ok' and not event.del then
     for _, address in ipairs(event.addresses or {}) do record_address(shop, event, address, first, now) end
   end
-  if event.seen and verdict ~= 'del' then remember(shop, bucket, event.seen) end
+  if event.seen and verdict == 'del' then forget(shop, bucket, event.seen) end
   return verdict .. ' ' .. root .. ' ' .. results
 end
 
@@ -269,6 +304,5 @@ redis.register_function('fg_record', function(keys, args)
   end
   local replies = { ms(now) }
   for i = 4, #args do replies[#replies + 1] = record_event(shop, cmsgpack.unpack(args[i]), now) end
-  expire_seen(shop, math.floor(now / BUCKET_MS))
   return replies
 end)

@@ -31,7 +31,7 @@ local function drop_subject(shop, id, root, field, bound, said)
     local timer = scope .. '|p:' .. root
     local due = remove_timer(shop, timer)
     redis.call('HDEL', person_key(shop, root), 'f:' .. scope, 'b:' .. scope, 'p:' .. scope, 'k:' .. timer)
-    if due then said[#said + 1] = timer .. ' displaced ' .. ms(tonumber(due)) end
+    if due then said[#said + 1] = scope .. ' displaced ' .. ms(tonumber(due)) end
   end
 end
 

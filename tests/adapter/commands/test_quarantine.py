@@ -25,6 +25,7 @@ from freshgate.routing import Routes
 from freshgate.settings import SourceSettings
 from freshgate.state import keys
 from freshgate.state.planner import Planner
+from freshgate.state.stamps import stamp_time
 from freshgate.state.store import load
 
 NOW = 1_790_000_040_000
@@ -87,7 +88,7 @@ def test_an_item_of_an_sdks_batch_keeps_the_context_of_the_batch(
     assert answer.refusals == [{"index": 0, "reason": "internal"}]
     assert main(["quarantine", "replay"]) == 0
     fields: Any = redis.hmget(keys.person("main", keys.person_id("main", "eve", None)), "m:view", "t:email")
-    assert fields[0].startswith(str(NOW - 1000).encode())
+    assert fields[0].startswith(stamp_time(NOW - 1000).encode())
     assert fields[1].endswith(b"eve@example.com")
 
 

@@ -9,6 +9,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "an erased order is claimed",
     ),
     ("if redis.call('EXISTS', key) == 1 then bump(key) end", "bump(key)", "erasing creates an order"),
+    ("if newest and #newest == STAMP and first then", "if false then", "a newer telling loses its text"),
+    (" or kind == 'w:') and", ") and", "who told an order outlives the erasure"),
     (
         "if kind == 'A:' and stamp_ms(value) <= del then",
         "if false then",

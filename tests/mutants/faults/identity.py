@@ -38,7 +38,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "a device is nobody's from the third person on",
     ),
     (
-        "local met_at = string.sub(stamp, 1, 13)",
+        "local met_at = string.sub(stamp, 1, STAMP_TIME)",
         "local met_at = stamp",
         "what happened at the very moment of the second login is the first's",
     ),
@@ -58,6 +58,13 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "    bump(person_key(shop, first or id))\n",
         "",
         "that a device is shared goes unnoticed between reading and claiming",
+    ),
+    ("if known[2] or before >=", "if before >=", "a new device of an erased person was never erased"),
+    ("before >= MAX_MEMBERS then", "false then", "a person has members without bound"),
+    (
+        "redis.call('PEXPIRE', key, ms(PERSON_TTL))\n  redis.call('HSET', person_key(shop, root), 'ids'",
+        "redis.call('HSET', person_key(shop, root), 'ids'",
+        "a device that is linked at first sight never expires",
     ),
     (
         "if state[1] and state[1] <= stamp then",

@@ -5,17 +5,21 @@ from __future__ import annotations
 FAULTS: tuple[tuple[str, str, str], ...] = (
     ("if string.sub(flat[i], 1, 2) == 'A:' then", "if false then", "no address is read"),
     (
-        "if not cut or string.sub(told, 1, STAMP) < cut then",
+        "if not cut or stamp < cut then",
         "if true then",
         "an order of a shared device has a buyer",
     ),
     (
-        "string.sub(told, 1, STAMP) < cut",
-        "string.sub(told, 1, STAMP) <= cut .. '~'",
+        "or stamp < cut",
+        "or stamp <= cut .. '~'",
         "an order at the very moment of the cut has a buyer",
     ),
-    ("ipairs({ 'F:who', 'm:who' })", "ipairs({ 'm:who' })", "who told an order last is its buyer"),
-    ("ipairs({ 'F:who', 'm:who' })", "ipairs({ 'F:who' })", "an order of a shared device never gets its buyer"),
+    ("stamp < first) then", "stamp > first) then", "who told an order last is its buyer"),
+    (
+        "if not cut or stamp < cut then buyer, first",
+        "if true then buyer, first",
+        "an order of a shared device never gets its buyer",
+    ),
     (
         "    if due then set_timer(shop, timer, tonumber(due)) end",
         "",

@@ -1,0 +1,105 @@
+"""Products and orders as Redis holds them: JSON with names of one letter, since a cart is most of a person's record.
+
+`plans.py` and `planner.py` write them, `cart.py` and `orders.py` read them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
+
+from freshgate.events import Product
+
+
+class Order(msgspec.Struct, frozen=True):
+    """What an Order Completed said, as it is kept. Money is decimal text."""
+
+    order_id: str
+    total: str = ""
+    currency: str = ""
+    products: tuple[Product, ...] = ()
+
+
+class _Product(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={
+        "product_id": "p",
+        "variant": "v",
+        "name": "n",
+        "price": "m",
+        "quantity": "q",
+        "url": "u",
+        "image_url": "i",
+        "sku": "s",
+        "id": "d",
+        "has_quantity": "h",
+    },
+):
+    """The fields of `Product`, in its order."""
+
+    product_id: str = ""
+    variant: str = ""
+    name: str = ""
+    price: str = ""
+    quantity: int = 1
+    url: str = ""
+    image_url: str = ""
+    sku: str = ""
+    id: str = ""
+    has_quantity: bool = True
+
+
+class _Order(
+    msgspec.Struct,
+    frozen=True,
+    omit_defaults=True,
+    rename={"order_id": "o", "total": "t", "currency": "c", "products": "p"},
+):
+    order_id: str
+    total: str = ""
+    currency: str = ""
+    products: tuple[_Product, ...] = ()
+
+
+_encode = msgspec.json.Encoder(decimal_format="string").encode
+_product = msgspec.json.Decoder(_Product)
+_order = msgspec.json.Decoder(_Order)
+
+
+def to_json(value: Any) -> str:
+    """As text: Redis' unpacker knows no binary type."""
+    return _encode(value).decode()
+
+
+def trail_entry(
+    message_id: str | None, name: str, source: str, at: int, received_at: int, notes: Mapping[str, Any] | None = None
+) -> str:
+    """An event's entry on the trail: the message first, by which repetitions are known, then what it is and when (ms)
+    it occurred, how long it took to arrive, and what else there is to say."""
+    known = {name: value for name, value in (notes or {}).items() if value}
+    entry = [message_id, name, source, at, received_at - at]
+    return to_json([*entry, known] if known else entry)
+
+
+def encode_product(product: Product) -> str:
+    return to_json(_Product(*astuple(product)))
+
+
+def decode_product(text: str) -> Product:
+    return Product(*astuple(_product.decode(text)))
+
+
+def encode_order(order: Order) -> str:
+    products = tuple([_Product(*astuple(product)) for product in order.products])
+    return to_json(_Order(order.order_id, order.total, order.currency, products))
+
+
+def decode_order(text: str) -> Order:
+    order = _order.decode(text)
+    products = tuple([Product(*astuple(product)) for product in order.products])
+    return Order(order.order_id, order.total, order.currency, products)
