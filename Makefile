@@ -78,10 +78,11 @@ help:  ## this list
 	@$(BIN)/python $(INSTALL) -r requirements-embedded.txt
 	@touch $@
 
-.venv/.dev: requirements.txt requirements-embedded.txt requirements-dev.txt requirements-sdk.txt | $(BIN)/python
+.venv/.dev: requirements.txt requirements-embedded.txt requirements-dev.txt requirements-sdk.txt requirements-aws.txt | $(BIN)/python
 	@echo "installing what Freshgate and its tests need into .venv"
 	@$(BIN)/python $(INSTALL) -r requirements-dev.txt
 	@$(BIN)/python $(INSTALL) --no-deps -r requirements-sdk.txt
+	@$(BIN)/python $(INSTALL) --no-deps -r requirements-aws.txt
 	@touch $@ .venv/.embedded
 
 .venv/.tools: requirements-tools.txt .venv/.dev | $(BIN)/python

@@ -126,6 +126,21 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     dkim_domain: str = ""
     dkim_selector: str = ""
     dkim_key_file: str = ""
+    # Kinds `resend`, `postmark`, `ses`: templates stored at the ESP, or those of the catalog.
+    templates: Literal["stored", "catalog"] = "stored"
+    # Kinds `ses` and `lambda`: the region, where the host does not name it; the function's name or ARN; the
+    # configuration set.
+    region: str = ""
+    function: str = ""
+    configuration_set: str = ""
+    # Kind `mailchimp_marketing`: the audience, and what a member becomes who is new to it.
+    list_id: str = ""
+    status_if_new: Literal["subscribed", "pending", "transactional", "unsubscribed"] = "transactional"
+    # Kind `sendgrid`: `sandbox_mode` checks mails and sends none; the others are as SendGrid's own, if not set.
+    sandbox_mode: bool = False
+    categories: tuple[str, ...] = ()
+    click_tracking: bool | None = None
+    open_tracking: bool | None = None
     # What verifies the ESP's webhook at /feedback/<name>, as its kind has it; all are valid at once.
     feedback_secrets: tuple[str, ...] = ()
     # Kind `mailchimp_transactional`: that webhook's URL as it stands at Mailchimp, which signs it.
@@ -201,6 +216,9 @@ LIVE_URLS = {
     "mailchimp_transactional": "https://mandrillapp.com/api/1.4",
     "resend": "https://api.resend.com",
     "postmark": "https://api.postmarkapp.com",
+    "ses": "https://email.eu-central-1.amazonaws.com",
+    "lambda": "https://lambda.eu-central-1.amazonaws.com",
+    "mailchimp_marketing": "https://us1.api.mailchimp.com/3.0",
 }
 # Of the sandbox, as other stand-ins for SMTP servers have it.
 SANDBOX_SMTP_PORT = 1025

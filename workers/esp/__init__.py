@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from workers.esp.azure_function import AzureFunction
 from workers.esp.base import EspKind
+from workers.esp.lambda_function import LambdaFunction
+from workers.esp.mailchimp_marketing import MailchimpMarketing
 from workers.esp.mailchimp_transactional import MailchimpTransactional
 from workers.esp.make import Make
 from workers.esp.postmark import Postmark
 from workers.esp.resend import Resend
 from workers.esp.sendgrid import Sendgrid
+from workers.esp.ses import Ses
 from workers.esp.smtp import Smtp
 from workers.esp.webhook import Webhook
 from workers.esp.zapier import Zapier
@@ -19,11 +22,14 @@ from workers.esp.zapier import Zapier
 ESPS: dict[str, EspKind] = {
     "sendgrid": Sendgrid,
     "mailchimp_transactional": MailchimpTransactional,
+    "mailchimp_marketing": MailchimpMarketing,
+    "ses": Ses,
     "resend": Resend,
     "postmark": Postmark,
     "smtp": Smtp,
     "zapier": Zapier,
     "make": Make,
+    "lambda": LambdaFunction,
     "azure_function": AzureFunction,
     "webhook": Webhook,
 }

@@ -43,8 +43,8 @@ class HttpAccount:
     """
 
     capabilities: ClassVar[Capabilities]
-    # The path of the call, behind the path of `url`.
-    path: ClassVar[str] = ""
+    # The path of the call, behind the path of `url`; "" where that is the whole of it.
+    path: str = ""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class HttpAccount:
         self._secrets = [secret for secret in secrets if secret]
         self._connection = Connection(name, url, settings.allow_networks)
         parts = urlsplit(url)
-        self._path = parts.path.rstrip("/") if self.path else parts.path or "/"
+        self._path = parts.path
         self._query = f"?{parts.query}" if parts.query else ""
         self._headers = {
             "Accept": "application/json",
@@ -115,11 +115,19 @@ class HttpAccount:
             raise self.error(response)
         return response
 
-    def call(self, method: str, path: str, body: bytes, headers: Mapping[str, str] | None = None) -> HttpResponse:
+    def call(
+        self,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float | None = None,
+    ) -> HttpResponse:
         """One request and its response, whatever the status. Raises EspError where no whole response came."""
-        return self._connection.exchange(
-            method, self._path + path + self._query, {**self._headers, **(headers or {})}, body, self.settings.timeout_s
-        )
+        target = (self._path + path or "/") + self._query
+        timeout_s = self.settings.timeout_s if timeout_s is None else timeout_s
+        return self._connection.exchange(method, target, {**self._headers, **(headers or {})}, body, timeout_s)
 
     def error(self, response: HttpResponse) -> EspError:
         """What a response that is not 2xx means: blocked, to be retried, permanent, or ambiguous."""

@@ -63,6 +63,8 @@ class MailchimpTransactional(HttpAccount):
         }
         if self.settings.from_name:
             content["from_name"] = self.settings.from_name
+        if len(messages) == 1 and messages[0].headers:
+            content["headers"] = dict(messages[0].headers)
         variables = [_variables(message) for message in messages if message.template_data]
         if variables:
             content |= {"merge_language": "handlebars", "merge_vars": variables}
@@ -82,7 +84,12 @@ class MailchimpTransactional(HttpAccount):
         return result
 
     def send_batch(self, messages: Sequence[Message]) -> Sequence[SendResult | EspError]:
-        """Variables and metadata belong to an address, so the second mail to one address waits for another call."""
+        """Variables and metadata belong to an address, so the second mail to one address waits for another call.
+
+        Headers are the call's, so mails with headers of their own go alone: the caller comes to that in halves.
+        """
+        if len(messages) > 1 and any(message.headers for message in messages):
+            raise EspError(f"{self.name}: mails with headers of their own do not share a call", permanent=True)
         first = {message.to.lower(): message for message in reversed(messages)}
         chosen = [message for message in messages if first[message.to.lower()] is message]
         response = self.post(self.path, self.encode(lambda: self.batch_body(chosen)))
@@ -126,5 +133,9 @@ class MailchimpTransactional(HttpAccount):
 
 
 def _variables(message: Message) -> dict[str, Any]:
+    """The published contract has texts only; Handlebars' own pages loop over lists and objects, which are sent as such.
+
+    mailchimp.com/developer/transactional/docs/templates-dynamic-content
+    """
     variables = [{"name": name, "content": value} for name, value in message.template_data.items()]
     return {"rcpt": message.to, "vars": variables}

@@ -12,6 +12,7 @@ from typing import Any
 
 from freshgate.errors import EspError
 from freshgate.settings import EspSettings
+from freshgate.templates import Content
 from workers.esp.base import Message, SendResult
 from workers.esp.capabilities import DAY_S, Capabilities
 from workers.esp.connection import HttpResponse
@@ -37,6 +38,7 @@ class Resend(HttpAccount):
         accepts="queued",
         # resend.com/docs/dashboard/emails/idempotency-keys
         idempotency_s=DAY_S,
+        templates="by id or ours",
         schedule_s=30 * DAY_S,
         send_id="header `Idempotency-Key`; tag `freshgate_send`, in every webhook event",
         headers=True,
@@ -53,18 +55,15 @@ class Resend(HttpAccount):
         super().__init__(name, settings, url=url, headers={"Authorization": f"Bearer {key}"}, secrets=[key])
 
     def body(self, message: Message) -> dict[str, Any]:
-        """One recipient. The subject is the template's own: a subject in the body would replace it."""
-        template: dict[str, Any] = {"id": message.template_id}
-        variables = {name: variable(value) for name, value in message.template_data.items()}
-        if variables:
-            template["variables"] = variables
+        """One recipient."""
         tags = {"freshgate_send": message.send_id, "freshgate_trigger": message.trigger}
-        return {
+        body = {
             "from": sender(self.settings),
             "to": [message.to],
-            "template": template,
+            **(_stored(message) if self.settings.templates == "stored" else _rendered(message.render())),
             "tags": [{"name": name, "value": NOT_IN_TAGS.sub("_", text)[:256]} for name, text in tags.items()],
         }
+        return body | {"headers": dict(message.headers)} if message.headers else body
 
     def headers(self, message: Message, body: bytes) -> Mapping[str, str]:
         return {"Idempotency-Key": message.send_id}
@@ -104,6 +103,20 @@ class Resend(HttpAccount):
         if error.permanent and "API key is invalid" in str(error):
             return EspError(str(error), blocked=True, status=response.status)
         return error
+
+
+def _stored(message: Message) -> dict[str, Any]:
+    """The subject is the template's own: a subject in the body would replace it."""
+    template: dict[str, Any] = {"id": message.template_id}
+    variables = {name: variable(value) for name, value in message.template_data.items()}
+    if variables:
+        template["variables"] = variables
+    return {"template": template}
+
+
+def _rendered(content: Content) -> dict[str, Any]:
+    body = {"subject": content.subject, "text": content.text}
+    return body | {"html": content.html} if content.html else body
 
 
 def variable(value: object) -> str | int | float:

@@ -73,7 +73,13 @@ class Sendgrid:
         }
         if messages[0].asm_group_id is not None:
             body["asm"] = {"group_id": messages[0].asm_group_id}
-        return body
+        if self._settings.categories:
+            body["categories"] = list(self._settings.categories)
+        if self._settings.sandbox_mode:
+            body["mail_settings"] = {"sandbox_mode": {"enable": True}}
+        tracking = {"click_tracking": self._settings.click_tracking, "open_tracking": self._settings.open_tracking}
+        chosen = {name: {"enable": value} for name, value in tracking.items() if value is not None}
+        return body | {"tracking_settings": chosen} if chosen else body
 
     def prepare(self) -> None:
         """Opens the connection unless it stands. Raises EspError, which is retryable."""
@@ -132,4 +138,6 @@ def _personalization(message: Message) -> dict[str, Any]:
     personalization: dict[str, Any] = {"to": [{"email": message.to}], "custom_args": custom_args}
     if message.template_data:
         personalization["dynamic_template_data"] = dict(message.template_data)
+    if message.headers:
+        personalization["headers"] = dict(message.headers)
     return personalization

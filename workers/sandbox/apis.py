@@ -9,18 +9,27 @@ import re
 
 from workers.sandbox.api import Api
 from workers.sandbox.hook_api import HOOK_APIS
+from workers.sandbox.lambda_api import INVOKE_API
+from workers.sandbox.mailchimp_marketing_api import EVENTS_API, MEMBERS_API, STEPS_API
 from workers.sandbox.mailchimp_transactional_api import SEND_TEMPLATE_API
 from workers.sandbox.postmark_api import EMAIL_API, EMAIL_BATCH_API
 from workers.sandbox.resend_api import EMAILS_API, EMAILS_BATCH_API
 from workers.sandbox.sendgrid_api import MAIL_SEND_API
+from workers.sandbox.ses_api import SEND_BULK_EMAIL_API, SEND_EMAIL_API
 
 APIS: tuple[Api, ...] = (
     MAIL_SEND_API,
     SEND_TEMPLATE_API,
+    MEMBERS_API,
+    EVENTS_API,
+    STEPS_API,
+    SEND_EMAIL_API,
+    SEND_BULK_EMAIL_API,
     EMAILS_API,
     EMAILS_BATCH_API,
     EMAIL_API,
     EMAIL_BATCH_API,
+    INVOKE_API,
     *HOOK_APIS,
 )
 # What takes mails without HTTP: `smtp_server.py`.

@@ -42,6 +42,10 @@ def accept(call: Call) -> tuple[list[bytes], Reply]:
         raise Refused(401, "x-functions-key is missing")
     if kind == "webhook" and not all(call.headers.get(name) for name in SIGNATURE_HEADERS):
         raise Refused(401, f"the signature is missing: {', '.join(SIGNATURE_HEADERS)}")
+    return accept_document(kind, call)
+
+
+def accept_document(kind: str, call: Call) -> tuple[list[bytes], Reply]:
     body = parse(call.body, VALIDATOR)
     custom_args = {name: body[name] for name in ("freshgate_send", "freshgate_trigger")}
     accepted = mail(kind, body["to"], body.get("template_id", ""), body.get("template_data", {}), custom_args, body)
@@ -64,4 +68,4 @@ def _api(kind: str) -> Api:
     return Api(kind, "POST", rf"/hooks/(?P<kind>{kind})(?:/[^?]*)?", key, accept, error)
 
 
-HOOK_APIS = tuple(_api(kind) for kind in ("zapier", "make", "azure_function", "webhook"))
+HOOK_APIS = tuple(_api(kind) for kind in ("zapier", "make", "lambda", "azure_function", "webhook"))

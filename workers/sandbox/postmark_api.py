@@ -13,38 +13,51 @@ from jsonschema import Draft202012Validator
 
 from workers.sandbox.api import ADDRESS, SENDER, TEXT, Api, Call, Reply, mail, parse, reply
 
+_FIELDS: dict[str, Any] = {
+    "From": SENDER,
+    "To": ADDRESS,
+    "Tag": {"type": "string", "minLength": 1, "maxLength": 1000},
+    "Metadata": {
+        "type": "object",
+        "maxProperties": 10,
+        "propertyNames": {"maxLength": 20},
+        "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 80},
+    },
+    "MessageStream": TEXT,
+    "Headers": {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "required": ["Name", "Value"],
+            "additionalProperties": False,
+            "properties": {"Name": TEXT, "Value": TEXT},
+        },
+    },
+}
+# With a stored template.
 EMAIL: dict[str, Any] = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
     "type": "object",
     "required": ["From", "To", "TemplateModel"],
     "additionalProperties": False,
     "properties": {
-        "From": SENDER,
-        "To": ADDRESS,
+        **_FIELDS,
         "TemplateId": {"type": "integer", "minimum": 1},
         "TemplateAlias": TEXT,
         "TemplateModel": {"type": "object"},
-        "Tag": {"type": "string", "minLength": 1, "maxLength": 1000},
-        "Metadata": {
-            "type": "object",
-            "maxProperties": 10,
-            "propertyNames": {"maxLength": 20},
-            "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 80},
-        },
-        "MessageStream": TEXT,
-        "Headers": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["Name", "Value"],
-                "additionalProperties": False,
-                "properties": {"Name": TEXT, "Value": TEXT},
-            },
-        },
     },
     "oneOf": [{"required": ["TemplateId"]}, {"required": ["TemplateAlias"]}],
 }
-SINGLE = Draft202012Validator(EMAIL)
+# With a text of its own.
+RAW_EMAIL: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "required": ["From", "To", "Subject"],
+    "additionalProperties": False,
+    "properties": {**_FIELDS, "Subject": TEXT, "TextBody": TEXT, "HtmlBody": TEXT},
+    "anyOf": [{"required": ["TextBody"]}, {"required": ["HtmlBody"]}],
+}
+SINGLE, RAW = Draft202012Validator(EMAIL), Draft202012Validator(RAW_EMAIL)
 BATCH = Draft202012Validator(
     {
         "type": "object",
@@ -53,6 +66,7 @@ BATCH = Draft202012Validator(
         "properties": {"Messages": {"type": "array", "minItems": 1, "maxItems": 500, "items": EMAIL}},
     }
 )
+RAW_BATCH = Draft202012Validator({"type": "array", "minItems": 1, "maxItems": 500, "items": RAW_EMAIL})
 # Postmark's ErrorCode by status: 10 is a bad token, 300 an invalid request, 429 the rate limit, 100 maintenance.
 CODES = {400: 402, 401: 10, 422: 300, 429: 429, 503: 100}
 
@@ -64,13 +78,14 @@ def key(call: Call) -> str:
 
 def accept_single(call: Call) -> tuple[list[bytes], Reply]:
     """200 and the MessageID."""
-    email = parse(call.body, SINGLE)
+    email = parse(call.body, SINGLE if call.match.string.endswith("withTemplate") else RAW)
     return [_mail(email)], reply(200, _accepted(email))
 
 
 def accept_batch(call: Call) -> tuple[list[bytes], Reply]:
     """200 and an answer for each mail, in their order."""
-    emails = parse(call.body, BATCH)["Messages"]
+    is_stored = call.match.string.endswith("WithTemplates")
+    emails = parse(call.body, BATCH)["Messages"] if is_stored else parse(call.body, RAW_BATCH)
     return [_mail(email) for email in emails], reply(200, [_accepted(email) for email in emails])
 
 
@@ -90,9 +105,9 @@ def _accepted(email: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mail(email: dict[str, Any]) -> bytes:
-    template = email.get("TemplateAlias") or str(email["TemplateId"])
-    return mail("postmark", email["To"], template, email["TemplateModel"], email.get("Metadata", {}), email)
+    template = email.get("TemplateAlias") or str(email.get("TemplateId", ""))
+    return mail("postmark", email["To"], template, email.get("TemplateModel", {}), email.get("Metadata", {}), email)
 
 
-EMAIL_API = Api("postmark", "POST", "/email/withTemplate", key, accept_single, error)
-EMAIL_BATCH_API = Api("postmark", "POST", "/email/batchWithTemplates", key, accept_batch, error)
+EMAIL_API = Api("postmark", "POST", r"/email(?:/withTemplate)?", key, accept_single, error)
+EMAIL_BATCH_API = Api("postmark", "POST", r"/email/batch(?:WithTemplates)?", key, accept_batch, error)

@@ -25,6 +25,12 @@ _PERSON: dict[str, Any] = {
     },
 }
 _STRINGS: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
+_SWITCH: dict[str, Any] = {
+    "type": "object",
+    "required": ["enable"],
+    "additionalProperties": False,
+    "properties": {"enable": {"type": "boolean"}},
+}
 
 _PERSONALIZATION: dict[str, Any] = {
     "type": "object",
@@ -36,6 +42,7 @@ _PERSONALIZATION: dict[str, Any] = {
         "dynamic_template_data": {"type": "object"},
         "substitutions": _STRINGS,
         "custom_args": _STRINGS,
+        "headers": _STRINGS,
     },
 }
 
@@ -71,6 +78,17 @@ MAIL_SEND: dict[str, Any] = {
             "maxItems": 10,
             "uniqueItems": True,
             "items": {"type": "string", "maxLength": 255},
+        },
+        "mail_settings": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {"sandbox_mode": _SWITCH},
+        },
+        "tracking_settings": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": False,
+            "properties": {"click_tracking": _SWITCH, "open_tracking": _SWITCH},
         },
         "asm": {
             "type": "object",

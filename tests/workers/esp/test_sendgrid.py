@@ -119,6 +119,16 @@ def test_a_recipient_outside_only_to_is_not_written_to() -> None:
     assert raised.value.permanent
 
 
+def test_categories_tracking_and_sandbox_mode_are_the_settings() -> None:
+    body = sendgrid(categories=("shop",), click_tracking=False, open_tracking=True, sandbox_mode=True).body([MESSAGE])
+    Draft202012Validator(MAIL_SEND).validate(body)
+    assert (body["categories"], body["mail_settings"], body["tracking_settings"]) == (
+        ["shop"],
+        {"sandbox_mode": {"enable": True}},
+        {"click_tracking": {"enable": False}, "open_tracking": {"enable": True}},
+    )
+
+
 def test_a_batch_has_a_personalization_for_each_mail_and_fits_the_schema() -> None:
     body = sendgrid().body(BATCH)
     Draft202012Validator(MAIL_SEND).validate(body)

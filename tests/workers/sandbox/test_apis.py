@@ -10,6 +10,7 @@ import pytest
 
 from freshgate.errors import EspError
 from freshgate.settings import EspSettings
+from freshgate.templates import Content
 from tests.workers.esp.contract import BATCH, MESSAGE, TEMPLATE_DATA
 from tests.workers.sandbox.calls import call
 from workers.esp import ESPS
@@ -17,9 +18,14 @@ from workers.esp.base import Message, SendResult, max_batch
 from workers.sandbox.server import Sandbox
 
 # Kinds whose variables are texts and numbers, so that anything nested arrives as JSON.
-FLAT = {"resend"}
+FLAT = {"resend", "mailchimp_marketing"}
 # `test_smtp.py` has the one that is not called by HTTP.
 KINDS = [kind for kind in ESPS if kind != "smtp"]
+# An event of an audience has a name, and no template.
+EVENT_NAMES = {"mailchimp_marketing": "welcome"}
+HEADERS = {"List-Unsubscribe": "<https://shop.example.com/u/1>", "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+WITH_HEADERS = [name for name in KINDS if ESPS[name].capabilities.headers]
+RENDERING = [name for name in KINDS if ESPS[name].capabilities.templates == "by id or ours"]
 
 
 @pytest.fixture
@@ -46,7 +52,11 @@ def test_each_kind_sends_to_the_sandbox_by_its_base_url_alone(sandbox: Sandbox, 
     assert set(message) == {
         "received_at_ms", "provider", "to", "template_id", "template_data", "custom_args", "raw"
     }  # fmt: skip
-    assert (message["provider"], message["to"], message["template_id"]) == (kind, "ada@example.com", "d-1")
+    assert (message["provider"], message["to"], message["template_id"]) == (
+        kind,
+        "ada@example.com",
+        EVENT_NAMES.get(kind, "d-1"),
+    )
     assert message["custom_args"] == {"freshgate_send": "s-1", "freshgate_trigger": "welcome"}
     if kind not in FLAT:
         assert message["template_data"] == TEMPLATE_DATA
@@ -90,6 +100,55 @@ def test_a_fault_of_a_provider_concerns_that_provider_alone(sandbox: Sandbox, ki
     assert isinstance(esp.send(mail()), SendResult)
     esp.close()
     other.close()
+
+
+@pytest.mark.parametrize("kind", WITH_HEADERS)
+def test_headers_of_a_mail_travel_along(sandbox: Sandbox, kind: str) -> None:
+    esp = make(kind, sandbox)
+    esp.send(mail(headers=HEADERS))
+    esp.close()
+    raw = json.dumps(sandbox.messages[0]["raw"])
+    assert all(text in raw for text in (*HEADERS, *HEADERS.values()))
+
+
+@pytest.mark.parametrize("kind", RENDERING)
+def test_a_template_of_the_catalog_is_rendered_where_the_settings_say_so(sandbox: Sandbox, kind: str) -> None:
+    content = Content(subject="Hello", text="Hello Ada", html="<p>Hello Ada</p>")
+    esp = make(kind, sandbox, templates="catalog")
+    esp.send(mail(render=lambda: content, headers=HEADERS))
+    (message,) = sandbox.messages
+    assert message["template_id"] == ""
+    raw = json.dumps(message["raw"])
+    assert all(text in raw for text in ("Hello Ada", "<p>Hello Ada</p>", *HEADERS))
+
+    def lacks_data() -> Content:
+        raise EspError("template welcome: no first_name", permanent=True)
+
+    with pytest.raises(EspError, match="no first_name"):
+        esp.send(mail(render=lacks_data))
+    esp.close()
+    assert len(sandbox.messages) == 1
+
+
+def test_a_step_of_a_journey_is_a_mail_too(sandbox: Sandbox) -> None:
+    esp = make("mailchimp_marketing", sandbox)
+    esp.send(mail(template_id="journeys/1/steps/2"))
+    esp.close()
+    assert sandbox.messages[0]["template_id"] == "journeys/1/steps/2"
+
+
+def test_a_function_url_is_a_hook_of_the_sandbox(sandbox: Sandbox) -> None:
+    esp = make("lambda", sandbox, url=f"{sandbox.url}/hooks/lambda")
+    assert esp.send(mail()).status == 204
+    esp.close()
+    assert sandbox.messages[0]["provider"] == "lambda"
+
+
+def test_sendgrids_sandbox_mode_checks_a_mail_and_sends_none(sandbox: Sandbox) -> None:
+    esp = make("sendgrid", sandbox, sandbox_mode=True)
+    assert esp.send(mail()).status == 200
+    esp.close()
+    assert sandbox.messages == []
 
 
 def test_a_fault_of_an_unknown_provider_is_refused(sandbox: Sandbox) -> None:
