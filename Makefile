@@ -78,11 +78,13 @@ help:  ## this list
 	@$(BIN)/python $(INSTALL) -r requirements-embedded.txt
 	@touch $@
 
-.venv/.dev: requirements.txt requirements-embedded.txt requirements-dev.txt requirements-sdk.txt requirements-aws.txt | $(BIN)/python
+.venv/.dev: requirements.txt requirements-embedded.txt requirements-dev.txt requirements-sdk.txt requirements-aws.txt \
+  requirements-lambda.txt requirements-azure.txt | $(BIN)/python
 	@echo "installing what Freshgate and its tests need into .venv"
 	@$(BIN)/python $(INSTALL) -r requirements-dev.txt
 	@$(BIN)/python $(INSTALL) --no-deps -r requirements-sdk.txt
 	@$(BIN)/python $(INSTALL) --no-deps -r requirements-aws.txt
+	@$(BIN)/python $(INSTALL) --no-deps -r requirements-lambda.txt -r requirements-azure.txt
 	@touch $@ .venv/.embedded
 
 .venv/.tools: requirements-tools.txt .venv/.dev | $(BIN)/python

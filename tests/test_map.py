@@ -30,6 +30,7 @@ MANUAL = (
     "docs/BROWSER.md",
     "docs/COOKBOOK.md",
     "docs/ESPS.md",
+    "docs/SERVERLESS.md",
     "docs/SETTINGS.md",
     "docs/EVENTS.md",
 )
