@@ -16,6 +16,7 @@ import yaml
 from dashboards import alerts, objective
 from dashboards.boards import BOARDS
 from dashboards.datadog import alerting, conf, widgets
+from dashboards.runbook_forms import with_forms
 from freshgate.command_line import run_command
 
 DASHBOARDS = Path(__file__).parent
@@ -30,6 +31,15 @@ def files() -> Mapping[str, str]:
         "prometheus/rules.yml": _yaml(objective.recording_rules()),
         "prometheus/alerts.yml": _yaml(alerts.alerting_rules()),
         **_datadog(),
+        **runbooks(),
+    }
+
+
+def runbooks() -> Mapping[str, str]:
+    """The runbooks, with their commands in the forms that are generated."""
+    folder = DASHBOARDS / "runbooks"
+    return {
+        f"runbooks/{file.name}": with_forms(file.read_text(encoding="utf-8")) for file in sorted(folder.glob("*.md"))
     }
 
 

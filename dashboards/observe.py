@@ -28,6 +28,7 @@ from dashboards.preview.local import (
     make_folder,
     read_port,
     to_local_config,
+    to_local_routes,
 )
 from dashboards.preview.tools import FOLDER, ROOT, alertmanager_command, find_program, prometheus_command
 from freshgate.child_processes import die_with
@@ -92,6 +93,7 @@ class ObserveLauncher:
             signal.signal(number, self._stop)
         try:
             self._start_system()
+            self._start("pager", self._pager_command(), "/")
             self._start("alertmanager", (*alertmanager, *self._alertmanager_options()), "/-/ready")
             self._start("prometheus", (*prometheus, *self._prometheus_options()), "/-/ready")
             if self.rate and not self.stopping:
@@ -166,9 +168,15 @@ class ObserveLauncher:
         command = (sys.executable, "-m", "adapter", "traffic", "--rate", f"{self.rate:g}")
         self._start("traffic", (*command, *sandbox_options))
 
+    def _pager_command(self) -> tuple[str, ...]:
+        return (sys.executable, "-IS", str(ROOT / "deploy" / "pager.py"), "--port", str(self.ports["pager"]))
+
     def _alertmanager_options(self) -> tuple[str, ...]:
+        composed = (DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8")
+        file = self.var / "alertmanager.yml"
+        file.write_text(to_local_routes(composed, self.ports), encoding="utf-8")
         return (
-            f"--config.file={DASHBOARDS / 'alertmanager' / 'alertmanager.yml'}",
+            f"--config.file={file}",
             f"--storage.path={make_folder(self.var / 'alertmanager')}",
             f"--web.listen-address=127.0.0.1:{self.ports['alertmanager']}",
             "--cluster.listen-address=",
@@ -195,6 +203,7 @@ class ObserveLauncher:
                 "",
                 f"Prometheus:   {prometheus}/  alerts: {pages}/alerts",
                 f"Alertmanager: {alertmanager}/  its alerts: {alertmanager}/api/v2/alerts",
+                f"Pager:        http://127.0.0.1:{self.ports['pager']}/  what would wake somebody, and the runbooks",
                 "Grafana is in no registry of packages: import dashboards/grafana/*.json into yours and name this",
                 "Prometheus as its data source, or use docker compose. The same holds for a store of traces.",
                 "",

@@ -41,7 +41,21 @@ ALERTS_SINCE = Foreign("ALERTS_FOR_STATE", ("alertname", "severity", "service"))
 CPU = Foreign("process_cpu_seconds_total", ("job", "instance"))
 MEMORY = Foreign("process_resident_memory_bytes", ("job", "instance"))
 STARTED = Foreign("process_start_time_seconds", ("job", "instance"))
-FOREIGN = (REQUESTS, REQUEST_TIME, UP, SCRAPE_TIME, ALERTS, ALERTS_SINCE, CPU, MEMORY, STARTED)
+NOTIFICATIONS_FAILED = Foreign("alertmanager_notifications_failed_total", ("integration", "job", "instance"))
+RULES_FAILED = Foreign("prometheus_rule_evaluation_failures_total", ("rule_group", "job", "instance"))
+FOREIGN = (
+    NOTIFICATIONS_FAILED,
+    RULES_FAILED,
+    REQUESTS,
+    REQUEST_TIME,
+    UP,
+    SCRAPE_TIME,
+    ALERTS,
+    ALERTS_SINCE,
+    CPU,
+    MEMORY,
+    STARTED,
+)
 # A series of ours, with its matchers; and an aggregation with its labels.
 SERIES = re.compile(
     r"(?<![\w:])((?:freshgate[_:]|process_)[\w:]+|up|scrape_duration_seconds|ALERTS\w*)(\{[^}]*\}|(?![\w{]))"

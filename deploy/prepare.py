@@ -1,6 +1,6 @@
-"""Prepares the first `docker compose up`: generates the secrets, and copies .env.example to .env. Needs Python only.
+"""Prepares `docker compose up`: generates the secrets, and copies what you may edit. Needs Python only.
 
-Existing files stay as they are, so running it again is safe. docker-compose.yml mounts the files one by one.
+Existing files stay as they are, so run it again after an upgrade. docker-compose.yml mounts the files one by one.
 """
 
 import os
@@ -10,6 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# File of the repository → its copy, which git ignores: an upgrade never meets what you wrote.
+COPIES = {
+    ".env.example": ".env",
+    "freshgate.toml": "deploy/local/freshgate.toml",
+    "deploy/valkey.conf": "deploy/local/valkey.conf",
+    "dashboards/alertmanager/alertmanager.yml": "deploy/local/alertmanager/alertmanager.yml",
+}
 
 
 def main(root: Path = ROOT) -> int:
@@ -20,12 +27,26 @@ def main(root: Path = ROOT) -> int:
     # run as, since Compose mounts them with the owner and mode that they have here.
     folder.chmod(0o700)
     written = [name for name, text in contents(folder) if write_new(folder / name, text, 0o444)]
-    env = root / ".env"
-    if write_new(env, (root / ".env.example").read_text(encoding="utf-8"), 0o600):
-        written.append(".env")
+    for source, copy in COPIES.items():
+        (root / copy).parent.mkdir(parents=True, exist_ok=True)
+        # .env is read by Compose; the others by the containers' users.
+        mode = 0o600 if copy == ".env" else 0o644
+        if write_new(root / copy, (root / source).read_text(encoding="utf-8"), mode):
+            written.append(copy)
     print(f"made {', '.join(written)}" if written else "everything is there already")
-    print("next: docker compose up")
+    for warning in warnings(root):
+        print(f"warning: {warning}")
+    print("next: docker compose up -d --build")
     return 0
+
+
+def warnings(root: Path) -> Iterator[str]:
+    """What nobody should go live with, once the demo's profile is off."""
+    env = (root / ".env").read_text(encoding="utf-8")
+    is_demo = any(line.split("=", 1)[0] == "COMPOSE_PROFILES" and "demo" in line for line in env.splitlines())
+    receivers = (root / COPIES["dashboards/alertmanager/alertmanager.yml"]).read_text(encoding="utf-8")
+    if not is_demo and any("//pager:" in line for line in receivers.splitlines() if not line.lstrip().startswith("#")):
+        yield "deploy/local/alertmanager/alertmanager.yml names the demo's pager: nobody is woken. Write your receivers"
 
 
 def contents(folder: Path) -> Iterator[tuple[str, str]]:

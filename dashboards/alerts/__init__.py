@@ -7,6 +7,7 @@ from typing import Any
 from dashboards.alerts.base import Alert
 from dashboards.alerts.esps import esp_alerts
 from dashboards.alerts.mails import mail_alerts
+from dashboards.alerts.monitoring import monitoring_alerts
 from dashboards.alerts.redis import redis_alerts
 from dashboards.alerts.sources import source_alerts
 from dashboards.alerts.workers import worker_alerts
@@ -17,6 +18,7 @@ ALERTS: dict[str, list[Alert]] = {
     "freshgate-redis": redis_alerts(),
     "freshgate-sources": source_alerts(),
     "freshgate-esp": esp_alerts(),
+    "freshgate-monitoring": monitoring_alerts(),
 }
 
 

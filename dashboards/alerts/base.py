@@ -8,10 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dashboards.boards.base import panel_id
 from dashboards.objective import BUDGET, LATE, MAILS
 from dashboards.promql import per_installation, selector
 
-RUNBOOKS = "dashboards/runbooks"
+# External labels of Prometheus' configuration: where the runbooks and Grafana are. They are settings of the reader's.
+RUNBOOKS, GRAFANA = "{{ $externalLabels.runbooks }}", "{{ $externalLabels.grafana }}"
 # With fewer mails in the window, a single late mail would fire the alert.
 MIN_MAILS = 100
 
@@ -22,8 +24,8 @@ Severity = Literal["page", "ticket", "none"]
 class Alert:
     """An alert. `page` wakes somebody, since mails are late or data is being lost now. `ticket` waits for the morning.
 
-    summary and board (a uid) become annotations. pending: how long the condition must hold before the alert fires
-    (Prometheus' `for`). labels: added to severity and service.
+    summary, board (a uid) and the title of its panel become annotations. pending: how long the condition must hold
+    before the alert fires (Prometheus' `for`). labels: added to severity and service.
     """
 
     name: str
@@ -33,9 +35,11 @@ class Alert:
     board: str = "freshgate-queues"
     pending: str = "0s"
     labels: dict[str, str] = field(default_factory=dict)
+    panel: str = ""
 
     def to_rule(self) -> dict[str, Any]:
         """One rule of a Prometheus rules file."""
+        panel = f"?viewPanel=panel-{panel_id(self.panel)}" if self.panel else ""
         return {
             "alert": self.name,
             "expr": per_installation(self.expr),
@@ -43,8 +47,8 @@ class Alert:
             "labels": {"severity": self.severity, "service": "freshgate", **self.labels},
             "annotations": {
                 "summary": self.summary,
-                "runbook": f"{RUNBOOKS}/{self.name}.md",
-                "dashboard": f"/d/{self.board}",
+                "runbook_url": f"{RUNBOOKS}/{self.name}.md",
+                "dashboard_url": f"{GRAFANA}/d/{self.board}{panel}",
             },
         }
 
@@ -66,6 +70,7 @@ def burn_rate_alert(name: str, severity: Severity, factor: float, long: str, sho
         " and ".join(conditions),
         f"Mails are late: over {long} the error budget burns {factor:g} times too fast.",
         "freshgate-event-to-email",
+        panel="Error budget burn rate",
         labels={"slo": "mails", "window": long},
     )
 

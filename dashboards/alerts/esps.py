@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dashboards.alerts.base import Alert
-from dashboards.promql import increase, rate
+from dashboards.promql import highest, increase, rate
 from freshgate.telemetry import metrics
 
 BOARD = "freshgate-sources"
@@ -12,22 +12,36 @@ BOARD = "freshgate-sources"
 def esp_alerts() -> list[Alert]:
     errors = rate(metrics.ESP_ERRORS, ["esp"], "", "5m", error="~retry|ambiguous")
     calls = rate(metrics.ESP_CALL, ["esp"], "count", "5m")
+    called = f"{increase(metrics.ESP_CALL, ['esp'], 'count', '5m')} > 10"
     return [
+        # Before the queue's age pages for what is the ESP's.
         Alert(
             "EspFailing",
             "page",
-            f"{errors} / {calls} > 0.5 and {increase(metrics.ESP_CALL, ['esp'], 'count', '5m')} > 10",
+            f"{errors} / {calls} > 0.2 and {called} and on () {highest(metrics.QUEUE_AGE)} > 2.5",
+            "{{ $value | humanizePercentage }} of the calls to {{ $labels.esp }} fail, and mails wait for it.",
+            BOARD,
+            "1m",
+            panel="ESP errors by class",
+            labels={"window": "1m"},
+        ),
+        Alert(
+            "EspFailing",
+            "page",
+            f"{errors} / {calls} > 0.5 and {called}",
             "More than half of the calls to {{ $labels.esp }} fail (429, 5xx or no answer).",
             BOARD,
             "5m",
+            panel="ESP errors by class",
         ),
         Alert(
             "EspRetries",
             "ticket",
-            f"{errors} / {calls} > 0.05 and {increase(metrics.ESP_CALL, ['esp'], 'count', '5m')} > 10",
+            f"{errors} / {calls} > 0.05 and {called}",
             "{{ $value | humanizePercentage }} of the calls to {{ $labels.esp }} fail (429, 5xx or no answer).",
             BOARD,
             "15m",
+            panel="ESP errors by class",
         ),
         Alert(
             "EspBlocked",
@@ -36,6 +50,7 @@ def esp_alerts() -> list[Alert]:
             "{{ $labels.esp }} says that the account may not send: no mail leaves through it.",
             BOARD,
             "2m",
+            panel="ESP errors by class",
         ),
         Alert(
             "EspRejects",
@@ -45,6 +60,7 @@ def esp_alerts() -> list[Alert]:
             "The ESP permanently rejects more than 5 % of the mails of {{ $labels.trigger }}.",
             BOARD,
             "10m",
+            panel="Mails rejected permanently",
         ),
         Alert(
             "BouncesHigh",

@@ -25,6 +25,7 @@ def mail_alerts() -> list[Alert]:
             "More than a quarter of the mails are more than 5 s late, the CDP's own delay included.",
             "freshgate-event-to-email",
             labels={"slo": "path"},
+            panel="CDP delay and Freshgate latency (p95)",
         ),
         Alert(
             "StaleMails",
@@ -34,6 +35,7 @@ def mail_alerts() -> list[Alert]:
             "More than 5 % of the sends of {{ $labels.trigger }} are withheld because their event is too old.",
             "freshgate-triggers",
             "10m",
+            panel="Sends withheld, by outcome",
         ),
         Alert(
             "WrongAfterAll",
@@ -41,6 +43,7 @@ def mail_alerts() -> list[Alert]:
             f"{increase(metrics.CONTRADICTED, ['trigger'], '', '1h')} > 0",
             "{{ $labels.trigger }} sent wrong mails: older events, which would have stopped them, arrived later.",
             "freshgate-triggers",
+            panel="Mails proved wrong later",
         ),
         Alert(
             "TriggerSilent",
@@ -49,5 +52,6 @@ def mail_alerts() -> list[Alert]:
             "{{ $labels.trigger }} sends less than a tenth of what it sent a week ago.",
             "freshgate-triggers",
             "30m",
+            panel="Mails by trigger",
         ),
     ]

@@ -17,12 +17,14 @@ def redis_alerts() -> list[Alert]:
             f"min({selector(metrics.REDIS_UP)}) == 0",
             "Redis does not answer: webhooks get 503, and no mail is sent.",
             pending="1m",
+            panel="Redis is safe for state (each must be 1)",
         ),
         Alert(
             "RedisEvicting",
             "page",
             f"{evicted} or min({selector(metrics.REDIS_NOEVICTION)}) == 0",
             "Redis evicts keys, or is allowed to: what shoppers did is being forgotten.",
+            panel="Redis: evicted keys and delayed disk writes",
         ),
         Alert(
             "RedisNotPersisting",
@@ -30,6 +32,7 @@ def redis_alerts() -> list[Alert]:
             f"min({selector(metrics.REDIS_AOF)}) == 0 or min({selector(metrics.REDIS_AOF_OK)}) == 0",
             "Redis does not write its append-only file: a restart would forget what was sent.",
             pending="1m",
+            panel="Redis is safe for state (each must be 1)",
         ),
         Alert(
             "RedisFull",
@@ -37,5 +40,6 @@ def redis_alerts() -> list[Alert]:
             f"{memory} > 0.8",
             "Redis is {{ $value | humanizePercentage }} full; from 85 % on webhooks get 503.",
             pending="5m",
+            panel="Redis: memory",
         ),
     ]

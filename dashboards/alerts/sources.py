@@ -25,6 +25,7 @@ def _request_alerts() -> list[Alert]:
             "More than half of the requests of {{ $labels.source }} get a 401: their events are lost.",
             BOARD,
             "5m",
+            panel="Requests rejected with 401",
         ),
         Alert(
             "SignaturesFailNowAndThen",
@@ -34,6 +35,7 @@ def _request_alerts() -> list[Alert]:
             "Some requests of {{ $labels.source }} get a 401 for a wrong signature.",
             BOARD,
             "15m",
+            panel="Requests rejected with 401",
         ),
         Alert(
             "BatchWithoutToken",
@@ -41,6 +43,7 @@ def _request_alerts() -> list[Alert]:
             f"{increase(metrics.UNAUTHENTIC, ['source'], '', '15m', reason='BatchWithoutToken')} > 0",
             "{{ $labels.source }} sends batches without the token: they get a 401, and their events are lost.",
             BOARD,
+            panel="Requests rejected with 401",
         ),
         Alert(
             "BodiesRefused",
@@ -48,6 +51,7 @@ def _request_alerts() -> list[Alert]:
             f"{increase(metrics.REQUESTS_REFUSED, ['source', 'status'], '', '15m')} > 0",
             "Whole requests of {{ $labels.source }} are refused with {{ $labels.status }}: the CDP drops their events.",
             BOARD,
+            panel="Whole requests refused (400, 413, 415)",
         ),
         Alert(
             "SourceLimited",
@@ -56,6 +60,7 @@ def _request_alerts() -> list[Alert]:
             "{{ $value | humanize }} requests of {{ $labels.source }} got a 429 from the rate limit on "
             "{{ $labels.limit }}.",
             BOARD,
+            panel="Rate-limited requests (429)",
         ),
         Alert(
             "ReadingFailed",
@@ -63,6 +68,7 @@ def _request_alerts() -> list[Alert]:
             f"{increase(metrics.REFUSALS, ['source'], '', '1h', reason='internal')} > 0",
             "Freshgate's own code failed on elements of {{ $labels.source }}; they are in the quarantine.",
             BOARD,
+            panel="Refused elements by reason",
         ),
         Alert(
             "ReceiverFailing",
@@ -71,6 +77,7 @@ def _request_alerts() -> list[Alert]:
             "{{ $value | humanizePercentage }} of the requests get a 5xx; the CDP retries them for some hours only.",
             BOARD,
             "5m",
+            panel="Requests by status",
         ),
     ]
 
@@ -85,6 +92,7 @@ def _event_alerts() -> list[Alert]:
             "{{ $labels.source }} sends less than a tenth of what it sent a week ago.",
             BOARD,
             "30m",
+            panel="Time since the last event, by source",
         ),
         Alert(
             "ClocksSkewed",
@@ -93,5 +101,6 @@ def _event_alerts() -> list[Alert]:
             "More than 5 % of the events of {{ $labels.source }} have a time in the future.",
             BOARD,
             "15m",
+            panel="Accepted events with unreadable fields or future times",
         ),
     ]

@@ -17,7 +17,10 @@ from dashboards.datadog.translate import NotTranslatable, Translation, parse, tr
 from dashboards.datadog.widgets import HEALTH_CHECK
 
 # Alert → why DataDog needs no monitor for it.
-OMITTED = {"Watchdog": "it shows that Prometheus and Alertmanager work; DataDog watches over itself"}
+OMITTED = dict.fromkeys(
+    ("Watchdog", "MonitoringDown", "NotificationsFail", "RulesFail"),
+    "it watches over Prometheus and Alertmanager; DataDog watches over itself",
+)
 PRIORITIES = {"page": 1, "ticket": 4}
 # A gauge is watched over the alert's pending time, and at least over one interval of the Agent.
 MIN_WINDOW = "1m"

@@ -1,4 +1,4 @@
-"""The configuration and the ports of a Prometheus on this machine, in place of the one in docker-compose.yml.
+"""The configurations and ports of Prometheus and Alertmanager on this machine, in place of docker-compose.yml's.
 
 `observe.py` starts it.
 """
@@ -16,9 +16,11 @@ from freshgate.errors import FreshgateError, SettingsError
 from freshgate.settings import Settings
 
 DASHBOARDS = Path(__file__).resolve().parents[1]
-DEFAULT_PORTS = {"prometheus": 9090, "alertmanager": 9093}
+DEFAULT_PORTS = {"prometheus": 9090, "alertmanager": 9093, "pager": 8026}
 # Jobs of the composed Prometheus that `make observe` does not start.
-COMPOSED_ONLY = ("grafana", "otel-collector", "tempo")
+COMPOSED_ONLY = ("grafana", "otel-collector", "tempo", "loki", "alloy")
+# Of docker-compose.yml: where Grafana would be.
+GRAFANA_URL = "http://127.0.0.1:3000"
 
 
 def to_local_config(composed: Any, settings: Settings, ports: Mapping[str, int]) -> dict[str, Any]:
@@ -35,12 +37,20 @@ def to_local_config(composed: Any, settings: Settings, ports: Mapping[str, int])
         return [{"targets": [f"127.0.0.1:{targets[name]}"]}]
 
     return {
-        "global": composed["global"],
+        "global": {
+            **composed["global"],
+            "external_labels": {"runbooks": f"http://127.0.0.1:{ports['pager']}/runbooks", "grafana": GRAFANA_URL},
+        },
         "rule_files": [str(DASHBOARDS / "prometheus" / Path(file).name) for file in composed["rule_files"]],
-        "alerting": {"alertmanagers": [{"static_configs": at("alertmanager")}]},
+        "alerting": {**composed["alerting"], "alertmanagers": [{"static_configs": at("alertmanager")}]},
         # A port of 0 switches a process' metrics off.
         "scrape_configs": [{"job_name": job, "static_configs": at(job)} for job in jobs if targets[job]],
     }
+
+
+def to_local_routes(composed: str, ports: Mapping[str, int]) -> str:
+    """The committed configuration of Alertmanager with the demo's pager on loopback."""
+    return composed.replace("http://pager:8026/", f"http://127.0.0.1:{ports['pager']}/")
 
 
 def make_folder(path: Path) -> Path:

@@ -40,6 +40,9 @@ INTERNAL = 'freshgate_refusals_total{source="shop",reason="internal"}'
 ACCEPTED = 'freshgate_events_total{source="shop",verdict="accepted"}'
 CLAMPED = 'freshgate_clamped_events_total{source="shop"}'
 CALLED = 'freshgate_esp_call_seconds_count{esp="sendgrid",result="accepted"}'
+SCRAPED = 'up{job="tempo",instance="b"}'
+NOTIFICATIONS = 'alertmanager_notifications_failed_total{integration="webhook"}'
+RULES = 'prometheus_rule_evaluation_failures_total{rule_group="rules.yml;freshgate-esp"}'
 ONCE = "0x90 1x300"
 
 
@@ -108,6 +111,13 @@ CASES = [
     Case("WorkersStuck", True, {JOBS: "5+0", WAITED: "_x300"}),
     Case("WorkersStuck", False, {WAITED: "0+0"}),
     Case("NoWorker", True, {IDLE: "0+0", SILENT: "1+0"}),
+    Case("WorkerSilent", True, {SILENT: "1+0"}),
+    Case("WorkerSilent", False, {SILENT: "0x90 1x5 0x300"}),
+    Case("MonitoringDown", True, {SCRAPED: "0+0"}),
+    Case("ScrapeDown", False, {SCRAPED: "0+0"}),
+    Case("NotificationsFail", True, {NOTIFICATIONS: "0+1"}),
+    Case("NotificationsFail", False, {NOTIFICATIONS: "0+0"}),
+    Case("RulesFail", True, {RULES: "0+1"}),
     Case("TimersLate", True, {OVERDUE: "60+0"}),
     Case("NoTimers", True, {REDIS_UP: "_x300"}),
     Case("DeadMails", True, {sends("dead"): ONCE}),
@@ -139,6 +149,10 @@ CASES = [
     Case("ClocksSkewed", True, {CLAMPED: "0+6"}),
     Case("EspFailing", True, {error("retry"): "0+8"}),
     Case("EspFailing", False, {CALLED: "0+1", error("retry"): "0+1"}),
+    # While mails wait for it, the ESP is paged earlier, and before the queue's age.
+    Case("EspFailing", True, {error("retry"): "0+3", AGE: "0x97 10x300"}),
+    Case("QueueOld", False, {error("retry"): "0+3", AGE: "0x97 10x300"}),
+    Case("EspFailing", False, {error("retry"): "0+3"}),
     Case("EspRetries", True, {error("ambiguous"): "0+1"}),
     Case("EspBlocked", True, {error("blocked"): "0+1"}),
     Case("EspRejects", True, {sends("rejected"): "0+1"}),

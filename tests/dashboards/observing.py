@@ -24,8 +24,12 @@ class Observing(System):
     def __init__(self, folder: Path) -> None:
         # A mail that the ESP defers once is dead at once, so that an alert fires within seconds.
         super().__init__({"FRESHGATE_TRIGGERS__ORDER_CONFIRMATION__MAX_AGE": "1s"}, var=folder)
-        self.prometheus, self.alertmanager = free_ports(2)
-        ports = {"PROMETHEUS_PORT": str(self.prometheus), "ALERTMANAGER_PORT": str(self.alertmanager)}
+        self.prometheus, self.alertmanager, self.pager = free_ports(3)
+        ports = {
+            "PROMETHEUS_PORT": str(self.prometheus),
+            "ALERTMANAGER_PORT": str(self.alertmanager),
+            "PAGER_PORT": str(self.pager),
+        }
         self.environ |= ports
 
     def start(self) -> None:
@@ -48,10 +52,21 @@ class Observing(System):
         """Alertmanager's alerts, by name."""
         return {alert["labels"]["alertname"]: alert for alert in asked(self.alertmanager, "/api/v2/alerts")}
 
+    def paged(self) -> list[dict[str, str]]:
+        """What the demo's pager was sent."""
+        notifications: list[dict[str, str]] = asked(self.pager, "/notifications")
+        return notifications
+
     def tell(self, *alerts: dict[str, str]) -> None:
         """Sends firing alerts to Alertmanager, as Prometheus does."""
         body = json.dumps([{"labels": labels} for labels in alerts]).encode()
         asked(self.alertmanager, "/api/v2/alerts", body)
+
+
+def fetch(url: str) -> str:
+    """The text that is served there."""
+    with urllib.request.urlopen(url, timeout=20) as answer:
+        return str(answer.read().decode())
 
 
 def asked(port: int, path: str, body: bytes | None = None) -> Any:

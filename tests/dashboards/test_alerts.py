@@ -9,6 +9,7 @@ import argparse
 import re
 import shlex
 from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,11 +17,13 @@ import yaml
 
 from adapter.__main__ import build_parser as adapter_parser
 from dashboards.generate import DASHBOARDS
+from dashboards.runbook_forms import by_hand
 from freshgate.settings import Settings
 from tests.dashboards import expressions
 from workers import commands as worker_commands
 
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
+KILL = r'kill (-KILL )?"\$\(cat var/pids/(receiver|worker|timers)\)"'
 LOGS = {f"var/log/{name}.log" for name in ("receiver", "worker", "timers", "redis", "sandbox")}
 RUNBOOKS = {file.stem: file.read_text(encoding="utf-8") for file in (DASHBOARDS / "runbooks").glob("*.md")}
 
@@ -30,14 +33,16 @@ def alerts() -> list[Any]:
 
 
 def commands(text: str) -> list[str]:
-    """The lines of ```sh blocks, and commands in a sentence that start with python."""
+    """The lines of ```sh blocks for `make run`, and commands in a sentence that start with python."""
+    text = by_hand(text)
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     sentences = re.sub("```.*?```", "", text, flags=re.DOTALL)
-    return [*"\n".join(blocks).splitlines(), *re.findall(r"`(python -m [^`]*)`", sentences)]
+    return [*"".join(blocks).splitlines(), *re.findall(r"`(python -m [^`]*)`", sentences)]
 
 
 def command_fault(command: str) -> str:
     """Why the command could not run, or an empty text."""
+    command = command.removeprefix("FRESHGATE_WORKER_METRICS_PORT=9119 ")
     first, *rest = [shlex.split(part) for part in command.split(" | ")]
     name = first[0] if first else ""
     if first[:3] in (["python", "-m", "workers"], ["python", "-m", "adapter"]):
@@ -48,13 +53,14 @@ def command_fault(command: str) -> str:
             return "no such command"
     elif name == "curl":
         ports = Settings()
-        asked = re.match(r"http://127\.0\.0\.1:(\d+)/", first[-1])
+        asked = re.match(r"curl -s --max-time 5 http://127\.0\.0\.1:(\d+)/", " ".join(first))
         mine = (ports.port, ports.metrics_port, ports.worker_metrics_port, ports.timers_metrics_port, 9090, 9093)
         if not asked or int(asked[1]) not in mine:
-            return "nobody listens there"
+            return "nobody listens there, or it may hang"
     elif name == "tail":
-        return "" if first[-1] in LOGS else "no such log"
-    elif name != "df":
+        if first[-1] not in LOGS:
+            return "no such log"
+    elif name != "df" and not re.fullmatch(KILL, command):
         return "not a command of these"
     for piped in rest:
         if piped[0] == "grep" and not any(
@@ -73,10 +79,15 @@ def _workers_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def runbook_of(rule: Any) -> Path:
+    """The committed file that the alert's link leads to, whatever address comes before."""
+    return DASHBOARDS / "runbooks" / rule["annotations"]["runbook_url"].rpartition("/")[2]
+
+
 def without_runbook(rules: Sequence[Any], runbooks: Collection[str]) -> set[str]:
     """Alerts without a runbook, runbooks without an alert, and alerts that name another file."""
     named = {rule["alert"] for rule in rules}
-    files = {rule["alert"] for rule in rules if (DASHBOARDS.parent / rule["annotations"]["runbook"]).is_file()}
+    files = {rule["alert"] for rule in rules if runbook_of(rule).is_file()}
     return (named ^ set(runbooks)) | (named - files)
 
 
@@ -99,7 +110,7 @@ def test_a_missing_runbook_is_noticed() -> None:
     dead = next(rule for rule in alerts() if rule["alert"] == "DeadMails")
     assert without_runbook(alerts(), set(RUNBOOKS) - {"DeadMails"}) == {"DeadMails"}
     assert without_runbook(alerts(), {*RUNBOOKS, "OldOne"}) == {"OldOne"}
-    moved = {**dead, "annotations": {"runbook": "dashboards/runbooks/Dead.md"}}
+    moved = {**dead, "annotations": {"runbook_url": "https://x.example/Dead.md"}}
     assert without_runbook([moved], {"DeadMails"}) == {"DeadMails"}
 
 
@@ -134,8 +145,9 @@ def test_an_empty_section_of_a_runbook_is_noticed() -> None:
         "python -m workers unknown burn",
         "python -m adapter whi SHOPPER",
         "python -m workers dead replay --max-agee 1d",
-        "curl -s http://127.0.0.1:1234/readyz",
-        "curl -s http://127.0.0.1:9109/metrics | grep freshgate_made_up",
+        "curl -s --max-time 5 http://127.0.0.1:1234/readyz",
+        "curl -s http://127.0.0.1:8080/readyz",
+        "curl -s --max-time 5 http://127.0.0.1:9109/metrics | grep freshgate_made_up",
         "tail -n 50 var/log/nobody.log",
         "rm -rf var",
     ],
@@ -151,7 +163,12 @@ def alert_faults(rule: Any) -> list[str]:
         faults.append("severity")
     if not rule["annotations"].get("summary", "").endswith("."):
         faults.append("summary")
-    if rule["annotations"].get("dashboard", "").removeprefix("/d/") not in expressions.boards():
+    link = re.fullmatch(
+        r"\{\{ \$externalLabels\.grafana \}\}/d/([\w-]+)(?:\?viewPanel=panel-(\d+))?",
+        rule["annotations"].get("dashboard_url", ""),
+    )
+    board = expressions.boards().get(link[1]) if link else None
+    if not link or not board or (link[2] and link[2] not in {str(at["id"]) for at in expressions.panels(board)}):
         faults.append("dashboard")
     return faults
 
@@ -164,7 +181,9 @@ def test_an_alert_that_does_not_say_it_is_noticed() -> None:
     rule = alerts()[0]
     assert alert_faults({**rule, "labels": {"severity": "loud"}}) == ["severity"]
     assert alert_faults({**rule, "annotations": {}}) == ["summary", "dashboard"]
-    assert alert_faults({**rule, "annotations": {**rule["annotations"], "dashboard": "/d/nowhere"}}) == ["dashboard"]
+    assert alert_faults({**rule, "annotations": {**rule["annotations"], "dashboard_url": "/d/nowhere"}}) == [
+        "dashboard"
+    ]
 
 
 def named_runbooks(texts: Iterable[str]) -> set[str]:

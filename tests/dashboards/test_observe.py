@@ -22,12 +22,12 @@ from dashboards.preview.tools import ABSOLUTE_TEMPLATES, RELATIVE_TEMPLATES, Too
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.settings import Settings, load
 from tests.dashboards import expressions
-from tests.dashboards.observing import Observing, asked
+from tests.dashboards.observing import Observing, asked, fetch
 from tests.dashboards.tools import ROOT
 from tests.harness.ports import free_ports
 
 # Labels that inhibitions require to be equal.
-KEYS = ("service", "source", "slo")
+KEYS = ("service", "source", "slo", "cluster", "namespace")
 LIVE = [pytest.mark.tools, pytest.mark.timeout(240)]
 
 
@@ -82,7 +82,13 @@ class TestObserve:
         dead = observing.wait_for(lambda: observing.alerts().get("DeadMails"), 90)
         assert [receiver["name"] for receiver in dead["receivers"]] == ["ticket"]
         assert dead["status"]["state"] in ("active", "unprocessed")
-        assert (ROOT / dead["annotations"]["runbook"]).is_file()
+        runbook = fetch(dead["annotations"]["runbook_url"])
+        assert runbook.startswith("# DeadMails\n")
+        assert re.match(r"http://127\.0\.0\.1:\d+/d/freshgate-", dead["annotations"]["dashboard_url"])
+        assert not {"runbooks", "grafana"} & set(dead["labels"])
+        # The demo's pager shows it, and its links.
+        shown = observing.wait_for(lambda: [at for at in observing.paged() if at["alert"] == "DeadMails"], 90)
+        assert (shown[0]["receiver"], shown[0]["runbook"]) == ("ticket", dead["annotations"]["runbook_url"])
         observing.tell(labels_of("RedisDown"))
         observing.wait_for(lambda: observing.alerts()["DeadMails"]["status"]["state"] == "suppressed")
         # It is sent again after a minute: at first, Prometheus may not have reached Alertmanager.
@@ -93,12 +99,13 @@ class TestObserve:
         config = yaml.safe_load((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
         checked = 0
         for number, rule in enumerate(config["inhibit_rules"]):
+            jobs = dict(re.findall(r"^(job) = (\S+)$", "\n".join(rule["target_matchers"]), re.MULTILINE))
             causes, effects = (named(rule[side]) for side in ("source_matchers", "target_matchers"))
             if not causes:
                 causes, effects = ["MailsLate"], ["MailsLateSlowly"]
             for effect in effects or ["QueueOld"]:
                 # Each has labels of its own, so that no other rule's cause or effect silences it.
-                same, other = ({key: f"{number}-{effect}-{at}" for key in KEYS} for at in ("here", "there"))
+                same, other = ({key: f"{number}-{effect}-{at}" for key in KEYS} | jobs for at in ("here", "there"))
                 observing.tell(*(labels_of(name) | same for name in (*causes, effect)), labels_of(effect) | other)
                 observing.wait_for(lambda effect=effect, same=same: is_suppressed(observing, effect, same))  # type: ignore[misc]  # a lambda's defaults have no types
                 assert not is_suppressed(observing, effect, other), (rule, effect)
@@ -137,7 +144,7 @@ def is_suppressed(observing: Observing, name: str, labels: dict[str, str]) -> bo
 
 
 COMPOSED = yaml.safe_load((ROOT / "deploy" / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
-PORTS = {"prometheus": 1, "alertmanager": 2}
+PORTS = {"prometheus": 1, "alertmanager": 2, "pager": 6}
 
 
 def test_prometheus_gets_the_composed_ones_configuration_on_this_machine() -> None:
@@ -154,7 +161,16 @@ def test_prometheus_gets_the_composed_ones_configuration_on_this_machine() -> No
     }
     assert sorted(config["rule_files"]) == sorted(str(file) for file in (DASHBOARDS / "prometheus").glob("*.yml"))
     assert config["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["127.0.0.1:2"]}]}]
-    assert config["global"] == COMPOSED["global"]
+    links = {"runbooks": "http://127.0.0.1:6/runbooks", "grafana": "http://127.0.0.1:3000"}
+    assert config["global"] == {**COMPOSED["global"], "external_labels": links}
+    assert set(links) == set(COMPOSED["global"]["external_labels"])
+    assert config["alerting"]["alert_relabel_configs"] == COMPOSED["alerting"]["alert_relabel_configs"]
+
+
+def test_every_notification_goes_to_the_pager_on_this_machine() -> None:
+    text = local.to_local_routes((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"), PORTS)
+    urls = [hook["url"] for at in yaml.safe_load(text)["receivers"] for hook in at["webhook_configs"]]
+    assert urls == ["http://127.0.0.1:6/alerts"] * 3
 
 
 def test_a_process_that_serves_no_metrics_is_not_scraped() -> None:

@@ -32,7 +32,7 @@ ORDER = {
 }
 USUAL = {"PORT": 8080, "METRICS_PORT": 9108, "WORKER_METRICS_PORT": 9109, "TIMERS_METRICS_PORT": 9110}
 # These start a process that does not end; the system runs one of each already.
-STAY = ("python -m workers deliver", "python -m workers timers")
+STAY = ("FRESHGATE_WORKER_METRICS_PORT=9119 python -m workers deliver",)
 # These exit with 1 in the test, because there is no such send, and no such hold.
 NOTHING_THERE = {
     "python -m adapter why SEND",
@@ -43,7 +43,9 @@ NOTHING_THERE = {
     "python -m workers release TRIGGER",
     "python -m workers release nobody",
 }
-COMMANDS = sorted({command for text in RUNBOOKS.values() for command in commands(text)} - set(STAY))
+ALL = {command for text in RUNBOOKS.values() for command in commands(text)} - set(STAY)
+RESTARTS = sorted(command for command in ALL if command.startswith("kill "))
+COMMANDS = sorted(ALL - set(RESTARTS))
 
 
 class Desk:
@@ -71,6 +73,7 @@ class Desk:
             "quarantine show NAME": f"quarantine show {self.element}",
             "--only NAME": f"--only {self.element}",
             "var/log/": f"{self.system.var}/log/",
+            "var/pids/": f"{self.system.var}/pids/",
             ":9090/": f":{self.system.prometheus}/",
             ":9093/": f":{self.system.alertmanager}/",
             **{f":{usual}/": f":{self.system.ports[name]}/" for name, usual in USUAL.items()},
@@ -115,8 +118,21 @@ def test_a_runbooks_command_works_when_it_is_pasted(desk: Desk, command: str) ->
         assert "still held: none" in released[-1].stdout
 
 
+@pytest.mark.parametrize("command", RESTARTS)
+def test_a_process_that_a_runbook_ends_is_started_again(desk: Desk, command: str) -> None:
+    (name,) = re.findall(r"pids/(\w+)", command)
+    file = desk.system.var / "pids" / name
+    before = desk.system.wait_for(lambda: file.read_text(encoding="ascii") if file.exists() else "")
+    assert desk.paste(command).returncode == 0
+    desk.system.wait_for(lambda: file.exists() and file.read_text(encoding="ascii") not in ("", before), 60)
+    ports = {"receiver": "METRICS_PORT", "worker": "WORKER_METRICS_PORT", "timers": "TIMERS_METRICS_PORT"}
+    desk.system.wait_for(
+        lambda: desk.paste(f"curl -sf --max-time 5 http://127.0.0.1:{USUAL[ports[name]]}/metrics").returncode == 0, 60
+    )
+
+
 def test_a_command_that_does_not_work_is_noticed(desk: Desk) -> None:
-    assert desk.paste("curl -s http://127.0.0.1:9108/metrics | grep freshgate_made_up").returncode != 0
+    assert desk.paste("curl -s --max-time 5 http://127.0.0.1:9108/metrics | grep freshgate_made_up").returncode != 0
     assert desk.paste("python -m adapter quarantine show ffffffff | python -m adapter read - --source SOURCE").stderr
     assert desk.paste("python -m adapter whi SHOPPER").returncode != 0
 

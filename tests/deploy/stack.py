@@ -13,11 +13,13 @@ from typing import Any
 
 import yaml
 
+from deploy import prepare
+
 ROOT = Path(__file__).resolve().parents[2]
 # These images hold one binary and no shell, so no health check can run in them. Prometheus scrapes both.
 WITHOUT_SHELL = ("otel-collector", "tempo")
 METRICS_PORTS = {"9108", "9109", "9110"}
-FRESHGATE_SERVICES = ("receiver", "worker", "timers", "sandbox", "traffic")
+FRESHGATE_SERVICES = ("receiver", "worker", "timers", "sandbox", "traffic", "pager")
 VERSIONED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 # No two projects agree on its digest: docs/RELEASING.md.
 WITHOUT_DIGEST = ("otel/opentelemetry-collector",)
@@ -29,6 +31,15 @@ CALLED = re.compile(r"(?:https?://|[\"'\[\s])([a-z][a-z0-9-]*):(\d{2,5})\b")
 def compose() -> dict[str, Any]:
     document: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
     return document
+
+
+def committed(path: str) -> str:
+    """What is committed for a path that Compose mounts: deploy/prepare.py makes copies of some."""
+    copies = {copy: source for source, copy in prepare.COPIES.items()}
+    for copy, source in copies.items():
+        if path.removeprefix("./") in (copy, str(Path(copy).parent)) and str(Path(copy).parent) != "deploy/local":
+            return source if path.endswith(Path(copy).name) else str(Path(source).parent)
+    return copies.get(path.removeprefix("./"), path)
 
 
 def active(env: str) -> dict[str, str]:
@@ -64,12 +75,12 @@ def unpinned(document: Mapping[str, Any], dockerfile: str) -> list[str]:
     faults = [
         name
         for name, service in document["services"].items()
-        if not _is_pinned(service["image"], is_built="build" in service)
+        if not _is_pinned(service["image"], is_built=name in FRESHGATE_SERVICES)
     ]
     faults += [
         name
         for name, service in document["services"].items()
-        if "build" in service and service.get("pull_policy") not in ("build", "never")
+        if name in FRESHGATE_SERVICES and service.get("pull_policy") not in ("build", "never")
     ]
     bases = re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)
     return faults + [base for base in bases if not _is_pinned(base)]
@@ -122,7 +133,7 @@ def missing_paths(document: Mapping[str, Any], root: Path, secret_names: Iterabl
     missing = []
     for service in document["services"].values():
         sources = [volume.split(":")[0] for volume in service.get("volumes", [])]
-        missing += [source for source in sources if source.startswith(".") and not (root / source).exists()]
+        missing += [source for source in sources if source.startswith(".") and not (root / committed(source)).exists()]
         missing += [source for source in sources if not source.startswith(".") and source not in document["volumes"]]
         missing += [secret for secret in service.get("secrets", []) if secret not in document["secrets"]]
         missing += [network for network in service.get("networks", []) if network not in document["networks"]]

@@ -32,6 +32,8 @@ from tests.harness.ports import free_ports
 PORTS = ("PORT", "SANDBOX_PORT", "METRICS_PORT", "WORKER_METRICS_PORT", "TIMERS_METRICS_PORT")
 INNER = ("8080", "8025", "9108", "9109", "9110")
 STOP_WITHIN_S = 30.0
+# test_pager.py starts the pager.
+RUNNING = {*FRESHGATE_SERVICES, "redis"} - {"pager"}
 
 
 class ByHand:
@@ -172,8 +174,8 @@ def test_the_composed_processes_send_the_demos_mails(by_hand: ByHand) -> None:
     person = mails[0]["to"].partition("@")[0]
     why = ("-m", "adapter", "why", f"user-{person}")
     by_hand.wait_for(lambda: ": sent " in by_hand.run("receiver", *why).stdout, "worker")
-    assert set(by_hand.running) == {*FRESHGATE_SERVICES, "redis"}
-    assert by_hand.stop() == dict.fromkeys((*FRESHGATE_SERVICES, "redis"), 0)
+    assert set(by_hand.running) == RUNNING
+    assert by_hand.stop() == dict.fromkeys(RUNNING, 0)
 
 
 def test_a_copy_of_the_running_stores_files_is_a_backup(by_hand: ByHand) -> None:

@@ -33,7 +33,7 @@ def read(path: str) -> Any:
 def mounted(service: str) -> dict[str, str]:
     """Path in the container → path in this repository."""
     volumes = stack.compose()["services"][service]["volumes"]
-    return {parts[1]: parts[0] for parts in (volume.split(":") for volume in volumes)}
+    return {parts[1]: stack.committed(parts[0]) for parts in (volume.split(":") for volume in volumes)}
 
 
 @pytest.mark.parametrize(("service", "path"), CONFIGS.items())

@@ -6,6 +6,7 @@ Both use the standard library only.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -23,6 +24,9 @@ from tests.deploy.stack import ROOT
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     (tmp_path / "deploy").mkdir()
+    for source in prepare.COPIES:
+        (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / source, tmp_path / source)
     (tmp_path / ".env.example").write_text("COMPOSE_PROFILES=demo\n", encoding="utf-8")
     return tmp_path
 
@@ -89,6 +93,30 @@ def test_the_stores_health_check_finds_the_password(root: Path) -> None:
     assert subprocess.run(["sh", "-c", local_command], env=environment, check=False).returncode == 1
 
 
+def test_what_is_edited_is_a_copy_that_git_ignores_and_an_upgrade_leaves_alone(root: Path) -> None:
+    prepare.main(root)
+    for source, copy in prepare.COPIES.items():
+        assert (root / copy).read_text(encoding="utf-8") == (root / source).read_text(encoding="utf-8")
+        assert subprocess.run(["git", "check-ignore", "-q", copy], cwd=ROOT, check=False).returncode == 0
+        (root / copy).write_text("mine\n", encoding="utf-8")
+    prepare.main(root)
+    assert {(root / copy).read_text(encoding="utf-8") for copy in prepare.COPIES.values()} == {"mine\n"}
+
+
+def test_nobody_goes_live_with_the_demos_pager_without_being_told(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prepare.main(root)
+    assert "warning" not in capsys.readouterr().out
+    (root / ".env").write_text("# COMPOSE_PROFILES=demo\n", encoding="utf-8")
+    prepare.main(root)
+    assert "nobody is woken" in capsys.readouterr().out
+    routes = root / "deploy" / "local" / "alertmanager" / "alertmanager.yml"
+    routes.write_text(routes.read_text(encoding="utf-8").replace("http://pager:8026", "https://x.example"), "utf-8")
+    prepare.main(root)
+    assert "warning" not in capsys.readouterr().out
+
+
 # ---- the probe
 
 
@@ -127,6 +155,11 @@ def test_the_probe_tells_health_from_illness(answering: Callable[[int], str], st
 def test_the_probe_says_what_is_missing(answering: Callable[[int], str], capsys: pytest.CaptureFixture[str]) -> None:
     probe.main(answering(503))
     assert capsys.readouterr().out == '503 {"status":1}\n'
+
+
+def test_the_probe_shows_what_is_served(answering: Callable[[int], str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert probe.main(answering(200), show=True) == 0
+    assert capsys.readouterr().out == '{"status":1}'
 
 
 def test_the_probe_runs_isolated_and_hears_that_nobody_answers(free_port: Callable[[], int]) -> None:
