@@ -117,8 +117,13 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
 def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:
     """A receiver for the settings' catalog, which enqueues each send for the account of its trigger."""
     triggers = load_triggers(settings)
-    any_address = settings.page_addresses == "any"
-    planner = Planner(load_event_types(settings), triggers, settings.pii_key.encode(), page_addresses=any_address)
+    planner = Planner(
+        load_event_types(settings),
+        triggers,
+        settings.pii_key.encode(),
+        page_addresses=settings.page_addresses == "any",
+        shops_with_pages={source.id_space for source in settings.sources.values() if source.trust == "browser"},
+    )
     return Receiver(client, planner, routes_of(settings, triggers), traces)
 
 

@@ -21,6 +21,7 @@ class Product(msgspec.Struct, frozen=True, omit_defaults=True):
     url           of the product's page; http or https only, as `image_url`
     sku, id       where they differ from `product_id`: another event may name the product by one of them alone
     has_quantity  False where the source sent no quantity, or none that can be read
+    from_page     True where a source with a key that anybody can read sent it
     """
 
     product_id: str = ""
@@ -33,6 +34,7 @@ class Product(msgspec.Struct, frozen=True, omit_defaults=True):
     sku: str = ""
     id: str = ""
     has_quantity: bool = True
+    from_page: bool = False
 
     @property
     def line(self) -> str:

@@ -22,6 +22,7 @@ PAGES = (
     "CHANGELOG.md",
     "docs/GLOSSARY.md",
     "docs/REDIS.md",
+    "docs/SECURITY-MODEL.md",
     *sorted(f"docs/decisions/{page.name}" for page in (ROOT / "docs" / "decisions").glob("*.md")),
 )
 MANUAL = (

@@ -12,8 +12,10 @@ from typing import Any
 import redis
 
 from freshgate.addresses import mailbox_of
+from freshgate.events import Product
 from freshgate.state import keys
 from freshgate.state.orders import OrderView
+from freshgate.state.products import parse_product
 from freshgate.state.records import to_fields
 from freshgate.state.store import fcall, with_library
 from freshgate.state.views import AddressView, PersonView
@@ -65,6 +67,7 @@ class Lookup:
         refused_at, refused_since = map(int, reply[1].split() or (0, 0))
         records = [self._build(shop, send, refused_at, refused_since) for send in reply[2:]]
         self._add_missing_addresses(shop, records)
+        self._add_products(shop, records)
         return int(reply[0]), records, {name.decode() for name in holds[0]} if holds else set()
 
     def _build(self, shop: str, send: Any, refused_at: int, refused_since: int) -> Records:
@@ -120,3 +123,23 @@ class Lookup:
         for (add, address_id), raw in zip(missing, pipe.execute(), strict=True):
             fields = {name.decode(): value.decode("utf-8", "replace") for name, value in raw.items()}
             add(AddressView(address_id, fields))
+
+    def _add_products(self, shop: str, all_records: Iterable[Records]) -> None:
+        """What servers told of the products in a page's cart, for mails that show it: one more trip, for those."""
+        wanted = [
+            (records, line)
+            for records in all_records
+            if records.timer.trigger not in self._transactional
+            for line in sorted(records.person.page_products())
+        ]
+        if not wanted:
+            return
+        pipe = self._client.pipeline(transaction=False)
+        for _, line in wanted:
+            pipe.hgetall(keys.product(shop, keys.product_id(shop, line)))
+        products: dict[str, Product] = {}
+        for (_, line), raw in zip(wanted, pipe.execute(), strict=True):
+            if raw:
+                products[line] = parse_product(raw)
+        for records, _ in wanted:
+            records.person.see_products(products)

@@ -15,7 +15,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from freshgate.declare import EventType
-from freshgate.events import Event, Product
+from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL, Event, Product
 from freshgate.settings import SourceSettings
 
 # A person's name, and a product's.
@@ -45,8 +45,10 @@ def bound_page_data(event: Event, event_type: EventType, settings: SourceSetting
         elif type(value) is tuple:
             lines = [_bound_product(line, f"{name}.{index}", hosts, dropped) for index, line in enumerate(value)]
             bound = tuple(line for line in lines if line is not None)
-        elif name in event_type.profile and type(value) is str:
-            bound = _plain_text(value, MAX_TRAIT_LENGTH)
+        elif type(value) is str and name not in (CONTACT_EMAIL, ORDER_EMAIL):
+            # A mark may carry any field of its event into a mail.
+            max_length = MAX_TRAIT_LENGTH if name in event_type.profile else MAX_TEXT_LENGTH
+            bound = _bound_text(value, max_length, hosts, is_id=event_type.fields.get(name) == "id")
             if not bound:
                 dropped.append(name)
         if bound not in (None, ""):
@@ -87,7 +89,13 @@ def _bound_product(line: Product, place: str, hosts: Collection[str], dropped: l
     image_url = line.image_url if is_allowed_link(line.image_url, hosts) else ""
     bound = {"name": name, "url": url, "image_url": image_url}
     dropped += [f"{place}.{field}" for field, text in bound.items() if getattr(line, field) and not text]
-    return replace(line, **bound)
+    return replace(line, **bound, from_page=True)
+
+
+def _bound_text(text: str, max_length: int, hosts: Collection[str], *, is_id: bool) -> str:
+    if is_id:
+        return "" if _LINK_IN_ID.search(text) else text
+    return text if is_allowed_link(text, hosts) else _plain_text(text, max_length)
 
 
 def _plain_text(text: str, max_length: int) -> str:

@@ -54,6 +54,11 @@ def order_id(id_space: str, order: str) -> str:
     return "o" + _digest(f"{id_space}\0o\0{order}")
 
 
+def product_id(id_space: str, line: str) -> str:
+    """The id of what servers told of a product; `line` is `Product.line`."""
+    return "g" + _digest(f"{id_space}\0g\0{line}")
+
+
 def address_id(pii_key: bytes, address: str) -> str:
     """HMAC of the address in its one form, lower-cased: a leaked Redis is no list of addresses."""
     form = (read_address(address) or address.strip()).lower()
@@ -80,6 +85,10 @@ def address(id_space: str, record_id: str) -> str:
 def sent(id_space: str, send: str) -> str:
     """What is known of a send for which an ESP was called, for the ESP's feedback."""
     return f"{shop(id_space)}s:{send}"
+
+
+def product(id_space: str, record_id: str) -> str:
+    return f"{shop(id_space)}product:{record_id}"
 
 
 def timers(id_space: str, trigger: str) -> str:

@@ -6,7 +6,7 @@ about traits and addresses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ from freshgate.events import Event
 from freshgate.ids import address_in
 from freshgate.state import keys
 from freshgate.state.plans import Register, bought_products, plan_cart, plan_order
+from freshgate.state.products import product_registers
 from freshgate.state.profiles import PERSON_TTL, contact, plan_addresses, profile_registers
 from freshgate.state.stamps import stamp
 from freshgate.state.stored import to_json, trail_entry
@@ -48,13 +49,15 @@ class Plan(msgspec.Struct):
     def work(self) -> int:
         """How much work this is for Redis: 1 for a plain event."""
         body = self.body
-        return 1 + (len(body.get("lines", ())) + len(body.get("regs", ()))) // 8 + 4 * len(body.get("links", ()))
+        writes = len(body.get("lines", ())) + len(body.get("regs", ())) + len(body.get("products", ()))
+        return 1 + writes // 8 + 4 * len(body.get("links", ()))
 
 
 class Planner:
     """Knows the catalog: which marks an event advances, and which triggers that starts.
 
     page_addresses  whether mail goes to addresses that only a page gave
+    shops_with_pages  the id spaces in which pages tell of products: what servers tell of them is kept
     """
 
     def __init__(
@@ -64,10 +67,12 @@ class Planner:
         pii_key: bytes,
         *,
         page_addresses: bool = False,
+        shops_with_pages: Collection[str] = (),
     ) -> None:
         self.types = {event_type.name: event_type for event_type in events}
         self.pii_key = pii_key
         self._page_addresses = page_addresses
+        self._shops_with_pages = frozenset(shops_with_pages)
         self._subjects = SubjectIndex(self.types.values(), triggers)
         self._starting: dict[str, list[Trigger]] = {
             name: [trigger for trigger in triggers if trigger.enabled and name in trigger.on] for name in self.types
@@ -89,6 +94,8 @@ class Planner:
             self._plan_person(plan, event_type, at, trusted)
         if event_type.effect != "delete" and trusted:
             plan_addresses(plan.body, event, event_type, at, plan.person, self.pii_key)
+        if trusted and event.id_space in self._shops_with_pages:
+            plan.body["products"] = list(product_registers(event, at))
         return plan
 
     def _person_id(self, event: Event, event_type: EventType, trusted: bool) -> str:

@@ -38,6 +38,7 @@ class _Product(
         "sku": "s",
         "id": "d",
         "has_quantity": "h",
+        "from_page": "f",
     },
 ):
     """The fields of `Product`, in its order."""
@@ -52,6 +53,7 @@ class _Product(
     sku: str = ""
     id: str = ""
     has_quantity: bool = True
+    from_page: bool = False
 
 
 class _Order(

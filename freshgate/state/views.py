@@ -17,9 +17,10 @@ from freshgate.ids import address_in
 from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
 from freshgate.state.fold import fold
 from freshgate.state.orders import OrderView
+from freshgate.state.products import with_server_data
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims
 from freshgate.state.stamps import LENGTH, millis
-from freshgate.state.stored import Order
+from freshgate.state.stored import Order, to_json
 from freshgate.state.subjects import FROM_PAGE, SubjectView
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
 ]
 
 _ids = msgspec.json.Decoder(list[str])
+_product = msgspec.json.Decoder(Product)
 
 
 class PersonView(Record):
@@ -66,6 +68,8 @@ class PersonView(Record):
         # The newest order of the address that the mail would go to, whoever completed it: another id of the same
         # shopper, for all that is known. It only ever withholds.
         self.ordered_elsewhere: Mark | None = None
+        # What servers told of the products of which a page tells, by `Product.line`.
+        self._server_products: Mapping[str, Product] = {}
 
     def as_of(self, moment: int) -> Self:
         before = copy(self)
@@ -82,6 +86,18 @@ class PersonView(Record):
         self.ordered_elsewhere = ordered
         for name in ("purchases", "cart"):
             self.__dict__.pop(name, None)
+
+    def page_products(self) -> set[str]:
+        """`Product.line` of each product that a mail may show and a page told of."""
+        view = self.register("m:view")
+        viewed = [_product.decode(view.value)] if view and view.value else []
+        products = (*(line.product for line in self.cart), *viewed)
+        return {product.line for product in products if product.from_page}
+
+    def see_products(self, products: Mapping[str, Product]) -> None:
+        """Takes what servers told of products in place of a page's word."""
+        self._server_products = products
+        self.__dict__.pop("cart", None)
 
     def claims(self, scope: str) -> list[Claim]:
         claims = []
@@ -128,6 +144,8 @@ class PersonView(Record):
 
     def mark(self, name: str) -> Mark | None:
         """The newest time that something happened; of "order" the newest purchase, also of the person's address."""
+        if name == "view" and self._server_products:
+            return self._view()
         if name != "order":
             return self.register(f"m:{name}")
         newest = self.purchases[0] if self.purchases else None
@@ -216,7 +234,17 @@ class PersonView(Record):
 
         What was just bought and is only shown once more is not in it: a thank-you page does that.
         """
-        return add_up(self._raw, self._cleared, self.purchases, self.order_grace)
+        lines = add_up(self._raw, self._cleared, self.purchases, self.order_grace)
+        if not self._server_products:
+            return lines
+        return tuple(Line(with_server_data(line.product, self._server_products), line.stamp) for line in lines)
+
+    def _view(self) -> Mark | None:
+        view = self.register("m:view")
+        if view is None or not view.value:
+            return view
+        product = with_server_data(_product.decode(view.value), self._server_products)
+        return Mark(view.stamp, view.at, to_json(product))
 
 
 class AddressView(Record):

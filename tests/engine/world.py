@@ -90,6 +90,7 @@ class World:
     `record` what happened, set `now` (ms UTC), `run` the sends that are due, then read `mails` and `outcomes`.
 
     email_identity, order_grace  as the settings of these names
+    has_pages                    whether the shop has a source of pages
     page_addresses               whether mail goes to addresses that only a page gave
     events                       the catalog's event types
     """
@@ -103,6 +104,7 @@ class World:
         email_identity: bool = True,
         order_grace: int = 300_000,
         page_addresses: bool = False,
+        has_pages: bool = False,
         events: Sequence[EventType] = EVENTS,
     ) -> None:
         self.client = client
@@ -111,7 +113,9 @@ class World:
         self.triggers = {trigger.name: trigger for trigger in triggers}
         store.load(client)
         self.page_addresses = page_addresses
-        self.planner = Planner(events, triggers, PII_KEY, page_addresses=page_addresses)
+        self.planner = Planner(
+            events, triggers, PII_KEY, page_addresses=page_addresses, shops_with_pages=("main",) if has_pages else ()
+        )
         self.receiver = Receiver(client, self.planner, Routes(["test"]), clock=lambda: self.now)
         self.email_identity = email_identity
         self.order_grace = order_grace

@@ -53,7 +53,8 @@ class ThreeVerdicts:
 def live_through_everything(redis: Redis, url: str) -> Iterator[None]:
     """Every kind of event, send and command; yields whenever Redis may hold something new."""
     world = World(redis, [replace(trigger, address_cap=(10, HOUR)) for trigger in (*TRIGGERS, BACK_IN_STOCK)])
-    world.planner = Planner([*EVENTS, OPTED_IN, *SUBJECT_EVENTS], tuple(world.triggers.values()), PII_KEY)
+    types = [*EVENTS, OPTED_IN, *SUBJECT_EVENTS]
+    world.planner = Planner(types, tuple(world.triggers.values()), PII_KEY, shops_with_pages=("main",))
     world.receiver = Receiver(redis, world.planner, Routes(["test"]), clock=lambda: world.now)
     yield from visit(world)
     yield from identify(world)

@@ -20,6 +20,7 @@
 --   order    {id, {regs}, {registers whose oldest stamp wins}, ttl}
 --   bought   {order's id, stamp, JSON of the products}: a purchase
 --   addresses  {{id, {regs}, ttl}, ...}
+--   products   {{id, {regs}, ttl}, ...}: what a server says of products, where pages tell of them too
 -- REPLY    {now, one text an event: "<verdict> <root or -> <results of its links>"}: verdicts ok | dup | del | amb
 --          or {now, "limited <name> <ms until it is over>"}; then nothing is written
 
@@ -272,6 +273,16 @@ local function record_person(shop, event, key, state, root, now)
   return 'ok', first
 end
 
+local function record_product(shop, product)
+  local key, fields, writes = shop .. 'product:' .. product[1], {}, {}
+  for i, register in ipairs(product[2]) do fields[i] = register[1] end
+  news(product[2], redis.call('HMGET', key, unpack(fields)), 0, writes)
+  if #writes > 0 then
+    redis.call('HSET', key, unpack(writes))
+    redis.call('PEXPIRE', key, ms(product[3]))
+  end
+end
+
 local function record_event(shop, event, now)
   local bucket = math.floor(now / BUCKET_MS)
   local id = event.id or ''
@@ -289,6 +300,7 @@ local function record_event(shop, event, now)
   -- One event, one verdict.
   if verdict == 'ok' and not event.del then
     for _, address in ipairs(event.addresses or {}) do record_address(shop, event, address, first, now) end
+    for _, product in ipairs(event.products or {}) do record_product(shop, product) end
   end
   if event.seen and verdict == 'del' then forget(shop, bucket, event.seen) end
   return verdict .. ' ' .. root .. ' ' .. results

@@ -12,6 +12,7 @@ from redis import Redis
 from adapter.ingest.page_data import allowed_hosts, bound_page_data, is_allowed_link
 from adapter.ingest.receive import WebhookRequest
 from catalog import EVENTS
+from freshgate.declare import EventType
 from freshgate.events import Event, Product
 from freshgate.settings import SourceSettings
 from tests.engine.test_browser_trust import Page
@@ -168,3 +169,13 @@ def test_a_mail_about_a_pages_cart_holds_nothing_of_a_stranger(redis: Redis, tru
     if trust == "browser":
         assert mail.template_data["products"] == [{"product_id": "x1", "price": "0.01", "quantity": 1}]
         assert mail.template_data["first_name"] == ""
+
+
+def test_any_text_that_a_mark_may_carry_is_bounded() -> None:
+    event_type = EventType(
+        name="Wanted", fields={"note": "text", "page": "text", "list": "id", "contact_email": "text"}
+    )
+    fields = {"note": "open evil.example", "page": PRODUCT_PAGE, "list": "a//b", "contact_email": "ada@example.com"}
+    wanted = bound_page_data(replace(event(), fields=fields), event_type, PAGE)
+    assert wanted.fields == {"page": PRODUCT_PAGE, "contact_email": "ada@example.com"}
+    assert wanted.unreadable == ("note", "list")

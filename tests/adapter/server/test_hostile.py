@@ -21,11 +21,15 @@ from adapter.sources.segment.signature import sign
 from freshgate.state import keys
 from tests.harness.receiver_process import HEAD, SECRET, TOKEN, Receiver, order_body, read_all
 
-PAGE_KEY = "page-key-of-the-test"
+PAGE_KEY, FILLED_KEY = "page-key-of-the-test", "another-page-key-of-the-test"
 ENVIRON = {
     "FRESHGATE_SOURCES__PAGE__KIND": "tracking",
     "FRESHGATE_SOURCES__PAGE__WRITE_KEYS": PAGE_KEY,
     "FRESHGATE_SOURCES__PAGE__TRUST": "browser",
+    "FRESHGATE_SOURCES__FILLED__KIND": "tracking",
+    "FRESHGATE_SOURCES__FILLED__WRITE_KEYS": FILLED_KEY,
+    "FRESHGATE_SOURCES__FILLED__TRUST": "browser",
+    "FRESHGATE_SOURCES__FILLED__RECORDED_BYTES": "1000000/1h",
     "FRESHGATE_SOURCES__SEGMENT__KIND": "segment",
 }
 MARK = "mark-that-no-log-may-show"
@@ -36,7 +40,17 @@ def receiver(redis_server: str) -> Iterator[Receiver]:
     with Receiver(redis_server, ENVIRON) as receiver:
         yield receiver
         logged = receiver.log()
-        for hidden in (MARK, SECRET, TOKEN, PAGE_KEY, "@example.com", "forged", "Traceback", '"unexpected"'):
+        for hidden in (
+            MARK,
+            SECRET,
+            TOKEN,
+            PAGE_KEY,
+            FILLED_KEY,
+            "@example.com",
+            "forged",
+            "Traceback",
+            '"unexpected"',
+        ):
             assert hidden not in logged, hidden
 
 
@@ -193,6 +207,33 @@ def test_a_page_speaks_for_no_other_person(receiver: Receiver, redis: Redis, cal
     assert not redis.exists(keys.person("main", keys.person_id("main", victim, None)))
 
 
-def basic(key: str) -> str:
+def test_a_page_that_fills_the_store_uses_up_its_own_budget(receiver: Receiver, redis: Redis) -> None:
+    before = int(redis.info("memory")["used_memory_dataset"])
+    # As it was done: large carts of ever new visitors, in batches.
+    lines = [
+        {"product_id": f"{line}" + "p" * 240, "variant": "v" * 250, "name": "n" * 200, "price": "1"}
+        for line in range(17)
+    ]
+    statuses = []
+    for number in range(20):
+        events = [
+            {
+                "type": "track",
+                "event": "Cart Viewed",
+                "anonymousId": f"fill-{number}-{item}",
+                "properties": {"products": lines},
+            }
+            for item in range(12)
+        ]
+        body = json.dumps({"batch": events}).encode()
+        statuses.append(post(receiver, body, path="/v1/batch", Authorization=basic(FILLED_KEY)))
+    assert statuses == sorted(statuses)
+    assert set(statuses) == {200, 429}
+    # What was taken fits the budget and the request that reached it.
+    assert int(redis.info("memory")["used_memory_dataset"]) - before < 2_000_000
+    assert receiver.order()[0] == 200
+    assert receiver.raw(b"GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
 
+
+def basic(key: str) -> str:
     return "Basic " + b64encode(f"{key}:".encode()).decode()

@@ -134,6 +134,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("if state[CUT] and event.stamp >= state[CUT] then", "if false then", "a shared device starts mails"),
     ("if event.order then record_order(shop", "if false then record_order(shop", "orders are not recorded"),
+    ("redis.call('PEXPIRE', key, ms(product[3]))", "", "what servers say of products never expires"),
     ("if limited then return { ms(now), limited } end", "", "limits are not kept"),
     ("if args[2] == '1' then", "if false then", "gaps are not noted"),
     (
