@@ -101,9 +101,9 @@ class HttpAccount:
         self._connection.close()
 
     def encode(self, build: Callable[[], Any]) -> bytes:
-        """The document as JSON in UTF-8. Raises EspError, permanent, if it cannot be: nothing was sent."""
+        """The document as JSON. Raises EspError, permanent, if it cannot be: nothing was sent."""
         try:
-            return json.dumps(build(), ensure_ascii=False, allow_nan=False).encode()
+            return json.dumps(build(), allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError) as error:
             text = f"{self.name}: the body cannot be written as JSON: {type(error).__name__}"
             raise EspError(text, permanent=True) from None

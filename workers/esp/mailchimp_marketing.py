@@ -11,6 +11,7 @@ import json
 import re
 import time
 from typing import Any
+from urllib.parse import quote
 
 from freshgate.errors import EspError, SettingsError
 from freshgate.outbound import parse_url
@@ -55,7 +56,7 @@ class MailchimpMarketing(HttpAccount):
                 f"{setting_name('esps', name, 'list_id')}: mailchimp_marketing needs list_id: write the audience's id, "
                 "which its settings page shows"
             )
-        self._list = settings.list_id or SANDBOX_LIST
+        self._list = quote(settings.list_id or SANDBOX_LIST, safe="")
         credentials = base64.b64encode(f"freshgate:{key}".encode()).decode()
         super().__init__(
             name, settings, url=url, headers={"Authorization": f"Basic {credentials}"}, secrets=[key, credentials]
