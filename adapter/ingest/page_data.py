@@ -27,7 +27,7 @@ _LINK_IN_ID = re.compile(_LINK, re.IGNORECASE)
 # What a mail program makes a link or a number to call of: a host such as evil.example, seven digits. Ids have both.
 _LINK_IN_TEXT = re.compile(_LINK + r"|[^\W_]\.[^\W\d_]{2}|(?:\d[\s().\-/]*){7}", re.IGNORECASE)
 # No user, no backslash, nothing that two readers take for two hosts.
-_URL = re.compile(r"https?://([a-z0-9.-]+)(?::\d{1,5})?(?:[/?#][!#$%&'()*+,./0-9:;=?@A-Z\[\]_a-z~-]*)?", re.IGNORECASE)
+_URL = re.compile(r"https?://([a-z0-9.-]+)(?::\d{1,5})?(?:[/?#][!#$%&()*+,./0-9:;=?@A-Z\[\]_a-z~-]*)?", re.IGNORECASE)
 
 
 def bound_page_data(event: Event, event_type: EventType, settings: SourceSettings) -> Event:
@@ -78,7 +78,7 @@ def is_allowed_link(url: str, hosts: Collection[str]) -> bool:
 
 def _bound_product(line: Product, place: str, hosts: Collection[str], dropped: list[str]) -> Product | None:
     # The variant is both: it says which line it is, and mails show it.
-    if line.variant and not _plain_text(line.variant, MAX_TEXT_LENGTH):
+    if line.variant and (len(line.variant) > MAX_TEXT_LENGTH or not _plain_text(line.variant, MAX_TEXT_LENGTH)):
         dropped.append(place)
         return None
     if any(_LINK_IN_ID.search(text) for text in (line.product_id, line.sku, line.id)):

@@ -20,6 +20,7 @@ import msgspec
 from adapter.commands.develop.origins import origins, paired, probing
 from adapter.commands.develop.spellings import command_for
 from adapter.commands.terminal import Paint
+from adapter.ingest.page_data import bound_page_data
 from adapter.ingest.receive import check_trust
 from adapter.sources import SOURCES, find_kind
 from adapter.sources.base import RequestContext, Source
@@ -93,7 +94,7 @@ def build_report(
     probed = find_source(settings, name, probing(catalog)).read(body, received_at, context)
     types = {event.name: event for event in catalog}
     return [
-        _describe(verdict, origins(verdict, probe, types), types, triggers, source.settings.trust)
+        _describe(verdict, origins(verdict, probe, types), types, triggers, source.settings)
         for verdict, probe in paired(verdicts, probed)
     ]
 
@@ -112,12 +113,14 @@ def _describe(
     paths: Mapping[str, str],
     types: Mapping[str, EventType],
     triggers: Sequence[Trigger],
-    trust: str,
+    settings: SourceSettings,
 ) -> dict[str, Any]:
     if isinstance(verdict, Ignored):
         return {"verdict": "ignored", "what": verdict.what}
     if isinstance(verdict, Event):
-        verdict = check_trust(verdict, types[verdict.name], trust)
+        verdict = check_trust(verdict, types[verdict.name], settings.trust)
+    if isinstance(verdict, Event) and settings.trust == "browser":
+        verdict = bound_page_data(verdict, types[verdict.name], settings)
     if isinstance(verdict, Refused):
         return {"verdict": "refused", "reason": verdict.reason, **({"fault": verdict.fault} if verdict.fault else {})}
     event_type = types[verdict.name]
@@ -136,7 +139,7 @@ def _describe(
         "doubtful": sorted(verdict.doubtful),
         "from": dict(paths),
         "absent": [name for name in event_type.fields if name not in verdict.fields and name not in verdict.unreadable],
-        **_describe_starts(verdict, types, triggers, trust),
+        **_describe_starts(verdict, types, triggers, settings.trust),
     }
 
 

@@ -49,6 +49,9 @@ def test_an_event_of_a_browser_starts_less_and_may_be_refused(read: Any, monkeyp
     verdict = only_verdict(read({**ORDER, "anonymousId": "x"}, "--json", source="page"))
     assert (verdict["starts"], verdict["cannot_start"]) == ({}, ["order_confirmation: told by a browser"])
     assert only_verdict(read(ORDER, "--json", source="page")) == {"verdict": "refused", "reason": "not_trusted"}
+    lines = [{"product_id": "p", "name": "Open evil.example", "url": "https://evil.example/"}]
+    viewed = {**ORDER, "anonymousId": "x", "event": "Cart Viewed", "properties": {"products": lines}}
+    assert only_verdict(read(viewed, "--json", source="page"))["unreadable"] == ["products.0.name", "products.0.url"]
 
 
 def test_each_field_is_shown_with_the_path_that_matched(read: Any) -> None:

@@ -100,6 +100,7 @@ def test_a_text_is_cut_and_cannot_turn_the_direction_of_writing() -> None:
         "https:/shop.example",
         "https://shop.example\t.evil.example/",
         'https://shop.example/" onerror="x',
+        "https://shop.example/' onerror='x",
         "https://ѕhop.example/",
     ],
 )
@@ -140,6 +141,10 @@ def test_a_product_whose_id_holds_a_link_is_left_out(field: str) -> None:
     assert (added.fields, added.unreadable) == ({}, ("product",))
     viewed = bound(event("Cart Viewed", products=(Product(product_id="2"), product)))
     assert (len(viewed.fields["products"]), viewed.unreadable) == (1, ("products.1",))
+
+
+def test_a_variant_that_is_a_long_text_leaves_the_product_out() -> None:
+    assert bound(event(product=Product(product_id="1", variant="your account is locked " * 9))).fields == {}
 
 
 @pytest.mark.parametrize("identity", ["AB.CD-12", "0123456789012", "550e8400-e29b-41d4-a716-446655440000", "gid:1"])
