@@ -1,7 +1,8 @@
-"""The bench's own ESP: accepts every mail at once, and records when each arrived.
+"""The bench's own ESP: accepts every mail, after a delay if it is given one, and records when each arrived.
 
-`python -m bench.stub PORT`. GET / gives [[number, nanoseconds], ...], GET /count how many, DELETE / clears them. The
-number is that of the order `bench-<number>` in the body; the clock is the monotonic one.
+`python -m bench.stub PORT`. GET / gives [[number, nanoseconds], ...], GET /count how many, DELETE / clears, and
+PUT /<milliseconds> sets the delay. The numbers are those of the orders `bench-<number>` in the body, several in a
+batch; the clock is the monotonic one.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ Arrival = tuple[int, int]
 class Stub(asyncio.Protocol):
     """One connection. All of them share the list of arrivals."""
 
-    def __init__(self, arrivals: list[Arrival]) -> None:
-        self._arrivals = arrivals
+    def __init__(self, arrivals: list[Arrival], delay_s: list[float]) -> None:
+        self._arrivals, self._delay_s = arrivals, delay_s
         self._received = b""
         self._transport: asyncio.WriteTransport | None = None
 
@@ -46,12 +47,18 @@ class Stub(asyncio.Protocol):
             return
         self._received = b""
         if head.startswith(b"POST"):
-            order = ORDER.search(body)
-            self._arrivals.append((int(order[1]) if order else 0, time.monotonic_ns()))
-            self._transport.write(ACCEPTED)
+            now = time.monotonic_ns()
+            # A batch names each of its orders; a mail may name its own several times.
+            self._arrivals += [(int(order), now) for order in dict.fromkeys(ORDER.findall(body)) or (b"0",)]
+            if self._delay_s[0]:
+                asyncio.get_running_loop().call_later(self._delay_s[0], self._transport.write, ACCEPTED)
+            else:
+                self._transport.write(ACCEPTED)
             return
         if head.startswith(b"DELETE"):
             self._arrivals.clear()
+        if head.startswith(b"PUT"):
+            self._delay_s[0] = float(head.split(b" ", 2)[1][1:]) / 1000
         reply = msgspec.json.encode(len(self._arrivals) if b" /count " in head else self._arrivals)
         self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(reply) + reply)
 
@@ -59,13 +66,21 @@ class Stub(asyncio.Protocol):
 async def serve(port: int) -> None:
     """Serves until it is killed."""
     arrivals: list[Arrival] = []
-    server = await asyncio.get_running_loop().create_server(lambda: Stub(arrivals), "127.0.0.1", port, backlog=1024)
+    delay_s = [0.0]
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Stub(arrivals, delay_s), "127.0.0.1", port, backlog=1024
+    )
     await server.serve_forever()
 
 
 def clear(port: int) -> None:
     """Makes the stub of that port forget all arrivals."""
     _request(port, "DELETE")
+
+
+def delay(port: int, milliseconds: float) -> None:
+    """Makes the stub of that port answer each mail so much later."""
+    _request(port, "PUT", f"/{milliseconds:g}")
 
 
 def count(port: int) -> int:

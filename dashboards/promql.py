@@ -120,6 +120,11 @@ def lowest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
     return f"min{_by(by)} ({selector(gauge, **labels)})"
 
 
+def total(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
+    """A gauge of which each process has its own share, summed over all."""
+    return f"sum{_by(by)} ({selector(gauge, **labels)})"
+
+
 def quantile(q: float, histogram: Metric, by: Sequence[str] = (), window: str = WINDOW, **labels: str) -> str:
     """The q-quantile of a histogram (0.95: p95), in seconds."""
     return f"histogram_quantile({q}, {rate(histogram, ('le', *by), 'bucket', window, **labels)})"

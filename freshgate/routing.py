@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from freshgate.declare import Trigger
 from freshgate.queue import queue_name
 from freshgate.settings import Settings
+from freshgate.state.keys import trigger_of
 
 
 class Routes:
@@ -34,7 +35,7 @@ class Routes:
         """queue -> its timers ("abandoned_cart|p:u3f…"), in the order in which they come."""
         queues: dict[str, list[str]] = {}
         for timer in timers:
-            queues.setdefault(queue_name(self.account(timer.partition("|")[0])), []).append(timer)
+            queues.setdefault(queue_name(self.account(trigger_of(timer))), []).append(timer)
         return queues
 
 

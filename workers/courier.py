@@ -1,19 +1,17 @@
-"""Carries out a job: for each send gate, claim, call the ESP, settle. The job names timers; the truth is in Redis.
+"""Carries out sends: gate, claim, call the ESP, settle. A job names timers; the truth is in Redis.
 
-`jobs.py` hands jobs over; `lookup.py` reads, `gate.py` decides, `ledger.py` writes.
+`lanes.py` hands sends over; `lookup.py` reads, `gate.py` decides, `calls.py` calls the ESP, `ledger.py` writes.
 """
 
 from __future__ import annotations
 
 import time
-import traceback
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from secrets import token_hex
-from typing import NamedTuple
+from typing import Any
 
-import msgspec
 import redis
+from msgspec.structs import replace
 
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
@@ -21,12 +19,13 @@ from freshgate.queue import Item, Job, queue_name
 from freshgate.state.clock import RedisClock
 from freshgate.state.records import Claim
 from freshgate.telemetry import logs, metrics, tracing
-from workers.backoff import next_try
-from workers.esp.base import Esp, Message
+from workers.calls import Calls, WaitingForEsp, alone
+from workers.esp.base import Esp, max_batch
 from workers.gate import Decision, Records, contradiction, decide, send_id_of
-from workers.ledger import Ledger
+from workers.ledger import Attempt, Ledger
 from workers.lookup import Lookup
 from workers.messages import Messages
+from workers.pending import ClaimedSend, PendingSend
 
 log = logs.get(__name__)
 
@@ -35,7 +34,6 @@ MAX_ROUNDS = 5
 MAX_CRASHES = 3
 MAX_CLAIM_TO_CALL_S = 0.1
 HELD_FOR_MS = 30_000
-AFTER_FAULT_MS = 30_000
 # Hosts are updated one by one within an hour; after that the trigger is taken for removed.
 UNKNOWN_TRIGGER_MS = 60_000
 MAX_UNKNOWN_TRIGGER = 60
@@ -43,26 +41,13 @@ MAX_UNKNOWN_TRIGGER = 60
 LOOKBACK = "lookback"
 
 
-class ClaimedSend(NamedTuple):
-    """A send that the gate let through, with its mail; claimed at `claimed_at` (monotonic seconds).
-
-    not_connected  why there is no connection to the ESP; then the call need not be tried
-    """
-
-    trigger: Trigger
-    records: Records
-    decision: Decision
-    claim: Claim
-    message: Message
-    claimed_at: float
-    not_connected: EspError | None
-
-
 class Courier:
-    """Carries out the jobs of one ESP account. One a worker process.
+    """Carries out sends of one ESP account. One a lane; not thread-safe.
 
-    clock     replaces Redis' clock, for tests
+    clock    replaces Redis' clock, for tests
     feedback_wait_ms  how long a send that may have left waits for the ESP's report; None where the ESP reports nothing
+    batch    how many sends of one trigger may share a call, if the ESP takes several
+    waiting  makes a context around whatever waits for the ESP
     """
 
     def __init__(
@@ -77,27 +62,54 @@ class Courier:
         messages: Messages | None = None,
         *,
         feedback_wait_ms: int | None = None,
+        batch: int = 1,
+        waiting: WaitingForEsp = alone,
     ) -> None:
         self._triggers = triggers
         self._messages = messages or Messages()
         self._esp = esp
         self._lookup = lookup
         self._deadline_ms = deadline_ms
+        self.batch = min(batch, max_batch(esp))
         self._clock = RedisClock(clock, metrics.CLOCK_SKEW.set)
         self._traces = traces
         self._ledger = Ledger(client, esp.name, self._clock, feedback=feedback_wait_ms is not None)
         self._feedback_wait_ms = feedback_wait_ms or 0
+        self._calls = Calls(esp, self._ledger, self._clock, traces, self._feedback_wait_ms, waiting)
 
     def deliver(self, job: Job) -> None:
         """Every send of the job is brought to a state; what the budget has no room for goes back to the timers."""
-        with self._traces.job(queue_name(self._esp.name), len(job.sends), job.trace, job.id):
-            self._deliver(job)
+        expires_at = time.monotonic() + BUDGET_S
+        self.carry_out(job, [(item, expires_at) for item in job.sends])
 
-    def _deliver(self, job: Job) -> None:
-        started = time.monotonic()
-        metrics.QUEUE_WAIT.observe(max(0, time.time_ns() // 1_000_000 - job.created) / 1000)
-        all_records, held = self._read(job.shop, [item.timer for item in job.sends])
-        for item, records in zip(job.sends, all_records, strict=True):
+    def carry_out(
+        self, job: Job, sends: Sequence[tuple[Item, float]], finish: Callable[[Any], object] | None = None
+    ) -> None:
+        """Brings sends of one shop to a state. Raises RedisError: then the timers bring them back.
+
+        job     theirs, or any of theirs if none of them is traced
+        sends   each with the end of its budget, in monotonic seconds
+        finish  adds commands to the pipeline that leaves last
+        """
+        with self._traces.job(queue_name(self._esp.name), len(sends), job.trace, job.id):
+            for group in self._groups(self._pending(job.shop, sends)):
+                try:
+                    self._process(group)
+                finally:
+                    for pending in group:
+                        pending.span.end()
+            if finish:
+                self._ledger.add(finish)
+            self._ledger.flush()
+
+    def close(self) -> None:
+        """Closes the connection to the ESP."""
+        self._esp.close()
+
+    def _pending(self, shop: str, sends: Sequence[tuple[Item, float]]) -> Iterator[PendingSend]:
+        """Those on which there is something to decide; the others are brought to a state."""
+        all_records, held = self._read(shop, [item.timer for item, _ in sends])
+        for (item, expires_at), records in zip(sends, all_records, strict=True):
             if records.due is None:
                 # Somebody brought this send to its end already.
                 continue
@@ -107,16 +119,29 @@ class Courier:
             trigger = self._triggers.get(records.timer.trigger)
             if trigger is None:
                 self._defer_unknown_trigger(item, records)
-            elif time.monotonic() - started > BUDGET_S:
+            elif time.monotonic() > expires_at:
                 self._ledger.retime(records, self._clock.now())
             elif trigger.esp not in (None, self._esp.name):
                 self._reroute(records)
             elif self._ledger.holds(trigger, held):
                 self._hold(records)
             else:
-                with self._traces.send(trigger.name, records.subject.trace(records.timer.scope)):
-                    self._process_send(trigger, item, records)
-        self._ledger.flush()
+                span = self._traces.send(trigger.name, records.subject.trace(records.timer.scope))
+                yield PendingSend(trigger, item, records, expires_at, span)
+
+    def _groups(self, sends: Iterator[PendingSend]) -> Iterator[list[PendingSend]]:
+        """What shares a call. Without batches, a send is decided on once those before it have left."""
+        if self.batch == 1:
+            yield from ([pending] for pending in sends)
+            return
+        by_trigger: dict[str, list[PendingSend]] = {}
+        for pending in sends:
+            # One that came back may have taken its worker down: its neighbours are unharmed.
+            key = f"{pending.trigger.name} {pending.records.timer.text if pending.item.returned else ''}"
+            by_trigger.setdefault(key, []).append(pending)
+        for group in by_trigger.values():
+            for start in range(0, len(group), self.batch):
+                yield group[start : start + self.batch]
 
     def _read(self, shop: str, timers: list[str]) -> tuple[list[Records], set[str]]:
         now, records, held = self._lookup.read(shop, timers, held=True)
@@ -150,71 +175,106 @@ class Courier:
         self._ledger.retime(records, self._clock.now() + HELD_FOR_MS)
         metrics.RETIMED.labels(records.timer.trigger, "held").inc()
 
-    def _process_send(self, trigger: Trigger, item: Item, records: Records) -> None:
-        started = time.perf_counter()
-        try:
-            if item.returned and self._ledger.count_failure(records) >= MAX_CRASHES:
-                self._ledger.mark_dead(records, "poison")
-                return
-            send = self._gate(trigger, records)
-            metrics.GATE.labels(trigger.name).observe(time.perf_counter() - started)
-            if send:
-                self._call_in_time(send)
-        except (redis.RedisError, EspError):
-            raise
-        except Exception as error:  # One send's fault must not take its neighbours along: it comes back by itself.
-            log.exception("send_failed", trigger=trigger.name, error=type(error).__name__)
-            metrics.RETIMED.labels(trigger.name, "internal").inc()
-            tracing.annotate(failed=True, outcome="internal")
-            self._ledger.note_failure(records, fault_of(error))
-            self._ledger.retime(records, self._clock.now() + AFTER_FAULT_MS, failed=True)
-
-    def _gate(self, trigger: Trigger, records: Records) -> ClaimedSend | None:
-        """The send, claimed on exactly what it was decided on; or None, when it was brought to another state."""
-        not_connected = None
+    def _process(self, group: list[PendingSend]) -> None:
+        """Brings sends of one trigger to a state: what is claimed leaves in one call, what moved on is read anew."""
+        not_connected: EspError | None = None
         for _ in range(MAX_ROUNDS):
-            decision = decide(trigger, records, self._clock.now())
-            if decision.do == "orphan" and decision.claim:
-                if self._ends_orphan(trigger, records, decision, decision.claim):
-                    return None
-                decision = decide(trigger, records, self._clock.now(), decision.claim.token)
-            if decision.do != "send":
-                self._defer_or_finish(trigger, records, decision)
-                return None
-            template_data = trigger.compose(records.person, records.about)
-            # Connecting may take longer than a purchase takes to arrive: the claim and the last look come after it.
-            not_connected = not_connected or self._prepare()
-            now = self._clock.now()
-            claim = Claim(
-                send_id_of(records, decision.version),
-                "claimed",
-                token_hex(6),
-                now + self._deadline_ms + 5000,
-                now,
-                decision.attempts,
-                decision.version,
-                decision.limit if decision.limit > trigger.max_age else 0,
-            )
-            if self._ledger.claim(trigger, records, claim):
-                if self._ledger.is_held(trigger):
-                    self._ledger.release(trigger, records, claim)
-                    self._hold(records)
-                    return None
-                message = self._messages.build(trigger, records, decision, claim.send_id, template_data)
-                return ClaimedSend(trigger, records, decision, claim, message, time.monotonic(), not_connected)
-            records = self._read(records.shop, [records.timer.text])[0][0]
-            if records.due is None:
-                return None
-        self._ledger.retime(records, self._clock.now() + 1000)
-        metrics.RETIMED.labels(trigger.name, "contended").inc()
-        return None
+            started = time.perf_counter()
+            decided = self._decide_all(group)
+            claimed: list[ClaimedSend] = []
+            moved: list[PendingSend] = []
+            claimed_at = 0.0
+            if decided:
+                # Connecting may take longer than a purchase takes to arrive: the claim and the last look come after it.
+                not_connected = not_connected or self._calls.prepare()
+                claimed_at = time.monotonic()
+                claimed, moved = self._claim(decided)
+            for pending in group:
+                metrics.GATE.labels(pending.trigger.name).observe((time.perf_counter() - started) / len(group))
+            if claimed and not self._call_in_time(claimed, claimed_at, not_connected):
+                moved += [send.pending for send in claimed]
+            group = self._refresh(moved)
+            if not group:
+                return
+        for pending in group:
+            self._defer_contended(pending, self._clock.now() + 1000)
 
-    def _prepare(self) -> EspError | None:
-        try:
-            self._esp.prepare()
-        except EspError as error:
-            return error
-        return None
+    def _decide_all(self, group: list[PendingSend]) -> list[ClaimedSend]:
+        """The sends that may leave, each with its mail and a claim that is not written; the others reach a state."""
+        decided: list[ClaimedSend] = []
+        for pending in group:
+            if time.monotonic() > pending.expires_at:
+                self._ledger.retime(pending.records, self._clock.now())
+                continue
+
+            def act(pending: PendingSend = pending) -> None:
+                send = self._decide(pending)
+                if send:
+                    decided.append(send)
+
+            self._calls.guard(pending, act)
+        return decided
+
+    def _decide(self, pending: PendingSend) -> ClaimedSend | None:
+        """The send with its mail and its claim, which is not written yet; or None, when it was brought to a state."""
+        trigger, records = pending.trigger, pending.records
+        if pending.item.returned and not pending.is_counted:
+            pending.is_counted = True
+            if self._ledger.count_failure(records) >= MAX_CRASHES:
+                self._ledger.mark_dead(records, "poison")
+                return None
+        now = self._clock.now()
+        decision = decide(trigger, records, now)
+        if decision.do == "orphan" and decision.claim:
+            if self._ends_orphan(trigger, records, decision, decision.claim):
+                return None
+            decision = decide(trigger, records, now, decision.claim.token)
+        if decision.do != "send":
+            self._defer_or_finish(trigger, records, decision)
+            return None
+        claim = Claim(
+            send_id_of(records, decision.version),
+            "claimed",
+            token_hex(6),
+            0,
+            0,
+            decision.attempts,
+            decision.version,
+            decision.limit if decision.limit > trigger.max_age else 0,
+        )
+        template_data = trigger.compose(records.person, records.about)
+        message = self._messages.build(trigger, records, decision, claim.send_id, template_data)
+        return ClaimedSend(pending, decision, claim, message)
+
+    def _claim(self, decided: list[ClaimedSend]) -> tuple[list[ClaimedSend], list[PendingSend]]:
+        """Those that are claimed on exactly what they were decided on, and those whose records moved on meanwhile."""
+        now = self._clock.now()
+        sends = [
+            replace(send, claim=replace(send.claim, until=now + self._deadline_ms + 5000, at=now)) for send in decided
+        ]
+        written = self._ledger.claim([Attempt(send.trigger, send.records, send.claim) for send in sends])
+        claimed: list[ClaimedSend] = []
+        moved: list[PendingSend] = []
+        for send, is_written in zip(sends, written, strict=True):
+            if not is_written:
+                moved.append(send.pending)
+            elif self._ledger.is_held(send.trigger):
+                self._ledger.release(send.trigger, send.records, send.claim)
+                self._hold(send.records)
+            else:
+                claimed.append(send)
+        return claimed, moved
+
+    def _refresh(self, group: list[PendingSend]) -> list[PendingSend]:
+        """The same sends on what is known by now, without those that somebody brought to their end."""
+        if not group:
+            return []
+        # What this lane knows itself counts too: the same send may be in a group twice.
+        self._ledger.flush()
+        all_records, _ = self._read(group[0].records.shop, [pending.records.timer.text for pending in group])
+        for pending, records in zip(group, all_records, strict=True):
+            pending.records = records
+        return [pending for pending in group if pending.records.due is not None]
 
     def _ends_orphan(self, trigger: Trigger, records: Records, decision: Decision, orphan: Claim) -> bool:
         """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""
@@ -240,64 +300,39 @@ class Courier:
             # The person moved on meanwhile; the next look decides.
             self._ledger.retime(records, self._clock.now())
 
-    def _call_in_time(self, send: ClaimedSend) -> None:
-        gap = time.monotonic() - send.claimed_at
-        if gap > MAX_CLAIM_TO_CALL_S:
-            # Too long since the last look: the timer brings it back at once, and the gate decides anew.
+    def _call_in_time(self, sends: list[ClaimedSend], claimed_at: float, not_connected: EspError | None) -> bool:
+        """Calls the ESP while the last look is fresh; False if it no longer was, and the claims were given back."""
+        gap = time.monotonic() - claimed_at
+        if gap <= MAX_CLAIM_TO_CALL_S:
+            metrics.GATE_TO_CALL.observe(gap)
+            if self._call(sends, not_connected):
+                return True
+        for send in sends:
             self._ledger.release(send.trigger, send.records, send.claim)
-            self._ledger.retime(send.records, self._clock.now())
-            metrics.RETIMED.labels(send.trigger.name, "contended").inc()
-            return
-        metrics.GATE_TO_CALL.observe(gap)
-        self._call_esp(send)
+        if len(sends) == 1:
+            return False
+        # A batch that was refused as a whole, or took too long to claim: in halves, each of them gated anew.
+        middle = len(sends) // 2
+        for half in (sends[:middle], sends[middle:]):
+            group = self._refresh([send.pending for send in half])
+            if group:
+                self._process(group)
+        return True
 
-    def _call_esp(self, send: ClaimedSend) -> None:
-        trigger, records, decision, claim = send.trigger, send.records, send.decision, send.claim
-        started = time.perf_counter()
+    def _call(self, sends: list[ClaimedSend], not_connected: EspError | None) -> bool:
         try:
-            with self._traces.call(self._esp.name, claim.send_id):
-                if send.not_connected:
-                    raise send.not_connected
-                result = self._esp.send(send.message)
-                tracing.set_http_status(result.status)
-        except EspError as error:
-            metrics.ESP_CALL.labels(self._esp.name, "error").observe(time.perf_counter() - started)
-            self._handle_esp_error(send, error)
-            return
-        metrics.ESP_CALL.labels(self._esp.name, "accepted").observe(time.perf_counter() - started)
-        accepted = self._clock.now()
-        tracing.annotate(outcome="sent", send=claim.send_id)
-        labels = (trigger.name, self._esp.name)
-        began = max(records.person.received_at, decision.due)
-        trace = tracing.exemplar()
-        metrics.RECEIVED_TO_ACCEPTED.labels(*labels).observe(max(0, accepted - began) / 1000, trace)
-        metrics.OCCURRED_TO_ACCEPTED.labels(*labels).observe(
-            max(0, accepted - decision.occurred_at - trigger.delay) / 1000, trace
-        )
-        self._ledger.finish(trigger, records, decision, claim, "sent", result.provider_id, status=result.status)
+            return self._calls.call(sends, not_connected)
+        except (redis.RedisError, EspError):
+            raise
+        except Exception as error:  # The ESP's own file failed: whoever was in the call may have been sent.
+            for send in sends:
+                with send.pending.span.active():
+                    self._calls.fail(send.pending, error)
+            return True
 
-    def _handle_esp_error(self, send: ClaimedSend, error: EspError) -> None:
-        trigger, records, decision, claim = send.trigger, send.records, send.decision, send.claim
-        kind = error_class(error)
-        metrics.ESP_ERRORS.labels(self._esp.name, kind).inc()
-        tracing.annotate(failed=True, outcome=kind, send=claim.send_id, status=error.status or 0)
-        log.warning(
-            "esp_refused", esp=self._esp.name, trigger=trigger.name, send=claim.send_id, kind=kind, said=str(error)
-        )
-        finish = self._ledger.finish
-        if error.permanent:
-            finish(trigger, records, decision, claim, "rejected", str(error), status=error.status)
-            return
-        if error.ambiguous and trigger.unknown == "hold":
-            finish(trigger, records, decision, claim, "unknown", str(error), status=error.status)
-            return
-        due = next_try(self._clock.now(), claim.attempts, error.retry_after_s)
-        if error.ambiguous:
-            due = max(due, self._clock.now() + self._feedback_wait_ms)
-        if due > decision.occurred_at + decision.limit:
-            finish(trigger, records, decision, claim, "dead", str(error), status=error.status)
-            return
-        finish(trigger, records, decision, claim, "retry", str(error), status=error.status, due=due)
+    def _defer_contended(self, pending: PendingSend, due: int) -> None:
+        self._ledger.retime(pending.records, due)
+        metrics.RETIMED.labels(pending.trigger.name, "contended").inc()
 
 
 def _sends_of(trigger: Trigger, records: Records) -> list[Records]:
@@ -306,21 +341,4 @@ def _sends_of(trigger: Trigger, records: Records) -> list[Records]:
     if isinstance(trigger.subject, tuple):
         subjects = records.person.subject_keys(trigger.name)
     timers = [records.timer._replace(trigger=trigger.name, values=values) for values in subjects]
-    return [msgspec.structs.replace(records, timer=timer) for timer in timers]
-
-
-def error_class(error: EspError) -> str:
-    """One of metrics.ERROR_CLASSES."""
-    if error.ambiguous:
-        return "ambiguous"
-    if error.permanent:
-        return "permanent"
-    return "blocked" if error.blocked else "retry"
-
-
-def fault_of(error: Exception) -> str:
-    """Where our own or the catalog's code failed: class, file and line. The error's own text may quote a customer."""
-    frames = traceback.extract_tb(error.__traceback__)
-    # Where a declaration refuses a value, the fault is the caller's.
-    frame = next((frame for frame in reversed(frames) if Path(frame.filename).parent.name != "freshgate"), frames[-1])
-    return f"{type(error).__name__} in {Path(frame.filename).name}:{frame.lineno}"
+    return [replace(records, timer=timer) for timer in timers]

@@ -1,12 +1,12 @@
 """What became of each send: claims, settlements, deferrals, and the line on the person's trail for each.
 
-Writes gather and leave together with the next claim, so that a burst costs one trip to Redis a send.
+Writes gather and leave together with the next claims, so that a burst costs one trip to Redis a call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 import redis
@@ -27,8 +27,16 @@ _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 
 
+class Attempt(NamedTuple):
+    """A claim that is to be written, and what its decision read."""
+
+    trigger: Trigger
+    records: Records
+    claim: Claim
+
+
 class Ledger:
-    """One worker's view of claims. Not thread-safe.
+    """One lane's view of claims. Not thread-safe.
 
     feedback  whether the ESP reports of its mails, so that each send must be found by its id
     """
@@ -41,29 +49,30 @@ class Ledger:
         self._pipe = client.pipeline(transaction=False)
         self._held: set[str] = set()
 
-    def claim(self, trigger: Trigger, records: Records, claim: Claim) -> bool:
-        """Writes the claim if every record that the decision read is still what was read; one trip.
+    def claim(self, attempts: Sequence[Attempt]) -> list[bool]:
+        """Writes each claim if every record that its decision read is still what was read; one trip for all.
 
         So the claim is the last look, too: what is recorded before it is seen, and nothing comes between.
         """
-        body: dict[str, Any] = {
-            "owner": records.subject.owner,
-            "field": f"c:{records.timer.scope}",
-            "send": claim.send_id,
-            "claim": claim.text(),
-            "keep": _keep(trigger),
-            "reads": [(view.owner, view.revision) for view in _views(records)],
-        }
-        if trigger.address_cap and records.counted:
-            of_all = (*trigger.address_cap, trigger.kind == "marketing")
-            body["address"] = (records.counted.id, trigger.name, of_all, trigger.cap or ())
-        # An operator's hold takes effect between two mails of one job; it costs no trip of its own.
+        # An operator's hold takes effect between two calls; it costs no trip of its own.
         self._pipe.smembers(keys.HOLD)
-        fcall(self._pipe, "claim", keys.shop(records.shop), self._clock.override, _pack(body))
-        *_, held, reply = self._pipe.execute()
+        for trigger, records, claim in attempts:
+            body: dict[str, Any] = {
+                "owner": records.subject.owner,
+                "field": f"c:{records.timer.scope}",
+                "send": claim.send_id,
+                "claim": claim.text(),
+                "keep": _keep(trigger),
+                "reads": [(view.owner, view.revision) for view in _views(records)],
+            }
+            if trigger.address_cap and records.counted:
+                of_all = (*trigger.address_cap, trigger.kind == "marketing")
+                body["address"] = (records.counted.id, trigger.name, of_all, trigger.cap or ())
+            fcall(self._pipe, "claim", keys.shop(records.shop), self._clock.override, _pack(body))
+        held, *replies = self._pipe.execute()[-len(attempts) - 1 :]
         self._held = {name.decode() for name in held}
-        self._clock.set(int(reply[0]))
-        return bool(reply[1] == b"ok")
+        self._clock.set(int(replies[-1][0]))
+        return [reply[1] == b"ok" for reply in replies]
 
     def is_held(self, trigger: Trigger) -> bool:
         """Whether this trigger's mail was on hold when the last claim was written."""
@@ -207,6 +216,10 @@ class Ledger:
         trigger = records.timer.trigger
         same = f"{trigger} failed {reason}"
         self._note(records, {"trigger": trigger, "state": "failed", "reason": reason}, same)
+
+    def add(self, write: Callable[[Any], object]) -> None:
+        """Lets `write` add commands of its own to the pipeline, which leave with the rest."""
+        write(self._pipe)
 
     def flush(self) -> None:
         """Sends what was gathered. Raises RedisError: then the timers bring it back."""

@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Mapping, Sequence
 from types import FrameType
 
+from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
 
 from freshgate.catalogs import load_triggers
@@ -23,14 +25,15 @@ from freshgate.state.store import connect, load
 from freshgate.telemetry import logs, metrics, tracing
 from freshgate.telemetry.metrics_port import serve_metrics
 from freshgate.templates import load_templates
+from workers.calls import WaitingForEsp
 from workers.courier import Courier
 from workers.esp import ESPS
 from workers.esp.base import Esp, limit_recipients
-from workers.jobs import install
+from workers.lanes import Lanes
 from workers.lookup import Lookup
 from workers.messages import Messages
 from workers.redis_monitor import RedisMonitor
-from workers.rq_worker import DeliverQueue, DeliverWorker
+from workers.rq_worker import DeliverQueue, DeliverWorker, LaneStuck
 from workers.supervisor import supervise
 from workers.timers import Timers
 
@@ -38,6 +41,8 @@ log = logs.get(__name__)
 # The worker ends after so many jobs, and its supervisor starts it again.
 MAX_JOBS = 100_000
 WORKER_TTL_S = 30
+# Python lets another thread run after 5 ms: too long for one whose claim ages meanwhile.
+SWITCH_INTERVAL_S = 0.001
 
 
 def deliver(settings: Settings, account: str | None = None) -> int:
@@ -60,45 +65,52 @@ def deliver(settings: Settings, account: str | None = None) -> int:
 
 def _work(settings: Settings, name: str, triggers: Sequence[Trigger]) -> int:
     esp_settings = settings.esps[name]
-    client = connect(settings.redis_url, timeout_s=5.0)
+    # A connection for each lane.
+    client = connect(settings.redis_url, timeout_s=5.0, pool=esp_settings.concurrency + 8)
     load(client)
-    esp = build_esp(name, esp_settings)
     traces = tracing.setup(settings, "worker")
-    courier = Courier(
+    lookup = Lookup(
         client,
-        {trigger.name: trigger for trigger in triggers},
-        esp,
-        Lookup(
-            client,
-            settings.pii_key.encode(),
-            settings.order_grace,
-            email_identity=settings.email_identity,
-            transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
-            page_addresses=settings.page_addresses == "any",
-        ),
-        deadline_ms=int(esp_settings.timeout_s * 1000),
-        traces=traces,
-        messages=Messages(load_templates(settings.catalog)),
-        feedback_wait_ms=esp_settings.feedback_wait if esp_settings.wants_feedback else None,
+        settings.pii_key.encode(),
+        settings.order_grace,
+        email_identity=settings.email_identity,
+        transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
+        page_addresses=settings.page_addresses == "any",
     )
-    install(courier)
-    metrics.prepare_worker([trigger.name for trigger in triggers if trigger.esp == name], name)
-    serve_metrics(settings.metrics_host, settings.worker_metrics_port)
+    messages = Messages(load_templates(settings.catalog))
+
+    def build_courier(waiting: WaitingForEsp) -> Courier:
+        return Courier(
+            client,
+            {trigger.name: trigger for trigger in triggers},
+            build_esp(name, esp_settings),
+            lookup,
+            deadline_ms=int(esp_settings.timeout_s * 1000),
+            traces=traces,
+            messages=messages,
+            feedback_wait_ms=esp_settings.feedback_wait if esp_settings.wants_feedback else None,
+            batch=esp_settings.batch,
+            waiting=waiting,
+        )
+
     # RQ waits for the next job in a blocking pop, longer than any other reply may take.
     blocking_client = connect(settings.redis_url, timeout_s=None)
     queue = DeliverQueue(queue_name(name), connection=blocking_client, serializer=JSONSerializer)
     worker = DeliverWorker([queue], connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
-    log.info("worker_ready", queue=queue.name)
+    lanes = Lanes(build_courier, worker, esp_settings.concurrency, name)
+    metrics.prepare_worker([trigger.name for trigger in triggers if trigger.esp == name], name)
+    serve_metrics(settings.metrics_host, settings.worker_metrics_port)
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    log.info("worker_ready", queue=queue.name, concurrency=esp_settings.concurrency)
     try:
-        worker.work(logging_level="WARNING", max_jobs=MAX_JOBS)
+        worker.deliver(lanes, max_jobs=MAX_JOBS)
+    except (RedisError, LaneStuck) as error:
+        # The supervisor must see that it was no stop: it starts a new worker, which connects anew.
+        log.error("worker_ended", error=type(error).__name__, reason=str(error)[:200])
+        return 1
     finally:
-        esp.close()
         traces.close()
-    if worker.was_stopped or worker.executed >= MAX_JOBS:
-        return 0
-    # RQ logs why, and returns: Redis took no writes, or did not answer. The supervisor must see that it was no stop.
-    log.error("worker_ended", hint="Redis failed; a new worker connects anew")
-    return 1
+    return 0
 
 
 def timers(settings: Settings) -> int:

@@ -1,7 +1,7 @@
-"""RQ's worker with a few trips to Redis a job instead of some twenty: bookkeeping must not cost more than the mail.
+"""RQ's worker with a few trips to Redis for many jobs instead of some twenty each. It takes jobs for the lanes.
 
 The timers bring a lost send back, so RQ need not record a job that runs. What RQ's tools and `redis_monitor.py` read
-is kept: the list of workers with state and heartbeat, failed jobs, suspension.
+is kept: the list of workers with state and heartbeat, jobs under way, failed jobs, suspension.
 """
 
 from __future__ import annotations
@@ -9,28 +9,42 @@ from __future__ import annotations
 import signal
 import time
 import zlib
-from typing import Any, Literal, cast
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any, Literal
 
 import msgspec
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, SimpleWorker
-from rq.exceptions import NoSuchJobError
+from rq.exceptions import NoSuchJobError, StopRequested
 from rq.job import Job
-from rq.timeouts import JobTimeoutException
 from rq.utils import now
 from rq.worker import WorkerStatus
 from rq.worker_registration import clean_worker_registry
 
-from freshgate.queue import JOB_TIMEOUT_S, RQ_KEY_PREFIX, TTL_S
+from freshgate import queue as wire
+from freshgate.errors import FreshgateError
+from freshgate.queue import JOB_TIMEOUT_S, RQ_KEY_PREFIX, TTL_S, WIRE_VERSION
 from freshgate.telemetry import logs
-from workers.jobs import deliver
+from workers.courier import BUDGET_S
+from workers.lanes import Lanes, QueuedJob
 
 log = logs.get(__name__)
 # Far below the minute after which `redis_monitor.py` calls a worker silent.
 HEARTBEAT_INTERVAL_S = 5.0
 SUSPENSION_CHECK_INTERVAL_S = 1.0
+# How long it waits for a job before it looks whether it is to stop: a signal never interrupts the taking of a job.
+POLL_INTERVAL_S = 0.5
+RECONNECT_PAUSE_S = 0.5
+# Sends that no lane has begun with are begun for so long after a signal to stop; then they go back to the timers.
+FINISH_S = 2.0
+# Jobs that are taken at once, at most.
+MAX_TAKEN = 50
 # The largest job of ours has some hundred kilobytes.
 MAX_JOB_BYTES = 8 * 1024 * 1024
+JOB_KEY = f"{RQ_KEY_PREFIX}:job:".encode()
 # Function, instance, arguments, keyword arguments: what `freshgate.queue.push` writes, and nothing else.
 _decode_call = msgspec.json.Decoder(tuple[Literal["workers.jobs.deliver"], None, tuple[Any], dict[str, None]]).decode
 
@@ -39,9 +53,39 @@ class ForeignJob(Exception):
     """A job that `freshgate.queue.push` did not write."""
 
 
+class LaneStuck(FreshgateError):
+    """A lane has worked on its sends for longer than any call may take: code of the catalog does not end."""
+
+
+def read_job(payload: Any) -> wire.Job | None:
+    """The job that RQ's field `data` holds; None if it is gone, or a newer release wrote it.
+
+    Raises ForeignJob, and msgspec.ValidationError for our own call with something else than a job.
+    """
+    if payload is None:
+        return None
+    if not isinstance(payload, bytes):
+        raise ForeignJob
+    decompressor = zlib.decompressobj()
+    try:
+        text = decompressor.decompress(payload, MAX_JOB_BYTES)
+        _, _, (job,), keywords = _decode_call(text)
+    except (zlib.error, msgspec.MsgspecError, ValueError, RecursionError):
+        raise ForeignJob from None
+    if keywords or not decompressor.eof:
+        raise ForeignJob
+    if isinstance(job, dict) and job.get("v") != WIRE_VERSION:
+        # While hosts are updated one by one: its lease expires, and a newer worker gets it.
+        log.warning("job_of_another_version", version=job.get("v"))
+        return None
+    return msgspec.convert(job, wire.Job)
+
+
 class DeliverJob(Job):
-    """A job of which only the payload is read. Whoever can write to Redis could put callbacks, webhooks, times, retries
-    and metadata beside it, for which RQ would import modules and call URLs.
+    """A job of which nothing is read but the payload, and that by `read_job`. Whoever can write to Redis could put
+    callbacks, webhooks, times, retries and metadata beside it, for which RQ would import modules and call URLs.
+
+    RQ makes one where it looks after what a dead worker left.
     """
 
     @classmethod
@@ -58,18 +102,6 @@ class DeliverJob(Job):
         self.payload: bytes = raw_data.get(b"data", b"")
         self.origin = raw_data.get(b"origin", b"").decode("utf-8", "replace")
 
-    def call(self) -> None:
-        """Calls the one function that a job may call. Raises ForeignJob if it asks for anything else."""
-        decompressor = zlib.decompressobj()
-        try:
-            text = decompressor.decompress(self.payload, MAX_JOB_BYTES)
-            _, _, (payload,), keywords = _decode_call(text)
-        except (zlib.error, msgspec.MsgspecError, ValueError, RecursionError):
-            raise ForeignJob from None
-        if keywords or not decompressor.eof:
-            raise ForeignJob
-        deliver(payload)
-
 
 class DeliverQueue(Queue):
     """A queue whose jobs are read as DeliverJob, also where RQ looks after what a dead worker left."""
@@ -78,14 +110,14 @@ class DeliverQueue(Queue):
 
 
 class DeliverWorker(SimpleWorker):
-    """Runs jobs in its own process, since a fork costs more than a mail, and only calls of `workers.jobs.deliver`.
+    """Hands jobs to the lanes of its own process, since a fork costs more than a mail, and only our own.
 
     Relies on these inner workings of rq 3.0; a new version of RQ is checked against them:
-    - `work` takes a job by `dequeue_job_and_maintain_ttl`, which moves its id to the queue's intermediate queue, then
-      calls `execute_job`. It logs what is raised, and returns.
+    - `bootstrap` and `teardown` write the worker into RQ's list and take it out; `heartbeat` keeps it there.
+    - `check_for_suspension` raises StopRequested in burst mode, and waits otherwise.
+    - a queue's intermediate queue lists the jobs under way. RQ moves them there in the command that takes them; here
+      they are written with the command that reads them, so that one command takes several.
     - `clean_registries` calls `handle_job_failure` for ids that a dead worker left in the intermediate queue.
-    - `heartbeat`, `set_state` and `check_for_suspension` are called around every job, mostly with nothing new to write.
-    - `request_stop` ends an idle worker at once, and lets a busy one end its job first.
 
     was_stopped  somebody asked it to end
     executed     jobs so far
@@ -96,51 +128,130 @@ class DeliverWorker(SimpleWorker):
     was_stopped = False
     executed = 0
     _last_heartbeat_at = _suspension_checked_at = float("-inf")
+    _sends_per_job = 1.0
 
-    def execute_job(self, job: Job, queue: Queue) -> None:
-        """Runs a DeliverJob. Until the end its id stands in the intermediate queue, where a dead worker's is found."""
-        self.executed += 1
-        self.set_state(WorkerStatus.BUSY)
+    def deliver(self, lanes: Lanes, *, burst: bool = False, max_jobs: int | None = None) -> None:
+        """Works until told to stop, for so many jobs at most; with `burst`, until the queue is empty and all is done.
+
+        Goes on when Redis is back. Raises any other RedisError, of a lane's too, and LaneStuck; what is under way in
+        other lanes is finished first.
+        """
+        self.bootstrap("WARNING")
+        self._install_signal_handlers()
         try:
-            # Our own time, whatever the job says.
-            with self.death_penalty_class(JOB_TIMEOUT_S, JobTimeoutException, job_id=job.id):
-                cast(DeliverJob, job).call()
-        except ForeignJob:
-            log.error("foreign_job")
-            self._finish(job, queue)
-        except Exception as error:
-            # The error's text may quote what the job was about.
-            log.error("job_failed", job=job.id, error=type(error).__name__)
-            self.handle_job_failure(job, queue)
+            with suppress(StopRequested):
+                while not self._stop_requested and (max_jobs is None or self.executed < max_jobs):
+                    self._require_health(lanes)
+                    try:
+                        self.check_for_suspension(burst)
+                        if self.should_run_maintenance_tasks:
+                            self.run_maintenance_tasks()  # type: ignore[no-untyped-call]  # RQ has no types for it
+                        self.heartbeat()
+                        if not self._take_jobs(lanes, burst) and burst and lanes.is_idle:
+                            break
+                    except (RedisConnectionError, RedisTimeoutError) as error:
+                        log.warning("redis_unavailable", error=type(error).__name__)
+                        time.sleep(RECONNECT_PAUSE_S)
+        finally:
+            lanes.expire(time.monotonic() + FINISH_S)
+            lanes.wait(lambda: lanes.is_idle, JOB_TIMEOUT_S)
+            lanes.close()
+            self.teardown()  # type: ignore[no-untyped-call]  # as above
+        self._require_health(lanes)
+
+    def _require_health(self, lanes: Lanes) -> None:
+        if lanes.error:
+            raise lanes.error
+        if time.monotonic() - lanes.oldest_started_at() > JOB_TIMEOUT_S:
+            # A thread cannot be ended by force; a process can, and a new one works.
+            raise LaneStuck
+
+    def _take_jobs(self, lanes: Lanes, burst: bool) -> bool:
+        """Takes as many jobs as the lanes have room for; False if there was none."""
+        if lanes.room() <= 0:
+            lanes.wait(lambda: lanes.room() > 0, POLL_INTERVAL_S)
+            return True
+        amount = min(MAX_TAKEN, max(1, int(lanes.room() / self._sends_per_job)))
+        (queue,) = self.queues
+        if burst:
+            popped: Any = self.connection.lmpop(1, queue.key, direction="LEFT", count=amount)
         else:
-            self._finish(job, queue)
+            popped = self.connection.blmpop(POLL_INTERVAL_S, 1, queue.key, direction="LEFT", count=amount)
+        if not popped:
+            if burst:
+                lanes.wait(lambda: lanes.is_idle, POLL_INTERVAL_S)
+            return False
+        self._submit(lanes, queue, popped[1])
+        return True
+
+    def _submit(self, lanes: Lanes, queue: Queue, ids: list[bytes]) -> None:
+        self._state = WorkerStatus.BUSY
+        with self.connection.pipeline(transaction=False) as pipe:
+            pipe.rpush(queue.intermediate_queue_key, *ids)
+            pipe.hset(self.key, "state", WorkerStatus.BUSY)
+            for job_id in ids:
+                pipe.hget(JOB_KEY + job_id, "data")
+            payloads = pipe.execute(raise_on_error=False)[2:]
+        expires_at = time.monotonic() + BUDGET_S
+        for job_id, payload in zip(ids, payloads, strict=True):
+            self.executed += 1
+            try:
+                job = read_job(payload)
+            except ForeignJob:
+                log.error("foreign_job")
+                self._drop(job_id, queue)
+                continue
+            except msgspec.ValidationError:
+                log.error("job_failed", jobs=[job_id.decode("utf-8", "replace")], error="ValidationError")
+                self._list_failed([job_id], queue)
+                continue
+            if job is None or not job.sends:
+                self._drop(job_id, queue)
+                continue
+            self._sends_per_job += (len(job.sends) - self._sends_per_job) * 0.1
+            lanes.submit(QueuedJob(job_id, job, expires_at, len(job.sends)))
+
+    def finish(self, jobs: Sequence[QueuedJob], pipe: Any, *, is_idle: bool) -> None:
+        """Forgets jobs that are done: the commands leave with what a lane writes last. Thread-safe."""
+        (queue,) = self.queues
+        for queued in jobs:
+            pipe.delete(JOB_KEY + queued.id)
+            pipe.lrem(queue.intermediate_queue_key, 1, queued.id)
+        if jobs:
+            pipe.hincrby(self.key, "successful_job_count", len(jobs))
+        if is_idle:
+            pipe.hset(self.key, "state", WorkerStatus.IDLE)
+
+    def fail(self, jobs: Sequence[QueuedJob], *, is_idle: bool) -> None:
+        """Lists jobs as failed: the timers bring their sends back. Raises RedisError. Thread-safe."""
+        (queue,) = self.queues
+        self._list_failed([queued.id for queued in jobs], queue)
+        if is_idle:
+            self.connection.hset(self.key, "state", WorkerStatus.IDLE)
 
     def handle_job_failure(
         self, job: Job, queue: Queue, started_job_registry: Any = None, exc_string: Any = "", execution: Any = None
     ) -> None:
-        """Lists a job as failed, as RQ's tools and `redis_monitor.py` read it, and nothing more: no callback, no retry.
+        """Lists a job as failed that a dead worker left under way, and nothing more: no callback, no retry."""
+        self._list_failed([job.id.encode()], queue)
 
-        The timers bring back its sends.
-        """
+    def _list_failed(self, ids: Sequence[bytes], queue: Queue) -> None:
+        """As RQ's tools and `redis_monitor.py` read it."""
+        ended_at = now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         with self.connection.pipeline(transaction=False) as pipe:
-            pipe.hset(job.key, mapping={"status": "failed", "ended_at": now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")})
-            pipe.expire(job.key, TTL_S)
-            pipe.zadd(f"{RQ_KEY_PREFIX}:failed:{queue.name}", {job.id: int(time.time()) + TTL_S})
-            self.increment_failed_job_count(pipe)
-            self._leave(job, queue, pipe)
+            for job_id in ids:
+                pipe.hset(JOB_KEY + job_id, mapping={"status": "failed", "ended_at": ended_at})
+                pipe.expire(JOB_KEY + job_id, TTL_S)
+                pipe.zadd(f"{RQ_KEY_PREFIX}:failed:{queue.name}", {job_id: int(time.time()) + TTL_S})
+                self.increment_failed_job_count(pipe)
+                pipe.lrem(queue.intermediate_queue_key, 1, job_id)  # type: ignore[arg-type]  # bytes are fine
+            pipe.execute()
 
-    def _finish(self, job: Job, queue: Queue) -> None:
+    def _drop(self, job_id: bytes, queue: Queue) -> None:
         with self.connection.pipeline(transaction=False) as pipe:
-            pipe.delete(job.key)
-            self.increment_successful_job_count(pipe)
-            self._leave(job, queue, pipe)
-
-    def _leave(self, job: Job, queue: Queue, pipe: Any) -> None:
-        pipe.lrem(queue.intermediate_queue_key, 1, job.id)
-        pipe.hset(self.key, "state", WorkerStatus.IDLE)
-        pipe.execute()
-        # Only now: a signal ends an idle worker at once, which before the trip would leave the job behind.
-        self._state = WorkerStatus.IDLE
+            pipe.delete(JOB_KEY + job_id)
+            pipe.lrem(queue.intermediate_queue_key, 1, job_id)  # type: ignore[arg-type]  # bytes are fine
+            pipe.execute()
 
     def clean_registries(self) -> None:
         """Forgets old failures and dead workers, and lists what a dead worker left under way.
@@ -159,12 +270,14 @@ class DeliverWorker(SimpleWorker):
         """Nothing: no job of ours has a group."""
 
     def request_stop(self, signum: Any, frame: Any) -> None:
-        """Called on SIGTERM, SIGINT and SIGHUP."""
-        self.was_stopped = True
-        super().request_stop(signum, frame)  # type: ignore[no-untyped-call]  # as above
+        """Called on SIGTERM, SIGINT and SIGHUP: takes no more jobs, and finishes what is under way."""
+        self.was_stopped = self._stop_requested = True
+        self._shutdown_requested_date = now()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.request_force_stop)
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Writes at most one heartbeat per interval; RQ calls this three times a job."""
+        """Writes at most one heartbeat per interval."""
         if pipeline is not None:
             super().heartbeat(timeout, pipeline)
         elif time.monotonic() - self._last_heartbeat_at >= HEARTBEAT_INTERVAL_S:
@@ -172,11 +285,6 @@ class DeliverWorker(SimpleWorker):
             with self.connection.pipeline(transaction=False) as pipe:
                 super().heartbeat(timeout, pipe)
                 pipe.execute()
-
-    def set_state(self, state: str, pipeline: Any = None) -> None:
-        """Writes a state only if it changed; RQ sets it again with each job."""
-        if pipeline is not None or state != self.get_state():
-            super().set_state(state, pipeline)
 
     def check_for_suspension(self, burst: bool) -> None:
         """Obeys `rq suspend` within a second instead of asking Redis before each job."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dashboards.boards.base import ESP, MAIL, QUANTILES, Panel
 from dashboards.panels import COUNT, PER_MINUTE, describe, lines, number, red_above
-from dashboards.promql import increase, per_minute, quantile, ratio
+from dashboards.promql import increase, per_minute, quantile, ratio, total
 from freshgate.telemetry import metrics
 
 
@@ -70,11 +70,34 @@ def esp_panels() -> Sequence[Panel]:
             "ESP response time",
             describe(
                 "How fast does the ESP answer?",
-                "each worker waits that long for each mail: a slow ESP needs more workers.",
+                "see *Lanes in use*: a slow ESP keeps more calls open at once.",
             ),
             "s",
             [(quantile(q, metrics.ESP_CALL, ["esp"], **ESP), "{{esp}} " + f"p{q * 100:.0f}") for q in QUANTILES],
             limits=red_above(2.5, yellow=1),
+        ),
+        lines(
+            "Lanes in use",
+            describe(
+                "How many calls to the ESP are under way, of those that the workers may make at once?",
+                "at the limit while *Age of the oldest job* rises: raise the account's `concurrency`, if "
+                "the ESP allows it, or start more workers.",
+            ),
+            COUNT,
+            [
+                (total(metrics.LANES_IN_USE, ["esp"], **ESP), "{{esp}} in use"),
+                (total(metrics.LANES, ["esp"], **ESP), "{{esp}} there are"),
+            ],
+        ),
+        lines(
+            "Sends of one call",
+            describe(
+                "How many mails share a call? More than one only while more wait than calls can be under way, at most "
+                "the account's `batch`.",
+                "never: batches grow with the backlog, and shrink by themselves.",
+            ),
+            COUNT,
+            [(quantile(q, metrics.ESP_BATCH, ["esp"], **ESP), "{{esp}} " + f"p{q * 100:.0f}") for q in QUANTILES],
         ),
         lines(
             "ESP errors by class",

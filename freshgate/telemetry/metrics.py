@@ -102,6 +102,7 @@ _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 _CALL = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0)
 # Waiting ends with an outage, which may last.
 _WAIT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+_SENDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 # 5 s is the objective, and so must be a bound.
 _END_TO_END = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)
 # The recipient's server may ask an ESP to come back for days.
@@ -173,6 +174,13 @@ GATE = Histogram("freshgate_gate_seconds", "Deciding on one send, with its trips
 GATE_TO_CALL = Histogram("freshgate_gate_to_call_seconds", "From the last look at Redis to the ESP call", buckets=_FAST)
 QUEUE_WAIT = Histogram("freshgate_queue_wait_seconds", "From the job's creation to its start", buckets=_WAIT)
 ESP_CALL = Histogram("freshgate_esp_call_seconds", "One call to the ESP", ["esp", "result"], buckets=_CALL)
+LANES = Gauge(
+    "freshgate_lanes", "Calls to the ESP that the worker may make at once", ["esp"], multiprocess_mode="livesum"
+)
+LANES_IN_USE = Gauge(
+    "freshgate_lanes_in_use", "Lanes that decide, call the ESP or settle", ["esp"], multiprocess_mode="livesum"
+)
+ESP_BATCH = Histogram("freshgate_esp_batch_sends", "Sends of one call to the ESP", ["esp"], buckets=_SENDS)
 ESP_ERRORS = Counter("freshgate_esp_errors_total", "Calls that the ESP did not take", ["esp", "error"])
 RECEIVED_TO_ACCEPTED = Histogram(
     "freshgate_received_to_accepted_seconds",
@@ -304,6 +312,7 @@ def prepare_worker(triggers: Iterable[str], esp: str) -> None:
         ESP_ERRORS.labels(esp, error)
     for result in CALL_RESULTS:
         ESP_CALL.labels(esp, result)
+    ESP_BATCH.labels(esp)
     _set_build_info("worker")
 
 

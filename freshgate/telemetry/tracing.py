@@ -27,8 +27,51 @@ from freshgate.version import VERSION
 
 _HEADERS = TraceContextTextMapPropagator()
 STATUS, MESSAGE_ID = "http.response.status_code", "messaging.message.id"
-_NO_SPAN: AbstractContextManager[None] = nullcontext()
 _span: ContextVar[Span | None] = ContextVar("span", default=None)
+
+
+class OpenSpan:
+    """A span that is present only within `active`, any number of times until its `end`: that of a send in a batch."""
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """Makes this the present span. An exception that passes marks it as failed."""
+        ids = self.span.get_span_context()
+        token = _span.set(self.span)
+        with structlog.contextvars.bound_contextvars(trace_id=f"{ids.trace_id:032x}", span_id=f"{ids.span_id:016x}"):
+            try:
+                yield
+            except BaseException as error:
+                status = getattr(error, "status", None)
+                if status is not None:
+                    self.span.set_attribute(STATUS, status)
+                # The caller's fault is not an error of the server, say the semantic conventions for HTTP.
+                if not isinstance(error, RequestError):
+                    # The type only: the text may hold an address.
+                    self.span.set_attribute("error.type", type(error).__name__)
+                    self.span.set_status(Status(StatusCode.ERROR))
+                raise
+            finally:
+                _span.reset(token)
+
+    def end(self) -> None:
+        self.span.end()
+
+
+class NoSpan(nullcontext[None]):
+    """What is not sampled; in place of an OpenSpan, too."""
+
+    def active(self) -> AbstractContextManager[None]:
+        return self
+
+    def end(self) -> None:
+        pass
+
+
+_NO_SPAN = NoSpan()
 
 
 class Traces:
@@ -73,23 +116,29 @@ class Traces:
         attributes = _messaging("process", queue, sends) | {MESSAGE_ID: job_id}
         return self._open(f"process {queue}", SpanKind.CONSUMER, attributes, parent=traceparent)
 
-    def send(self, trigger: str, origin: str) -> AbstractContextManager[None]:
+    def send(self, trigger: str, origin: str) -> OpenSpan | NoSpan:
         """Deciding one send. Where its job has no trace (a timer came due), the span begins a trace of its own, linked
-        to the event that set the timer: `origin` is that event's traceparent."""
+        to the event that set the timer: `origin` is that event's traceparent. The caller ends it."""
         if self._tracer is None or not (origin or _span.get()):
             return _NO_SPAN
         attributes = {"freshgate.trigger": trigger}
         if _span.get() is not None:
-            return self._open("decide", SpanKind.INTERNAL, attributes)
+            return self._start("decide", SpanKind.INTERNAL, attributes)
         context = _parse_context(origin)
         links = [Link(context)] if context.is_valid else []
-        return self._open("process timer", SpanKind.CONSUMER, {**attributes, "messaging.system": "rq"}, links=links)
+        return self._start("process timer", SpanKind.CONSUMER, {**attributes, "messaging.system": "rq"}, links=links)
 
-    def call(self, esp: str, send: str) -> AbstractContextManager[None]:
-        """One call to an ESP account; `send` is the send's id."""
+    def call(self, esp: str, send: str, neighbours: Sequence[OpenSpan | NoSpan] = ()) -> AbstractContextManager[None]:
+        """One call to an ESP account.
+
+        send        id of the send, or of the first in a batch, whose span is the present one
+        neighbours  the spans of the other sends in the batch
+        """
         if _span.get() is None:
             return _NO_SPAN
-        return self._open(f"call {esp}", SpanKind.CLIENT, {"freshgate.esp": esp, "freshgate.send": send})
+        attributes = {"freshgate.esp": esp, "freshgate.send": send, "freshgate.sends": 1 + len(neighbours)}
+        links = [Link(other.span.get_span_context()) for other in neighbours if isinstance(other, OpenSpan)]
+        return self._open(f"call {esp}", SpanKind.CLIENT, attributes, links=links)
 
     def close(self) -> None:
         """Exports what waits, within a few seconds; does not wait for a collector that is known to be down."""
@@ -99,31 +148,21 @@ class Traces:
             self._provider.shutdown()
 
     @contextmanager
-    def _open(
+    def _open(self, *arguments: Any, **options: Any) -> Iterator[None]:
+        span = self._start(*arguments, **options)
+        try:
+            with span.active():
+                yield
+        finally:
+            span.end()
+
+    def _start(
         self, name: str, kind: SpanKind, attributes: Mapping[str, Any], parent: str = "", links: Sequence[Link] = ()
-    ) -> Iterator[None]:
+    ) -> OpenSpan:
         assert self._tracer is not None  # nosec B101  # for mypy
         outer = _span.get()
         context = set_span_in_context(outer) if outer else _HEADERS.extract({"traceparent": parent})
-        span = self._tracer.start_span(name, context, kind, attributes, links)
-        ids = span.get_span_context()
-        token = _span.set(span)
-        with structlog.contextvars.bound_contextvars(trace_id=f"{ids.trace_id:032x}", span_id=f"{ids.span_id:016x}"):
-            try:
-                yield
-            except BaseException as error:
-                status = getattr(error, "status", None)
-                if status is not None:
-                    span.set_attribute(STATUS, status)
-                # The caller's fault is not an error of the server, say the semantic conventions for HTTP.
-                if not isinstance(error, RequestError):
-                    # The type only: the text may hold an address.
-                    span.set_attribute("error.type", type(error).__name__)
-                    span.set_status(Status(StatusCode.ERROR))
-                raise
-            finally:
-                _span.reset(token)
-                span.end()
+        return OpenSpan(self._tracer.start_span(name, context, kind, attributes, links))
 
 
 OFF = Traces()

@@ -112,7 +112,7 @@ def known_series() -> dict[str, set[str]]:
     for metric in [*exported_metrics(), *promql.FOREIGN, *objective.RECORDED]:
         name, labels = promql.name_of(metric), set(promql.labels_of(metric))
         series[name] = labels
-        if name.endswith("_seconds"):
+        if name.endswith("_seconds") or getattr(metric, "_type", "") == "histogram":
             series |= {name + "_bucket": labels | {"le"}, name + "_sum": labels, name + "_count": labels}
     return series
 

@@ -20,7 +20,7 @@ from tests.engine.test_sends import count
 from tests.engine.world import HOUR, MINUTE, SHOP, START, World, product
 from workers.courier import Courier
 from workers.gate import decide
-from workers.ledger import Ledger
+from workers.ledger import Attempt, Ledger
 
 ADA = "ada@example.com"
 DAY = 24 * HOUR
@@ -87,9 +87,10 @@ def test_a_claim_tells_the_worker_what_time_it_is(redis: Redis) -> None:
     clock.set(5)
     ledger = Ledger(redis, "sendgrid", clock)
     claim = Claim("s1", "claimed", "t", 0, 0, 0, "")
-    assert ledger.claim(world.triggers["abandoned_cart"], records, claim)
+    attempt = Attempt(world.triggers["abandoned_cart"], records, claim)
+    assert ledger.claim([attempt]) == [True]
     assert clock.now() > START
-    assert not ledger.claim(world.triggers["abandoned_cart"], records, claim)
+    assert ledger.claim([attempt]) == [False]
 
 
 def test_the_same_decision_once_more_is_one_line_with_a_count(redis: Redis) -> None:

@@ -10,6 +10,7 @@ from redis import Redis
 
 from freshgate.state.records import Claim
 from tests.engine.world import HOUR, World
+from workers.ledger import Attempt
 
 ADA = "ada@example.com"
 
@@ -36,7 +37,7 @@ def test_a_claim_given_back_after_its_person_was_linked_is_not_taken_for_a_dead_
     ((timer, _),) = world.due_timers(world.now + HOUR)
     records, trigger = world.records(timer), world.triggers["welcome"]
     claim = Claim("send", "claimed", "token", world.now + 15_000, world.now, 0, "")
-    assert world.courier._ledger.claim(trigger, records, claim)
+    assert world.courier._ledger.claim([Attempt(trigger, records, claim)]) == [True]
     world.record(world.event("Page", user="ada", anon="x"))
     world.courier._ledger.release(trigger, records, claim)
     world.courier._ledger.flush()

@@ -17,7 +17,7 @@ from freshgate.state.records import Claim
 from freshgate.telemetry import metrics
 from tests.engine.world import HOUR, MINUTE, SHOP, START, World
 from workers import courier as courier_module
-from workers.courier import error_class, fault_of
+from workers.calls import error_class, fault_of
 
 ADA = "ada@example.com"
 TIMER = keys.timer("welcome", "p", keys.person_id("main", "ada"))
@@ -166,7 +166,7 @@ def test_a_call_that_comes_too_late_after_the_claim_is_not_made(world: World, mo
         world.deliver(TIMER)
         assert world.mails() == mails
         if not mails:
-            assert (world.person("ada").claims("welcome"), due(world)) == ([], START)
+            assert (world.person("ada").claims("welcome"), due(world)) == ([], START + 1000)
 
 
 def test_a_job_that_takes_too_long_gives_the_rest_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -76,7 +76,7 @@ def test_a_purchase_of_the_address_between_reading_and_the_call_is_seen(redis: R
     order = world.event("Order Completed", user="ada", email=ADA, order_id="1", products=(product("a"),))
     claim = world.courier._ledger.claim
 
-    def buy_first(*arguments: Any) -> bool:
+    def buy_first(*arguments: Any) -> list[bool]:
         world.courier._ledger.claim = claim  # type: ignore[method-assign]  # the first claim only
         world.record(order)
         return claim(*arguments)

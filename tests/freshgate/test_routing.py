@@ -48,3 +48,8 @@ def test_timers_are_sorted_into_the_queues_of_their_accounts_in_order() -> None:
         "freshgate-shop": ["welcome|p:u1", "lookback|p:u1", "removed|o:o1"],
         "freshgate-news": ["abandoned_cart|p:u1", "abandoned_cart|p:u2"],
     }
+
+
+def test_a_trigger_with_a_mail_for_each_value_goes_to_its_own_account() -> None:
+    routes = Routes(["shop", "news"], {"back_in_stock": "news"})
+    assert routes.by_queue(["back_in_stock#5f2a|p:u1"]) == {"freshgate-news": ["back_in_stock#5f2a|p:u1"]}

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +21,46 @@ from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
 from freshgate import queue as wire
-from freshgate.queue import Job
-from workers import jobs
+from freshgate.queue import Item, Job
+from workers.lanes import Lanes
 from workers.rq_worker import DeliverQueue, DeliverWorker
 
 NAME = "freshgate-test"
 
 
 class Courier:
-    """Remembers the jobs, and calls `then` after each."""
+    """A lane's courier that remembers the jobs, and calls `then` with each."""
 
-    def __init__(self) -> None:
+    batch = 1
+
+    def __init__(self, redis: Redis) -> None:
         self.jobs: list[Job] = []
         self.then: Callable[[], object] = lambda: None
+        self._redis = redis
 
-    def deliver(self, job: Job) -> None:
+    def carry_out(
+        self, job: Job, sends: Sequence[tuple[Item, float]], finish: Callable[[Any], object] | None = None
+    ) -> None:
         self.jobs.append(job)
         self.then()
+        with self._redis.pipeline(transaction=False) as pipe:
+            if finish:
+                finish(pipe)
+            pipe.execute()
+
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture
-def courier(monkeypatch: pytest.MonkeyPatch) -> Iterator[Courier]:
-    courier = Courier()
-    monkeypatch.setattr(jobs, "_installed", [courier])
-    yield courier
+def courier(redis: Redis) -> Courier:
+    return Courier(redis)
+
+
+def work(worker: DeliverWorker, courier: Courier) -> None:
+    """Until the queue is empty, with one lane."""
+    lanes = Lanes(lambda waiting: courier, worker, 1, "test")  # type: ignore[arg-type,return-value]  # all that is called
+    worker.deliver(lanes, burst=True)
 
 
 @pytest.fixture
@@ -79,7 +95,7 @@ def test_jobs_are_done_in_order_and_nothing_of_them_is_left(
 ) -> None:
     for number in range(3):
         push(redis, number)
-    assert worker.work(burst=True)
+    work(worker, courier)
     assert [job.sends[0].timer[-1] for job in courier.jobs] == ["0", "1", "2"]
     assert keys(redis, "rq:job:*") == set()
     assert queue.count == redis.llen(queue.intermediate_queue_key) == 0
@@ -101,7 +117,7 @@ def test_the_worker_is_busy_while_it_works_and_idle_afterwards(
         tear_down(self)
 
     monkeypatch.setattr(SimpleWorker, "teardown", record_state_and_tear_down)
-    worker.work(burst=True)
+    work(worker, courier)
     assert (during, afterwards) == (["busy", "busy"], ["idle"])
 
 
@@ -111,7 +127,7 @@ def test_while_it_works_the_job_is_where_rq_looks_for_what_a_dead_worker_left(
     under_way: list[Any] = []
     courier.then = lambda: under_way.extend(redis.lrange(queue.intermediate_queue_key, 0, -1))
     job_id = push(redis)
-    worker.work(burst=True)
+    work(worker, courier)
     assert under_way == [job_id.encode()]
 
 
@@ -126,7 +142,7 @@ def test_a_job_that_fails_is_listed_as_failed_and_the_next_is_done(
             raise RuntimeError("out of order")
 
     courier.then = fail_first
-    worker.work(burst=True)
+    work(worker, courier)
     assert len(courier.jobs) == 2
     assert FailedJobRegistry(queue=queue).get_job_ids() == [failing]
     assert redis.llen(queue.intermediate_queue_key) == 0
@@ -138,7 +154,7 @@ def test_a_job_that_calls_anything_else_is_dropped_and_not_run(
 ) -> None:
     Queue(NAME, connection=redis, serializer=JSONSerializer).enqueue("os.system", "touch here")
     push(redis)
-    worker.work(burst=True)
+    work(worker, courier)
     assert len(courier.jobs) == 1
     assert keys(redis, "rq:job:*") == set()
     assert len(FailedJobRegistry(queue=queue)) == redis.llen(queue.intermediate_queue_key) == 0
@@ -219,7 +235,7 @@ def test_a_forged_call_is_dropped_and_the_next_job_is_done(
 ) -> None:
     forge(redis, FORGED[name], **EVIL)
     push(redis)
-    worker.work(burst=True)
+    work(worker, courier)
     assert len(courier.jobs) == 1 and not evil.exists()
     assert keys(redis, "rq:job:*") == set()
     assert redis.llen(queue.intermediate_queue_key) == 0
@@ -232,7 +248,7 @@ def test_a_forged_call_is_dropped_and_the_next_job_is_done(
 def test_bytes_that_are_no_job_are_dropped(worker: DeliverWorker, courier: Courier, redis: Redis, data: bytes) -> None:
     forge(redis, data)
     push(redis)
-    worker.work(burst=True)
+    work(worker, courier)
     assert len(courier.jobs) == 1
     assert keys(redis, "rq:job:*") == set()
 
@@ -245,7 +261,7 @@ def test_a_forged_job_that_fails_imports_nothing_and_posts_nowhere(
     forge(redis, (DELIVER, None, [{"v": 2, "created": "boom"}], {}), **{**EVIL, "webhooks": json.dumps(hooks)})
     forge(redis, (DELIVER, None, ["not an object"], {}), "another", **{**EVIL, "webhooks": json.dumps(hooks)})
     push(redis)
-    worker.work(burst=True)
+    work(worker, courier)
     assert len(courier.jobs) == 1
     assert set(FailedJobRegistry(queue=queue).get_job_ids()) == {"forged", "another"}
     assert not evil.exists() and called_urls == [url]
@@ -255,7 +271,7 @@ def test_our_own_payload_is_carried_out_whatever_stands_beside_it(
     worker: DeliverWorker, redis: Redis, courier: Courier, evil: Path
 ) -> None:
     forge(redis, (DELIVER, None, [GOOD], {}), **EVIL)
-    worker.work(burst=True)
+    work(worker, courier)
     assert [job.sends[0].timer for job in courier.jobs] == ["welcome|p:u1"]
     assert not evil.exists() and keys(redis, "rq:job:*") == set()
 
@@ -268,7 +284,7 @@ def test_an_id_that_nobody_gives_costs_the_job_alone(
     redis.rpush(f"rq:queue:{NAME}", "a-list")
     redis.lpush("rq:job:a-list", "x")
     push(redis)
-    worker.work(burst=True)
+    work(worker, courier)
     assert courier.jobs[-1].sends[0].timer.startswith("welcome|p:u0")
 
 
@@ -304,7 +320,7 @@ def test_a_heartbeat_is_written_at_most_every_few_seconds(
         write(self, *arguments)
 
     monkeypatch.setattr(SimpleWorker, "heartbeat", heartbeat)
-    worker.work(burst=True)
+    work(worker, courier)
     assert len(courier.jobs) == 20
     # Registering the worker writes one as well; a slow machine may get to a third.
     assert 1 <= len(beats) < 5
@@ -313,11 +329,11 @@ def test_a_heartbeat_is_written_at_most_every_few_seconds(
 def test_a_suspended_worker_takes_no_job(worker: DeliverWorker, courier: Courier, redis: Redis) -> None:
     push(redis)
     suspend(redis)
-    worker.work(burst=True)
+    work(worker, courier)
     assert courier.jobs == []
     resume(redis)
     worker = DeliverWorker(worker.queues, connection=redis, serializer=JSONSerializer)
-    worker.work(burst=True)
+    work(worker, courier)
     assert len(courier.jobs) == 1
 
 
@@ -327,15 +343,15 @@ def test_a_worker_told_to_stop_while_it_finishes_a_job_finishes_it_first(
     push(redis)
     execute = Pipeline.execute
 
-    def stop_and_execute(pipe: Pipeline, *arguments: Any) -> Any:
+    def stop_and_execute(pipe: Pipeline, *arguments: Any, **options: Any) -> Any:
         if any(command[0][0] == "LREM" for command in pipe.command_stack):
             worker.request_stop(signal.SIGTERM, None)
-        return execute(pipe, *arguments)
+        return execute(pipe, *arguments, **options)
 
     monkeypatch.setattr(Pipeline, "execute", stop_and_execute)
     # Keeps the signal handlers of the test process.
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    worker.work(burst=True)
+    work(worker, courier)
     assert len(courier.jobs) == 1
     assert keys(redis, "rq:job:*") == set()
     assert redis.llen(queue.intermediate_queue_key) == 0

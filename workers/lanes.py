@@ -1,0 +1,281 @@
+"""Lanes: threads that carry out sends at the same time, each with a connection to the ESP of its own.
+
+`rq_worker.py` submits jobs; a lane carries sends of them out with its `courier.py`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from freshgate.queue import Item, Job
+from freshgate.state import keys
+from freshgate.telemetry import logs, metrics
+from workers.calls import WaitingForEsp
+from workers.courier import Courier
+
+log = logs.get(__name__)
+
+# How many lanes may decide, claim and settle at once: more would only wait for each other, since one thread of Python
+# runs at a time, and their claims would age meanwhile.
+MAX_DECIDING = 6
+# How long a lane works on the sends that it takes at once, one call after the other, and how many these are at most.
+CHUNK_S = 0.02
+MAX_CHUNK = 25
+# The share of a new call in the moving average of their time.
+AVERAGE_SHARE = 0.1
+
+
+class QueuedJob(msgspec.Struct, eq=False):
+    """A job of RQ in this process, until all its sends have reached a state.
+
+    id          RQ's id
+    expires_at  end of its budget (monotonic seconds)
+    remaining   sends that have not reached a state
+    """
+
+    id: bytes
+    job: Job
+    expires_at: float
+    remaining: int
+    failed: bool = False
+
+
+class Waiting(NamedTuple):
+    """A send that no lane has taken yet."""
+
+    item: Item
+    queued: QueuedJob
+
+
+class Bookkeeper(Protocol):
+    """What becomes of RQ's jobs."""
+
+    def finish(self, jobs: list[QueuedJob], pipe: Any, *, is_idle: bool) -> None:
+        """Adds the commands that forget these jobs to a pipeline. is_idle: no job is in this process any more."""
+
+    def fail(self, jobs: list[QueuedJob], *, is_idle: bool) -> None:
+        """Lists these jobs as failed. Raises RedisError."""
+
+
+class Lane(threading.Thread):
+    """One thread. It sleeps until `take` hands it sends."""
+
+    def __init__(self, lanes: Lanes, number: int, courier: Courier) -> None:
+        super().__init__(name=f"lane-{number}", daemon=True)
+        self._lanes = lanes
+        self.courier = courier
+        self._wake = threading.Lock()
+        self._wake.acquire()
+        self.sends: list[Waiting] = []
+        self.started_at = 0.0
+
+    def hand_over(self, sends: list[Waiting]) -> None:
+        self.sends = sends
+        self.started_at = time.monotonic()
+        self._wake.release()
+
+    def run(self) -> None:
+        while True:
+            self._wake.acquire()
+            while self.sends:
+                self._lanes.carry_out(self)
+
+
+class Lanes:
+    """At most `concurrency` lanes of one account, started when they are needed.
+
+    build       makes a lane's courier; it enters its argument around whatever waits for the ESP
+    bookkeeper  is told what becomes of the jobs
+    esp         the account's name, for metrics
+    """
+
+    def __init__(
+        self,
+        build: Callable[[WaitingForEsp], Courier],
+        bookkeeper: Bookkeeper,
+        concurrency: int,
+        esp: str,
+    ) -> None:
+        self._build = build
+        self._bookkeeper = bookkeeper
+        self._concurrency = concurrency
+        # The first lane's courier is made now: what is wrong with the settings stops the start.
+        self._first_courier: Courier | None = build(self._waiting_for_esp)
+        self._batch = self._first_courier.batch
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self._lanes: list[Lane] = []
+        # The one that slept last is woken first, so that its connections are warm and others' may close.
+        self._idle: list[Lane] = []
+        self._waiting: OrderedDict[tuple[str, str, int], deque[Waiting]] = OrderedDict()
+        self._waiting_count = self._deciding = self._jobs = 0
+        self._average_call_s = CHUNK_S
+        self.error: Exception | None = None
+        metrics.LANES.labels(esp).set(concurrency)
+        self._in_use = metrics.LANES_IN_USE.labels(esp)
+        self._in_use.set(0)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no job is in this process, and all lanes are at rest."""
+        return self._jobs == 0 and len(self._idle) == len(self._lanes)
+
+    def room(self) -> int:
+        """How many sends may be submitted: not more than can begin within about a call."""
+        return max(self._batch, self._concurrency) - self._waiting_count
+
+    def submit(self, queued: QueuedJob) -> None:
+        """Takes a job, which has at least one send."""
+        metrics.QUEUE_WAIT.observe(max(0, time.time_ns() // 1_000_000 - queued.job.created) / 1000)
+        with self._lock:
+            self._jobs += 1
+            for item in queued.job.sends:
+                # A send that came back may have taken its worker down, and a traced one has a span: each by itself.
+                apart = id(item) if item.returned else id(queued) if queued.job.trace else 0
+                key = (queued.job.shop, keys.trigger_of(item.timer), apart)
+                self._waiting.setdefault(key, deque()).append(Waiting(item, queued))
+            self._waiting_count += len(queued.job.sends)
+            self._hand_out()
+
+    def wait(self, is_done: Callable[[], bool], timeout_s: float) -> bool:
+        """Waits until lanes have brought this about."""
+        with self._changed:
+            return self._changed.wait_for(lambda: is_done() or self.error is not None, timeout_s)
+
+    def expire(self, at: float) -> None:
+        """Budgets end at this time (monotonic seconds) at the latest: the process is to end."""
+        with self._lock:
+            for sends in self._waiting.values():
+                for waiting in sends:
+                    waiting.queued.expires_at = min(waiting.queued.expires_at, at)
+
+    def oldest_started_at(self) -> float:
+        """When the lane that is at work for longest took its sends (monotonic seconds); infinity if none is at work."""
+        with self._lock:
+            return min((lane.started_at for lane in self._lanes if lane.sends), default=float("inf"))
+
+    def close(self) -> None:
+        """Closes the connections of lanes that are at rest."""
+        with self._lock:
+            idle = list(self._idle)
+        for lane in idle:
+            lane.courier.close()
+
+    def _hand_out(self) -> None:
+        """Wakes lanes for what waits, while more of them would help. The lock is held."""
+        while self._waiting and self._deciding < MAX_DECIDING:
+            if self._idle:
+                lane = self._idle.pop()
+            elif len(self._lanes) < self._concurrency:
+                lane = self._new_lane()
+            else:
+                return
+            self._deciding += 1
+            self._in_use.inc()
+            lane.hand_over(self._take())
+
+    def _new_lane(self) -> Lane:
+        courier = self._first_courier or self._build(self._waiting_for_esp)
+        self._first_courier = None
+        lane = Lane(self, len(self._lanes) + 1, courier)
+        self._lanes.append(lane)
+        lane.start()
+        return lane
+
+    def _take(self) -> list[Waiting]:
+        """The next sends for one lane: of one trigger, and as many as share a call or take CHUNK_S together."""
+        key, sends = next(iter(self._waiting.items()))
+        limit = self._batch
+        if limit == 1:
+            limit = min(MAX_CHUNK, max(1, int(CHUNK_S / max(self._average_call_s, 1e-6))))
+        taken = [sends.popleft() for _ in range(min(limit, len(sends)))]
+        if sends:
+            # The others' turn comes first.
+            self._waiting.move_to_end(key)
+        else:
+            del self._waiting[key]
+        self._waiting_count -= len(taken)
+        self._changed.notify_all()
+        return taken
+
+    @contextmanager
+    def _waiting_for_esp(self, *, is_call: bool) -> Iterator[None]:
+        """Around whatever waits for the ESP: another lane may decide meanwhile."""
+        with self._lock:
+            self._deciding -= 1
+            self._hand_out()
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            elapsed_s = time.monotonic() - started
+            with self._lock:
+                self._deciding += 1
+                if is_call:
+                    self._average_call_s += (elapsed_s - self._average_call_s) * AVERAGE_SHARE
+
+    def carry_out(self, lane: Lane) -> None:
+        """Carries out the lane's sends, and takes the next ones or puts it to rest. Called by the lane."""
+        jobs = list({id(waiting.queued): waiting.queued for waiting in lane.sends}.values())
+        ended: list[QueuedJob] | None = None
+
+        def finish(pipe: Any) -> None:
+            nonlocal ended
+            ended, is_idle = self._end(lane.sends, failed=False)
+            self._bookkeeper.finish([queued for queued in ended if not queued.failed], pipe, is_idle=is_idle)
+
+        sends = [(waiting.item, waiting.queued.expires_at) for waiting in lane.sends]
+        try:
+            lane.courier.carry_out(jobs[0].job, sends, finish)
+        except Exception as error:
+            self._fail(lane, jobs if ended is None else ended, ended is None, error)
+        with self._lock:
+            self._changed.notify_all()
+            if self._waiting and self._deciding <= MAX_DECIDING:
+                lane.sends = self._take()
+                lane.started_at = time.monotonic()
+                return
+            lane.sends = []
+            self._deciding -= 1
+            self._idle.append(lane)
+            self._in_use.dec()
+            self._hand_out()
+
+    def _end(self, sends: list[Waiting], *, failed: bool) -> tuple[list[QueuedJob], bool]:
+        """Counts the sends as over. The jobs that ended with them, and whether no other is in this process."""
+        ended = []
+        with self._lock:
+            for waiting in sends:
+                queued = waiting.queued
+                queued.remaining -= 1
+                queued.failed = queued.failed or failed
+                if queued.remaining == 0:
+                    self._jobs -= 1
+                    ended.append(queued)
+            return ended, self._jobs == 0
+
+    def _fail(self, lane: Lane, jobs: list[QueuedJob], is_open: bool, error: Exception) -> None:
+        """The sends' timers bring them back; RQ's tools see the jobs as failed."""
+        # The error's text may quote what the jobs were about.
+        log.error(
+            "job_failed", jobs=[queued.id.decode("utf-8", "replace") for queued in jobs], error=type(error).__name__
+        )
+        if is_open:
+            self._end(lane.sends, failed=True)
+        try:
+            self._bookkeeper.fail(jobs, is_idle=self._jobs == 0)
+        except (RedisConnectionError, RedisTimeoutError):
+            # The timers know the sends, and this process connects anew.
+            pass
+        except Exception as second:
+            # Redis takes no writes: the process ends, and a new one asks the address anew.
+            self.error = second

@@ -1,0 +1,47 @@
+"""A send on its way through a lane: first to be decided on, then claimed, with its mail.
+
+`courier.py` makes them; `calls.py` brings the claimed ones to an end.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from freshgate.declare import Trigger
+from freshgate.queue import Item
+from freshgate.state.records import Claim
+from freshgate.telemetry import tracing
+from workers.esp.base import Message
+from workers.gate import Decision, Records
+
+
+class PendingSend(msgspec.Struct, eq=False):
+    """A send that is to be decided on.
+
+    expires_at  the end of its job's budget (monotonic seconds)
+    is_counted  whether its coming back was counted already
+    """
+
+    trigger: Trigger
+    item: Item
+    records: Records
+    expires_at: float
+    span: tracing.OpenSpan | tracing.NoSpan
+    is_counted: bool = False
+
+
+class ClaimedSend(msgspec.Struct, frozen=True, eq=False):
+    """A send that the gate let through, claimed on exactly what was decided on, with its mail."""
+
+    pending: PendingSend
+    decision: Decision
+    claim: Claim
+    message: Message
+
+    @property
+    def trigger(self) -> Trigger:
+        return self.pending.trigger
+
+    @property
+    def records(self) -> Records:
+        return self.pending.records
