@@ -45,6 +45,9 @@ DEFERRED: Mapping[str, str] = {
     "contended": ORANGE,
     "rerouted": "semi-dark-green",
     "internal": RED,
+    "breaker_open": "dark-red",
+    "limited": "dark-orange",
+    "paced": "light-green",
 }
 # Those of the catalog that Freshgate comes with.
 TRIGGERS: Mapping[str, str] = {

@@ -28,10 +28,12 @@ class Item(msgspec.Struct, frozen=True, array_like=True):
 
     timer     "abandoned_cart|p:u3f…"
     returned  1 when the timers bring back a send that its job lost
+    paced     1 when it has its turn at its account's pace; without a mail that is given back
     """
 
     timer: str
     returned: int = 0
+    paced: int = 0
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -57,14 +59,16 @@ def queue_name(esp: str) -> str:
     return f"freshgate-{esp}"
 
 
-def push(pipe: Any, name: str, shop: str, sends: Sequence[tuple[str, int]], now: int, trace: str = "") -> str:
+def push(
+    pipe: Any, name: str, shop: str, sends: Sequence[tuple[str, int] | tuple[str, int, int]], now: int, trace: str = ""
+) -> str:
     """Writes one job for all `sends` into the pipeline, and returns its id. RQ never retries it and keeps no result:
     the timers bring back what it loses.
 
     pipe   a pipeline, which the caller executes
     name   of the queue
     shop   the id space of the timers
-    sends  (timer, returned), the fields of `Item`
+    sends  (timer, returned) or (timer, returned, paced), the fields of `Item`
     now    ms
     trace  a traceparent, or empty
 

@@ -31,11 +31,15 @@ class Routes:
         wanted = set(accounts)
         return [trigger for trigger, account in self._triggers.items() if account in wanted]
 
-    def by_queue(self, timers: Iterable[str]) -> dict[str, list[str]]:
-        """queue -> its timers ("abandoned_cart|p:u3f…"), in the order in which they come."""
+    def by_queue(self, timers: Iterable[str], instead: Mapping[str, str] | None = None) -> dict[str, list[str]]:
+        """queue -> its timers ("abandoned_cart|p:u3f…"), in the order in which they come.
+
+        instead  account -> the one that sends in its place now
+        """
         queues: dict[str, list[str]] = {}
         for timer in timers:
-            queues.setdefault(queue_name(self.account(trigger_of(timer))), []).append(timer)
+            account = self.account(trigger_of(timer))
+            queues.setdefault(queue_name((instead or {}).get(account, account)), []).append(timer)
         return queues
 
 

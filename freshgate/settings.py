@@ -24,6 +24,9 @@ LOG = logging.getLogger(__name__)
 
 # At most n in a window: (n, window in milliseconds). Written "10/1h".
 Cap = tuple[int, int]
+# Mails of the first day, how many times as many each further day, and at how many a day it is over. Written
+# "50/d x2 to 20000/d".
+Ramp = tuple[int, float, int]
 
 
 class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -102,6 +105,16 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     # Calls of one worker process at once, and mails of one template in a call where the ESP takes several.
     concurrency: int = 32
     batch: int = 100
+    # Over all workers: mails in a time, and calls at once. None is no limit, or the kind's own.
+    rate: Cap | None = None
+    max_in_flight: int | None = None
+    # Marketing mails in a time, and how that grows from day to day; None sends them as they come.
+    pace: Cap | None = None
+    ramp: Ramp | None = None
+    # How long the breaker stays open before its first probe.
+    breaker_wait: int = 5000
+    # The account that sends while the breaker is open.
+    failover: str | None = None
     # Whether real mail may leave; without it, base_url must be on this machine.
     live: bool = False
     # Patterns such as "*@example.com": mail to anybody else is rejected. () allows every address.
@@ -270,6 +283,7 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
                 if entry["kind"] == "smtp" and entry["base_url"]:
                     document["sandbox_smtp_port"] = smtp_port
         document[table] = {name: convert(entry, struct, table, name) for name, entry in entries.items()}
+    _check_failovers(document["esps"])
     return convert(document, Settings)
 
 
@@ -300,6 +314,16 @@ def _complete_smtp(name: str, entry: dict[str, Any], sandbox: str, smtp_port: An
             'write the SMTP server, such as "smtp.example.com"'
         )
     entry |= {"base_url": sandbox, "host": "127.0.0.1", "port": smtp_port, "tls": "none"}
+
+
+def _check_failovers(accounts: Mapping[str, EspSettings]) -> None:
+    for name, account in accounts.items():
+        others = [other for other in accounts if other != name]
+        if account.failover is not None and account.failover not in others:
+            advice = f"write one of: {', '.join(others)}" if others else "there is no other account"
+            raise SettingsError(
+                f"{setting_name('esps', name, 'failover')}: {account.failover!r} is not another account; {advice}"
+            )
 
 
 def _read_file(environ: Mapping[str, str], path: Path | None) -> dict[str, Any]:

@@ -12,14 +12,14 @@ import msgspec
 
 from freshgate.errors import SettingsError
 from freshgate.outbound import UrlError, parse_networks
-from freshgate.settings_parsing import duration_ms, parse_cap, setting_name
+from freshgate.settings_parsing import duration_ms, parse_cap, parse_ramp, setting_name
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-DURATIONS = {"delay", "settle", "max_age", "order_grace", "feedback_wait"}
+DURATIONS = {"delay", "settle", "max_age", "order_grace", "feedback_wait", "breaker_wait"}
 CAPS = {
     *("cap", "address_cap", "rate", "rate_per_ip", "addresses", "addresses_per_ip"),
-    *("recorded_bytes", "recorded_bytes_per_ip"),
+    *("recorded_bytes", "recorded_bytes_per_ip", "pace"),
 }
 # Redis remembers each mail with its address.
 MAX_MAILS_PER_ADDRESS = 1000
@@ -40,6 +40,8 @@ MINIMUM = {
     "timeout_s": 0.1,
     "concurrency": 1,
     "batch": 1,
+    "max_in_flight": 1,
+    "breaker_wait": 1,
     "asm_group_id": 1,
     "soft_bounces": 1,
 }
@@ -75,6 +77,8 @@ def convert(table: dict[str, Any], struct: type[T], *parts: str) -> T:
             table[field] = duration_ms(value, key)
         elif field in CAPS:
             table[field] = parse_cap(value, key)
+        elif field == "ramp":
+            table[field] = parse_ramp(value, key)
     try:
         converted = msgspec.convert(table, struct, strict=False)
     except msgspec.ValidationError as error:

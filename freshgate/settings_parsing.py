@@ -34,11 +34,22 @@ def duration_ms(value: object, key: str) -> int:
 
 
 def parse_cap(value: object, key: str) -> tuple[int, int]:
-    """ "1/24h" → (1, 86_400_000): at most one in 24 hours."""
+    """ "1/24h" → (1, 86_400_000): at most one in 24 hours. "100/s" is "100/1s"."""
     cap = durations.parse_cap(value) if isinstance(value, str) else None
     if cap is None:
         raise SettingsError(f'{key}: {value!r} is not a cap; write how many in how long, such as "1/24h"')
     return cap
+
+
+def parse_ramp(value: object, key: str) -> tuple[int, float, int]:
+    """ "50/d x2 to 20000/d" → (50, 2.0, 20000): mails of the first day, the factor from day to day, and the end."""
+    ramp = durations.parse_ramp(value) if isinstance(value, str) else None
+    if ramp is None:
+        raise SettingsError(
+            f"{key}: {value!r} is not a ramp; write the first day, how many times as many each day, and where it ends, "
+            'such as "50/d x2 to 20000/d"'
+        )
+    return ramp
 
 
 def parse_list(text: str, key: str) -> list[str]:

@@ -29,6 +29,7 @@ MANUAL = (
     "README.md",
     "docs/ADDING.md",
     "docs/BROWSER.md",
+    "docs/DELIVERY.md",
     "docs/COOKBOOK.md",
     "docs/ESPS.md",
     "docs/SERVERLESS.md",

@@ -14,7 +14,7 @@ from freshgate.command_line import Parser, run_command
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, load
 from freshgate.telemetry import logs
-from workers import commands, esp_table, suppressions
+from workers import accounts, commands, esp_table, suppressions
 
 PROCESSES = {
     "deliver": "work on the sends: gate, claim, call the ESP, settle",
@@ -22,12 +22,18 @@ PROCESSES = {
     "sandbox": "a local stand-in for the ESPs, with an outbox page",
 }
 # The operator's commands, with a line each.
-OPERATOR_COMMANDS = {**commands.HELP, "suppressions": suppressions.HELP, "esps": esp_table.HELP}
+OPERATOR_COMMANDS = {
+    **commands.HELP,
+    "suppressions": suppressions.HELP,
+    "accounts": accounts.HELP,
+    "esps": esp_table.HELP,
+}
 EXAMPLES = """examples:
   python -m workers deliver                      (a process: it works on the sends until it is stopped)
   python -m workers unknown list
   python -m workers dead replay --max-age 3d
   python -m workers hold abandoned_cart          (and `release abandoned_cart`)
+  python -m workers accounts
 
 `python -m workers COMMAND --help` explains one, with examples. `make run` starts the processes by itself."""
 EPILOGS = {
@@ -71,6 +77,8 @@ def run_as(program: str, arguments: Sequence[str]) -> int:
         return _run_process(options, settings)
     if options.command == "suppressions":
         return suppressions.run(settings, options)
+    if options.command == "accounts":
+        return accounts.run(settings, options)
     return commands.run(settings, options)
 
 
@@ -95,6 +103,7 @@ def build_parser(program: str = "python -m workers") -> argparse.ArgumentParser:
     commands.add_commands(subcommands)
     suppressions.add_command(subcommands)
     esp_table.add_command(subcommands)
+    accounts.add_command(subcommands)
     return parser
 
 

@@ -20,6 +20,7 @@ from freshgate.telemetry import logs, metrics, tracing
 from workers.backoff import next_try
 from workers.esp.base import BatchEsp, Esp, SendResult
 from workers.ledger import Ledger
+from workers.outlet import Outlet, Turn
 from workers.pending import ClaimedSend, PendingSend
 
 log = logs.get(__name__)
@@ -48,8 +49,9 @@ class Calls:
         ledger: Ledger,
         clock: RedisClock,
         traces: tracing.Traces,
-        feedback_wait_ms: int = 0,
-        waiting: WaitingForEsp = alone,
+        feedback_wait_ms: int,
+        waiting: WaitingForEsp,
+        outlet: Outlet,
     ) -> None:
         self._esp = esp
         self._ledger = ledger
@@ -57,6 +59,7 @@ class Calls:
         self._traces = traces
         self._feedback_wait_ms = feedback_wait_ms
         self._waiting = waiting
+        self._outlet = outlet
         self._connected_until = 0.0
 
     def prepare(self) -> EspError | None:
@@ -71,12 +74,20 @@ class Calls:
             return error
         return None
 
-    def call(self, sends: Sequence[ClaimedSend], not_connected: EspError | None) -> bool:
+    def pause(self, seconds: float) -> None:
+        """Waits for the account's next turn."""
+        with self._waiting(is_call=False):
+            time.sleep(seconds)
+
+    def call(self, sends: Sequence[ClaimedSend], not_connected: EspError | None, turn: Turn) -> bool:
         """Makes one call for all, and brings each send to a state. False: a batch was refused for good as a whole,
         perhaps for one of its mails; then nothing was done.
 
         not_connected  why there is no connection; then the call need not be tried
+        turn           the account's room for it
         """
+        for send in sends:
+            send.pending.was_called = True
         first, *neighbours = (send.pending.span for send in sends)
         started = time.perf_counter()
         try:
@@ -86,12 +97,14 @@ class Calls:
                 replies = self._send(sends)
         except EspError as error:
             metrics.ESP_CALL.labels(self._esp.name, "error").observe(time.perf_counter() - started)
+            self._outlet.called(turn, len(sends), [error])
             if error.permanent and neighbours:
                 return False
             metrics.ESP_ERRORS.labels(self._esp.name, error_class(error)).inc()
             replies = [error] * len(sends)
         else:
             metrics.ESP_CALL.labels(self._esp.name, "accepted").observe(time.perf_counter() - started)
+            self._outlet.called(turn, len(sends), replies)
             for reply in replies:
                 if isinstance(reply, EspError):
                     metrics.ESP_ERRORS.labels(self._esp.name, error_class(reply)).inc()
@@ -124,6 +137,8 @@ class Calls:
         trigger, records, decision, claim = send.trigger, send.records, send.decision, send.claim
         accepted = self._clock.now()
         tracing.annotate(outcome="sent", send=claim.send_id)
+        if not self._outlet.is_own(trigger):
+            metrics.FAILED_OVER.labels(trigger.name, trigger.esp).inc()
         labels = (trigger.name, self._esp.name)
         began = max(records.person.received_at, decision.due)
         trace = tracing.exemplar()
@@ -153,7 +168,17 @@ class Calls:
         if due > decision.occurred_at + decision.limit:
             finish(trigger, records, decision, claim, "dead", str(error), status=error.status)
             return
-        finish(trigger, records, decision, claim, "retry", str(error), status=error.status, due=due)
+        finish(
+            trigger,
+            records,
+            decision,
+            claim,
+            "retry",
+            str(error),
+            status=error.status,
+            due=due,
+            possible_at=claim.account if error.ambiguous else send.possible_at,
+        )
 
     def guard(self, pending: PendingSend, act: Callable[[], object]) -> None:
         """Acts within the send's span. Its fault must not take its neighbours along: it comes back by itself."""

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
 from freshgate.queue import Item, Job, queue_name
+from freshgate.settings import EspSettings
 from freshgate.state.clock import RedisClock
 from freshgate.state.records import Claim
 from freshgate.telemetry import logs, metrics, tracing
@@ -25,6 +26,7 @@ from workers.gate import Decision, Records, contradiction, decide, send_id_of
 from workers.ledger import Attempt, Ledger
 from workers.lookup import Lookup
 from workers.messages import Messages
+from workers.outlet import NO_TURN, Outlet, Turn, Wait
 from workers.pending import ClaimedSend, PendingSend
 
 log = logs.get(__name__)
@@ -48,6 +50,7 @@ class Courier:
     feedback_wait_ms  how long a send that may have left waits for the ESP's report; None where the ESP reports nothing
     batch    how many sends of one trigger may share a call, if the ESP takes several
     waiting  makes a context around whatever waits for the ESP
+    outlet   the account, shared by all lanes
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class Courier:
         feedback_wait_ms: int | None = None,
         batch: int = 1,
         waiting: WaitingForEsp = alone,
+        outlet: Outlet | None = None,
     ) -> None:
         self._triggers = triggers
         self._messages = messages or Messages()
@@ -75,7 +79,8 @@ class Courier:
         self._traces = traces
         self._ledger = Ledger(client, esp.name, self._clock, feedback=feedback_wait_ms is not None)
         self._feedback_wait_ms = feedback_wait_ms or 0
-        self._calls = Calls(esp, self._ledger, self._clock, traces, self._feedback_wait_ms, waiting)
+        self._outlet = outlet or Outlet(client, esp.name, {esp.name: EspSettings()}, self._clock)
+        self._calls = Calls(esp, self._ledger, self._clock, traces, self._feedback_wait_ms, waiting, self._outlet)
 
     def deliver(self, job: Job) -> None:
         """Every send of the job is brought to a state; what the budget has no room for goes back to the timers."""
@@ -92,12 +97,17 @@ class Courier:
         finish  adds commands to the pipeline that leaves last
         """
         with self._traces.job(queue_name(self._esp.name), len(sends), job.trace, job.id):
-            for group in self._groups(self._pending(job.shop, sends)):
-                try:
-                    self._process(group)
-                finally:
-                    for pending in group:
-                        pending.span.end()
+            paced = sum(item.paced for item, _ in sends)
+            try:
+                for group in self._groups(self._pending(job.shop, sends)):
+                    try:
+                        self._process(group)
+                    finally:
+                        for pending in group:
+                            pending.span.end()
+                            paced -= pending.item.paced and pending.was_called
+            finally:
+                self._outlet.give_back_paced(paced)
             if finish:
                 self._ledger.add(finish)
             self._ledger.flush()
@@ -121,7 +131,7 @@ class Courier:
                 self._defer_unknown_trigger(item, records)
             elif time.monotonic() > expires_at:
                 self._ledger.retime(records, self._clock.now())
-            elif trigger.esp not in (None, self._esp.name):
+            elif not self._outlet.serves(trigger):
                 self._reroute(records)
             elif self._ledger.holds(trigger, held):
                 self._hold(records)
@@ -180,24 +190,49 @@ class Courier:
         not_connected: EspError | None = None
         for _ in range(MAX_ROUNDS):
             started = time.perf_counter()
-            decided = self._decide_all(group)
+            turn, decided = self._take_turn(self._decide_all(group))
             claimed: list[ClaimedSend] = []
             moved: list[PendingSend] = []
             claimed_at = 0.0
-            if decided:
-                # Connecting may take longer than a purchase takes to arrive: the claim and the last look come after it.
-                not_connected = not_connected or self._calls.prepare()
-                claimed_at = time.monotonic()
-                claimed, moved = self._claim(decided)
-            for pending in group:
-                metrics.GATE.labels(pending.trigger.name).observe((time.perf_counter() - started) / len(group))
-            if claimed and not self._call_in_time(claimed, claimed_at, not_connected):
-                moved += [send.pending for send in claimed]
+            try:
+                if decided:
+                    # Connecting may take longer than a purchase takes to arrive: the claim and the last look come after
+                    # it.
+                    not_connected = not_connected or self._calls.prepare()
+                    claimed_at = time.monotonic()
+                    claimed, moved = self._claim(decided)
+                for pending in group:
+                    metrics.GATE.labels(pending.trigger.name).observe((time.perf_counter() - started) / len(group))
+                if claimed and not self._call_in_time(claimed, claimed_at, not_connected, turn):
+                    moved += [send.pending for send in claimed]
+            finally:
+                self._outlet.leave(turn)
             group = self._refresh(moved)
             if not group:
                 return
         for pending in group:
             self._defer_contended(pending, self._clock.now() + 1000)
+
+    def _take_turn(self, decided: list[ClaimedSend]) -> tuple[Turn, list[ClaimedSend]]:
+        """The account's room for a call, and the sends that have a place in it; the others wait in their timers."""
+        ready: list[ClaimedSend] = []
+        for send in decided:
+            wait = self._outlet.must_wait(send.trigger, send.possible_at, is_paced=bool(send.pending.item.paced))
+            if wait:
+                self._wait(send, wait)
+            else:
+                ready.append(send)
+        if not ready:
+            return NO_TURN, []
+        turn = self._outlet.enter(ready[0].trigger, len(ready), self._calls.pause)
+        for send in ready[turn.mails :]:
+            self._wait(send, turn.wait)
+        return turn, ready[: turn.mails]
+
+    def _wait(self, send: ClaimedSend, wait: Wait) -> None:
+        with send.pending.span.active():
+            tracing.annotate(outcome="waiting", reason=wait.reason)
+            self._ledger.wait(send.records, wait.due, wait.reason)
 
     def _decide_all(self, group: list[PendingSend]) -> list[ClaimedSend]:
         """The sends that may leave, each with its mail and a claim that is not written; the others reach a state."""
@@ -241,10 +276,13 @@ class Courier:
             decision.attempts,
             decision.version,
             decision.limit if decision.limit > trigger.max_age else 0,
+            account=self._esp.name if self._outlet.pins(trigger) else "",
         )
         template_data = trigger.compose(records.person, records.about)
         message = self._messages.build(trigger, records, decision, claim.send_id, template_data)
-        return ClaimedSend(pending, decision, claim, message)
+        attempts = records.subject.claims(records.timer.scope)
+        earlier = next((attempt for attempt in attempts if attempt.send_id == claim.send_id), None)
+        return ClaimedSend(pending, decision, claim, message, earlier)
 
     def _claim(self, decided: list[ClaimedSend]) -> tuple[list[ClaimedSend], list[PendingSend]]:
         """Those that are claimed on exactly what they were decided on, and those whose records moved on meanwhile."""
@@ -259,7 +297,7 @@ class Courier:
             if not is_written:
                 moved.append(send.pending)
             elif self._ledger.is_held(send.trigger):
-                self._ledger.release(send.trigger, send.records, send.claim)
+                self._ledger.release(send.trigger, send.records, send.claim, send.earlier)
                 self._hold(send.records)
             else:
                 claimed.append(send)
@@ -300,18 +338,21 @@ class Courier:
             # The person moved on meanwhile; the next look decides.
             self._ledger.retime(records, self._clock.now())
 
-    def _call_in_time(self, sends: list[ClaimedSend], claimed_at: float, not_connected: EspError | None) -> bool:
+    def _call_in_time(
+        self, sends: list[ClaimedSend], claimed_at: float, not_connected: EspError | None, turn: Turn
+    ) -> bool:
         """Calls the ESP while the last look is fresh; False if it no longer was, and the claims were given back."""
         gap = time.monotonic() - claimed_at
         if gap <= MAX_CLAIM_TO_CALL_S:
             metrics.GATE_TO_CALL.observe(gap)
-            if self._call(sends, not_connected):
+            if self._call(sends, not_connected, turn):
                 return True
         for send in sends:
-            self._ledger.release(send.trigger, send.records, send.claim)
+            self._ledger.release(send.trigger, send.records, send.claim, send.earlier)
         if len(sends) == 1:
             return False
         # A batch that was refused as a whole, or took too long to claim: in halves, each of them gated anew.
+        self._outlet.leave(turn)
         middle = len(sends) // 2
         for half in (sends[:middle], sends[middle:]):
             group = self._refresh([send.pending for send in half])
@@ -319,9 +360,9 @@ class Courier:
                 self._process(group)
         return True
 
-    def _call(self, sends: list[ClaimedSend], not_connected: EspError | None) -> bool:
+    def _call(self, sends: list[ClaimedSend], not_connected: EspError | None, turn: Turn) -> bool:
         try:
-            return self._calls.call(sends, not_connected)
+            return self._calls.call(sends, not_connected, turn)
         except (redis.RedisError, EspError):
             raise
         except Exception as error:  # The ESP's own file failed: whoever was in the call may have been sent.

@@ -95,9 +95,11 @@ class Ledger:
         status: int | None = None,
         due: int | None = None,
         is_outdated: bool = False,
+        possible_at: str = "",
     ) -> None:
         """The claim's end, or its next try at `due` (ms). Token-guarded: whoever was overtaken changes nothing.
 
+        possible_at  the account that may have the mail, though it is tried again
         is_outdated  the claim is of an older version: the timer is that of the newer one, and fires again at once
         """
         now = self._clock.now()
@@ -109,6 +111,7 @@ class Ledger:
             until=claim.until if due is None else due,
             at=claim.at if state == "unknown" else now,
             attempts=attempts,
+            account=claim.account if state == "unknown" else possible_at,
         )
         entry: dict[str, Any] = {"send": claim.send_id, "esp": self._esp, "said": reply, "compared": decision.compared}
         if status is not None:
@@ -130,14 +133,17 @@ class Ledger:
         else:
             metrics.RETIMED.labels(trigger.name, state).inc()
 
-    def release(self, trigger: Trigger, records: Records, claim: Claim) -> None:
-        """Gives a claim back: no mail left for it. The timer stays as it is."""
+    def release(self, trigger: Trigger, records: Records, claim: Claim, earlier: Claim | None = None) -> None:
+        """Gives a claim back: no mail left for it. The timer stays as it is.
+
+        earlier  the attempt before, if an account may have the mail since then: that stays known
+        """
         body = {
             "owner": records.subject.owner,
             "field": f"c:{records.timer.scope}",
             "send": claim.send_id,
             "token": claim.token,
-            "claim": "",
+            "claim": earlier.text() if earlier and earlier.account else "",
             "keep": _keep(trigger),
         }
         if records.counted:
@@ -178,6 +184,13 @@ class Ledger:
         entry = {"trigger": trigger, "state": "moved", "reason": decision.reason, "due": decision.due}
         self._settle(records, due=decision.due, entry=entry, same=f"{trigger} moved {decision.reason}")
         metrics.RETIMED.labels(trigger, decision.reason).inc()
+
+    def wait(self, records: Records, due: int, reason: str) -> None:
+        """The send waits for its account, and is decided on once more at `due` (ms)."""
+        trigger = records.timer.trigger
+        entry = {"trigger": trigger, "state": "waiting", "reason": reason, "due": due}
+        self._settle(records, due=due, entry=entry, same=f"{trigger} waiting {reason}")
+        metrics.RETIMED.labels(trigger, reason).inc()
 
     def park(self, trigger: Trigger, records: Records, decision: Decision) -> bool:
         """No address yet: it hangs on the person until one comes, or until it is too old. False: it moved on."""

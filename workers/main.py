@@ -21,17 +21,20 @@ from freshgate.queue import queue_name
 from freshgate.routing import routes_of
 from freshgate.settings import EspSettings, Settings, require_pii_key
 from freshgate.settings_parsing import setting_name
+from freshgate.state.clock import RedisClock
 from freshgate.state.store import connect, load
 from freshgate.telemetry import logs, metrics, tracing
 from freshgate.telemetry.metrics_port import serve_metrics
 from freshgate.templates import load_templates
+from workers.account_monitor import AccountMonitor
 from workers.calls import WaitingForEsp
 from workers.courier import Courier
-from workers.esp import ESPS
+from workers.esp import ESPS, with_max_calls
 from workers.esp.base import Esp, limit_recipients
 from workers.lanes import Lanes
 from workers.lookup import Lookup
 from workers.messages import Messages
+from workers.outlet import Outlet
 from workers.redis_monitor import RedisMonitor
 from workers.rq_worker import DeliverQueue, DeliverWorker, LaneStuck
 from workers.supervisor import supervise
@@ -60,11 +63,11 @@ def deliver(settings: Settings, account: str | None = None) -> int:
     name = account or next(iter(accounts))
     if name not in accounts:
         raise SettingsError(f"--esp {name}: there is no account [esps.{name}]; write one of: {', '.join(accounts)}")
-    return _work(settings, name, triggers)
+    return _work(settings, accounts, name, triggers)
 
 
-def _work(settings: Settings, name: str, triggers: Sequence[Trigger]) -> int:
-    esp_settings = settings.esps[name]
+def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, triggers: Sequence[Trigger]) -> int:
+    esp_settings = accounts[name]
     # A connection for each lane.
     client = connect(settings.redis_url, timeout_s=5.0, pool=esp_settings.concurrency + 8)
     load(client)
@@ -78,6 +81,7 @@ def _work(settings: Settings, name: str, triggers: Sequence[Trigger]) -> int:
         page_addresses=settings.page_addresses == "any",
     )
     messages = Messages(load_templates(settings.catalog))
+    outlet = Outlet(client, name, accounts, RedisClock(None, metrics.CLOCK_SKEW.set))
 
     def build_courier(waiting: WaitingForEsp) -> Courier:
         return Courier(
@@ -91,17 +95,19 @@ def _work(settings: Settings, name: str, triggers: Sequence[Trigger]) -> int:
             feedback_wait_ms=esp_settings.feedback_wait if esp_settings.wants_feedback else None,
             batch=esp_settings.batch,
             waiting=waiting,
+            outlet=outlet,
         )
 
     # RQ waits for the next job in a blocking pop, longer than any other reply may take.
     blocking_client = connect(settings.redis_url, timeout_s=None)
     queue = DeliverQueue(queue_name(name), connection=blocking_client, serializer=JSONSerializer)
     worker = DeliverWorker([queue], connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
-    lanes = Lanes(build_courier, worker, esp_settings.concurrency, name)
-    metrics.prepare_worker([trigger.name for trigger in triggers if trigger.esp == name], name)
+    concurrency = min(esp_settings.concurrency, esp_settings.max_in_flight or esp_settings.concurrency)
+    lanes = Lanes(build_courier, worker, concurrency, name)
+    metrics.prepare_worker([trigger.name for trigger in triggers if name in _senders(trigger, settings)], name)
     serve_metrics(settings.metrics_host, settings.worker_metrics_port)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    log.info("worker_ready", queue=queue.name, concurrency=esp_settings.concurrency)
+    log.info("worker_ready", queue=queue.name, concurrency=concurrency)
     try:
         worker.deliver(lanes, max_jobs=MAX_JOBS)
     except (RedisError, LaneStuck) as error:
@@ -109,13 +115,14 @@ def _work(settings: Settings, name: str, triggers: Sequence[Trigger]) -> int:
         log.error("worker_ended", error=type(error).__name__, reason=str(error)[:200])
         return 1
     finally:
+        outlet.close()
         traces.close()
     return 0
 
 
 def timers(settings: Settings) -> int:
     """Turns due timers into jobs until told to stop."""
-    esp_accounts(settings)
+    accounts = esp_accounts(settings)
     triggers = load_triggers(settings)
     routes = routes_of(settings, triggers)
     client = connect(settings.redis_url, timeout_s=5.0)
@@ -131,21 +138,31 @@ def timers(settings: Settings) -> int:
     max_settle_ms = max((trigger.settle_ms for trigger in triggers), default=0)
     metrics.prepare_timers()
     queues = [queue_name(name) for name in routes.accounts]
-    RedisMonitor(connect(settings.redis_url, timeout_s=2.0), queues).start(stopped)
+    monitor_client = connect(settings.redis_url, timeout_s=2.0)
+    monitor = AccountMonitor(monitor_client, routes, triggers, accounts)
+    RedisMonitor(monitor_client, queues, monitor).start(stopped)
     log.info("timers_ready", queues=queues)
-    Timers(client, routes, max_settle_ms).run(stopped.is_set)
+    Timers(client, routes, max_settle_ms, triggers, accounts).run(stopped.is_set)
     return 0
 
 
+def _senders(trigger: Trigger, settings: Settings) -> tuple[str | None, str | None]:
+    """The trigger's account, and the one that sends in its place."""
+    return trigger.esp, settings.esps[trigger.esp].failover if trigger.esp else None
+
+
 def esp_accounts(settings: Settings) -> Mapping[str, EspSettings]:
-    """The accounts, the first one first. Raises SettingsError if there is none, or one whose kind does not exist."""
+    """The accounts, the first one first, with the limits of their kinds.
+
+    Raises SettingsError if there is none, or one whose kind does not exist.
+    """
     if not settings.esps:
         raise SettingsError("no ESP is configured: add a table [esps.sendgrid] to the settings")
     for name, esp in settings.esps.items():
         if esp.kind not in ESPS:
             known = ", ".join(ESPS)
             raise SettingsError(f"{setting_name('esps', name, 'kind')}: {esp.kind!r}; write which ESP it is: {known}")
-    return settings.esps
+    return {name: with_max_calls(esp) for name, esp in settings.esps.items()}
 
 
 def build_esp(name: str, settings: EspSettings) -> Esp:

@@ -20,6 +20,7 @@ class PendingSend(msgspec.Struct, eq=False):
 
     expires_at  the end of its job's budget (monotonic seconds)
     is_counted  whether its coming back was counted already
+    was_called  whether the ESP was called for it
     """
 
     trigger: Trigger
@@ -28,15 +29,25 @@ class PendingSend(msgspec.Struct, eq=False):
     expires_at: float
     span: tracing.OpenSpan | tracing.NoSpan
     is_counted: bool = False
+    was_called: bool = False
 
 
 class ClaimedSend(msgspec.Struct, frozen=True, eq=False):
-    """A send that the gate let through, claimed on exactly what was decided on, with its mail."""
+    """A send that the gate let through, claimed on exactly what was decided on, with its mail.
+
+    earlier  its attempt before this one
+    """
 
     pending: PendingSend
     decision: Decision
     claim: Claim
     message: Message
+    earlier: Claim | None = None
+
+    @property
+    def possible_at(self) -> str:
+        """The account that may have the mail from before, where another one could be asked; else ""."""
+        return self.earlier.account if self.earlier else ""
 
     @property
     def trigger(self) -> Trigger:

@@ -14,9 +14,11 @@ from typing import Any
 import redis
 from redis.exceptions import RedisError
 
+from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.store import shops
 from freshgate.telemetry import logs, metrics
+from workers.account_monitor import AccountMonitor
 
 log = logs.get(__name__)
 
@@ -33,9 +35,10 @@ LOOKBACK = b"lookback"
 class RedisMonitor:
     """Polls one Redis and the queues that workers serve: `poll` once, `run` until told to stop."""
 
-    def __init__(self, client: redis.Redis, queues: Sequence[str]) -> None:
+    def __init__(self, client: redis.Redis, queues: Sequence[str], accounts: AccountMonitor | None = None) -> None:
         self._client = client
         self._queues = queues
+        self._accounts = accounts or AccountMonitor(client, Routes(["sendgrid"]), (), {})
 
     def start(self, stopped: threading.Event) -> None:
         """Runs in a thread that ends with the process: a hanging Redis must not make timers late."""
@@ -56,6 +59,7 @@ class RedisMonitor:
             started = time.perf_counter()
             seconds, micros = self._client.time()
             now_ms = seconds * 1000 + micros // 1000
+            self._accounts.poll(now_ms)
             self._poll_timers(now_ms)
             self._poll_queues(now_ms)
             self._poll_workers(now_ms)
@@ -71,6 +75,8 @@ class RedisMonitor:
     def _poll_timers(self, now_ms: int) -> None:
         waiting = overdue = leases = late = 0
         oldest = now_ms
+        # What waits for its account says nothing about the timers processes.
+        for_account = self._accounts.no_mails_waiting()
         reviews = dict.fromkeys(keys.OPERATOR_LISTS, 0)
         for shop in shops(self._client):
             prefix = keys.shop(shop)
@@ -91,18 +97,28 @@ class RedisMonitor:
                 reviews[state] += count
             leases += leased
             waiting += sum(timers[0::4])
-            overdue += sum(timers[1::4])
-            late += sum(count for trigger, count in zip(triggers, timers[2::4], strict=True) if trigger != LOOKBACK)
+            for trigger, over_a_second, over_objective, first in zip(
+                triggers, timers[1::4], timers[2::4], timers[3::4], strict=True
+            ):
+                waits_for = self._accounts.waits_for(trigger.decode())
+                if waits_for:
+                    for_account[waits_for] += over_a_second
+                else:
+                    overdue += over_a_second
+                    oldest = min([oldest, *(due for _, due in first)])
+                # A mail that keeps to its pace is not late.
+                if trigger != LOOKBACK and not (waits_for and waits_for[1] == "paced"):
+                    late += over_objective
             late += sum(
                 float(due) < now_ms - LATE_AFTER_MS
                 for timer, due in dues.items()
                 if not timer.startswith(LOOKBACK + b"|")
             )
-            oldest = min([oldest, *(first[0][1] for first in timers[3::4] if first)])
         pipe = self._client.pipeline(transaction=False)
         pipe.scard(keys.HOLD)
         pipe.llen(keys.QUARANTINE)
         holds, quarantined = pipe.execute()
+        metrics.MAILS_WAITING.set(for_account)
         metrics.TIMERS_WAITING.set(waiting)
         metrics.TIMERS_OVERDUE.set(overdue)
         metrics.TIMERS_OLDEST_OVERDUE.set(max(0, now_ms - oldest) / 1000)

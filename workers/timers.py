@@ -6,39 +6,49 @@ Each goes to the queue of its trigger's account. A lease that runs out returns i
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import msgspec
 import redis
 from redis.exceptions import RedisError
 
-from freshgate.queue import push, queue_name
+from freshgate.declare import Trigger
+from freshgate.queue import push
 from freshgate.routing import Routes
+from freshgate.settings import EspSettings
 from freshgate.state import keys
+from freshgate.state.keys import trigger_of
 from freshgate.state.store import fcall, shops, with_library
 from freshgate.telemetry import logs, metrics
+from workers.allowances import Allowances
 
 log = logs.get(__name__)
-_pack = msgspec.msgpack.Encoder().encode
 
 CHUNK = 100
 LEASE_MS = 30_000
 MAX_SLEEP_S = 0.05
-# Beyond this many jobs in an account's queue nothing is claimed for it: a lease that runs out there would look like a
-# crash.
-MAX_QUEUED = 20
 HEARTBEAT_INTERVAL_S = 5.0
 SHOPS_INTERVAL_S = 5.0
 OUTAGE_MS = 600_000
 
 
 class Timers:
-    """One Redis, the queues of all accounts, all shops. `tick` is one look; `run` looks until told to stop."""
+    """One Redis, the queues of all accounts, all shops. `tick` is one look; `run` looks until told to stop.
 
-    def __init__(self, client: redis.Redis, routes: Routes, settle_ms: int) -> None:
+    triggers, settings  those of the catalog, and of the accounts by their names
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        routes: Routes,
+        settle_ms: int,
+        triggers: Iterable[Trigger] = (),
+        settings: Mapping[str, EspSettings] | None = None,
+    ) -> None:
         self._client = client
         self._routes = routes
+        self._allowances = Allowances(client, routes, triggers, settings or {})
         self._settle_ms = settle_ms
         self._shops: list[str] = []
         self._shops_read_at = self._beaten = float("-inf")
@@ -58,35 +68,19 @@ class Timers:
         """Claims a chunk of each shop and pushes its jobs. Returns the seconds to sleep before the next look."""
         self._beat()
         self._read_shops()
-        full = self._full_accounts()
-        if len(full) == len(self._routes.accounts):
+        allowances = self._allowances
+        allowances.refresh(self._shops)
+        if allowances.is_nothing:
+            allowances.finish()
             return MAX_SLEEP_S
-        pauses = [self._tick_shop(shop, self._limits(full)) for shop in self._shops]
+        try:
+            pauses = [self._tick_shop(shop) for shop in self._shops]
+        finally:
+            allowances.finish()
         return min([MAX_SLEEP_S, *pauses])
 
-    def _full_accounts(self) -> list[str]:
-        pipe = self._client.pipeline(transaction=False)
-        for account in self._routes.accounts:
-            pipe.llen(f"rq:queue:{queue_name(account)}")
-        lengths = pipe.execute()
-        return [
-            account for account, jobs in zip(self._routes.accounts, lengths, strict=True) if int(jobs) >= MAX_QUEUED
-        ]
-
-    def _limits(self, full: list[str]) -> bytes | str:
-        """How many timers of which triggers may be claimed: none of an account whose queue is full."""
-        if not full:
-            return ""
-        limits = dict.fromkeys(self._routes.triggers(full), 0)
-        if self._routes.accounts[0] in full:
-            # Whatever names no trigger goes there.
-            limits |= {
-                trigger: CHUNK for trigger in self._routes.triggers(self._routes.accounts) if trigger not in limits
-            }
-            limits["*"] = 0
-        return _pack(limits)
-
-    def _tick_shop(self, shop: str, limits: bytes | str) -> float:
+    def _tick_shop(self, shop: str) -> float:
+        limits = self._allowances.packed()
         now, next_due, due = with_library(self._client, lambda: self._claim(shop, limits))
         if due:
             self._push(shop, now, due)
@@ -105,17 +99,27 @@ class Timers:
         return int(now), int(next_due) if next_due else None, due
 
     def _push(self, shop: str, now: int, due: list[tuple[str, int, int]]) -> None:
-        for _, at, _ in due:
-            metrics.TIMER_LATENESS.observe(max(0, now - at) / 1000)
+        allowances = self._allowances
+        alone: list[str] = []
+        together: list[str] = []
+        for timer, at, returned in due:
+            trigger = trigger_of(timer)
+            if not allowances.is_limited(trigger):
+                metrics.TIMER_LATENESS.observe(max(0, now - at) / 1000)
+            allowances.claimed(trigger)
+            (alone if returned else together).append(timer)
         metrics.TIMERS_CLAIMED.inc(len(due))
         pipe = self._client.pipeline(transaction=True)
         # One that came back may have taken its worker down: it travels alone, its neighbours are unharmed.
-        for queue, timers in self._routes.by_queue(timer for timer, _, returned in due if returned).items():
+        for queue, timers in self._routes.by_queue(alone, allowances.instead).items():
             for timer in timers:
-                push(pipe, queue, shop, [(timer, 1)], now)
-        for queue, timers in self._routes.by_queue(timer for timer, _, returned in due if not returned).items():
-            push(pipe, queue, shop, [(timer, 0) for timer in timers], now)
+                push(pipe, queue, shop, [self._item(timer, 1)], now)
+        for queue, timers in self._routes.by_queue(together, allowances.instead).items():
+            push(pipe, queue, shop, [self._item(timer, 0) for timer in timers], now)
         pipe.execute()
+
+    def _item(self, timer: str, returned: int) -> tuple[str, int] | tuple[str, int, int]:
+        return (timer, returned, 1) if self._allowances.is_paced(trigger_of(timer)) else (timer, returned)
 
     def _beat(self) -> None:
         if time.monotonic() - self._beaten < HEARTBEAT_INTERVAL_S:

@@ -53,6 +53,39 @@ def esp_alerts() -> list[Alert]:
             panel="ESP errors by class",
         ),
         Alert(
+            "BreakerOpen",
+            "page",
+            f"{highest(metrics.BREAKER_OPEN, ['esp'])} > 0",
+            "No mail leaves through {{ $labels.esp }}: its breaker is open.",
+            BOARD,
+            "2m",
+        ),
+        Alert(
+            "AccountLimited",
+            "ticket",
+            f"{highest(metrics.LEARNED_LIMIT, ['esp'])} > 0"
+            f" and {highest(metrics.MAILS_WAITING, ['esp'], reason='limited')} > 100",
+            "{{ $labels.esp }} takes {{ $value }} mails a second, and more than 100 wait for their turn.",
+            BOARD,
+            "10m",
+        ),
+        Alert(
+            "FailoverInUse",
+            "ticket",
+            f"{increase(metrics.FAILED_OVER, ['esp'], '', '15m')} > 0",
+            "{{ $value }} mails of {{ $labels.esp }} left through its failover within 15 minutes.",
+            BOARD,
+        ),
+        Alert(
+            "PaceTooSlow",
+            "ticket",
+            f"{highest(metrics.MAILS_WAITING, ['esp'], reason='paced')} > 0"
+            f" and {increase(metrics.SENDS, ['esp'], '', '1h', outcome='stale')} > 10",
+            "{{ $value }} mails wait for the pace of {{ $labels.esp }}, and some are too old when their turn comes.",
+            BOARD,
+            "30m",
+        ),
+        Alert(
             "EspRejects",
             "ticket",
             f"{increase(metrics.SENDS, ['trigger'], '', '1h', outcome='rejected')}"

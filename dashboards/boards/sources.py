@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dashboards.boards.account_panels import account_panels
 from dashboards.boards.base import QUANTILES, SOURCE, Board, Panel
 from dashboards.boards.esp_panels import calls_by_result, esp_panels, failed_calls
 from dashboards.boards.feedback_panels import feedback_panels
@@ -228,6 +229,7 @@ def _rows() -> Mapping[str, Sequence[Panel]]:
         "Requests": _requests(),
         "Elements": _elements(),
         "ESP": esp_panels(),
+        "ESP accounts": account_panels(),
         "Feedback": feedback_panels(),
     }
 

@@ -38,6 +38,11 @@ def shop(id_space: str) -> str:
     return f"{PREFIX}{{{id_space}}}:"
 
 
+def account(name: str) -> str:
+    """What every key of an ESP account begins with."""
+    return f"{PREFIX}account:{{{name}}}:"
+
+
 def person_id(
     id_space: str, user_id: str | None, anonymous_id: str | None = None, address_id: str | None = None
 ) -> str:

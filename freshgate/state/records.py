@@ -39,8 +39,9 @@ class Mark(msgspec.Struct, frozen=True):
 class Claim(msgspec.Struct, frozen=True):
     """One send that was begun. `state` is claimed, retry, replay, or an outcome; times in milliseconds.
 
-    limit  how old the mail may be at most, where a replay raised that; 0 is the trigger's max_age
-    owner  the record that holds it: "p:u3f…"
+    limit    how old the mail may be at most, where a replay raised that; 0 is the trigger's max_age
+    owner    the record that holds it: "p:u3f…"
+    account  the ESP account that may have the mail, where another one could be asked; else ""
     """
 
     send_id: str
@@ -52,10 +53,12 @@ class Claim(msgspec.Struct, frozen=True):
     version: str
     limit: int = 0
     owner: str = ""
+    account: str = ""
 
     def text(self) -> str:
         """The form in Redis, after the send's id; `claim.lua` reads its first two words."""
         tries = f"{self.attempts}+{self.limit}" if self.limit else f"{self.attempts}"
+        tries += f"@{self.account}" if self.account else ""
         return f"{self.state} {self.token} {self.until} {self.at} {tries} {self.version or '-'}"
 
 
@@ -72,9 +75,12 @@ def parse_claims(text: str, owner: str = "") -> list[Claim]:
         if not line:
             continue
         send_id, state, token, until, at, tries, version = line.split(" ")
+        tries, _, account = tries.partition("@")
         attempts, _, limit = tries.partition("+")
         version = "" if version == "-" else version
-        claims.append(Claim(send_id, state, token, int(until), int(at), int(attempts), version, int(limit or 0), owner))
+        claims.append(
+            Claim(send_id, state, token, int(until), int(at), int(attempts), version, int(limit or 0), owner, account)
+        )
     return claims
 
 

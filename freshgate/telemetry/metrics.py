@@ -52,16 +52,11 @@ LIMITS = ("source", "ip", "source_addresses", "addresses", "source_bytes", "ip_b
 IDENTITY = ("linked", "merged", "ambiguous", "unproven", "erased")
 ERROR_CLASSES = ("permanent", "blocked", "retry", "ambiguous")
 UNAUTHENTIC_REASONS = ("NotAuthentic", "BatchWithoutToken")
+# Why mails wait for their account.
+ACCOUNT_WAITS = ("breaker_open", "limited", "paced")
 RETIMED_REASONS = (
-    "moved",
-    "after_gap",
-    "parked",
-    "retry",
-    "held",
-    "claimed_elsewhere",
-    "contended",
-    "internal",
-    "rerouted",
+    *("moved", "after_gap", "parked", "retry", "held", "claimed_elsewhere", "contended", "internal", "rerouted"),
+    *ACCOUNT_WAITS,
 )
 # A request that took too long, one that no honest caller sends, and one for which there was no room.
 DROPPED_CONNECTIONS = ("timeout", "malformed", "crowded")
@@ -181,6 +176,11 @@ LANES_IN_USE = Gauge(
     "freshgate_lanes_in_use", "Lanes that decide, call the ESP or settle", ["esp"], multiprocess_mode="livesum"
 )
 ESP_BATCH = Histogram("freshgate_esp_batch_sends", "Sends of one call to the ESP", ["esp"], buckets=_SENDS)
+FAILED_OVER = Counter(
+    "freshgate_failed_over_total",
+    "Mails that left through another account, since the breaker of `esp` was open",
+    ["trigger", "esp"],
+)
 ESP_ERRORS = Counter("freshgate_esp_errors_total", "Calls that the ESP did not take", ["esp", "error"])
 RECEIVED_TO_ACCEPTED = Histogram(
     "freshgate_received_to_accepted_seconds",
@@ -220,6 +220,20 @@ SENDS_LATE = PolledMetric("freshgate_sends_late", "Sends that have been due for 
 LEASES = PolledMetric("freshgate_leases_open", "Timers that somebody has claimed and not finished")
 SENDS_TO_REVIEW = PolledMetric("freshgate_desk_sends", "Sends that an operator should look at", ("state",))
 HOLDS = PolledMetric("freshgate_holds", "Triggers held by an operator; holding all counts as one")
+BREAKER_OPEN = PolledMetric(
+    "freshgate_breaker_open", "1 while no mail leaves through an ESP account but a probe", ("esp",)
+)
+LEARNED_LIMIT = PolledMetric(
+    "freshgate_learned_limit",
+    "Mails a second that an ESP account takes, learned from its 429; 0 if none is known",
+    ("esp",),
+)
+CALLS_AT_ONCE = PolledMetric(
+    "freshgate_calls_at_once", "Calls under way to an ESP account with `max_in_flight`", ("esp",)
+)
+MAILS_WAITING = PolledMetric(
+    "freshgate_mails_waiting", "Mails that are due and wait for their ESP account, by reason", ("esp", "reason")
+)
 QUARANTINED = PolledMetric("freshgate_quarantined_elements", "Elements that our own code could not read, kept raw")
 REDIS_UP = PolledMetric("freshgate_redis_up", "Whether Redis answered")
 REDIS_POLL = PolledMetric("freshgate_redis_look_seconds", "How long Redis took for this look")

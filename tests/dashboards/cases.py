@@ -39,6 +39,9 @@ BODIES = 'freshgate_requests_refused_total{source="shop",status="400"}'
 INTERNAL = 'freshgate_refusals_total{source="shop",reason="internal"}'
 ACCEPTED = 'freshgate_events_total{source="shop",verdict="accepted"}'
 CLAMPED = 'freshgate_clamped_events_total{source="shop"}'
+BREAKER = 'freshgate_breaker_open{esp="sendgrid"}'
+LIMIT = 'freshgate_learned_limit{esp="sendgrid"}'
+FAILED_OVER = f"freshgate_failed_over_total{{{MAIL}}}"
 CALLED = 'freshgate_esp_call_seconds_count{esp="sendgrid",result="accepted"}'
 SCRAPED = 'up{job="tempo",instance="b"}'
 NOTIFICATIONS = 'alertmanager_notifications_failed_total{integration="webhook"}'
@@ -56,6 +59,10 @@ def unauthentic(reason: str) -> str:
 
 def answered(status: int) -> str:
     return f'freshgate_receiver_http_request_total{{method="POST",status="{status}"}}'
+
+
+def waiting(reason: str) -> str:
+    return f'freshgate_mails_waiting{{esp="sendgrid",reason="{reason}"}}'
 
 
 def error(kind: str) -> str:
@@ -77,6 +84,7 @@ HEALTH: Mapping[str, str] = {
     ),
     **dict.fromkeys((unauthentic(reason) for reason in ("NotAuthentic", "BatchWithoutToken")), "0+0"),
     **dict.fromkeys((error(kind) for kind in ("retry", "ambiguous", "blocked")), "0+0"),
+    **dict.fromkeys((BREAKER, LIMIT, FAILED_OVER, *map(waiting, ("breaker_open", "limited", "paced"))), "0+0"),
     **{sends("cancelled"): "0+2", CLAMPED: "0+0", answered(503): "0+0", MEMORY: "10+0", MAX_MEMORY: "100+0"},
 }
 
@@ -155,6 +163,14 @@ CASES = [
     Case("EspFailing", False, {error("retry"): "0+3"}),
     Case("EspRetries", True, {error("ambiguous"): "0+1"}),
     Case("EspBlocked", True, {error("blocked"): "0+1"}),
+    Case("BreakerOpen", True, {BREAKER: "1+0"}),
+    Case("AccountLimited", True, {LIMIT: "5+0", waiting("limited"): "500+0"}),
+    # A rate that is set is no news, and a limit in whose way nothing stands neither.
+    Case("AccountLimited", False, {waiting("limited"): "500+0"}),
+    Case("AccountLimited", False, {LIMIT: "5+0"}),
+    Case("FailoverInUse", True, {FAILED_OVER: ONCE}),
+    Case("PaceTooSlow", True, {waiting("paced"): "500+0", sends("stale"): "0+1"}),
+    Case("PaceTooSlow", False, {waiting("paced"): "500+0"}),
     Case("EspRejects", True, {sends("rejected"): "0+1"}),
     Case("BouncesHigh", True, {feedback("bounced"): "0+1", feedback("delivered"): "0+9"}),
     Case("BouncesHigh", False, {feedback("bounced"): "0+1", feedback("delivered"): "0+99"}),

@@ -20,6 +20,7 @@ from dashboards.generate import DASHBOARDS
 from dashboards.runbook_forms import by_hand
 from freshgate.settings import Settings
 from tests.dashboards import expressions
+from workers import accounts as worker_accounts
 from workers import commands as worker_commands
 
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
@@ -76,6 +77,7 @@ def _workers_parser() -> argparse.ArgumentParser:
     added.add_parser("deliver")
     added.add_parser("timers")
     worker_commands.add_commands(added)
+    worker_accounts.add_command(added)
     return parser
 
 

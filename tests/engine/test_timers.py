@@ -18,7 +18,8 @@ from freshgate.queue import queue_name
 from freshgate.routing import Routes
 from freshgate.state import keys, store
 from freshgate.state.store import fcall
-from workers.timers import CHUNK, LEASE_MS, MAX_QUEUED, Timers
+from workers.allowances import MAX_QUEUED
+from workers.timers import CHUNK, LEASE_MS, Timers
 
 ADA = keys.person_id("main", "ada", None)
 TIMER = keys.timer("abandoned_cart", "p", ADA)

@@ -92,6 +92,7 @@ def test_help_lists_every_command_with_a_line(freshgate: Run) -> None:
             "hold",
             "release",
             "suppressions",
+            "accounts",
             "esps",
         ),
         *PROCESSES,

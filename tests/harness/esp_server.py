@@ -23,11 +23,12 @@ class Mail(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What a call is answered. `hangs` takes the mail and never answers, until the server is closed."""
+    """What a call is answered, after `delay_s`. `hangs` takes the mail and does not answer, until the server closes."""
 
     status: int = 202
     headers: Mapping[str, str] = {}
     hangs: bool = False
+    delay_s: float = 0.0
 
 
 ACCEPTED = Answer()
@@ -104,6 +105,9 @@ class EspServer:
             if answer.hangs:
                 self._closed.wait()
                 return
+            self._closed.wait(answer.delay_s)
+            # Before the answer: whoever has it may call again at once.
+            self._end()
             handler.send_response(answer.status)
             for name, value in answer.headers.items():
                 handler.send_header(name, value)
@@ -112,6 +116,7 @@ class EspServer:
         except OSError:
             # The caller gave up.
             pass
-        finally:
-            with self._lock:
-                self.in_flight -= 1
+
+    def _end(self) -> None:
+        with self._lock:
+            self.in_flight -= 1

@@ -20,13 +20,16 @@ from freshgate.declare import EventType
 from freshgate.errors import EspError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.routing import Routes
-from freshgate.settings import Settings, SourceSettings
+from freshgate.settings import EspSettings, Settings, SourceSettings
+from freshgate.state.clock import RedisClock
 from freshgate.state.planner import Planner
 from freshgate.state.store import fcall, load, open_shops
 from tests.engine.subjects import BACK_IN_STOCK, SUBJECT_EVENTS
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, World, product
 from tests.harness.reporting import ReportingWorld
 from workers import commands, suppressions
+from workers.account import Account
+from workers.pace import Pace
 from workers.timers import Timers
 
 BOB, EVE = "bob@example.com", "eve@example.com"
@@ -207,6 +210,10 @@ def run_processes(world: World, redis: Redis) -> Iterator[None]:
         fcall(redis, "record", SHOP, world.now, 0, "", plan.packed())
     yield
     Timers(redis, Routes(["sendgrid"]), 0).tick()
+    yield
+    settings = EspSettings(max_in_flight=1, pace=(1, HOUR))
+    Account(redis, "sendgrid", settings, RedisClock()).admit(1, "transactional")
+    Pace(redis, "sendgrid", settings).take(1)
     yield
     fcall(redis, "claim_due", SHOP, time.time_ns() // 1_000_000 + HOUR, 100, 30_000)
     yield

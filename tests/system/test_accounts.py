@@ -10,27 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness.esp_server import HANGS, Answer, EspServer
-from tests.harness.system import System
-from tests.system.conftest import SHORT, Shopper, counter_total
-
-
-class Accounts:
-    """The product with the accounts `shop`, for confirmations, and `news`, for everything else, and their ESPs."""
-
-    def __init__(self, shop: EspServer, news: EspServer, **settings: str) -> None:
-        self.shop, self.news = shop, news
-        environ = SHORT | {
-            "FRESHGATE_CONFIG": "/dev/null",
-            **{f"FRESHGATE_SOURCES__{name}__KIND": name.lower() for name in ("SEGMENT", "TEALIUM", "MPARTICLE")},
-            **{f"FRESHGATE_ESPS__{name}__KIND": "sendgrid" for name in ("SHOP", "NEWS")},
-            "FRESHGATE_ESPS__SHOP__BASE_URL": shop.url,
-            "FRESHGATE_ESPS__NEWS__BASE_URL": news.url,
-            **{f"FRESHGATE_ESPS__{name}__TIMEOUT_S": "1" for name in ("SHOP", "NEWS")},
-            "FRESHGATE_TRIGGERS__ORDER_CONFIRMATION__ESP": "shop",
-            **settings,
-        }
-        del environ["FRESHGATE_ESPS__SENDGRID__TIMEOUT_S"]
-        self.system = System(environ)
+from tests.system.accounts import Accounts
+from tests.system.conftest import Shopper, counter_total
 
 
 @pytest.fixture(scope="module")

@@ -17,12 +17,19 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from adapter.ingest import quarantine
+from catalog import TRIGGERS
+from freshgate.errors import EspError
 from freshgate.queue import push
+from freshgate.routing import Routes
+from freshgate.settings import EspSettings
 from freshgate.state import keys
-from freshgate.state.store import add_shops
+from freshgate.state.clock import RedisClock
+from freshgate.state.store import add_shops, fcall, load
 from freshgate.telemetry import metrics
 from freshgate.telemetry.polled import PolledMetrics
 from freshgate.version import VERSION
+from workers.account import Account
+from workers.account_monitor import AccountMonitor
 from workers.redis_monitor import RedisMonitor
 
 QUEUE = "freshgate-test"
@@ -137,3 +144,55 @@ def test_what_a_process_says_it_runs_is_the_version_of_the_project() -> None:
     module, _, name = setup["tool"]["setuptools"]["dynamic"]["version"]["attr"].rpartition(".")
     assert "version" in setup["project"]["dynamic"]
     assert getattr(import_module(module), name) == VERSION
+
+
+def poll_accounts(redis: Redis, **accounts: EspSettings) -> dict[str, float]:
+    """What the monitor serves where `shop` has the confirmations and `news` the cart's mails."""
+    routes = Routes(list(accounts), {"order_confirmation": "shop", "abandoned_cart": "news"})
+    RedisMonitor(redis, [QUEUE], AccountMonitor(redis, routes, TRIGGERS, accounts)).poll()
+    return served()
+
+
+def add_overdue(redis: Redis, trigger: str, count: int) -> None:
+    add_shops(redis, ["main"])
+    redis.sadd(f"{keys.shop('main')}triggers", trigger)
+    timers = {f"{trigger}|p:u{number}": now_ms() - 60_000 for number in range(count)}
+    redis.zadd(keys.timers("main", trigger), timers)
+
+
+def test_mails_that_wait_for_their_account_are_counted_apart(redis: Redis) -> None:
+    load(redis)
+    add_overdue(redis, "order_confirmation", 3)
+    add_overdue(redis, "abandoned_cart", 5)
+    fcall(redis, "breaker", keys.account("shop"), "", "open", "operator")
+    figures = poll_accounts(redis, shop=EspSettings(), news=EspSettings(pace=(1, 3_600_000)))
+    assert figures['freshgate_breaker_open{esp="shop"}'] == 1
+    assert figures['freshgate_breaker_open{esp="news"}'] == 0
+    assert figures['freshgate_mails_waiting{esp="shop",reason="breaker_open"}'] == 3
+    assert figures['freshgate_mails_waiting{esp="news",reason="paced"}'] == 5
+    # They say nothing about the timers processes; and what keeps to its pace is not late.
+    assert figures["freshgate_timers_overdue"] == figures["freshgate_timers_oldest_overdue_seconds"] == 0
+    assert figures["freshgate_sends_late"] == 3
+
+
+def test_mails_whose_failover_sends_do_not_wait_for_their_account(redis: Redis) -> None:
+    load(redis)
+    add_overdue(redis, "order_confirmation", 3)
+    fcall(redis, "breaker", keys.account("shop"), "", "open", "operator")
+    figures = poll_accounts(redis, shop=EspSettings(failover="news"), news=EspSettings())
+    assert figures['freshgate_mails_waiting{esp="shop",reason="breaker_open"}'] == 0
+    assert figures["freshgate_timers_overdue"] == 3
+
+
+def test_a_learned_limit_and_the_calls_at_once_are_served(redis: Redis) -> None:
+    load(redis)
+    account = Account(redis, "news", EspSettings(max_in_flight=2), RedisClock())
+    account.report(account.admit(1, "marketing"), 0, EspError("429", status=429))
+    figures = poll_accounts(redis, shop=EspSettings(), news=EspSettings(max_in_flight=2))
+    assert 0.5 < figures['freshgate_learned_limit{esp="news"}'] < 1
+    assert figures['freshgate_calls_at_once{esp="news"}'] == 0
+    fcall(redis, "breaker", keys.account("news"), "", "close", "")
+    redis.delete(f"{keys.account('news')}state")
+    account._synced_at = float("-inf")
+    account.admit(1, "transactional")
+    assert poll_accounts(redis, shop=EspSettings(), news=EspSettings())['freshgate_calls_at_once{esp="news"}'] == 1

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
+from freshgate.settings import EspSettings
 from workers.esp.azure_function import AzureFunction
 from workers.esp.base import EspKind
 from workers.esp.lambda_function import LambdaFunction
@@ -33,3 +36,10 @@ ESPS: dict[str, EspKind] = {
     "azure_function": AzureFunction,
     "webhook": Webhook,
 }
+
+
+def with_max_calls(settings: EspSettings) -> EspSettings:
+    """The account's settings, with the calls at once that its ESP allows where none are set."""
+    if settings.max_in_flight is not None:
+        return settings
+    return replace(settings, max_in_flight=ESPS[settings.kind].capabilities.max_calls)

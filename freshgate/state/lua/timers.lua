@@ -3,8 +3,8 @@
 -- leases  zset timer -> until             leased  hash timer -> due
 -- begun   hash timer -> how often it took its worker down; a timer whose lease ran out is in it
 --
--- fg_claim_due  KEYS[1] the shop  ARGV now or "", most, lease (ms), "" or a msgpack map trigger -> how many at
---               most; '*' for those that it does not name, who are not limited without it
+-- fg_claim_due  KEYS[1] the shop  ARGV now or "", most, lease (ms), "" or a msgpack map: groups {trigger -> group; '*' for
+--               all others}, left {group -> how many at most}; a group that `left` does not name is not limited
 --               REPLY {now, next due or "", timer, due, returned (0/1), ...}
 
 local MAX_EXPIRED = 100
@@ -22,14 +22,16 @@ end
 redis.register_function('fg_claim_due', function(keys, args)
   local shop, now, left, lease = keys[1], now_ms(args[1]), tonumber(args[2]), tonumber(args[3])
   return_expired(shop, now)
-  local limits = args[4] and args[4] ~= '' and cmsgpack.unpack(args[4]) or {}
+  local limits = args[4] and args[4] ~= '' and cmsgpack.unpack(args[4]) or { groups = {}, left = {} }
   local triggers = redis.call('SMEMBERS', shop .. 'triggers')
   local reply, next_due = { ms(now), '' }, nil
-  for i, trigger in ipairs(triggers) do
+  for i = 1, #triggers do
+    -- Whoever is first takes what a group has left: each is first at times.
+    local trigger = triggers[(i + now) % #triggers + 1]
+    local group = limits.groups[trigger] or limits.groups['*'] or ''
     local timers = shop .. 'timers:' .. trigger
     -- Each trigger gets its share of what is left; what one does not need is for the next.
-    local limit = limits[trigger] or limits['*'] or math.huge
-    local share = math.min(limit, math.ceil(left / (#triggers - i + 1)))
+    local share = math.min(limits.left[group] or math.huge, math.ceil(left / (#triggers - i + 1)))
     local due = share > 0 and redis.call('ZRANGEBYSCORE', timers, '-inf', ms(now), 'WITHSCORES', 'LIMIT', 0, share) or {}
     for j = 1, #due, 2 do
       local timer = due[j]
@@ -40,12 +42,13 @@ redis.register_function('fg_claim_due', function(keys, args)
         reply[#reply + 1] = due[j + 1]
         reply[#reply + 1] = redis.call('HEXISTS', shop .. 'begun', timer)
         left = left - 1
+        if limits.left[group] then limits.left[group] = limits.left[group] - 1 end
       end
     end
     local first = redis.call('ZRANGE', timers, 0, 0, 'WITHSCORES')
     if first[2] then
       -- What may not be claimed wakes nobody.
-      if limit > 0 and (not next_due or tonumber(first[2]) < next_due) then
+      if (limits.left[group] or 1) > 0 and (not next_due or tonumber(first[2]) < next_due) then
         next_due = tonumber(first[2])
       end
     else

@@ -7,6 +7,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 from tests.mutants.faults import (
+    account,
     cart,
     claim,
     dedupe,
@@ -39,6 +40,7 @@ FILES: Sequence[tuple[str, ModuleType]] = (
     ("read.lua", read),
     ("claim.lua", claim),
     ("timers.lua", timers),
+    ("account.lua", account),
 )
 
 

@@ -14,8 +14,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("    redis.call('HSETNX', shop .. 'begun', timer, '0')", "", "what came back is not marked"),
     ("  return_expired(shop, now)\n", "", "no lease ever ends"),
     (
-        "math.min(limit, math.ceil(left / (#triggers - i + 1)))",
-        "math.min(limit, left)",
+        "math.min(limits.left[group] or math.huge, math.ceil(left / (#triggers - i + 1)))",
+        "math.min(limits.left[group] or math.huge, left)",
         "a backlog of one trigger starves the others",
     ),
     ("timers, '-inf', ms(now), 'WITHSCORES'", "timers, '-inf', ms(now + 60000), 'WITHSCORES'", "timers fire early"),
@@ -37,8 +37,14 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "(not next_due)",
         "the next due is any trigger's",
     ),
-    ("if limit > 0 and (", "if (", "a timer that may not be claimed wakes the process all the time"),
-    ("limits[trigger] or limits['*']", "limits['*']", "an account whose queue is full is handed more"),
-    ("or limits['*'] or", "or", "a timer of no trigger goes into a full queue"),
+    ("(limits.left[group] or 1) > 0 and (", "(", "a timer that may not be claimed wakes the process all the time"),
+    ("limits.groups[trigger] or", "", "an account whose queue is full is handed more"),
+    ("or limits.groups['*'] or", "or", "a timer of no trigger goes into a full queue"),
+    (
+        "        if limits.left[group] then limits.left[group] = limits.left[group] - 1 end\n",
+        "",
+        "more than a group may",
+    ),
+    ("(i + now) % #triggers + 1", "i", "one trigger takes all that its group has left"),
     ("      redis.call('SREM', shop .. 'triggers', trigger)", "", "a trigger without timers is looked at for ever"),
 )

@@ -1,0 +1,73 @@
+"""The panels of the board "sources" about ESP accounts: breaker, limits, failover and pace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dashboards.boards.base import ESP, MAIL, Panel
+from dashboards.panels import COUNT, PER_MINUTE, describe, lines, red_above
+from dashboards.promql import highest, per_minute
+from freshgate.telemetry import metrics
+
+
+def account_panels() -> Sequence[Panel]:
+    return [
+        lines(
+            "Breaker open",
+            describe(
+                "Through which accounts does no mail leave but a probe (1)?",
+                "mails wait, or leave through the failover: runbook BreakerOpen. `workers accounts` says why.",
+            ),
+            COUNT,
+            [(highest(metrics.BREAKER_OPEN, ["esp"], **ESP), "{{esp}}")],
+            limits=red_above(1),
+        ),
+        lines(
+            "Mails that wait for their account",
+            describe(
+                "How many mails are due and wait? `breaker_open`: nothing leaves. `limited`: a rate, set or learned. "
+                "`paced`: the account's `pace` or `ramp`.",
+                "`breaker_open`: runbook BreakerOpen. `limited`: runbook AccountLimited. `paced`: runbook PaceTooSlow.",
+            ),
+            COUNT,
+            [(highest(metrics.MAILS_WAITING, ["esp", "reason"], **ESP), "{{esp}} {{reason}}")],
+            limits=red_above(10_000),
+        ),
+        lines(
+            "Learned limit, and what the ESP takes",
+            describe(
+                "How many mails a minute may leave since the ESP answered 429, and how many does it take? The limit "
+                "grows by itself; 0 is none.",
+                "never. A limit for long: runbook AccountLimited.",
+            ),
+            PER_MINUTE,
+            [
+                (f"60 * {highest(metrics.LEARNED_LIMIT, ['esp'], **ESP)}", "{{esp}} limit"),
+                (per_minute(metrics.SENDS, ["esp"], outcome="sent", **ESP), "{{esp}} taken"),
+            ],
+        ),
+        lines(
+            "Calls at once of limited accounts",
+            describe(
+                "How near is an account to its `max_in_flight`, over all workers?",
+                "never. At the limit, mails wait for each other: compare *ESP response time*.",
+            ),
+            COUNT,
+            [(highest(metrics.CALLS_AT_ONCE, ["esp"], **ESP), "{{esp}}")],
+        ),
+        lines(
+            "Mails sent by the failover",
+            describe(
+                "Which mails leave through another account, since the breaker of their own is open?",
+                "never. The cause is at the account whose breaker is open: runbook BreakerOpen.",
+            ),
+            PER_MINUTE,
+            [
+                (
+                    per_minute(metrics.FAILED_OVER, ["esp", "trigger"], trigger=MAIL["trigger"], **ESP),
+                    "{{trigger}} in place of {{esp}}",
+                )
+            ],
+            stacked=True,
+        ),
+    ]

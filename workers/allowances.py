@@ -1,0 +1,149 @@
+"""How many timers may become jobs for each account now: not while its queue is full or its breaker open, no more than
+its rate, its pace and its ramp let leave.
+
+`timers.py` asks before it claims; what may not be claimed waits in its timers, in the order of the dues.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+import redis
+
+from freshgate.declare import Trigger
+from freshgate.queue import queue_name
+from freshgate.routing import Routes
+from freshgate.settings import EspSettings
+from freshgate.state import keys
+from freshgate.state.clock import RedisClock
+from workers.account import Account
+from workers.pace import Pace
+
+_pack = msgspec.msgpack.Encoder().encode
+# Beyond this many jobs in an account's queue nothing is claimed for it: a lease that runs out there would look like a
+# crash.
+MAX_QUEUED = 20
+# The same where a rate is known: jobs, and what a job holds at most, in seconds of the rate.
+MAX_QUEUED_LIMITED, LIMITED_JOB_S = 2, 0.5
+SYNC_INTERVAL_S = 0.25
+MAX_RESERVED = 100
+
+
+class Allowances:
+    """What one look may claim, over all shops. `refresh` begins a look, `claimed` counts, `finish` ends it.
+
+    A trigger belongs to a group: its account's, or that of its account's paced mails.
+    """
+
+    def __init__(
+        self, client: redis.Redis, routes: Routes, triggers: Iterable[Trigger], settings: Mapping[str, EspSettings]
+    ) -> None:
+        self._client = client
+        self._routes = routes
+        self._settings = {name: settings.get(name, EspSettings()) for name in routes.accounts}
+        clock = RedisClock()
+        self.accounts = {
+            name: Account(client, name, account, clock, sync_interval_s=SYNC_INTERVAL_S)
+            for name, account in self._settings.items()
+        }
+        self._paces = {name: Pace(client, name, account) for name, account in self._settings.items()}
+        self._marketing = {trigger.name for trigger in triggers if trigger.kind == "marketing"}
+        self._clock = clock
+        # account -> the one that sends in its place; group -> how many may be claimed, if that is limited.
+        self.instead: dict[str, str] = {}
+        self._allowed: dict[str, int] = {}
+        self._reserved: dict[str, int] = {}
+
+    @property
+    def is_nothing(self) -> bool:
+        """Whether no timer at all may be claimed."""
+        return all(self._allowed.get(name) == 0 for name in self._routes.accounts)
+
+    def refresh(self, shops: Sequence[str]) -> None:
+        """Reads the queues and the accounts. Raises RedisError."""
+        names = self._routes.accounts
+        pipe = self._client.pipeline(transaction=False)
+        for name in names:
+            pipe.llen(f"rq:queue:{queue_name(name)}")
+        self.instead, self._allowed, self._reserved = {}, {}, {}
+        for name, jobs in zip(names, pipe.execute(), strict=True):
+            limit = self._limit(name, jobs)
+            if limit is not None:
+                self._allowed[name] = limit
+        if any(pace.is_set for pace in self._paces.values()):
+            self._reserve(shops)
+
+    def _limit(self, name: str, jobs: int) -> int | None:
+        """How many timers may become jobs of the account; None is any number."""
+        state, settings = self.accounts[name].state, self._settings[name]
+        if state.breaker == "ready" and jobs == 0:
+            # It becomes the probe.
+            return 1
+        if state.breaker != "closed":
+            other = settings.failover
+            if other is None or self.accounts[other].state.breaker != "closed":
+                return 0
+            self.instead[name] = other
+            return None
+        if jobs >= MAX_QUEUED or state.pause > self._clock.now():
+            return 0
+        rates = [rate for rate in (state.learned, settings.rate and settings.rate[0] * 1000 / settings.rate[1]) if rate]
+        if not rates:
+            return None
+        return 0 if jobs >= MAX_QUEUED_LIMITED else math.ceil(min(rates) * LIMITED_JOB_S)
+
+    def _reserve(self, shops: Sequence[str]) -> None:
+        """Takes as many mails of each pace as could leave; `finish` gives back what was not claimed."""
+        backlogs = {self._target(trigger): 0 for trigger in self._marketing if self.is_paced(trigger)}
+        timers = [(shop, trigger) for shop in shops for trigger in self._marketing if self.is_paced(trigger)]
+        pipe = self._client.pipeline(transaction=False)
+        for shop, trigger in timers:
+            pipe.zcount(keys.timers(shop, trigger), "-inf", self._clock.now())
+        for (_, trigger), count in zip(timers, pipe.execute(), strict=True):
+            backlogs[self._target(trigger)] += count
+        for name, backlog in backlogs.items():
+            limit = min(backlog, self._allowed.get(name, backlog), MAX_RESERVED)
+            self._reserved[name] = self._allowed[_paced(name)] = self._paces[name].take(limit) if limit else 0
+
+    def _target(self, trigger: str) -> str:
+        account = self._routes.account(trigger)
+        return self.instead.get(account, account)
+
+    def _group(self, trigger: str) -> str:
+        target = self._target(trigger)
+        return _paced(target) if trigger in self._marketing and self._paces[target].is_set else target
+
+    def is_paced(self, trigger: str) -> bool:
+        """Whether its mails leave by the pace of the account that sends them now."""
+        return trigger in self._marketing and self._paces[self._target(trigger)].is_set
+
+    def is_limited(self, trigger: str) -> bool:
+        """Whether its timers may have waited for something else than this process."""
+        return self._group(trigger) in self._allowed
+
+    def packed(self) -> bytes | str:
+        """The argument of `fg_claim_due`; empty where nothing is limited."""
+        if not self._allowed:
+            return ""
+        groups = {trigger: self._group(trigger) for trigger in self._routes.triggers(self._routes.accounts)}
+        groups["*"] = self._target("")
+        return _pack({"groups": groups, "left": self._allowed})
+
+    def claimed(self, trigger: str) -> None:
+        """One timer of this trigger was claimed."""
+        group = self._group(trigger)
+        if group in self._allowed:
+            self._allowed[group] = max(0, self._allowed[group] - 1)
+
+    def finish(self) -> None:
+        """Gives back what was reserved and not claimed. Raises RedisError."""
+        for name in self._reserved:
+            self._paces[name].take(-self._allowed.pop(_paced(name)))
+        self._reserved = {}
+
+
+def _paced(name: str) -> str:
+    # No account's name has a space.
+    return f"{name} paced"
