@@ -18,7 +18,7 @@ from freshgate.errors import EspError
 from freshgate.state.clock import RedisClock
 from freshgate.telemetry import logs, metrics, tracing
 from workers.backoff import next_try
-from workers.esp.base import BatchEsp, Esp, SendResult
+from workers.esp.base import BatchEsp, Esp, SendResult, settles_by_key
 from workers.ledger import Ledger
 from workers.outlet import Outlet, Turn
 from workers.pending import ClaimedSend, PendingSend
@@ -159,14 +159,16 @@ class Calls:
         if error.permanent:
             finish(trigger, records, decision, claim, "rejected", str(error), status=error.status)
             return
-        if error.ambiguous and trigger.unknown == "hold":
+        has_key = error.ambiguous and settles_by_key(self._esp, decision.limit)
+        if error.ambiguous and trigger.unknown == "hold" and not has_key:
             finish(trigger, records, decision, claim, "unknown", str(error), status=error.status)
             return
         due = next_try(self._clock.now(), claim.attempts, error.retry_after_s)
-        if error.ambiguous:
+        if error.ambiguous and not has_key:
             due = max(due, self._clock.now() + self._feedback_wait_ms)
         if due > decision.occurred_at + decision.limit:
-            finish(trigger, records, decision, claim, "dead", str(error), status=error.status)
+            state = "unknown" if has_key else "dead"
+            finish(trigger, records, decision, claim, state, str(error), status=error.status)
             return
         finish(
             trigger,

@@ -21,7 +21,7 @@ from freshgate.state.clock import RedisClock
 from freshgate.state.records import Claim
 from freshgate.telemetry import logs, metrics, tracing
 from workers.calls import Calls, WaitingForEsp, alone
-from workers.esp.base import Esp, max_batch
+from workers.esp.base import Esp, max_batch, settles_by_key
 from workers.gate import Decision, Records, contradiction, decide, send_id_of
 from workers.ledger import Attempt, Ledger
 from workers.lookup import Lookup
@@ -316,6 +316,8 @@ class Courier:
 
     def _ends_orphan(self, trigger: Trigger, records: Records, decision: Decision, orphan: Claim) -> bool:
         """A worker died between claim and settle: nobody knows if the ESP has the mail. True if that is the end."""
+        if orphan.version == decision.version and settles_by_key(self._esp, decision.limit):
+            return False
         if trigger.unknown == "resend":
             # How often a worker died on it is counted with the timer: retries that the ESP asked for are no crashes.
             due = orphan.until + self._feedback_wait_ms

@@ -244,3 +244,37 @@ def test_the_connection_is_opened_once_for_a_send(world: World) -> None:
     world.esp.before_connect = lambda: opened.append(time.monotonic())
     world.deliver(TIMER)
     assert len(opened) == 1
+
+
+def with_key(world: World, hours: int = 24) -> World:
+    """The ESP knows a send by its id for so long, as Resend does."""
+    world.esp.idempotency_s = hours * 3600  # type: ignore[attr-defined]
+    return world
+
+
+def test_an_esp_that_knows_the_send_is_asked_again_and_no_operator_is_needed(world: World) -> None:
+    line = fail(with_key(world), ambiguous=True)
+    assert (line["state"], claim(world).attempts, listed(world)) == ("retry", 1, [])
+    asked: list[str] = []
+    world.esp.before_send = lambda message: asked.append(message.send_id)
+    world.run(START + MINUTE)
+    assert (claim(world).state, asked, listed(world)) == ("sent", [claim(world).send_id], [])
+
+
+def test_what_a_worker_left_behind_is_settled_by_asking_again_under_the_same_key(redis: Redis) -> None:
+    world = with_key(with_welcome(redis))
+    send_id = keys.send_id("welcome", world.root("ada"), "")
+    redis.hset(f"{SHOP}p:{world.root('ada')}", "c:welcome", f"{send_id} claimed dead {START} {START - 5} 0 -")
+    world.deliver(TIMER)
+    assert (claim(world).state, [message.send_id for message in world.esp.mails]) == ("sent", [send_id])
+
+
+def test_a_mail_that_may_leave_for_longer_than_the_key_is_known_is_unknown(redis: Redis) -> None:
+    world = with_key(with_welcome(redis, max_age=25 * HOUR))
+    assert fail(world, ambiguous=True)["state"] == "unknown"
+
+
+def test_what_cannot_be_asked_again_in_time_is_unknown_and_not_given_up(redis: Redis) -> None:
+    world = with_key(with_welcome(redis, max_age=MINUTE))
+    assert fail(world, ambiguous=True, retry_after_s=61)["state"] == "unknown"
+    assert listed(world) == ["unknown"]

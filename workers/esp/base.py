@@ -93,6 +93,17 @@ def max_batch(esp: Esp) -> int:
     return int(getattr(esp, "max_batch", 1))
 
 
+def idempotency_s(esp: Esp) -> int:
+    """For so long after a call, a second one with the same send id sends no second mail; 0 for an ESP without a key."""
+    return int(getattr(esp, "idempotency_s", 0))
+
+
+def settles_by_key(esp: Esp, limit_ms: int) -> bool:
+    """Whether the ESP knows a send by its id for as long as the mail may leave: then a second call settles what became
+    of the first. None of them is older than what the mail is about, so that `limit_ms`, its largest age, bounds all."""
+    return limit_ms <= idempotency_s(esp) * 1000
+
+
 class EspKind(Protocol):
     """A kind of ESP: what it can do, and how an account of it is built. Raises SettingsError."""
 
@@ -107,6 +118,7 @@ class OnlyTo:
 
     def __init__(self, esp: Esp, patterns: Sequence[str]) -> None:
         self.name = esp.name
+        self.idempotency_s = idempotency_s(esp)
         self._esp = esp
         self._patterns = tuple(pattern.lower() for pattern in patterns)
 

@@ -52,6 +52,7 @@ class Resend(HttpAccount):
         url = checked_api_url(name, settings, self.capabilities)
         key = checked_key(name, settings, "Resend")
         self.max_batch = 1 if settings.idempotent else MAX_BATCH
+        self.idempotency_s = self.capabilities.idempotency_s if settings.idempotent else 0
         super().__init__(name, settings, url=url, headers={"Authorization": f"Bearer {key}"}, secrets=[key])
 
     def body(self, message: Message) -> dict[str, Any]:
