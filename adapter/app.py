@@ -20,11 +20,14 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from adapter.feedback import configure_feedback
 from adapter.ingest.feedback import FeedbackReceiver
 from adapter.ingest.receive import Receiver
+from adapter.people.caches import build_cache, parse_cache
+from adapter.people.lookup import People
 from adapter.routes.answers import add_error_handlers
 from adapter.routes.feedback import add_feedback
 from adapter.routes.health import add_health
 from adapter.routes.methods import KnownMethods
 from adapter.routes.openapi import add_openapi
+from adapter.routes.people import add_people
 from adapter.routes.slashes import SingleSlashes
 from adapter.routes.snippet import add_snippet
 from adapter.routes.tracking_api import add_tracking
@@ -73,6 +76,7 @@ def check(settings: Settings) -> None:
     require_pii_key(settings)
     configure_sources(settings)
     configure_feedback(settings)
+    parse_cache(settings.people_cache)
     load_triggers(settings)
 
 
@@ -97,6 +101,8 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)
     add_account_feedback(app, settings, client, receiver)
+    if settings.api_tokens:
+        add_people(app, build_people(settings, client), settings.api_tokens)
     add_snippet(app)
     add_health(app, client)
     add_openapi(app)
@@ -133,3 +139,16 @@ def add_account_feedback(app: Flask, settings: Settings, client: redis.Redis, re
     triggers = [trigger.name for trigger in load_triggers(settings)]
     metrics.prepare_feedback(readers, triggers)
     add_feedback(app, FeedbackReceiver(client, settings, readers, triggers, receiver.clock), readers)
+
+
+def build_people(settings: Settings, client: redis.Redis) -> People:
+    """What the People API reads. Raises SettingsError for an unknown cache."""
+    pii_key = settings.pii_key.encode()
+    return People(
+        client,
+        build_cache(settings.people_cache, client, pii_key),
+        list(dict.fromkeys(source.id_space for source in settings.sources.values())),
+        pii_key,
+        settings.order_grace,
+        settings.api_rate,
+    )

@@ -213,6 +213,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Where traces go; empty turns them off. And the share of the requests that is traced, 0 to 1.
     otlp_endpoint: str = ""
     trace_ratio: float = 0.05
+    # Bearer tokens of the People API, all valid at once; without one it does not exist.
+    api_tokens: tuple[str, ...] = ()
+    # Requests of one token.
+    api_rate: Cap = (600, 60_000)
+    # "memory", "redis", "off", or "memcached://HOST:PORT".
+    people_cache: str = "memory"
     # The folder of `make run`: data, logs, secrets, metrics.
     var: str = "var"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -348,7 +354,7 @@ def _warn_about_secrets(document: dict[str, Any]) -> None:
             for field in SECRETS:
                 if isinstance(entry, dict) and entry.get(field):
                     LOG.warning(WARNING, setting_name(table, name, field))
-    for field in ("pii_key", "sandbox_password"):
+    for field in ("pii_key", "api_tokens", "sandbox_password"):
         if document.get(field):
             LOG.warning(WARNING, setting_name(field))
 

@@ -18,6 +18,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 DURATIONS = {"delay", "settle", "max_age", "order_grace", "feedback_wait", "breaker_wait"}
 CAPS = {
+    "api_rate",
     *("cap", "address_cap", "rate", "rate_per_ip", "addresses", "addresses_per_ip"),
     *("recorded_bytes", "recorded_bytes_per_ip", "pace"),
 }

@@ -12,68 +12,16 @@ from typing import Any
 import msgspec
 from flask import Flask, Response
 
+from adapter.routes.openapi_schemas import SCHEMAS, Schema
 from adapter.routes.tracking_api import CALLS
 from adapter.sources import SOURCES
 from adapter.sources.base import Source, SourceKind
-from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 from freshgate.version import VERSION
 
-Schema = dict[str, Any]
 METHODS = ("post", "put", "patch")
 KINDS = {
     endpoint: [kind for kind in SOURCES.values() if kind.endpoint == endpoint]
     for endpoint in ("webhook", "tracking_api")
-}
-_COUNT: Schema = {"type": "integer", "minimum": 0}
-SCHEMAS: dict[str, Schema] = {
-    "Answer": {
-        "type": "object",
-        "description": "One verdict an element. A bad element never fails its neighbours.",
-        "required": ["accepted", "duplicate", "ignored", "refused", "refusals"],
-        "additionalProperties": False,
-        "properties": {
-            "accepted": _COUNT,
-            "duplicate": _COUNT,
-            "ignored": _COUNT,
-            "refused": _COUNT,
-            "refusals": {
-                "type": "array",
-                "items": {
-                    "type": "object",
-                    "required": ["index", "reason"],
-                    "properties": {"index": _COUNT, "reason": {"enum": list(REFUSED_ELEMENTS)}},
-                },
-            },
-        },
-    },
-    "Fault": {
-        "type": "object",
-        "required": ["error"],
-        "additionalProperties": False,
-        "properties": {"error": {"type": "string"}},
-    },
-    "Done": {
-        "type": "object",
-        "required": ["success"],
-        "additionalProperties": False,
-        "properties": {"success": {"const": True}},
-    },
-    "TrackingFault": {
-        "type": "object",
-        "required": ["code", "message"],
-        "additionalProperties": False,
-        "properties": {"code": {"type": "string"}, "message": {"type": "string"}},
-    },
-    "Health": {"type": "object", "required": ["status"], "properties": {"status": {"const": "ok"}}},
-    "Readiness": {
-        "type": "object",
-        "required": ["status", "problems", "notes"],
-        "properties": {
-            "status": {"enum": ["ready", "not ready"]},
-            "problems": {"type": "array", "items": {"type": "string"}},
-            "notes": {"type": "array", "items": {"type": "string"}},
-        },
-    },
 }
 _FAULTS = {
     400: "the body as a whole cannot be read",
@@ -130,6 +78,8 @@ def document() -> dict[str, Any]:
                 _alternatives(kind for kind in KINDS["webhook"] if kind.security.on_audience_urls),
             ),
             "/v1/{call}": _tracking(),
+            "/feedback/{account}": _feedback(),
+            **_people(),
             "/healthz": {"get": _operation("healthz", "The process lives", {200: _json("Health", "it does")})},
             "/readyz": {
                 "get": _operation(
@@ -159,6 +109,7 @@ def document() -> dict[str, Any]:
             "schemas": SCHEMAS,
             "securitySchemes": {
                 "token": {"type": "apiKey", "in": "header", "name": "X-Freshgate-Token"},
+                "people": {"type": "http", "scheme": "bearer", "description": "one of `api_tokens`"},
                 **{kind.security.name: kind.security.scheme for kind in SOURCES.values()},
             },
         },
@@ -199,9 +150,53 @@ def _tracking() -> Schema:
     return {"parameters": [_path("call", "long or short", enum=names)], "post": call, "options": preflight}
 
 
+def _feedback() -> Schema:
+    post = _operation(
+        "feedback",
+        "Take what an ESP reports of mails, for accounts that are set up for it",
+        {200: _json("Feedback", "recorded"), **_faults("Fault", (400, 401, 404, 405, 413, 503))},
+    )
+    get = _operation(
+        "feedbackExists",
+        "Whether an account is set up, as some ESPs ask",
+        {200: _json("Health", "it is"), **_faults("Fault", (404,))},
+    )
+    body = {
+        "content": {"*/*": {"schema": {}}},
+        "description": "What the ESP sends, signed as it does",
+        "required": True,
+    }
+    return {
+        "parameters": [_path("account", "an account of the settings")],
+        "post": post | {"requestBody": body},
+        "get": get,
+    }
+
+
+def _people() -> dict[str, Schema]:
+    """The People API, which exists where `api_tokens` are set."""
+    parameters = [_path("id", "a user id, an anonymous id or an address")]
+    paths: dict[str, Schema] = {}
+    for path, name, summary in (
+        ("/api/people/{id}", "person", "What is known of a person, each field with its age and source"),
+        ("/api/people/{id}/recent", "recent", "The newest 50 events of a person"),
+    ):
+        answers = {200: _json(name.title(), "as of now"), **_faults("Fault", (400, 401, 404, 405, 429, 503))}
+        operation = _operation(name, summary, answers) | {"security": [{"people": []}]}
+        operation["parameters"] = [_query("shop", "an id_space of the sources; all of them without it")]
+        if name == "person":
+            operation["parameters"].append(_query("fresh_for", "`24h`, or `email:365d,cart:1h`"))
+        paths[path] = {"parameters": parameters, "get": operation}
+    return paths
+
+
+def _query(name: str, description: str) -> Schema:
+    return {"name": name, "in": "query", "required": False, "description": description, "schema": {"type": "string"}}
+
+
 def _faults(schema: str, statuses: Iterable[int]) -> dict[int, Schema]:
     faults = {status: _json(schema, _FAULTS[status]) for status in statuses}
-    for status in (429, 503):
+    for status in {429, 503} & faults.keys():
         faults[status]["headers"] = _RETRY
     return faults
 

@@ -165,6 +165,15 @@ def _requests() -> Sequence[Panel]:
             [(quantile(q, metrics.SOURCE_DELAY, **SOURCE), f"p{q * 100:.0f}") for q in QUANTILES],
             limits=red_above(300, yellow=60),
         ),
+        lines(
+            "Cache of the People API",
+            describe(
+                "Does the cache spare work? `stale`: the person has changed since. `failed`: Memcached did not answer.",
+                "`failed`: look at Memcached. Answers stay right without it, and take longer.",
+            ),
+            "ops",
+            [(rate(metrics.PEOPLE_CACHE, ["result"]), "{{result}}")],
+        ),
     ]
 
 

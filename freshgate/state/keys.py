@@ -27,6 +27,9 @@ FEEDBACK = PREFIX + "feedback:"
 # Sends that an operator has to look at.
 OPERATOR_LISTS = ("unknown", "dead", "rejected")
 
+# The People API: documents of the cache, by shop and id; requests of a token in its window.
+PEOPLE_CACHE = PREFIX + "people:"
+PEOPLE_LIMIT = PREFIX + "api:"
 # In `HOLD`, before the name of an account whose marketing mail waits.
 HELD_ESP = "esp:"
 

@@ -26,7 +26,8 @@ from freshgate.state.failover import FailoverPool
 # In this order: a function stands below those that it calls.
 _FILES = (
     "library", "cart", "members", "erasure", "moves", "identity", "subjects",
-    "dedupe", "purchases", "limits", "record", "read", "sends", "claim", "feedback", "timers", "unmapped", "account",
+    "dedupe", "purchases", "limits", "record", "read", "people", "sends", "claim", "feedback", "timers",
+    "unmapped", "account",
 )  # fmt: skip
 LAYOUT_VERSION = b"3"
 # Libraries of other releases stay for as long as a host may still run one of them.

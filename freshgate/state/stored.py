@@ -68,6 +68,9 @@ class _Order(
     products: tuple[_Product, ...] = ()
 
 
+# On the trail → in words
+VERDICTS = {"ok": "accepted", "dup": "duplicate", "amb": "ambiguous", "unmapped": "unmapped"}
+
 _encode = msgspec.json.Encoder(decimal_format="string").encode
 _product = msgspec.json.Decoder(_Product)
 _order = msgspec.json.Decoder(_Order)
@@ -86,6 +89,31 @@ def trail_entry(
     known = {name: value for name, value in (notes or {}).items() if value}
     entry = [message_id, name, source, at, received_at - at]
     return to_json([*entry, known] if known else entry)
+
+
+class TrailEvent(msgspec.Struct, frozen=True):
+    """An event on a person's trail. Times in ms.
+
+    verdict  "accepted", "duplicate", "ambiguous" or "unmapped"
+    timers   what it did to timers, as `record.lua` wrote it
+    notes    what else there is to say: unreadable fields and the like
+    """
+
+    message_id: str | None
+    name: str
+    source: str
+    at: int
+    received_at: int
+    verdict: str
+    timers: str
+    notes: Mapping[str, Any] = {}
+
+
+def read_trail_entry(raw: bytes) -> TrailEvent:
+    """One entry of the lists `:ev` and `:un`."""
+    verdict, timers, event = raw.decode("utf-8", "replace").split("\t", 2)
+    message_id, name, source, at, delay, *notes = msgspec.json.decode(event)
+    return TrailEvent(message_id, name, source, at, at + delay, VERDICTS[verdict], timers, notes[0] if notes else {})
 
 
 def encode_product(product: Product) -> str:

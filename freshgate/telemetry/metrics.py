@@ -89,6 +89,7 @@ FEEDBACK_KINDS = (
     "opened",
     "clicked",
 )
+PEOPLE_CACHE_RESULTS = ("hit", "miss", "stale", "failed")
 WORKER_STATES = ("idle", "busy", "silent")
 PROCESSES = ("receiver", "worker", "timers")
 
@@ -141,6 +142,11 @@ ACCEPTED_TO_DELIVERED = Histogram(
     "From the ESP's acceptance of a mail until the recipient's server had it",
     ["trigger", "esp"],
     buckets=_DELIVERY,
+)
+PEOPLE_CACHE = Counter(
+    "freshgate_people_cache_total",
+    "Looks into the People API's cache: hit, miss, stale for another version, failed for a fault of Memcached",
+    ["result"],
 )
 CONNECTIONS_DROPPED = Counter(
     "freshgate_connections_dropped_total", "Connections ended before their request was complete", ["reason"]
@@ -291,6 +297,8 @@ def prepare_receiver(sources: Iterable[str]) -> None:
             series.labels(source)
     for reason in DROPPED_CONNECTIONS:
         CONNECTIONS_DROPPED.labels(reason)
+    for result in PEOPLE_CACHE_RESULTS:
+        PEOPLE_CACHE.labels(result)
     for result in IDENTITY:
         IDENTITY_LINKS.labels(result)
     _set_build_info("receiver")

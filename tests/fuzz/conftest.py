@@ -22,4 +22,6 @@ def serve(redis_server: str) -> Iterator[Serve]:
     redis.flushdb()
     store.load(redis)
     with serving(redis) as serve:
-        yield lambda sources: serve(Settings(pii_key="for tests", sources=sources))
+        yield lambda sources: serve(
+            Settings(pii_key="for tests", sources=sources, api_tokens=("for tests",), api_rate=(10**6, 1000))
+        )

@@ -83,7 +83,14 @@ def template(url: str) -> str:
 
 def test_every_route_stands_in_it_and_nothing_else(client: FlaskClient) -> None:
     routes = {
-        (str(rule).replace("<name>", "{source}").replace("<", "{").replace(">", "}"), method.lower())
+        (
+            str(rule)
+            .replace("<name>", "{source}")
+            .replace("<path:searched_id>", "{id}")
+            .replace("<", "{")
+            .replace(">", "}"),
+            method.lower(),
+        )
         for rule in client.application.url_map.iter_rules()
         for method in rule.methods or ()
         if method not in ("HEAD", "OPTIONS") and rule.endpoint != "static"

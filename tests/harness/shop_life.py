@@ -14,6 +14,8 @@ from msgspec.structs import replace
 from redis import Redis
 
 from adapter.ingest.receive import Receiver, WebhookRequest
+from adapter.people.caches import build_cache
+from adapter.people.lookup import People
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext
 from catalog import EVENTS, TRIGGERS
 from freshgate.declare import EventType
@@ -65,6 +67,7 @@ def live_through_everything(redis: Redis, url: str) -> Iterator[None]:
     yield from send_and_fail(world)
     yield from operate(world, url)
     yield from report(ReportingWorld(redis))
+    yield from ask(redis)
     yield from run_processes(world, redis)
 
 
@@ -194,6 +197,13 @@ def report(world: ReportingWorld) -> Iterator[None]:
     world.report("delivered", send)
     world.report("soft_bounced", send)
     world.report("opened", "f" * 24)
+    yield
+
+
+def ask(redis: Redis) -> Iterator[None]:
+    """Somebody with a token asks the People API, which has its cache in Redis."""
+    cache = build_cache("redis", redis, PII_KEY)
+    People(redis, cache, ["main"], PII_KEY, 300_000, (100, MINUTE)).read(EVE, "5f0c")
     yield
 
 

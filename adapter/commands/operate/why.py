@@ -15,6 +15,7 @@ from adapter.commands.operate.trail_lookup import SubjectType, TrailSubject, fin
 from freshgate.local_settings import connect_local_store, load_local_settings
 from freshgate.settings import Settings
 from freshgate.state import keys
+from freshgate.state.stored import read_trail_entry
 from freshgate.state.views import PersonView
 from freshgate.telemetry import logs
 
@@ -28,7 +29,6 @@ An order is shown with the trail of the person who completed it. A send's id is 
 freshgate_send; only the lines of that send are shown. It is searched in all trails, which may take a while."""
 # Where the second line of an entry begins.
 CONTINUATION = "\n" + " " * 28
-VERDICTS = {"ok": "accepted", "dup": "duplicate", "amb": "ambiguous", "unmapped": "unmapped"}
 
 
 def add(commands: Any) -> None:
@@ -111,11 +111,10 @@ def load_trail(client: Any, shop: str, person: str) -> list[dict[str, Any]]:
     for record_id in _ids(client, TrailSubject(shop, person, "person")):
         key = keys.person(shop, record_id)
         for raw in [*client.lrange(f"{key}:ev", 0, -1), *client.lrange(f"{key}:un", 0, -1)]:
-            verdict, timers, event = bytes(raw).decode("utf-8", "replace").split("\t", 2)
-            message, name, source, at, delay, *notes = json.loads(event)
-            entry = {"event": name, "source": source, "id": message, "at": at, **(notes[0] if notes else {})}
-            entry["timers"] = timers
-            entries.append({"t": at + delay, "kind": "event", "verdict": VERDICTS[verdict], **entry})
+            event = read_trail_entry(bytes(raw))
+            entry = {"event": event.name, "source": event.source, "id": event.message_id, "at": event.at, **event.notes}
+            entry["timers"] = event.timers
+            entries.append({"t": event.received_at, "kind": "event", "verdict": event.verdict, **entry})
         for raw in client.lrange(f"{key}:dec", 0, -1):
             count, _, decision = bytes(raw).decode("utf-8", "replace").split("\t", 2)
             repeated = {"times": int(count)} if count != "1" else {}
