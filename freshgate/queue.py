@@ -54,9 +54,18 @@ class Job(msgspec.Struct, frozen=True):
     id: str = ""
 
 
-def queue_name(esp: str) -> str:
-    """The queue of an ESP account. Each has its own, so that a dead ESP slows down no other."""
-    return f"freshgate-{esp}"
+def queue_name(esp: str, *, marketing: bool = False, timers: bool = False) -> str:
+    """A queue of an ESP account. Each account has its own four, so that a dead ESP slows down no other.
+
+    marketing  for mails that wait while transactional ones leave
+    timers     for what timers bring, apart from what webhooks start: neither waits behind a long queue of the other
+    """
+    return f"freshgate-{esp}" + (".marketing" if marketing else "") + (".timers" if timers else "")
+
+
+def queue_names(esp: str) -> list[str]:
+    """All queues of an account."""
+    return [queue_name(esp, marketing=kind, timers=origin) for kind in (False, True) for origin in (False, True)]
 
 
 def push(

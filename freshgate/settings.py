@@ -199,6 +199,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     timers_metrics_port: int = 9110
     # Proxies before the receiver that add to X-Forwarded-For; 0 ignores the header.
     trusted_proxies: int = 0
+    # Worker processes for each ESP account.
+    worker_processes: int = 1
     # gunicorn's processes, and the threads of each.
     receiver_workers: int = 2
     receiver_threads: int = 4

@@ -34,6 +34,7 @@ MINIMUM = {
     "worker_metrics_port": 0,
     "timers_metrics_port": 0,
     "trusted_proxies": 0,
+    "worker_processes": 1,
     "receiver_workers": 1,
     "receiver_threads": 1,
     "max_bytes": 1,

@@ -40,10 +40,12 @@ EPILOGS = {
     "deliver": """examples:
   python -m workers deliver
   python -m workers deliver --esp newsletter                      (only the account [esps.newsletter])
+  python -m workers deliver --processes 4                         (four, where one keeps its core busy)
   FRESHGATE_WORKER_METRICS_PORT=9119 python -m workers deliver    (a second one on the same machine)
 
-Any number may run. With several accounts it starts a process for each, so that none waits for another, and serves the
-metrics of all. SIGTERM ends it after the jobs that it works on.""",
+Any number may run. A process makes up to `concurrency` calls at once. With several accounts it starts processes for
+each, so that none waits for another, starts those again that end, and serves the metrics of all. SIGTERM ends it after
+the calls that are under way.""",
     "timers": """example:
   python -m workers timers
 
@@ -100,6 +102,9 @@ def build_parser(program: str = "python -m workers") -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
     parsers["deliver"].add_argument("--esp", metavar="NAME", help="only this account; all of them if left out")
+    parsers["deliver"].add_argument(
+        "--processes", type=int, metavar="N", help="so many for each account; the setting worker_processes if left out"
+    )
     commands.add_commands(subcommands)
     suppressions.add_command(subcommands)
     esp_table.add_command(subcommands)
@@ -113,7 +118,7 @@ def _run_process(options: argparse.Namespace, settings: Settings) -> int:
     from workers.sandbox import server
 
     if options.command == "deliver":
-        return main.deliver(settings, options.esp)
+        return main.deliver(settings, options.esp, options.processes)
     if options.command == "timers":
         return main.timers(settings)
     server.serve(

@@ -12,7 +12,7 @@ from typing import Any
 from freshgate.durations import format_duration
 from freshgate.errors import SettingsError
 from freshgate.local_settings import connect_local_store
-from freshgate.queue import queue_name
+from freshgate.queue import queue_names
 from freshgate.settings import EspSettings, Settings
 from freshgate.state import keys
 from freshgate.state.clock import RedisClock
@@ -66,10 +66,12 @@ def _line(client: Any, name: str, settings: EspSettings) -> str:
     clock = RedisClock()
     state = Account(client, name, settings, clock).state
     pipe = client.pipeline(transaction=False)
-    pipe.llen(f"rq:queue:{queue_name(name)}")
+    for queue in queue_names(name):
+        pipe.llen(f"rq:queue:{queue}")
     pipe.zcount(f"{keys.account(name)}flights", clock.now(), "+inf")
     pipe.hget(f"{keys.account(name)}state", "since")
-    jobs, in_flight, since = pipe.execute()
+    *queued, in_flight, since = pipe.execute()
+    jobs = sum(queued)
     parts = [f"{name} ({settings.kind})"]
     if state.breaker == "closed":
         parts.append("breaker closed")

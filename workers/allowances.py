@@ -13,7 +13,7 @@ import msgspec
 import redis
 
 from freshgate.declare import Trigger
-from freshgate.queue import queue_name
+from freshgate.queue import queue_name, queue_names
 from freshgate.routing import Routes
 from freshgate.settings import EspSettings
 from freshgate.state import keys
@@ -22,9 +22,10 @@ from workers.account import Account
 from workers.pace import Pace
 
 _pack = msgspec.msgpack.Encoder().encode
-# Beyond this many jobs in an account's queue nothing is claimed for it: a lease that runs out there would look like a
-# crash.
+# Beyond this many jobs in one of an account's queues of timers nothing is claimed for it: leases must not run out
+# there. An account that makes few calls at once gets as many jobs as calls.
 MAX_QUEUED = 20
+MIN_QUEUED = 2
 # The same where a rate is known: jobs, and what a job holds at most, in seconds of the rate.
 MAX_QUEUED_LIMITED, LIMITED_JOB_S = 2, 0.5
 SYNC_INTERVAL_S = 0.25
@@ -34,7 +35,8 @@ MAX_RESERVED = 100
 class Allowances:
     """What one look may claim, over all shops. `refresh` begins a look, `claimed` counts, `finish` ends it.
 
-    A trigger belongs to a group: its account's, or that of its account's paced mails.
+    A trigger belongs to a group, which shares an allowance: all of its account's, where a rate or the breaker limits the
+    account; else those with the same queue, transactional or marketing; or its account's paced mails.
     """
 
     def __init__(
@@ -53,25 +55,36 @@ class Allowances:
         self._clock = clock
         # account -> the one that sends in its place; group -> how many may be claimed, if that is limited.
         self.instead: dict[str, str] = {}
+        # Accounts whose transactional and marketing mails share one allowance.
+        self._shared: set[str] = set()
         self._allowed: dict[str, int] = {}
         self._reserved: dict[str, int] = {}
 
     @property
     def is_nothing(self) -> bool:
         """Whether no timer at all may be claimed."""
-        return all(self._allowed.get(name) == 0 for name in self._routes.accounts)
+        return all(
+            self._allowed.get(name) == 0 and (name in self._shared or self._allowed.get(_marketing(name)) == 0)
+            for name in self._routes.accounts
+        )
 
     def refresh(self, shops: Sequence[str]) -> None:
         """Reads the queues and the accounts. Raises RedisError."""
         names = self._routes.accounts
         pipe = self._client.pipeline(transaction=False)
         for name in names:
-            pipe.llen(f"rq:queue:{queue_name(name)}")
-        self.instead, self._allowed, self._reserved = {}, {}, {}
-        for name, jobs in zip(names, pipe.execute(), strict=True):
-            limit = self._limit(name, jobs)
+            for queue in queue_names(name):
+                pipe.llen(f"rq:queue:{queue}")
+        lengths = iter(pipe.execute())
+        self.instead, self._allowed, self._reserved, self._shared = {}, {}, {}, set()
+        for name in names:
+            queued = {queue: next(lengths) for queue in queue_names(name)}
+            limit = self._limit(name, sum(queued.values()))
             if limit is not None:
+                self._shared.add(name)
                 self._allowed[name] = limit
+            elif name not in self.instead:
+                self._limit_by_queues(name, queued)
         if any(pace.is_set for pace in self._paces.values()):
             self._reserve(shops)
 
@@ -87,12 +100,18 @@ class Allowances:
                 return 0
             self.instead[name] = other
             return None
-        if jobs >= MAX_QUEUED or state.pause > self._clock.now():
+        if state.pause > self._clock.now():
             return 0
         rates = [rate for rate in (state.learned, settings.rate and settings.rate[0] * 1000 / settings.rate[1]) if rate]
         if not rates:
             return None
         return 0 if jobs >= MAX_QUEUED_LIMITED else math.ceil(min(rates) * LIMITED_JOB_S)
+
+    def _limit_by_queues(self, name: str, queued: Mapping[str, int]) -> None:
+        limit = max(MIN_QUEUED, min(MAX_QUEUED, self._settings[name].concurrency))
+        for group, is_marketing in ((name, False), (_marketing(name), True)):
+            if queued[queue_name(name, marketing=is_marketing, timers=True)] >= limit:
+                self._allowed[group] = 0
 
     def _reserve(self, shops: Sequence[str]) -> None:
         """Takes as many mails of each pace as could leave; `finish` gives back what was not claimed."""
@@ -104,7 +123,8 @@ class Allowances:
         for (_, trigger), count in zip(timers, pipe.execute(), strict=True):
             backlogs[self._target(trigger)] += count
         for name, backlog in backlogs.items():
-            limit = min(backlog, self._allowed.get(name, backlog), MAX_RESERVED)
+            group = name if name in self._shared else _marketing(name)
+            limit = min(backlog, self._allowed.get(group, backlog), MAX_RESERVED)
             self._reserved[name] = self._allowed[_paced(name)] = self._paces[name].take(limit) if limit else 0
 
     def _target(self, trigger: str) -> str:
@@ -113,7 +133,11 @@ class Allowances:
 
     def _group(self, trigger: str) -> str:
         target = self._target(trigger)
-        return _paced(target) if trigger in self._marketing and self._paces[target].is_set else target
+        if trigger not in self._marketing:
+            return target
+        if self._paces[target].is_set:
+            return _paced(target)
+        return target if target in self._shared else _marketing(target)
 
     def is_paced(self, trigger: str) -> bool:
         """Whether its mails leave by the pace of the account that sends them now."""
@@ -127,7 +151,7 @@ class Allowances:
         """The argument of `fg_claim_due`; empty where nothing is limited."""
         if not self._allowed:
             return ""
-        groups = {trigger: self._group(trigger) for trigger in self._routes.triggers(self._routes.accounts)}
+        groups = {trigger: self._group(trigger) for trigger in self._routes.triggers()}
         groups["*"] = self._target("")
         return _pack({"groups": groups, "left": self._allowed})
 
@@ -144,6 +168,10 @@ class Allowances:
         self._reserved = {}
 
 
+# Groups; no account's name has a space.
 def _paced(name: str) -> str:
-    # No account's name has a space.
     return f"{name} paced"
+
+
+def _marketing(name: str) -> str:
+    return f"{name} marketing"

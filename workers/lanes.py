@@ -10,6 +10,7 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
@@ -27,6 +28,11 @@ log = logs.get(__name__)
 # How many lanes may decide, claim and settle at once: more would only wait for each other, since one thread of Python
 # runs at a time, and their claims would age meanwhile.
 MAX_DECIDING = 6
+# So many more may, for transactional sends.
+MORE_DECIDING = 2
+# This share of the lanes is never taken by marketing, and one of so many turns is marketing's before the others'.
+RESERVED_SHARE = 8
+MARKETING_TURN = 7
 # How long a lane works on the sends that it takes at once, one call after the other, and how many these are at most.
 CHUNK_S = 0.02
 MAX_CHUNK = 25
@@ -38,11 +44,15 @@ class QueuedJob(msgspec.Struct, eq=False):
     """A job of RQ in this process, until all its sends have reached a state.
 
     id          RQ's id
+    queue       name of its queue
+    marketing   whether its sends wait while transactional ones leave
     expires_at  end of its budget (monotonic seconds)
     remaining   sends that have not reached a state
     """
 
     id: bytes
+    queue: str
+    marketing: bool
     job: Job
     expires_at: float
     remaining: int
@@ -66,8 +76,39 @@ class Bookkeeper(Protocol):
         """Lists these jobs as failed. Raises RedisError."""
 
 
+class Line:
+    """The sends that wait for a lane, by shop and trigger, which take turns. `count` is how many."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sends: OrderedDict[tuple[str, str, int], deque[Waiting]] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Waiting]:
+        return chain.from_iterable(self._sends.values())
+
+    def add(self, queued: QueuedJob) -> None:
+        for item in queued.job.sends:
+            # A send that came back may have taken its worker down, and a traced one has a span: each by itself.
+            apart = id(item) if item.returned else id(queued) if queued.job.trace else 0
+            key = (queued.job.shop, keys.trigger_of(item.timer), apart)
+            self._sends.setdefault(key, deque()).append(Waiting(item, queued))
+        self.count += len(queued.job.sends)
+
+    def take(self, limit: int) -> list[Waiting]:
+        """At most so many, of one shop and trigger. There must be some."""
+        key, sends = next(iter(self._sends.items()))
+        taken = [sends.popleft() for _ in range(min(limit, len(sends)))]
+        if sends:
+            # The others' turn comes first.
+            self._sends.move_to_end(key)
+        else:
+            del self._sends[key]
+        self.count -= len(taken)
+        return taken
+
+
 class Lane(threading.Thread):
-    """One thread. It sleeps until `take` hands it sends."""
+    """One thread. It sleeps until it is handed sends."""
 
     def __init__(self, lanes: Lanes, number: int, courier: Courier) -> None:
         super().__init__(name=f"lane-{number}", daemon=True)
@@ -116,8 +157,9 @@ class Lanes:
         self._lanes: list[Lane] = []
         # The one that slept last is woken first, so that its connections are warm and others' may close.
         self._idle: list[Lane] = []
-        self._waiting: OrderedDict[tuple[str, str, int], deque[Waiting]] = OrderedDict()
-        self._waiting_count = self._deciding = self._jobs = 0
+        self._reserved = -(-concurrency // RESERVED_SHARE) if concurrency > 1 else 0
+        self._lines = {False: Line(), True: Line()}
+        self._deciding = self._jobs = self._turns = 0
         self._average_call_s = CHUNK_S
         self.error: Exception | None = None
         metrics.LANES.labels(esp).set(concurrency)
@@ -129,21 +171,16 @@ class Lanes:
         """Whether no job is in this process, and all lanes are at rest."""
         return self._jobs == 0 and len(self._idle) == len(self._lanes)
 
-    def room(self) -> int:
+    def room(self, *, marketing: bool) -> int:
         """How many sends may be submitted: not more than can begin within about a call."""
-        return max(self._batch, self._concurrency) - self._waiting_count
+        return max(self._batch, self._concurrency) - self._lines[marketing].count
 
     def submit(self, queued: QueuedJob) -> None:
         """Takes a job, which has at least one send."""
         metrics.QUEUE_WAIT.observe(max(0, time.time_ns() // 1_000_000 - queued.job.created) / 1000)
         with self._lock:
             self._jobs += 1
-            for item in queued.job.sends:
-                # A send that came back may have taken its worker down, and a traced one has a span: each by itself.
-                apart = id(item) if item.returned else id(queued) if queued.job.trace else 0
-                key = (queued.job.shop, keys.trigger_of(item.timer), apart)
-                self._waiting.setdefault(key, deque()).append(Waiting(item, queued))
-            self._waiting_count += len(queued.job.sends)
+            self._lines[queued.marketing].add(queued)
             self._hand_out()
 
     def wait(self, is_done: Callable[[], bool], timeout_s: float) -> bool:
@@ -154,8 +191,8 @@ class Lanes:
     def expire(self, at: float) -> None:
         """Budgets end at this time (monotonic seconds) at the latest: the process is to end."""
         with self._lock:
-            for sends in self._waiting.values():
-                for waiting in sends:
+            for line in self._lines.values():
+                for waiting in line:
                     waiting.queued.expires_at = min(waiting.queued.expires_at, at)
 
     def oldest_started_at(self) -> float:
@@ -172,7 +209,7 @@ class Lanes:
 
     def _hand_out(self) -> None:
         """Wakes lanes for what waits, while more of them would help. The lock is held."""
-        while self._waiting and self._deciding < MAX_DECIDING:
+        while (line := self._next_line(len(self._lanes) - len(self._idle))) is not None:
             if self._idle:
                 lane = self._idle.pop()
             elif len(self._lanes) < self._concurrency:
@@ -181,7 +218,18 @@ class Lanes:
                 return
             self._deciding += 1
             self._in_use.inc()
-            lane.hand_over(self._take())
+            lane.hand_over(self._take(line))
+
+    def _next_line(self, busy: int) -> Line | None:
+        """The sends of which a lane may take some now, if so many others are busy."""
+        transactional, marketing = self._lines[False], self._lines[True]
+        if marketing.count and self._deciding < MAX_DECIDING and busy < self._concurrency - self._reserved:
+            self._turns += 1
+            if not transactional.count or self._turns % MARKETING_TURN == 0:
+                return marketing
+        if transactional.count and self._deciding < MAX_DECIDING + MORE_DECIDING:
+            return transactional
+        return None
 
     def _new_lane(self) -> Lane:
         courier = self._first_courier or self._build(self._waiting_for_esp)
@@ -191,21 +239,13 @@ class Lanes:
         lane.start()
         return lane
 
-    def _take(self) -> list[Waiting]:
-        """The next sends for one lane: of one trigger, and as many as share a call or take CHUNK_S together."""
-        key, sends = next(iter(self._waiting.items()))
+    def _take(self, line: Line) -> list[Waiting]:
+        """The next sends for one lane: as many as share a call, or take CHUNK_S together."""
         limit = self._batch
         if limit == 1:
             limit = min(MAX_CHUNK, max(1, int(CHUNK_S / max(self._average_call_s, 1e-6))))
-        taken = [sends.popleft() for _ in range(min(limit, len(sends)))]
-        if sends:
-            # The others' turn comes first.
-            self._waiting.move_to_end(key)
-        else:
-            del self._waiting[key]
-        self._waiting_count -= len(taken)
         self._changed.notify_all()
-        return taken
+        return line.take(limit)
 
     @contextmanager
     def _waiting_for_esp(self, *, is_call: bool) -> Iterator[None]:
@@ -240,12 +280,14 @@ class Lanes:
             self._fail(lane, jobs if ended is None else ended, ended is None, error)
         with self._lock:
             self._changed.notify_all()
-            if self._waiting and self._deciding <= MAX_DECIDING:
-                lane.sends = self._take()
+            self._deciding -= 1
+            line = self._next_line(len(self._lanes) - len(self._idle) - 1)
+            if line is not None:
+                self._deciding += 1
+                lane.sends = self._take(line)
                 lane.started_at = time.monotonic()
                 return
             lane.sends = []
-            self._deciding -= 1
             self._idle.append(lane)
             self._in_use.dec()
             self._hand_out()

@@ -17,7 +17,7 @@ from rq.serializers import JSONSerializer
 from freshgate.catalogs import load_triggers
 from freshgate.declare import Trigger
 from freshgate.errors import SettingsError
-from freshgate.queue import queue_name
+from freshgate.queue import queue_names
 from freshgate.routing import routes_of
 from freshgate.settings import EspSettings, Settings, require_pii_key
 from freshgate.settings_parsing import setting_name
@@ -48,22 +48,29 @@ WORKER_TTL_S = 30
 SWITCH_INTERVAL_S = 0.001
 
 
-def deliver(settings: Settings, account: str | None = None) -> int:
-    """Works on the queue of an account until told to stop; without one, on those of all accounts, in a process each.
-    Returns 1 if it ended for another reason. Raises SettingsError.
+def deliver(settings: Settings, account: str | None = None, processes: int | None = None) -> int:
+    """Works on the queues of an account until told to stop; without one, on those of all accounts.
+
+    processes  how many for each account; None is the setting `worker_processes`
+
+    More than one process runs under a supervisor. Returns 1 if it ended for another reason. Raises SettingsError.
     """
     accounts = esp_accounts(settings)
     require_pii_key(settings)
     triggers = load_triggers(settings)
-    if account is None and len(accounts) > 1:
-        for name, esp_settings in accounts.items():
-            # A fault in the settings of one stops the start of all.
-            build_esp(name, esp_settings).close()
-        return supervise(settings, [("--esp", name) for name in accounts])
-    name = account or next(iter(accounts))
-    if name not in accounts:
-        raise SettingsError(f"--esp {name}: there is no account [esps.{name}]; write one of: {', '.join(accounts)}")
-    return _work(settings, accounts, name, triggers)
+    if account is not None and account not in accounts:
+        known = ", ".join(accounts)
+        raise SettingsError(f"--esp {account}: there is no account [esps.{account}]; write one of: {known}")
+    if processes is not None and processes < 1:
+        raise SettingsError(f"--processes {processes}: out of range; write a number from 1 or more")
+    names = [account] if account is not None else list(accounts)
+    each = processes or settings.worker_processes
+    if len(names) * each == 1:
+        return _work(settings, accounts, names[0], triggers)
+    for name in names:
+        # A fault in the settings of one stops the start of all.
+        build_esp(name, accounts[name]).close()
+    return supervise(settings, [("--esp", name, "--processes", "1") for name in names for _ in range(each)])
 
 
 def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, triggers: Sequence[Trigger]) -> int:
@@ -100,14 +107,14 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
 
     # RQ waits for the next job in a blocking pop, longer than any other reply may take.
     blocking_client = connect(settings.redis_url, timeout_s=None)
-    queue = DeliverQueue(queue_name(name), connection=blocking_client, serializer=JSONSerializer)
-    worker = DeliverWorker([queue], connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
+    queues = [DeliverQueue(queue, connection=blocking_client, serializer=JSONSerializer) for queue in queue_names(name)]
+    worker = DeliverWorker(queues, connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
     concurrency = min(esp_settings.concurrency, esp_settings.max_in_flight or esp_settings.concurrency)
     lanes = Lanes(build_courier, worker, concurrency, name)
     metrics.prepare_worker([trigger.name for trigger in triggers if name in _senders(trigger, settings)], name)
     serve_metrics(settings.metrics_host, settings.worker_metrics_port)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    log.info("worker_ready", queue=queue.name, concurrency=concurrency)
+    log.info("worker_ready", queues=queue_names(name), concurrency=concurrency)
     try:
         worker.deliver(lanes, max_jobs=MAX_JOBS)
     except (RedisError, LaneStuck) as error:
@@ -137,7 +144,7 @@ def timers(settings: Settings) -> int:
         signal.signal(number, stop)
     max_settle_ms = max((trigger.settle_ms for trigger in triggers), default=0)
     metrics.prepare_timers()
-    queues = [queue_name(name) for name in routes.accounts]
+    queues = [queue for name in routes.accounts for queue in queue_names(name)]
     monitor_client = connect(settings.redis_url, timeout_s=2.0)
     monitor = AccountMonitor(monitor_client, routes, triggers, accounts)
     RedisMonitor(monitor_client, queues, monitor).start(stopped)

@@ -149,10 +149,12 @@ class RedisMonitor:
         """RQ registers each worker under its queue. One that was killed or hangs stays there after its key has expired,
         until another worker cleans up: it is silent, and not forgotten.
         """
+        # A worker serves all queues of its account; it counts for the first, whose name the account has.
+        queues = [queue for queue in self._queues if not queue.endswith((".timers", ".marketing"))]
         workers: dict[tuple[str, ...], float] = {
-            (queue, state): 0 for queue in self._queues for state in metrics.WORKER_STATES
+            (queue, state): 0 for queue in queues for state in metrics.WORKER_STATES
         }
-        for queue in self._queues:
+        for queue in queues:
             names: Any = self._client.smembers(f"rq:workers:{queue}")
             pipe = self._client.pipeline(transaction=False)
             for name in names:

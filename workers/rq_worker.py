@@ -40,6 +40,11 @@ POLL_INTERVAL_S = 0.5
 RECONNECT_PAUSE_S = 0.5
 # Sends that no lane has begun with are begun for so long after a signal to stop; then they go back to the timers.
 FINISH_S = 2.0
+# The same while marketing has no room: a transactional job waits for so long at most.
+FULL_INTERVAL_S = 0.01
+# One of so many turns asks for marketing first, so that it never waits without end. Odd: what webhooks start and what
+# timers bring are each asked first in every other turn.
+MARKETING_TURN = 7
 # Jobs that are taken at once, at most.
 MAX_TAKEN = 50
 # The largest job of ours has some hundred kilobytes.
@@ -81,6 +86,10 @@ def read_job(payload: Any) -> wire.Job | None:
     return msgspec.convert(job, wire.Job)
 
 
+def is_marketing(queue: Queue) -> bool:
+    return queue.name.endswith((".marketing", ".marketing.timers"))
+
+
 class DeliverJob(Job):
     """A job of which nothing is read but the payload, and that by `read_job`. Whoever can write to Redis could put
     callbacks, webhooks, times, retries and metadata beside it, for which RQ would import modules and call URLs.
@@ -119,6 +128,7 @@ class DeliverWorker(SimpleWorker):
       they are written with the command that reads them, so that one command takes several.
     - `clean_registries` calls `handle_job_failure` for ids that a dead worker left in the intermediate queue.
 
+    queues       the four of an account, as `freshgate.queue.queue_names` has them
     was_stopped  somebody asked it to end
     executed     jobs so far
     """
@@ -129,6 +139,7 @@ class DeliverWorker(SimpleWorker):
     executed = 0
     _last_heartbeat_at = _suspension_checked_at = float("-inf")
     _sends_per_job = 1.0
+    _turns = 0
 
     def deliver(self, lanes: Lanes, *, burst: bool = False, max_jobs: int | None = None) -> None:
         """Works until told to stop, for so many jobs at most; with `burst`, until the queue is empty and all is done.
@@ -167,22 +178,35 @@ class DeliverWorker(SimpleWorker):
             raise LaneStuck
 
     def _take_jobs(self, lanes: Lanes, burst: bool) -> bool:
-        """Takes as many jobs as the lanes have room for; False if there was none."""
-        if lanes.room() <= 0:
-            lanes.wait(lambda: lanes.room() > 0, POLL_INTERVAL_S)
+        """Takes as many jobs as the lanes have room for; False if there is none in any queue."""
+        rooms = {marketing: lanes.room(marketing=marketing) for marketing in (False, True)}
+        queues = [queue for queue in self._in_turn() if rooms[is_marketing(queue)] > 0]
+        if not queues:
+            lanes.wait(lambda: lanes.room(marketing=False) > 0 or lanes.room(marketing=True) > 0, POLL_INTERVAL_S)
             return True
-        amount = min(MAX_TAKEN, max(1, int(lanes.room() / self._sends_per_job)))
-        (queue,) = self.queues
-        if burst:
-            popped: Any = self.connection.lmpop(1, queue.key, direction="LEFT", count=amount)
+        # The room of what is asked for first; a job of the other kind may be too many by some.
+        amount = min(MAX_TAKEN, max(1, int(rooms[is_marketing(queues[0])] / self._sends_per_job)))
+        names = [queue.key for queue in queues]
+        waits = not burst and len(queues) == len(self.queues)
+        if waits:
+            popped: Any = self.connection.blmpop(POLL_INTERVAL_S, len(names), *names, direction="LEFT", count=amount)
         else:
-            popped = self.connection.blmpop(POLL_INTERVAL_S, 1, queue.key, direction="LEFT", count=amount)
-        if not popped:
-            if burst:
-                lanes.wait(lambda: lanes.is_idle, POLL_INTERVAL_S)
-            return False
-        self._submit(lanes, queue, popped[1])
-        return True
+            popped = self.connection.lmpop(len(names), *names, direction="LEFT", count=amount)
+        if popped:
+            self._submit(lanes, next(queue for queue in queues if queue.key.encode() == popped[0]), popped[1])
+            return True
+        if burst and len(queues) == len(self.queues):
+            lanes.wait(lambda: lanes.is_idle, POLL_INTERVAL_S)
+        elif not waits:
+            # The other kind has no room yet: what comes meanwhile is looked for soon.
+            lanes.wait(lambda: min(lanes.room(marketing=marketing) for marketing in rooms) > 0, FULL_INTERVAL_S)
+        return len(queues) < len(self.queues)
+
+    def _in_turn(self) -> list[Queue]:
+        """Transactional queues first, but for one turn of a few; what webhooks start and what timers bring in turn."""
+        self._turns += 1
+        queues = self.queues if self._turns % 2 else [self.queues[1], self.queues[0], self.queues[3], self.queues[2]]
+        return [*queues[2:], *queues[:2]] if self._turns % MARKETING_TURN == 0 else [*queues]
 
     def _submit(self, lanes: Lanes, queue: Queue, ids: list[bytes]) -> None:
         self._state = WorkerStatus.BUSY
@@ -209,14 +233,13 @@ class DeliverWorker(SimpleWorker):
                 self._drop(job_id, queue)
                 continue
             self._sends_per_job += (len(job.sends) - self._sends_per_job) * 0.1
-            lanes.submit(QueuedJob(job_id, job, expires_at, len(job.sends)))
+            lanes.submit(QueuedJob(job_id, queue.name, is_marketing(queue), job, expires_at, len(job.sends)))
 
     def finish(self, jobs: Sequence[QueuedJob], pipe: Any, *, is_idle: bool) -> None:
         """Forgets jobs that are done: the commands leave with what a lane writes last. Thread-safe."""
-        (queue,) = self.queues
         for queued in jobs:
             pipe.delete(JOB_KEY + queued.id)
-            pipe.lrem(queue.intermediate_queue_key, 1, queued.id)
+            pipe.lrem(self._queue(queued).intermediate_queue_key, 1, queued.id)
         if jobs:
             pipe.hincrby(self.key, "successful_job_count", len(jobs))
         if is_idle:
@@ -224,10 +247,13 @@ class DeliverWorker(SimpleWorker):
 
     def fail(self, jobs: Sequence[QueuedJob], *, is_idle: bool) -> None:
         """Lists jobs as failed: the timers bring their sends back. Raises RedisError. Thread-safe."""
-        (queue,) = self.queues
-        self._list_failed([queued.id for queued in jobs], queue)
+        for queued in jobs:
+            self._list_failed([queued.id], self._queue(queued))
         if is_idle:
             self.connection.hset(self.key, "state", WorkerStatus.IDLE)
+
+    def _queue(self, queued: QueuedJob) -> Queue:
+        return next(queue for queue in self.queues if queue.name == queued.queue)
 
     def handle_job_failure(
         self, job: Job, queue: Queue, started_job_registry: Any = None, exc_string: Any = "", execution: Any = None

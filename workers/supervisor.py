@@ -1,6 +1,6 @@
-"""Several workers under one supervisor: one for each account, with the metrics of all of them on one port.
+"""Several workers under one supervisor: some for each account, with the metrics of all of them on one port.
 
-`main.py` starts it where the settings have several accounts. A child is `python -m workers deliver --esp NAME`.
+`main.py` starts it where the settings ask for more than one process. A child is `python -m workers deliver --esp NAME`.
 """
 
 from __future__ import annotations

@@ -111,10 +111,10 @@ class Timers:
         metrics.TIMERS_CLAIMED.inc(len(due))
         pipe = self._client.pipeline(transaction=True)
         # One that came back may have taken its worker down: it travels alone, its neighbours are unharmed.
-        for queue, timers in self._routes.by_queue(alone, allowances.instead).items():
+        for queue, timers in self._routes.by_queue(alone, timers=True, instead=allowances.instead).items():
             for timer in timers:
                 push(pipe, queue, shop, [self._item(timer, 1)], now)
-        for queue, timers in self._routes.by_queue(together, allowances.instead).items():
+        for queue, timers in self._routes.by_queue(together, timers=True, instead=allowances.instead).items():
             push(pipe, queue, shop, [self._item(timer, 0) for timer in timers], now)
         pipe.execute()
 

@@ -99,7 +99,7 @@ def _queues() -> Sequence[Panel]:
         lines(
             "Jobs waiting",
             describe(
-                "How many jobs wait in each queue? Timers add none above 20, so more than that comes from webhooks.",
+                "How many jobs wait in each queue? Timers add none above 20 to their own, `….timers`.",
                 "compare with *Jobs arriving and jobs taken*: a burst drains by itself; a rise that does not end needs "
                 "more workers.",
             ),

@@ -31,7 +31,7 @@ ENDED = "ended"
 # Files that are added up, and those of which the newest value counts. Any other gauge ends with its process.
 SUMMED, NEWEST = ("counter", "histogram", "summary"), "gauge_mostrecent"
 # What a process reserves for each of its files, so that no write finds the disk full: that would end it by SIGBUS.
-RESERVED_BYTES = {"counter": 512 * 1024, "histogram": 2 * 1024 * 1024, NEWEST: 128 * 1024}
+RESERVED_BYTES = {"counter": 512 * 1024, "histogram": 2 * 1024 * 1024, NEWEST: 128 * 1024, "gauge_livesum": 64 * 1024}
 # More than all labels of a hundred sources need. Beyond it the past is given up.
 MAX_ENDED_BYTES = 8 * 1024 * 1024
 BROKEN = (OSError, ValueError, RuntimeError, struct.error)

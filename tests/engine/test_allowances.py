@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 
 from catalog import TRIGGERS
 from freshgate.errors import EspError
-from freshgate.queue import queue_name
+from freshgate.queue import queue_names
 from freshgate.routing import Routes
 from freshgate.settings import EspSettings
 from freshgate.state import keys, store
@@ -38,7 +38,7 @@ class Shop:
 
     def timers(self, **accounts: EspSettings) -> Timers:
         accounts = {"shop": EspSettings(), "news": EspSettings()} | accounts
-        routes = Routes(list(accounts), ACCOUNTS)
+        routes = Routes(list(accounts), ACCOUNTS, [name for name, kind in KINDS.items() if kind == "marketing"])
         triggers = [replace(trigger, esp=ACCOUNTS[trigger.name]) for trigger in TRIGGERS]
         timers = Timers(self.redis, routes, 0, triggers, accounts)
         for account in timers._allowances.accounts.values():
@@ -53,13 +53,15 @@ class Shop:
         self.redis.sadd(f"{keys.shop('main')}triggers", trigger)
 
     def items(self, account: str) -> list[tuple[Any, ...]]:
-        """trigger, returned and, if it has its turn at the pace, 1: of each send in the account's queue."""
-        jobs: Any = self.redis.lrange(f"rq:queue:{queue_name(account)}", 0, -1)
+        """trigger, returned and, if it has its turn at the pace, 1: of each send in the account's queues."""
+        jobs: list[bytes] = []
+        for queue in queue_names(account):
+            jobs += self.redis.lrange(f"rq:queue:{queue}", 0, -1)
         payloads = [RqJob.fetch(job.decode(), connection=self.redis, serializer=JSONSerializer).args[0] for job in jobs]
         return [(timer.partition("|")[0], *rest) for payload in payloads for timer, *rest in payload["sends"]]
 
     def take_jobs(self, account: str) -> None:
-        self.redis.delete(f"rq:queue:{queue_name(account)}")
+        self.redis.delete(*[f"rq:queue:{queue}" for queue in queue_names(account)])
 
     def open(self, account: str, seconds: float = 60.0) -> None:
         settings = EspSettings(breaker_wait=int(seconds * 1000))

@@ -24,7 +24,7 @@ from workers.timers import CHUNK, LEASE_MS, Timers
 ADA = keys.person_id("main", "ada", None)
 TIMER = keys.timer("abandoned_cart", "p", ADA)
 SHOP = keys.shop("main")
-QUEUE = queue_name("test")
+QUEUE = queue_name("test", timers=True)
 Due = tuple[str, int, int]
 
 
@@ -231,20 +231,20 @@ def two_accounts(redis: Redis, timers: Timers) -> Timers:
 
 
 def fill(redis: Redis, account: str) -> None:
-    redis.rpush(f"rq:queue:{queue_name(account)}", *[f"job-{number}" for number in range(MAX_QUEUED)])
+    redis.rpush(f"rq:queue:{queue_name(account, timers=True)}", *[f"job-{number}" for number in range(MAX_QUEUED)])
 
 
 def test_each_timer_goes_to_the_queue_of_its_triggers_account(redis: Redis, two_accounts: Timers) -> None:
     two_accounts.tick()
     # What names no trigger of the catalog goes to the first account.
     assert sorted(timer for job in queued_jobs(redis) for timer, _ in job) == sorted([TIMER, REMOVED_TIMER])
-    assert queued_jobs(redis, queue_name("other")) == [[(OTHER_TIMER, 0)]]
+    assert queued_jobs(redis, queue_name("other", timers=True)) == [[(OTHER_TIMER, 0)]]
 
 
 def test_a_full_queue_of_the_first_account_does_not_stop_the_others(redis: Redis, two_accounts: Timers) -> None:
     fill(redis, "test")
     assert two_accounts.tick() > 0.01, "what may not be claimed keeps the process busy"
-    assert queued_jobs(redis, queue_name("other")) == [[(OTHER_TIMER, 0)]]
+    assert queued_jobs(redis, queue_name("other", timers=True)) == [[(OTHER_TIMER, 0)]]
     assert len(waiting_timers(redis)) == 1
     assert redis.zcard(keys.timers("main", "removed")) == 1
     redis.delete(f"rq:queue:{QUEUE}")
@@ -264,7 +264,7 @@ def test_what_came_back_travels_alone_to_its_own_account(redis: Redis, two_accou
     wait_for_lease_end(redis)
     two_accounts.tick()
     assert sorted(queued_jobs(redis)) == sorted([[(TIMER, 1)], [(REMOVED_TIMER, 1)]])
-    assert queued_jobs(redis, queue_name("other")) == [[(OTHER_TIMER, 1)]]
+    assert queued_jobs(redis, queue_name("other", timers=True)) == [[(OTHER_TIMER, 1)]]
 
 
 def test_more_than_a_chunk_is_claimed_in_several_looks_and_none_is_lost(redis: Redis, timers: Timers) -> None:

@@ -13,6 +13,7 @@ from redis import Redis
 from freshgate.errors import EspError
 from freshgate.queue import Item, Job
 from tests.engine.world import SHOP, RememberingEsp, World
+from workers import lanes as lanes_module
 from workers.calls import WaitingForEsp
 from workers.courier import BUDGET_S, Courier
 from workers.esp.base import Message, SendResult
@@ -91,8 +92,8 @@ class Hall:
             waiting=waiting,
         )
 
-    def order(self, *numbers: int) -> None:
-        """One job with the confirmations of these orders."""
+    def order(self, *numbers: int, marketing: bool = False) -> None:
+        """One job with the confirmations of these orders; as if they were marketing, if so set."""
         world = self.world
         events = [
             world.event("Order Completed", user=f"u{number}", email=f"u{number}@example.com", order_id=f"{number}")
@@ -101,11 +102,12 @@ class Hall:
         before = {timer for timer, _ in world.due_timers(world.now + 60_000)}
         world.record(*events)
         timers = [timer for timer, _ in world.due_timers(world.now + 60_000) if timer not in before]
-        self.submit(tuple(Item(timer) for timer in timers), f"job-{numbers[0]}")
+        self.submit(tuple(Item(timer) for timer in timers), f"job-{numbers[0]}", marketing=marketing)
 
-    def submit(self, sends: tuple[Item, ...], name: str = "job") -> None:
+    def submit(self, sends: tuple[Item, ...], name: str = "job", *, marketing: bool = False) -> None:
         job = Job(sends=sends, created=self.world.now, shop="main")
-        self.lanes.submit(QueuedJob(name.encode(), job, time.monotonic() + BUDGET_S, len(sends)))
+        expires_at = time.monotonic() + BUDGET_S
+        self.lanes.submit(QueuedJob(name.encode(), "queue", marketing, job, expires_at, len(sends)))
 
     def wait_for(self, is_true: Callable[[], bool]) -> None:
         deadline = time.monotonic() + 20
@@ -152,12 +154,12 @@ def test_a_job_of_many_is_spread_over_lanes_and_ends_once(hall: Hall) -> None:
 
 
 def test_there_is_room_for_about_one_call_each_beyond_what_is_under_way(hall: Hall) -> None:
-    assert hall.lanes.room() == 4
+    assert hall.lanes.room(marketing=False) == 4
     hall.order(*range(10))
     hall.wait_for(lambda: len(hall.esp.calls) == 4)
-    assert hall.lanes.room() == 4 - 6
+    assert hall.lanes.room(marketing=False) == 4 - 6
     hall.finish()
-    assert hall.lanes.room() == 4
+    assert hall.lanes.room(marketing=False) == 4
 
 
 def test_one_waiting_send_leaves_at_once_and_alone(batches: Hall) -> None:
@@ -312,3 +314,46 @@ def test_a_job_on_which_redis_fails_is_listed_as_failed_and_its_sends_come_back(
     hall.order(1)
     hall.finish()
     assert hall.jobs.finished == [b"job-1"]
+
+
+def test_marketing_never_takes_the_last_lanes(redis: Redis) -> None:
+    hall = Hall(redis, GatedEsp(), concurrency=9)
+    hall.order(*range(20), marketing=True)
+    hall.wait_for(lambda: len(hall.esp.calls) == 7)
+    # Two of nine are for what must not wait.
+    for number in (20, 21, 22):
+        hall.order(number)
+    hall.wait_for(lambda: len(hall.esp.calls) == 9)
+    assert hall.esp.calls[7:] == [["u20@example.com"], ["u21@example.com"]]
+    hall.finish()
+    assert len(hall.esp.mails) == 23
+
+
+def test_with_a_single_lane_marketing_leaves_too(redis: Redis) -> None:
+    hall = Hall(redis, GatedEsp(), concurrency=1)
+    hall.order(*range(3), marketing=True)
+    hall.finish()
+    assert len(hall.esp.mails) == 3
+
+
+def test_what_waits_leaves_before_marketing_that_waited_longer_but_for_its_turns(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes_module, "MAX_CHUNK", 1)
+    hall = Hall(redis, GatedEsp(), concurrency=1)
+    hall.order(0)
+    hall.wait_for(lambda: len(hall.esp.calls) == 1)
+    hall.order(*range(100, 110), marketing=True)
+    hall.order(*range(1, 25))
+    hall.finish()
+    order = [int(address[1:].partition("@")[0]) for (address,) in hall.esp.calls]
+    first_marketing = [position for position, number in enumerate(order) if number >= 100][:3]
+    # One turn of seven is marketing's, so that it never waits without end.
+    assert [later - earlier for earlier, later in zip(first_marketing, first_marketing[1:], strict=False)] == [7, 7]
+
+
+def test_each_kind_has_room_of_its_own(hall: Hall) -> None:
+    hall.order(*range(10), marketing=True)
+    hall.wait_for(lambda: len(hall.esp.calls) == 3)
+    assert hall.lanes.room(marketing=True) == 4 - 7
+    assert hall.lanes.room(marketing=False) == 4

@@ -21,11 +21,11 @@ from rq.serializers import JSONSerializer
 from rq.suspension import resume, suspend
 
 from freshgate import queue as wire
-from freshgate.queue import Item, Job
+from freshgate.queue import Item, Job, queue_name, queue_names
 from workers.lanes import Lanes
 from workers.rq_worker import DeliverQueue, DeliverWorker
 
-NAME = "freshgate-test"
+NAME = queue_name("test")
 
 
 class Courier:
@@ -70,12 +70,13 @@ def queue(redis: Redis) -> Queue:
 
 @pytest.fixture
 def worker(queue: Queue, redis: Redis) -> DeliverWorker:
-    return DeliverWorker([queue], connection=redis, serializer=JSONSerializer)
+    queues = [DeliverQueue(name, connection=redis, serializer=JSONSerializer) for name in queue_names("test")]
+    return DeliverWorker(queues, connection=redis, serializer=JSONSerializer)
 
 
-def push(redis: Redis, number: int = 1) -> str:
+def push(redis: Redis, number: int = 1, queue: str = NAME) -> str:
     pipe = redis.pipeline()
-    job_id = wire.push(pipe, NAME, "main", [(f"welcome|p:u{number:020d}", 0)], 1)
+    job_id = wire.push(pipe, queue, "main", [(f"welcome|p:u{number:020d}", 0)], 1)
     pipe.execute()
     return job_id
 
@@ -354,4 +355,44 @@ def test_a_worker_told_to_stop_while_it_finishes_a_job_finishes_it_first(
     work(worker, courier)
     assert len(courier.jobs) == 1
     assert keys(redis, "rq:job:*") == set()
+    assert redis.llen(queue.intermediate_queue_key) == 0
+
+
+def test_every_queue_of_the_account_is_served_and_nothing_is_left_in_any(
+    worker: DeliverWorker, courier: Courier, redis: Redis
+) -> None:
+    for number, name in enumerate(queue_names("test")):
+        push(redis, number, name)
+    work(worker, courier)
+    assert {job.sends[0].timer[-1] for job in courier.jobs} == set("0123")
+    assert keys(redis, "rq:job:*") == keys(redis, "rq:queue:*") == set()
+
+
+def test_transactional_jobs_are_taken_first_and_marketing_and_timers_in_their_turns(
+    worker: DeliverWorker, courier: Courier, redis: Redis
+) -> None:
+    orders, order_timers, offers, offer_timers = queue_names("test")
+    for number in range(40):
+        for digit, name in enumerate((orders, order_timers, offers, offer_timers)):
+            push(redis, 10 * number + digit, name)
+    work(worker, courier)
+    taken = "".join(job.sends[0].timer[-1] for job in courier.jobs)
+    # Half of the turns ask for what timers brought first, and one of eight for marketing.
+    assert taken.count("0", 0, 40) > 10 and taken.count("1", 0, 40) > 10
+    assert taken.count("2", 0, 80) + taken.count("3", 0, 80) > 5
+    assert taken.index("3") < 80 and taken.index("2") < 80
+    assert set(taken[-40:]) == {"2", "3"}
+
+
+def test_a_job_that_fails_is_listed_with_its_own_queue(worker: DeliverWorker, courier: Courier, redis: Redis) -> None:
+    name = queue_name("test", marketing=True, timers=True)
+    failing = push(redis, 1, name)
+
+    def fail() -> None:
+        raise RuntimeError
+
+    courier.then = fail
+    work(worker, courier)
+    queue = DeliverQueue(name, connection=redis, serializer=JSONSerializer)
+    assert FailedJobRegistry(queue=queue).get_job_ids() == [failing]
     assert redis.llen(queue.intermediate_queue_key) == 0
