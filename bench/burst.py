@@ -1,13 +1,16 @@
-"""A full queue and one worker process: mails a second from the first to the last, and the worker's CPU for each.
+"""A full queue and one worker process: mails a second from the first to the last, by how long the ESP takes.
 
-Freshgate gates, claims, posts and settles each of 5,000 order confirmations that came in batches of 50, and of 500 that
-came one by one. RQ's `SimpleWorker` runs one job a mail, which is a python-http-client post. Each round starts a new
-worker, whose start-up does not count; the ESP answers at once.
+Freshgate gates, claims, posts and settles each order confirmation: of orders that came one by one, a call each, and of
+orders that came in batches of 50, which share calls. RQ's `SimpleWorker` runs one job a mail, which is a post by
+python-http-client. Each round starts a new worker, whose start-up does not count; the ESP takes 0, 20, 50 and 150 ms.
 """
 
 from __future__ import annotations
 
+import os
 import time
+from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,12 +26,19 @@ from bench.waiting import wait_until
 from catalog import EVENTS, TRIGGERS
 from freshgate.events import Event
 from freshgate.routing import Routes
-from freshgate.settings import SourceSettings
+from freshgate.settings import EspSettings, SourceSettings
 from freshgate.state.planner import Planner
 from freshgate.state.store import load
 
 PART = "burst"
 BATCH = 50
+DELAYS_MS = (0, 20, 50, 150)
+CONCURRENCY = EspSettings().concurrency
+# A worker without batches makes a call for each mail, as it must with many an ESP.
+ALONE = {"FRESHGATE_ESPS__SENDGRID__BATCH": "1"}
+# With fewer cores the processes of the bench itself would bound two workers.
+CORES_FOR_TWO = 4
+RQ = "RQ SimpleWorker + POST"
 
 
 class Result(NamedTuple):
@@ -38,38 +48,92 @@ class Result(NamedTuple):
     cpu_us: float
 
 
+Results = dict[tuple[str, int], list[Result]]
+
+
 def measure(effort: Effort) -> list[Row]:
     """Mails a second, and the worker's CPU a mail."""
-    bursts: dict[str, list[Result]] = {"batches": [], "singles": [], "plain": []}
+    results: Results = defaultdict(list)
     with Lab() as lab:
         url = lab.valkey()
         esp = lab.stub()
         client = lab.client(url)
-        for _ in range(effort.of(4, 2)):
-            size = effort.of(5000, 1000)
-            record_orders(client, size, BATCH)
-            bursts["batches"].append(run_worker(lab, esp, size, "workers", "deliver"))
-            client.flushall()
-            size = effort.of(500, 150)
-            jobs = [Queue.prepare_data(naive.send, args=(order_properties(),)) for _ in range(size)]
-            Queue(naive.QUEUE, connection=client).enqueue_many(jobs)
-            bursts["plain"].append(run_worker(lab, esp, size, "bench.naive"))
-            client.flushall()
-            load(client)
-            record_orders(client, size, 1)
-            bursts["singles"].append(run_worker(lab, esp, size, "workers", "deliver"))
-            client.flushall()
-            load(client)
-    rq = "RQ SimpleWorker + POST"
+        # What is too late for its call comes back by its timer.
+        lab.python("timers", "workers", "timers")
+        for _ in range(effort.of(3, 1)):
+            for delay_ms in DELAYS_MS:
+                stub.delay(esp.port, delay_ms)
+                measure_round(lab, client, esp, delay_ms, effort, results)
+    return rows(results)
 
-    def pairs(name: str, field: int) -> list[tuple[float, float]]:
-        return [(burst[field], plain[field]) for burst, plain in zip(bursts[name], bursts["plain"], strict=True)]
 
-    return [
-        paired(PART, "one worker, jobs of 50", "sends/s", pairs("batches", 0), rq, Goal("ratio", "at least", 10)),
-        paired(PART, "one worker, jobs of 1", "sends/s", pairs("singles", 0), rq),
-        paired(PART, "worker CPU, jobs of 50", "µs/send", pairs("batches", 1), rq),
+def measure_round(lab: Lab, client: Any, esp: Process, delay_ms: int, effort: Effort, results: Results) -> None:
+    """Each kind of burst once, with an ESP that takes so long."""
+    # About so many mails as leave within some seconds.
+    plain = min(effort.of(500, 150), max(20, 3000 // max(delay_ms, 1)))
+    jobs = [Queue.prepare_data(naive.send, args=(order_properties(),)) for _ in range(plain)]
+    Queue(naive.QUEUE, connection=client).enqueue_many(jobs)
+    results["plain", delay_ms].append(run_worker(lab, esp, plain, {}, "bench.naive"))
+    clear(client)
+    bursts: list[tuple[str, int, int, dict[str, str], tuple[str, ...]]] = [
+        ("singles", 1, effort.of(1500, 500), ALONE, ()),
+        ("batches", BATCH, effort.of(10_000, 3000), {}, ()),
     ]
+    if delay_ms == 50:
+        bursts.append(("two", BATCH, effort.of(10_000, 3000), {}, ("--processes", "2")))
+    for name, batch, amount, environ, options in bursts:
+        record_orders(client, amount, batch)
+        results[name, delay_ms].append(run_worker(lab, esp, amount, environ, "workers", "deliver", *options))
+        clear(client)
+
+
+def rows(results: Results) -> list[Row]:
+    table: list[Row] = []
+
+    def pairs(name: str, delay_ms: int, field: int = 0) -> list[tuple[float, float]]:
+        both = zip(results[name, delay_ms], results["plain", delay_ms], strict=True)
+        return [(burst[field], plain[field]) for burst, plain in both]
+
+    for delay_ms in DELAYS_MS:
+        goal = Goal("ratio", "at least", 10) if delay_ms == 0 else None
+        title = f"ESP {delay_ms} ms"
+        table.append(paired(PART, f"{title}, one by one, a call each", "sends/s", pairs("singles", delay_ms), RQ))
+        table.append(
+            paired(PART, f"{title}, jobs of {BATCH}, batches", "sends/s", pairs("batches", delay_ms), RQ, goal)
+        )
+    table.append(paired(PART, f"worker CPU, jobs of {BATCH}, batches", "µs/send", pairs("batches", 0, 1), RQ))
+    table.append(paired(PART, "worker CPU, one by one, a call each", "µs/send", pairs("singles", 0, 1), RQ))
+    limit = CONCURRENCY / 0.05
+    allowed = [
+        (slow.mails_per_s, min(limit, fast.mails_per_s))
+        for slow, fast in zip(results["singles", 50], results["singles", 0], strict=True)
+    ]
+    bound = f"the lesser of {limit:g} (concurrency) and the rate at 0 ms"
+    goal = Goal("ratio", "at least", 0.85)
+    table.append(paired(PART, "ESP 50 ms, one by one, a call each", "sends/s", allowed, bound, goal))
+    table.append(
+        paired(PART, f"ESP 50 ms, jobs of {BATCH}, batches", "sends/s", of_each(results, "batches"), "at 0 ms", goal)
+    )
+    two = [
+        (both.mails_per_s, single.mails_per_s)
+        for both, single in zip(results["two", 50], results["batches", 50], strict=True)
+    ]
+    cores = os.cpu_count() or 1
+    goal_for_two = Goal("ratio", "at least", 1.7) if cores >= CORES_FOR_TWO else None
+    table.append(paired(PART, "ESP 50 ms, two processes", "sends/s", two, f"one, on {cores} cores", goal_for_two))
+    return table
+
+
+def of_each(results: Results, name: str) -> list[tuple[float, float]]:
+    """The rate at 50 ms and that at 0 ms of each round."""
+    return [
+        (slow.mails_per_s, fast.mails_per_s) for slow, fast in zip(results[name, 50], results[name, 0], strict=True)
+    ]
+
+
+def clear(client: Any) -> None:
+    client.flushall()
+    load(client)
 
 
 def record_orders(client: Any, amount: int, batch: int) -> None:
@@ -87,10 +151,10 @@ def record_orders(client: Any, amount: int, batch: int) -> None:
             raise RuntimeError(f"not all recorded: {msgspec.structs.asdict(reply)}")
 
 
-def run_worker(lab: Lab, esp: Process, amount: int, module: str, *arguments: str) -> Result:
+def run_worker(lab: Lab, esp: Process, amount: int, environ: Mapping[str, str], module: str, *arguments: str) -> Result:
     """Starts the worker, waits for all mails, ends it. The first mail starts the clock and does not count."""
     stub.clear(esp.port)
-    worker = lab.python("worker", module, *arguments)
+    worker = lab.python("worker", module, *arguments, environ=environ)
     try:
         wait_until(lambda: stub.count(esp.port) > 0, 30.0, "the first mail")
         cpu_s, already_sent = worker.cpu_s(), stub.count(esp.port)

@@ -20,7 +20,7 @@ PART = "timers"
 RATE = 1000
 # Time for the process to start and to poll for the first time.
 LEAD_MS = 1500
-QUEUE = f"rq:queue:{queue_name('sendgrid')}"
+QUEUE = f"rq:queue:{queue_name('sendgrid', marketing=True, timers=True)}"
 
 
 def measure(effort: Effort) -> list[Row]:

@@ -1,7 +1,7 @@
 """The receiver and the worker with metrics that do nothing: the reference of `observability.py`.
 
 gunicorn serves `bench.unmeasured:receiver()`. `python -m bench.unmeasured` is a worker that has metrics for every other
-job, and prints the CPU that each job took.
+chunk of sends, and prints the CPU that each took. It must have a single lane.
 """
 
 from __future__ import annotations
@@ -12,14 +12,12 @@ from typing import Any
 
 from flask import Flask
 from prometheus_client import Counter, Gauge, Histogram
-from rq import Queue
-from rq.job import Job
 
 from adapter import app
 from freshgate.telemetry import metrics
 from workers import main
 from workers.__main__ import run
-from workers.rq_worker import DeliverWorker
+from workers.courier import Courier
 
 METRICS = {name: value for name, value in vars(metrics).items() if isinstance(value, Counter | Gauge | Histogram)}
 
@@ -65,18 +63,18 @@ def _no_exporter(*_arguments: Any, **_options: Any) -> None:
     """Replaces the Flask exporter."""
 
 
-class AlternatingWorker(DeliverWorker):
-    """Two successive jobs are a pair, one with metrics, one without. In one process, so that nothing else differs."""
+class AlternatingCourier(Courier):
+    """Two successive chunks are a pair, one with metrics, one without. In one process, so that nothing else differs."""
 
-    jobs = 0
+    chunks = 0
 
-    def execute_job(self, job: Job, queue: Queue) -> None:
-        self.jobs += 1
+    def carry_out(self, *arguments: Any) -> None:
+        self.chunks += 1
         # Which one is first alternates from pair to pair.
-        has_metrics = self.jobs % 4 < 2
+        has_metrics = self.chunks % 4 < 2
         (enable_metrics if has_metrics else disable_metrics)()
         started, calls = time.process_time_ns(), NullMetric.calls
-        super().execute_job(job, queue)
+        super().carry_out(*arguments)
         cpu_ns = time.process_time_ns() - started
         if not has_metrics and NullMetric.calls == calls:
             raise RuntimeError("the worker's metrics could not be switched off")
@@ -84,5 +82,5 @@ class AlternatingWorker(DeliverWorker):
 
 
 if __name__ == "__main__":
-    main.DeliverWorker = AlternatingWorker  # type: ignore[attr-defined]  # in this process only, to compare
+    main.Courier = AlternatingCourier  # type: ignore[attr-defined]  # in this process only, to compare
     sys.exit(run(["deliver"]))
