@@ -11,15 +11,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import redis
+from msgspec.structs import replace
 
 from adapter.ingest.record import Recorder, WebhookReply
 from bench.lab import PII_KEY, Lab
 from bench.rows import Effort, Row, paired
 from catalog import EVENTS, TRIGGERS
+from freshgate import Fallback, Needs, Trigger
 from freshgate.events import Event, Product
 from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.planner import Planner
+from workers.decisions import Records
 from workers.gate import decide
 from workers.lookup import Lookup
 
@@ -28,6 +31,18 @@ DEVICES = (1, 3, 10)
 PERSONS = 20
 TRIGGER = next(trigger for trigger in TRIGGERS if trigger.name == "abandoned_cart")
 UNLINKED = "a person without devices"
+PLAIN = replace(TRIGGER, needs=())
+# The first of them fails, so that its fallback is looked at, too.
+NEEDY = replace(
+    TRIGGER,
+    needs=(
+        Needs("profile.locale", otherwise=Fallback(template_id="d", needs=(Needs("cart", fresh_for="24h"),))),
+        Needs("cart.prices", fresh_for="24h"),
+        Needs("view.product", fresh_for="24h"),
+        Needs("profile.email", fresh_for="24h"),
+        Needs("activity", fresh_for="24h"),
+    ),
+)
 
 
 def person_events(person: int, devices: int, now: int) -> list[Event]:
@@ -61,6 +76,14 @@ def decide_all(lookup: Lookup, timers: Sequence[str], now: int) -> float:
     return (time.thread_time() - started) / len(timers) * 1e6
 
 
+def decide_only(trigger: Trigger, all_records: Sequence[Records], now: int) -> float:
+    """Microseconds of the worker's CPU a decision, of records that have been read."""
+    started = time.thread_time()
+    for records in all_records:
+        decide(trigger, records, now)
+    return (time.thread_time() - started) / len(all_records) * 1e6
+
+
 def measured(client: redis.Redis, lookup: Lookup, timers: Sequence[str], now: int) -> tuple[float, float]:
     """Microseconds a decision, in the worker and in Redis. CPU, since a shared machine makes waiting a lottery."""
     client.config_resetstat()
@@ -90,7 +113,11 @@ def measure(effort: Effort) -> list[Row]:
                 value = measured(client, lookup, timers[devices], later)
                 for part in (0, 1):
                     pairs.setdefault((devices, part), []).append((value[part], reference[part]))
+        _, read, _ = lookup.read("main", timers[0], later)
+        needs = [(decide_only(NEEDY, read, later), decide_only(PLAIN, read, later)) for _ in range(effort.of(200, 50))]
     return [
+        paired(PART, "five needs and a fallback, CPU of the worker", "us", needs, "a trigger without needs"),
+    ] + [
         paired(PART, f"linked devices: {devices}, {where}", "us", pairs[devices, part], UNLINKED)
         for devices in DEVICES
         for part, where in enumerate(("CPU of the worker", "in Redis"))

@@ -6,6 +6,7 @@ It imports none of the other packages. Names that are not exported here are inte
 from freshgate.declare import DAY, HOUR, MINUTE, EventType, From, Trigger, Withdrawn
 from freshgate.events import Event, Product
 from freshgate.greeting import first_name
+from freshgate.needs import Fallback, Needs, Segment
 from freshgate.state.views import Mark, OrderView, PersonView, SubjectView
 from freshgate.template_values import date, money, template_product
 from freshgate.version import VERSION
@@ -17,11 +18,14 @@ __all__ = [
     "VERSION",
     "Event",
     "EventType",
+    "Fallback",
     "From",
     "Mark",
+    "Needs",
     "OrderView",
     "PersonView",
     "Product",
+    "Segment",
     "SubjectView",
     "Trigger",
     "Withdrawn",

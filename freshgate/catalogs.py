@@ -19,6 +19,7 @@ import msgspec
 from freshgate.declare import EventType, Trigger
 from freshgate.durations import format_duration
 from freshgate.errors import CatalogError, SettingsError
+from freshgate.needs import Segment, with_template_ids
 from freshgate.settings import Settings, TriggerSettings
 from freshgate.settings_parsing import setting_name
 
@@ -76,6 +77,11 @@ def _load(name: str) -> Any:
             raise CatalogError(
                 f"catalog {name} has no table {table}: a tuple of {kind.__name__}, such as {table} = (A, B)"
             )
+    segments = getattr(catalog, "SEGMENTS", ())
+    if not isinstance(segments, tuple) or not all(isinstance(segment, Segment) for segment in segments):
+        raise CatalogError(
+            f"catalog {name}: SEGMENTS is not a tuple of Segment; write SEGMENTS = (A, B), or leave it out"
+        )
     return catalog
 
 
@@ -100,6 +106,13 @@ def _with_overrides(trigger: Trigger, settings: Settings) -> Trigger:
         field: value for field, value in msgspec.structs.asdict(overrides).items() if value is not None
     }
     changes["address_cap"] = settings.address_cap
+    if own_ids := changes.pop("fallback_template_ids", None):
+        declared = list(dict.fromkeys(fallback.template_id for fallback in trigger.fallbacks))
+        if len(own_ids) != len(declared):
+            key = setting_name("triggers", trigger.name, "fallback_template_ids")
+            written = ", ".join(declared) or "none"
+            raise SettingsError(f"{key}: write one for each fallback, in this order: {written}")
+        changes["needs"] = with_template_ids(trigger.needs, dict(zip(declared, own_ids, strict=True)))
     changes["esp"] = _account(trigger, overrides, settings)
     changed = msgspec.structs.replace(trigger, **changes)
     if changed.max_age < max(changed.delay, 1):

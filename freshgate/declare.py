@@ -12,6 +12,7 @@ import msgspec
 
 from freshgate.durations import parse_cap, parse_duration
 from freshgate.errors import CatalogError
+from freshgate.needs import Fallback, Needs
 
 if TYPE_CHECKING:
     from freshgate.events import Event
@@ -137,7 +138,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     cap           "1/24h": at most so many mails to a person, and to an address, in that time; None (default) is no cap
     address_cap   the same for an address, over all triggers. The setting `address_cap` fills it in
     starts        a further condition on the starting event; with one, the event need not advance `about`
-    needs         fields of the event without which nothing is sent: ("order_id",)
+    needs         fields of the starting event without which nothing is sent, by name: ("order_id",); and what the mail
+                  itself needs when it leaves: (Needs("cart.prices", fresh_for="24h", otherwise=Fallback(…)),)
     unknown       when the ESP may or may not have the mail: "hold" (default) keeps it for an operator, "resend" sends
                   again and risks a second mail
     asm_group_id  SendGrid's unsubscribe group
@@ -162,7 +164,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     cap: OptionalCap = NONE
     address_cap: OptionalCap = NONE
     starts: Callable[[Event], bool] | None = None
-    needs: tuple[str, ...] = ()
+    needs: tuple[str | Needs, ...] = ()
     unknown: Literal["hold", "resend"] = "hold"
     asm_group_id: int | None = None
     esp: str | None = None
@@ -189,6 +191,23 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     def template_name(self) -> str:
         """The catalog's template of this trigger's mail."""
         return self.template or self.name
+
+    @property
+    def event_needs(self) -> tuple[str, ...]:
+        """The fields of the starting event without which nothing is sent: also those that make the subject."""
+        own = tuple(need for need in self.needs if isinstance(need, str))
+        return (*own, *self.subject) if isinstance(self.subject, tuple) else own
+
+    @property
+    def field_needs(self) -> tuple[Needs, ...]:
+        """What the mail needs when it leaves."""
+        return tuple([need for need in self.needs if not isinstance(need, str)])
+
+    @property
+    def fallbacks(self) -> tuple[Fallback, ...]:
+        """Every mail that may leave in place of the trigger's own."""
+        first = [need.otherwise for need in self.field_needs if isinstance(need.otherwise, Fallback)]
+        return tuple(later for fallback in first for later in fallback.chain())
 
     @property
     def settle_ms(self) -> int:

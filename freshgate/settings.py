@@ -84,6 +84,8 @@ class TriggerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     cap: Cap | None = None
     unknown: Literal["hold", "resend"] | None = None
     template_id: str | None = None
+    # Of its fallbacks, in the order in which the catalog declares them.
+    fallback_template_ids: tuple[str, ...] = ()
     kind: Literal["transactional", "marketing"] | None = None
     asm_group_id: int | None = None
     # The account that sends its mails, a name of `[esps.<name>]`.

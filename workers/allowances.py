@@ -35,8 +35,8 @@ MAX_RESERVED = 100
 class Allowances:
     """What one look may claim, over all shops. `refresh` begins a look, `claimed` counts, `finish` ends it.
 
-    A trigger belongs to a group, which shares an allowance: all of its account's, where a rate or the breaker limits the
-    account; else those with the same queue, transactional or marketing; or its account's paced mails.
+    A trigger belongs to a group, which shares an allowance: all of its account's, where a rate or the breaker limits
+    it; else those with the same queue, transactional or marketing; or its account's paced mails.
     """
 
     def __init__(

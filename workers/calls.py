@@ -136,7 +136,8 @@ class Calls:
             return
         trigger, records, decision, claim = send.trigger, send.records, send.decision, send.claim
         accepted = self._clock.now()
-        tracing.annotate(outcome="sent", send=claim.send_id)
+        outcome = "fallback_sent" if decision.fallback else "sent"
+        tracing.annotate(outcome=outcome, send=claim.send_id)
         if not self._outlet.is_own(trigger):
             metrics.FAILED_OVER.labels(trigger.name, trigger.esp).inc()
         labels = (trigger.name, self._esp.name)
@@ -146,7 +147,7 @@ class Calls:
         metrics.OCCURRED_TO_ACCEPTED.labels(*labels).observe(
             max(0, accepted - decision.occurred_at - trigger.delay) / 1000, trace
         )
-        self._ledger.finish(trigger, records, decision, claim, "sent", reply.provider_id, status=reply.status)
+        self._ledger.finish(trigger, records, decision, claim, outcome, reply.provider_id, status=reply.status)
 
     def _handle_error(self, send: ClaimedSend, error: EspError) -> None:
         trigger, records, decision, claim = send.trigger, send.records, send.decision, send.claim

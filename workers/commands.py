@@ -24,7 +24,8 @@ from freshgate.settings_parsing import duration_ms
 from freshgate.state import keys
 from freshgate.state.records import Claim, parse_claims
 from freshgate.state.store import fcall, shops
-from workers.gate import Records, version_of
+from workers.decisions import Records
+from workers.gate import version_of
 from workers.lookup import Lookup
 
 _pack = msgspec.msgpack.Encoder().encode

@@ -21,11 +21,12 @@ from freshgate.state.clock import RedisClock
 from freshgate.state.records import Claim
 from freshgate.telemetry import logs, metrics, tracing
 from workers.calls import Calls, WaitingForEsp, alone
+from workers.decisions import Decision, Records
 from workers.esp.base import Esp, max_batch, settles_by_key
-from workers.gate import Decision, Records, contradiction, decide, send_id_of
+from workers.gate import contradiction, decide, send_id_of
 from workers.ledger import Attempt, Ledger
 from workers.lookup import Lookup
-from workers.messages import Messages
+from workers.messages import Messages, compose
 from workers.outlet import NO_TURN, Outlet, Turn, Wait
 from workers.pending import ClaimedSend, PendingSend
 
@@ -39,6 +40,8 @@ HELD_FOR_MS = 30_000
 # Hosts are updated one by one within an hour; after that the trigger is taken for removed.
 UNKNOWN_TRIGGER_MS = 60_000
 MAX_UNKNOWN_TRIGGER = 60
+# A mail of which the ESP said that it has it.
+WITH_ESP = ("sent", "fallback_sent")
 # The timer that `record.lua` sets when something arrives that occurred before a mail which has left.
 LOOKBACK = "lookback"
 
@@ -176,7 +179,7 @@ class Courier:
         for trigger in self._triggers.values():
             for sends in _sends_of(trigger, records):
                 for claim in records.subject.claims(sends.timer.scope):
-                    decision = contradiction(trigger, sends, claim) if claim.state == "sent" else None
+                    decision = contradiction(trigger, sends, claim) if claim.state in WITH_ESP else None
                     if decision:
                         self._ledger.contradict(trigger, sends, claim, decision)
         self._ledger.retime(records, None)
@@ -190,7 +193,12 @@ class Courier:
         not_connected: EspError | None = None
         for _ in range(MAX_ROUNDS):
             started = time.perf_counter()
-            turn, decided = self._take_turn(self._decide_all(group))
+            decided, others = _of_same_template(self._decide_all(group))
+            if others:
+                # A call has one template: those with a fallback leave in calls of their own.
+                self._process([send.pending for send in others])
+                group = [pending for pending in group if all(pending is not send.pending for send in others)]
+            turn, decided = self._take_turn(decided)
             claimed: list[ClaimedSend] = []
             moved: list[PendingSend] = []
             claimed_at = 0.0
@@ -278,7 +286,7 @@ class Courier:
             decision.limit if decision.limit > trigger.max_age else 0,
             account=self._esp.name if self._outlet.pins(trigger) else "",
         )
-        template_data = trigger.compose(records.person, records.about)
+        template_data = compose(trigger, records, decision)
         message = self._messages.build(trigger, records, decision, claim.send_id, template_data)
         attempts = records.subject.claims(records.timer.scope)
         earlier = next((attempt for attempt in attempts if attempt.send_id == claim.send_id), None)
@@ -300,6 +308,7 @@ class Courier:
                 self._ledger.release(send.trigger, send.records, send.claim, send.earlier)
                 self._hold(send.records)
             else:
+                count_needs(send.trigger, send.decision, now)
                 claimed.append(send)
         return claimed, moved
 
@@ -333,6 +342,7 @@ class Courier:
         """Carries out every decision but `send`."""
         tracing.annotate(outcome=decision.outcome or decision.do, reason=decision.reason)
         if decision.do == "withhold":
+            count_needs(trigger, decision, self._clock.now())
             self._ledger.withhold(records, decision)
         elif decision.do == "retime":
             self._ledger.defer(records, decision)
@@ -376,6 +386,20 @@ class Courier:
     def _defer_contended(self, pending: PendingSend, due: int) -> None:
         self._ledger.retime(pending.records, due)
         metrics.RETIMED.labels(pending.trigger.name, "contended").inc()
+
+
+def _of_same_template(decided: list[ClaimedSend]) -> tuple[list[ClaimedSend], list[ClaimedSend]]:
+    """The sends with the first one's template, and the others."""
+    same = [send for send in decided if send.message.template_id == decided[0].message.template_id]
+    return same, [send for send in decided if send.message.template_id != decided[0].message.template_id]
+
+
+def count_needs(trigger: Trigger, decision: Decision, now: int) -> None:
+    """How fresh the fields were that the mail needs; `now` in ms."""
+    for need in decision.needs:
+        metrics.NEEDED.labels(trigger.name, need.field, need.state, need.result).inc()
+        if need.at:
+            metrics.NEED_AGE.labels(trigger.name, need.field).observe(max(0, now - need.at) / 1000)
 
 
 def _sends_of(trigger: Trigger, records: Records) -> list[Records]:

@@ -6,16 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 
 from freshgate.declare import Trigger
 from freshgate.state import keys
-from freshgate.state.orders import OrderView
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark
 from freshgate.state.stamps import millis
-from freshgate.state.views import AddressView, PersonView, SubjectView
+from freshgate.state.views import PersonView
+from workers.decisions import Decision, Records
+from workers.needs import apply_needs
 
 # Settling may defer a mail, but an endless stream of arrivals may not postpone it for ever.
 MAX_SETTLES = 10
@@ -24,78 +24,6 @@ SUPPRESSED_BY: Mapping[str, tuple[str, ...]] = {
     "marketing": ("unsubscribed", "bounced", "spam"),
     "transactional": ("bounced", "spam"),
 }
-
-
-class Records(msgspec.Struct):
-    """Everything that one decision reads. Times in milliseconds UTC.
-
-    timer       the send's timer, by its present name
-    due         when it is due; None where the send has no timer any more, so that nothing is to be done
-    address     None while the recipient's address is not known
-    mailbox     what mails to the address are counted with, where the address is an alias of another
-    refused_at, refused_since
-                when events of the shop were refused last, and since when they are; 0 where that is long ago
-    """
-
-    timer: keys.TimerRef
-    due: int | None
-    person: PersonView
-    order: OrderView | None = None
-    address: AddressView | None = None
-    mailbox: AddressView | None = None
-    shop: str = "main"
-    refused_at: int = 0
-    refused_since: int = 0
-
-    @property
-    def counted(self) -> AddressView | None:
-        """Whose mails the caps count: all aliases of one mailbox are one address there."""
-        return self.mailbox or self.address
-
-    @property
-    def subject(self) -> PersonView | OrderView:
-        """Whose send it is: its timer and its claims stand there."""
-        return self.person if self.order is None else self.order
-
-    @property
-    def about(self) -> OrderView | SubjectView | None:
-        """What the mail is about besides the person: the second argument of the trigger's functions."""
-        return self.person.subject(self.timer.values) if self.timer.values else self.order
-
-    def mark(self, name: str) -> Mark | None:
-        """The newest mark of what the mail is about."""
-        return (self.about or self.person).mark(name)
-
-
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do with a send, and why. All times are milliseconds UTC.
-
-    do           send
-                 withhold  for good, with an outcome
-                 retime    decide again at `due`
-                 park      wait for an address, at most until `due`
-                 orphan    a worker died between claim and settle: `claim` is what it left
-    outcome      of `withhold`: one of the closed set
-    reason       the rule that decided
-    version      which state of the subject the mail is about; "" where the trigger sends once for ever
-    occurred_at  when the newest event that the mail is about occurred
-    attempts     how often this version was tried
-    limit        how old the mail may be: the trigger's max_age, or what a replay raised it to
-    to           the recipient's address
-    compared     the times that the rule compared, by name, for the trail
-    """
-
-    do: Literal["send", "withhold", "retime", "park", "orphan"]
-    outcome: str = ""
-    reason: str = ""
-    due: int = 0
-    version: str = ""
-    occurred_at: int = 0
-    attempts: int = 0
-    limit: int = 0
-    to: str = ""
-    claim: Claim | None = None
-    compared: Mapping[str, int] = {}
 
 
 def decide(  # noqa: PLR0911  # one return a rule
@@ -134,6 +62,7 @@ def decide(  # noqa: PLR0911  # one return a rule
         version=version,
         occurred_at=mark.at,
         due=due,
+        attempts=max((claim.attempts for claim in tries), default=0),
         to=address_of(records) or "",
         compared={trigger.about: mark.at},
     )
@@ -145,7 +74,7 @@ def decide(  # noqa: PLR0911  # one return a rule
         or _capped(trigger, records, own_token, send, now)  # capped
         or _address_capped(trigger, records, send, now)  # capped
         or _without_address(records, send)  # parked until an address arrives
-        or msgspec.structs.replace(send, attempts=max((claim.attempts for claim in tries), default=0))
+        or apply_needs(trigger, records, send, now)  # stale; or a fallback in its place
     )
 
 

@@ -18,7 +18,7 @@ from freshgate.state.records import WENT_OUT, Claim
 from freshgate.state.store import fcall
 from freshgate.state.subjects import SubjectView, describe
 from freshgate.telemetry import metrics
-from workers.gate import Decision, Records
+from workers.decisions import Decision, Records
 
 # How many sends of a trigger are remembered with their subject, at least: the newest decides on duplicates, and all
 # that lie in the window of a cap count.
@@ -114,6 +114,7 @@ class Ledger:
             account=claim.account if state == "unknown" else possible_at,
         )
         entry: dict[str, Any] = {"send": claim.send_id, "esp": self._esp, "said": reply, "compared": decision.compared}
+        entry |= _freshness(decision)
         if status is not None:
             entry["status"] = status
         if due is not None:
@@ -153,7 +154,7 @@ class Ledger:
     def withhold(self, records: Records, decision: Decision) -> None:
         """The send is over without a call; the reason goes to the trail and to the metrics."""
         trigger = records.timer.trigger
-        entry = {"reason": decision.reason, "compared": decision.compared}
+        entry = {"reason": decision.reason, "compared": decision.compared, **_freshness(decision)}
         same = f"{trigger} {decision.outcome} {decision.reason} {sorted(decision.compared.items())}"
         self._settle(records, entry={"trigger": trigger, "state": decision.outcome, **entry}, same=same)
         metrics.SENDS.labels(trigger, self._esp, decision.outcome).inc()
@@ -300,6 +301,18 @@ class Ledger:
 
     def _gather(self, shop: str, body: dict[str, Any]) -> None:
         fcall(self._pipe, "settle", keys.shop(shop), self._clock.override, _pack(body))
+
+
+def _freshness(decision: Decision) -> dict[str, Any]:
+    """What the trail says about the fields that the mail needed."""
+    entry: dict[str, Any] = {}
+    if decision.needs:
+        entry["needs"] = decision.needs
+    if decision.fallback:
+        entry["fallback"] = decision.fallback.template_id
+    if decision.segment and decision.fallback and decision.fallback.segment:
+        entry["segments"] = {decision.fallback.segment.name: decision.segment}
+    return entry
 
 
 def _keep(trigger: Trigger) -> int:

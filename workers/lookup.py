@@ -19,7 +19,8 @@ from freshgate.state.products import parse_product
 from freshgate.state.records import to_fields
 from freshgate.state.store import fcall, with_library
 from freshgate.state.views import AddressView, PersonView
-from workers.gate import Records, address_of
+from workers.decisions import Records
+from workers.gate import address_of
 
 
 class Lookup:

@@ -11,9 +11,11 @@ from typing import Any
 
 from freshgate.declare import Trigger
 from freshgate.errors import EspError, TemplateError
+from freshgate.needs import SEGMENT_KEY, Fallback
+from freshgate.state.orders import OrderView
 from freshgate.templates import Content, Templates
+from workers.decisions import Decision, Records
 from workers.esp.base import Message
-from workers.gate import Decision, Records
 
 
 class Messages:
@@ -30,14 +32,15 @@ class Messages:
     ) -> Message:
         """The message of one send; `template_data` is what the trigger composed."""
         locale = records.person.trait("locale") or ""
+        fallback = decision.fallback
         return Message(
             send_id=send_id,
             trigger=trigger.name,
             to=decision.to,
-            template_id=trigger.template_id,
+            template_id=fallback.template_id if fallback else trigger.template_id,
             template_data=template_data,
             asm_group_id=trigger.asm_group_id,
-            render=partial(self._render, trigger.template_name, template_data, locale),
+            render=partial(self._render, _template_name(trigger, fallback), template_data, locale),
         )
 
     def _render(self, name: str, template_data: Mapping[str, Any], locale: str) -> Content:
@@ -45,3 +48,21 @@ class Messages:
             return self._templates.render(name, template_data, locale)
         except TemplateError as error:
             raise EspError(str(error), permanent=True) from None
+
+
+def compose(trigger: Trigger, records: Records, decision: Decision) -> dict[str, Any]:
+    """The template's data, of the state that the gate saw: what is missing or stale is left out, or answered."""
+    composing = (decision.fallback and decision.fallback.compose) or trigger.compose
+    person, about = records.person, records.about
+    if decision.answers:
+        person = person.with_answers(decision.answers)
+        if isinstance(about, OrderView):
+            about = about.with_answers(decision.answers)
+        elif about is not None:
+            about = person.subject(about.key)
+    template_data = composing(person, about)
+    return {**template_data, SEGMENT_KEY: decision.segment} if decision.segment else template_data
+
+
+def _template_name(trigger: Trigger, fallback: Fallback | None) -> str:
+    return (fallback and fallback.template) or trigger.template_name

@@ -11,8 +11,8 @@ from freshgate.declare import Trigger
 from freshgate.queue import Item
 from freshgate.state.records import Claim
 from freshgate.telemetry import tracing
+from workers.decisions import Decision, Records
 from workers.esp.base import Message
-from workers.gate import Decision, Records
 
 
 class PendingSend(msgspec.Struct, eq=False):

@@ -1,6 +1,6 @@
 """Product Viewed: a shopper sees a product's page.
 
-Remembers the product as the newest one viewed; may start `browse_abandonment`.
+Remembers the product as the newest one viewed, and its category as the one viewed last; may start `browse_abandonment`.
 
 Segment: docs, connections/spec/ecommerce/v2.md. mParticle: docs, developers/server/json-reference (`view_detail`).
 Tealium: docs, data-layer/definitions/retail (`product_view`). Listed in `catalog/events/__init__.py`.
@@ -12,13 +12,14 @@ from freshgate import EventType, From
 
 PRODUCT_VIEWED = EventType(
     name="Product Viewed",
-    fields={"product": "product", "currency": "text"},
+    fields={"product": "product", "currency": "text", "viewed_category": "text"},
     sources={
         "segment": From(
             when={"type": "track", "event": ("Product Viewed", "Viewed Product")},
             paths={
                 "product": "properties",
                 "currency": "properties.currency",
+                "viewed_category": "properties.category",
             },
         ),
         "mparticle": From(
@@ -26,6 +27,7 @@ PRODUCT_VIEWED = EventType(
             paths={
                 "product": "product",
                 "currency": "data.currency_code",
+                "viewed_category": "product.category",
             },
         ),
         "tealium": From(
@@ -37,4 +39,5 @@ PRODUCT_VIEWED = EventType(
         ),
     },
     marks=("view",),
+    profile=("viewed_category",),
 )

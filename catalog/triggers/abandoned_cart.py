@@ -1,6 +1,7 @@
 """Abandoned cart: "you left something in your cart".
 
-Sent      30 minutes after the newest cart or checkout event, at most once in 24 hours.
+Sent      30 minutes after the newest cart or checkout event, at most once in 24 hours. Without prices where one of them
+          is not known, or was told more than 24 hours ago.
 Not sent  when the shopper ordered since, the cart is empty, the newest event is older than 24 hours, or the person
           unsubscribed. An order within `order_grace` before the newest event counts, too: see `_withdrawn`.
 """
@@ -11,7 +12,22 @@ from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from freshgate import DAY, MINUTE, OrderView, PersonView, Trigger, Withdrawn, first_name, money, template_product
+from freshgate import (
+    DAY,
+    MINUTE,
+    Fallback,
+    Needs,
+    OrderView,
+    PersonView,
+    Trigger,
+    Withdrawn,
+    first_name,
+    money,
+    template_product,
+)
+
+# Prices that were told more than a day ago may be others by now, and those that nobody told are none.
+WITHOUT_PRICES = Fallback(template_id="d-abandoned-cart-without-prices")
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -66,6 +82,7 @@ ABANDONED_CART = Trigger(
     max_age=DAY,
     cap=(1, DAY),
     template_id="d-abandoned-cart",
+    needs=(Needs("cart.prices", fresh_for="24h", otherwise=WITHOUT_PRICES),),
     withdrawn=_withdrawn,
     compose=_compose,
 )

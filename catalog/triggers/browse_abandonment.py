@@ -1,6 +1,7 @@
 """Browse abandonment: "still looking?", with the product viewed last.
 
-Sent      an hour after the newest Product Viewed, at most once in 24 hours.
+Sent      an hour after the newest Product Viewed, at most once in 24 hours. Of a product without a name it is about the
+          category; where that is not known either, nothing is sent (`stale`).
 Not sent  when the shopper ordered or added a product to the cart since, the cart is not empty (`abandoned_cart` is for
           that), the view is older than 24 hours, or the person unsubscribed. A thank-you page shows the ordered product
           once more, and two clocks are never the same: within `order_grace` that is not a new view.
@@ -12,7 +13,24 @@ from typing import Any
 
 import msgspec
 
-from freshgate import DAY, HOUR, OrderView, PersonView, Product, Trigger, Withdrawn, first_name, template_product
+from freshgate import (
+    DAY,
+    HOUR,
+    Fallback,
+    Needs,
+    OrderView,
+    PersonView,
+    Product,
+    Trigger,
+    Withdrawn,
+    first_name,
+    template_product,
+)
+
+from ..segments import VIEWED_CATEGORY
+
+# Of a product that nobody told in full, its category is what is left to write about.
+OF_CATEGORY = Fallback(template_id="d-browse-category", template="browse_category", segment=VIEWED_CATEGORY)
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
@@ -49,6 +67,7 @@ BROWSE_ABANDONMENT = Trigger(
     max_age=DAY,
     cap=(1, DAY),
     template_id="d-browse-abandonment",
+    needs=(Needs("view.product", otherwise=OF_CATEGORY),),
     withdrawn=_withdrawn,
     compose=_compose,
 )

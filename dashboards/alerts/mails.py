@@ -38,6 +38,16 @@ def mail_alerts() -> list[Alert]:
             panel="Sends withheld, by outcome",
         ),
         Alert(
+            "NeededFieldsStale",
+            "ticket",
+            f"{increase(metrics.NEEDED, ['trigger', 'field'], '', '1h', result='~fallback|skip')}"
+            f" / ({increase(metrics.NEEDED, ['trigger', 'field'], '', '1h')} > 20) > 0.5",
+            "{{ $labels.trigger }} lacks {{ $labels.field }} for more than half of its mails: it is stale or missing.",
+            "freshgate-triggers",
+            "30m",
+            panel="Needed fields that were stale or missing",
+        ),
+        Alert(
             "WrongAfterAll",
             "ticket",
             f"{increase(metrics.CONTRADICTED, ['trigger'], '', '1h')} > 0",
@@ -48,7 +58,7 @@ def mail_alerts() -> list[Alert]:
         Alert(
             "TriggerSilent",
             "ticket",
-            dropped_since_last_week(selector(metrics.SENDS, outcome="sent"), "trigger", min_count=20),
+            dropped_since_last_week(selector(metrics.SENDS, outcome="~sent|fallback_sent"), "trigger", min_count=20),
             "{{ $labels.trigger }} sends less than a tenth of what it sent a week ago.",
             "freshgate-triggers",
             "30m",

@@ -163,7 +163,7 @@ def _flow() -> Sequence[Panel]:
             [
                 (per_minute(metrics.EVENTS, verdict="accepted", **SOURCE), "events accepted"),
                 (per_minute(metrics.SENDS, **MAIL), "sends ended"),
-                (per_minute(metrics.SENDS, outcome="sent", **MAIL), "mails sent"),
+                (per_minute(metrics.SENDS, outcome="~sent|fallback_sent", **MAIL), "mails sent"),
             ],
         ),
         lines(

@@ -11,7 +11,7 @@ from dashboards.boards.base import MAIL, TRIGGER, Board, Panel
 from dashboards.boards.verdict import verdict
 from dashboards.colors import GREEN, PURPLE, RED
 from dashboards.panels import COUNT, PER_MINUTE, describe, lines, number, red_above
-from dashboards.promql import increase, per_minute, quantile, ratio
+from dashboards.promql import increase, per_minute, quantile, rate, ratio
 from dashboards.tables import Column, table_by
 from freshgate.telemetry import metrics
 
@@ -168,8 +168,60 @@ def _reasons() -> Sequence[Panel]:
     ]
 
 
+def _freshness() -> Sequence[Panel]:
+    ages = [
+        (
+            quantile(q, metrics.NEED_AGE, ["trigger", "field"], **TRIGGER),
+            f"{{{{trigger}}}} {{{{field}}}} p{q * 100:.0f}",
+        )
+        for q in (0.5, 0.95, 0.99)
+    ]
+    return [
+        lines(
+            "Age of needed fields when a mail was decided on",
+            describe(
+                "How fresh was what we sent?",
+                "never. A field that ages steadily is not told any more: `python -m adapter unmapped`.",
+            ),
+            "s",
+            ages,
+        ),
+        lines(
+            "Needed fields that were stale or missing",
+            describe(
+                "Which fields do mails lack most? They are what to mend first, at the CDP.",
+                "the mails became fallbacks or none: runbook NeededFieldsStale.",
+            ),
+            PER_MINUTE,
+            [
+                (
+                    per_minute(metrics.NEEDED, ["trigger", "field", "state"], state="~stale|missing", **TRIGGER),
+                    "{{trigger}} {{field}}: {{state}}",
+                )
+            ],
+        ),
+        lines(
+            "Share of fallbacks among the mails sent",
+            describe(
+                "How many mails were a broader one than they should have been?",
+                "never by itself: it shows how well the data are. Runbook NeededFieldsStale.",
+            ),
+            "percentunit",
+            [
+                (
+                    ratio(
+                        rate(metrics.SENDS, ["trigger"], outcome="fallback_sent", **MAIL),
+                        rate(metrics.SENDS, ["trigger"], outcome=SENT, **MAIL),
+                    ),
+                    "{{trigger}}",
+                )
+            ],
+        ),
+    ]
+
+
 def _rows() -> Mapping[str, Sequence[Panel]]:
-    return {"Verdict": _verdict(), "Flow": _flow(), "Reasons and latency": _reasons()}
+    return {"Verdict": _verdict(), "Flow": _flow(), "Reasons and latency": _reasons(), "Freshness": _freshness()}
 
 
 BOARD = Board(

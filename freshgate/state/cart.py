@@ -23,6 +23,11 @@ class Line(msgspec.Struct, frozen=True):
     product: Product
     stamp: str
 
+    @property
+    def at(self) -> int:
+        """When that event occurred, in milliseconds."""
+        return millis(self.stamp)
+
 
 class Purchase(msgspec.Struct, frozen=True):
     """One order of the person: when it was completed, and the ids of its products; empty where it listed none.

@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
 from decimal import Decimal, InvalidOperation
+from typing import Any, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from freshgate.state.records import Mark, Record
 from freshgate.state.stored import Order, decode_order
@@ -16,7 +20,18 @@ _items = msgspec.json.Decoder(list[tuple[list[str], int]])
 
 
 class OrderView(Record):
-    """An order as one trip to Redis saw it."""
+    """An order as one trip to Redis saw it.
+
+    answers  field ("order.total") → what stands in its place, or None: see `PersonView.with_answers`
+    """
+
+    answers: Mapping[str, Any] = {}
+
+    def with_answers(self, answers: Mapping[str, Any]) -> Self:
+        """The same order as `compose` reads it, without what is missing or stale."""
+        answered = copy(self)
+        answered.answers = {name[6:]: value for name, value in answers.items() if name.startswith("order.")}
+        return answered
 
     def mark(self, name: str) -> Mark | None:
         """The newest time that something happened to the order; of "order" the first telling, which is the purchase."""
@@ -35,17 +50,24 @@ class OrderView(Record):
         order = decode_order(first.value)
         newest = self.register("m:order")
         if newest is None:
-            return order
+            return self._answered(order)
         # Empty where it says the same as the first.
         later = decode_order(newest.value) if newest.value else order
         has_total = bool(order.total)
-        return Order(
+        merged = Order(
             order_id=order.order_id,
             # An amount and its currency belong together.
             total=order.total if has_total else later.total,
             currency=(order.currency or later.currency) if has_total else (later.currency or order.currency),
             products=order.products or later.products,
         )
+        return self._answered(merged)
+
+    def _answered(self, order: Order) -> Order:
+        changes: dict[str, Any] = {name: self.answers[name] for name in ("total", "currency") if name in self.answers}
+        if "products" in self.answers:
+            changes["products"] = ()
+        return replace(order, **{name: "" if value is None else value for name, value in changes.items()})
 
     @property
     def buyer(self) -> str | None:

@@ -193,8 +193,8 @@ class Planner:
             if not trusted and trigger.kind == "transactional":
                 lacking.append(f"{trigger.name}: told by a browser")
                 continue
-            fields = (*trigger.needs, *(trigger.subject if isinstance(trigger.subject, tuple) else ()))
-            lacking += [f"{trigger.name}: missing {field}" for field in fields if field not in event.fields]
+            missing = [field for field in trigger.event_needs if field not in event.fields]
+            lacking += [f"{trigger.name}: missing {field}" for field in missing]
         return lacking
 
     def _started_subjects(self, event: Event) -> dict[str, dict[str, Any]]:

@@ -25,7 +25,7 @@ class Mark(msgspec.Struct, frozen=True):
     @property
     def fields(self) -> Mapping[str, Any]:
         """The fields that the mark carries: texts and amounts as str, numbers and times as they are, a product as
-        Product. Empty for a mark that carries none."""
+        Product; of the mark "view" those of its product. Empty for a mark that carries none."""
         text = self.value.removeprefix("?")
         if not text.startswith("{"):
             return {}
@@ -34,6 +34,12 @@ class Mark(msgspec.Struct, frozen=True):
             name: msgspec.convert(value, Product) if isinstance(value, dict) else value
             for name, value in fields.items()
         }
+
+
+def without(mark: Mark, fields: Mapping[str, Any]) -> Mark:
+    """The mark with other values of these fields; without those that are None."""
+    values = {name: value for name, value in {**mark.fields, **fields}.items() if value is not None}
+    return Mark(mark.stamp, mark.at, msgspec.json.encode(values).decode() if values else "")
 
 
 class Claim(msgspec.Struct, frozen=True):

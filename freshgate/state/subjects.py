@@ -12,7 +12,7 @@ from typing import Any
 from freshgate.declare import EventType, Trigger
 from freshgate.events import Event, Product
 from freshgate.state.plans import Register
-from freshgate.state.records import Mark
+from freshgate.state.records import Mark, without
 from freshgate.state.stored import to_json
 
 # What a page said stands behind this sign; transactional mail leaves it out.
@@ -22,25 +22,29 @@ FROM_PAGE = "?"
 class SubjectView:
     """What is known of one subject of a person, as one trip to Redis saw it. Times in milliseconds.
 
-    key    hash of the subject's fields and their values
-    marks  the newest of each mark about this subject
+    key      hash of the subject's fields and their values
+    marks    the newest of each mark about this subject
+    answers  field ("subject.price") → what stands in its place, or None: see `PersonView.with_answers`
     """
 
-    def __init__(self, key: str, marks: Mapping[str, Mark]) -> None:
+    def __init__(self, key: str, marks: Mapping[str, Mark], answers: Mapping[str, Any] = {}) -> None:  # noqa: B006
         self.key = key
-        self._marks = marks
+        self.marks = marks
+        self._answers = {name[8:]: value for name, value in answers.items() if name.startswith("subject.")}
 
     def mark(self, name: str) -> Mark | None:
         """The newest time that this happened with the subject; `Mark.fields` has what the event said then."""
-        return self._marks.get(name)
+        mark = self.marks.get(name)
+        return without(mark, self._answers) if mark and self._answers else mark
 
     @property
     def fields(self) -> Mapping[str, Any]:
         """The subject's own fields and those that its marks carry, each as the newest mark has it."""
         fields: dict[str, Any] = {}
-        for mark in sorted(self._marks.values(), key=lambda mark: mark.stamp):
+        for mark in sorted(self.marks.values(), key=lambda mark: mark.stamp):
             fields |= mark.fields
-        return fields
+        fields |= self._answers
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class SubjectIndex:

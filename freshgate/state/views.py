@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from copy import copy
 from functools import cached_property
-from typing import Self
+from typing import Any, Self
 
 import msgspec
+from msgspec.structs import replace
 
 from freshgate.events import Product
 from freshgate.ids import address_in
@@ -18,7 +19,7 @@ from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
 from freshgate.state.fold import fold
 from freshgate.state.orders import OrderView
 from freshgate.state.products import with_server_data
-from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims
+from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims, without
 from freshgate.state.stamps import LENGTH, millis
 from freshgate.state.stored import Order, to_json
 from freshgate.state.subjects import FROM_PAGE, SubjectView
@@ -70,6 +71,19 @@ class PersonView(Record):
         self.ordered_elsewhere: Mark | None = None
         # What servers told of the products of which a page tells, by `Product.line`.
         self._server_products: Mapping[str, Product] = {}
+        self.answers: Mapping[str, Any] = {}
+
+    def with_answers(self, answers: Mapping[str, Any]) -> Self:
+        """The same person as `compose` reads it, without what is missing or stale.
+
+        answers  field ("profile.first_name", "cart.prices") → what stands in its place; None leaves it out
+        """
+        if not answers:
+            return self
+        answered = copy(self)
+        answered.answers = answers
+        answered.__dict__.pop("cart", None)
+        return answered
 
     def as_of(self, moment: int) -> Self:
         before = copy(self)
@@ -117,7 +131,7 @@ class PersonView(Record):
         """What is known of one subject: see `Trigger.subject`."""
         heads = [field for field in self.fields("s:") if field.endswith(f"#{key}")]
         marks = {field[2 : -len(key) - 1]: self.register(field) for field in heads}
-        return SubjectView(key, {name: mark for name, mark in marks.items() if mark})
+        return SubjectView(key, {name: mark for name, mark in marks.items() if mark}, self.answers)
 
     def register(self, field: str) -> Mark | None:
         mark = super().register(field)
@@ -145,14 +159,17 @@ class PersonView(Record):
     def mark(self, name: str) -> Mark | None:
         """The newest time that something happened; of "order" the newest purchase, also of the person's address."""
         if name == "view" and self._server_products:
-            return self._view()
+            return self._answered(name, self._view())
         if name != "order":
-            return self.register(f"m:{name}")
+            return self._answered(name, self.register(f"m:{name}"))
         newest = self.purchases[0] if self.purchases else None
         return Mark(newest.stamp, newest.at, _to_json(newest.products)) if newest else None
 
     def trait(self, name: str) -> str | None:
         """What a server told; else, for marketing mail, what a page said."""
+        if f"profile.{name}" in self.answers:
+            answer = self.answers[f"profile.{name}"]
+            return None if answer is None else str(answer)
         if name == "email":
             return self._address()
         return self._newest(name) or (None if self.trusted_only else self._newest(f"said_{name}"))
@@ -180,6 +197,18 @@ class PersonView(Record):
     def _newest(self, name: str) -> str | None:
         mark = self.register(f"t:{name}")
         return mark.value if mark else None
+
+    def _answered(self, name: str, mark: Mark | None) -> Mark | None:
+        """The mark as far as it is not answered by something else."""
+        if not self.answers or mark is None:
+            return mark
+        if name in self.answers:
+            return None
+        if name == "view":
+            return Mark(mark.stamp, mark.at, "") if "view.product" in self.answers else mark
+        head = f"{name}."
+        fields = {field[len(head) :]: value for field, value in self.answers.items() if field.startswith(head)}
+        return without(mark, fields) if fields else mark
 
     def suppression(self, kind: str) -> Mark | None:
         """An unsubscribe, bounce or complaint that named this person and no address; or "subscribed", an opt-in."""
@@ -235,9 +264,15 @@ class PersonView(Record):
         What was just bought and is only shown once more is not in it: a thank-you page does that.
         """
         lines = add_up(self._raw, self._cleared, self.purchases, self.order_grace)
-        if not self._server_products:
+        if self._server_products:
+            lines = tuple(Line(with_server_data(line.product, self._server_products), line.stamp) for line in lines)
+        if not self.answers:
             return lines
-        return tuple(Line(with_server_data(line.product, self._server_products), line.stamp) for line in lines)
+        without_price = "cart.prices" in self.answers
+        priceless = (
+            replace(line, product=replace(line.product, price="")) if without_price else line for line in lines
+        )
+        return () if "cart" in self.answers else tuple(priceless)
 
     def _view(self) -> Mark | None:
         view = self.register("m:view")

@@ -61,6 +61,9 @@ RETIMED_REASONS = (
 # A request that took too long, one that no honest caller sends, and one for which there was no room.
 DROPPED_CONNECTIONS = ("timeout", "malformed", "crowded")
 CALL_RESULTS = ("accepted", "error")
+# How fresh a needed field was when its mail was decided on, and what came of it.
+NEED_STATES = ("fresh", "stale", "missing")
+NEED_RESULTS = ("used", "placeholder", "default", "left_out", "fallback", "skip")
 # Reasons against any mail to an address; a trigger's own reasons come from the catalog.
 SUPPRESSIONS = ("unsubscribed", "bounced", "spam")
 # What may turn out to have occurred before a mail left.
@@ -99,6 +102,8 @@ _CALL = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 # Waiting ends with an outage, which may last.
 _WAIT = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _SENDS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
+# From seconds to a year: how long ago something was told.
+_AGE = (1.0, 10.0, 60.0, 600.0, 3600.0, 21_600.0, 86_400.0, 604_800.0, 2_592_000.0, 7_776_000.0, 31_536_000.0)
 # 5 s is the objective, and so must be a bound.
 _END_TO_END = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0, 3600.0)
 # The recipient's server may ask an ESP to come back for days.
@@ -170,6 +175,17 @@ CONTRADICTED = Counter(
     "freshgate_contradicted_total",
     "Mails that left, against something that had occurred before and arrived after them",
     ["trigger", "reason"],
+)
+NEED_AGE = Histogram(
+    "freshgate_needed_field_age_seconds",
+    "How old a field was that a mail needs, when the mail was decided on",
+    ["trigger", "field"],
+    buckets=_AGE,
+)
+NEEDED = Counter(
+    "freshgate_needed_fields_total",
+    "Fields that mails need, by how fresh they were and what came of it",
+    ["trigger", "field", "state", "result"],
 )
 GATE = Histogram("freshgate_gate_seconds", "Deciding on one send, with its trips to Redis", ["trigger"], buckets=_FAST)
 GATE_TO_CALL = Histogram("freshgate_gate_to_call_seconds", "From the last look at Redis to the ESP call", buckets=_FAST)

@@ -53,6 +53,11 @@ def sends(outcome: str) -> str:
     return f'freshgate_sends_total{{{MAIL},outcome="{outcome}"}}'
 
 
+def needed(state: str, result: str) -> str:
+    labels = f'trigger="abandoned_cart",field="cart.prices",state="{state}",result="{result}"'
+    return f"freshgate_needed_fields_total{{{labels}}}"
+
+
 def unauthentic(reason: str) -> str:
     return f'freshgate_unauthentic_requests_total{{source="shop",reason="{reason}"}}'
 
@@ -112,6 +117,9 @@ CASES = [
     Case("WholePathLate", True, {OCCURRED_5S: "0+5"}),
     Case("WholePathLate", False, {OCCURRED_5S: "0+8"}),
     Case("StaleMails", True, {sends("stale"): "0+2"}),
+    Case("NeededFieldsStale", True, {needed("stale", "fallback"): "0+2"}),
+    Case("NeededFieldsStale", False, {needed("stale", "left_out"): "0+2"}),
+    Case("NeededFieldsStale", False, {needed("stale", "skip"): "0+1", needed("fresh", "used"): "0+2"}),
     Case("WrongAfterAll", True, {CONTRADICTED: ONCE}),
     Case("QueueOld", True, {AGE: "10+0"}),
     Case("QueueOld", False, {AGE: "2+0", JOBS: "500+0"}),

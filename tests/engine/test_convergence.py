@@ -18,7 +18,8 @@ from freshgate.state.subjects import subject_key
 from tests.engine.subjects import BACK_IN_STOCK, SUBJECT_EVENTS
 from tests.engine.world import HOUR, MINUTE, START, World, product
 from tests.harness.examples import examples
-from workers.gate import Decision, decide
+from workers.decisions import Decision
+from workers.gate import decide
 
 PRODUCTS = st.sampled_from(["a", "b", "c"])
 STEPS = st.one_of(

@@ -30,7 +30,7 @@ def test_a_mail_of_exactly_its_largest_age_leaves(world: World, late: int, outco
     assert world.outcomes("ada") == [("welcome", outcome)]
 
 
-@pytest.mark.parametrize(("early", "outcome"), [(1, "capped"), (0, "sent")])
+@pytest.mark.parametrize(("early", "outcome"), [(1, "capped"), (0, "fallback_sent")])
 def test_a_cap_is_over_exactly_after_its_window(world: World, early: int, outcome: str) -> None:
     world.record(world.event("Product Added", user="ada", email=ADA, product=product("a")))
     world.run(START + 30 * MINUTE)

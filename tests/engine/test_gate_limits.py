@@ -23,7 +23,8 @@ from tests.engine.test_gate_rules import (
     person,
     records,
 )
-from workers.gate import Decision, contradiction, decide, send_id_of
+from workers.decisions import Decision
+from workers.gate import contradiction, decide, send_id_of
 
 
 def test_a_mail_is_stale_a_millisecond_after_its_limit() -> None:

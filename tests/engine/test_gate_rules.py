@@ -15,7 +15,8 @@ from freshgate.state.keys import TimerRef
 from freshgate.state.orders import OrderView
 from freshgate.state.stamps import millis, stamp
 from freshgate.state.views import AddressView, PersonView
-from workers.gate import Decision, Records, decide, due_at
+from workers.decisions import Decision, Records
+from workers.gate import decide, due_at
 
 NOON = 1_760_000_000_000
 DELAY, SETTLE = 30 * MINUTE, 2 * MINUTE

@@ -23,8 +23,8 @@ from freshgate.state import keys, store
 from freshgate.state.planner import Planner
 from freshgate.state.views import PersonView
 from workers.courier import Courier
+from workers.decisions import Records
 from workers.esp.base import Message, SendResult
-from workers.gate import Records
 from workers.lookup import Lookup
 
 PII_KEY = b"a key for tests"

@@ -102,3 +102,11 @@ def test_an_override_of_both_is_fine() -> None:
 def test_an_override_of_no_trigger_names_its_variable() -> None:
     with pytest.raises(SettingsError, match=r"triggers\.nothing \(FRESHGATE_TRIGGERS__NOTHING\): no such trigger"):
         load_triggers(load({"FRESHGATE_TRIGGERS__NOTHING__DELAY": "1m"}))
+
+
+def test_the_templates_of_fallbacks_are_set_in_the_order_of_the_catalog() -> None:
+    variable = "FRESHGATE_TRIGGERS__ABANDONED_CART__FALLBACK_TEMPLATE_IDS"
+    triggers = {trigger.name: trigger for trigger in load_triggers(load({variable: "d-mine"}))}
+    assert [fallback.template_id for fallback in triggers["abandoned_cart"].fallbacks] == ["d-mine"]
+    with pytest.raises(SettingsError, match="one for each fallback, in this order: d-abandoned-cart-without-prices"):
+        load_triggers(load({variable: "d-mine,d-yours"}))

@@ -94,7 +94,8 @@ def _spec(arrival: Arrival, at: int) -> dict[str, Any]:
         return event | {"type": arrival.name, "traits": traits}
     properties: dict[str, Any] = {}
     if "product" in fields:
-        properties["product_id"] = fields["product"]
+        # In full: a mail about a viewed product needs its name.
+        properties |= {"product_id": fields["product"], "name": f"Product {fields['product']}"}
     if "products" in fields:
         properties["products"] = [{"product_id": product_id} for product_id in fields["products"]]
     for field, segment_name in (("order_id", "order_id"), ("order_email", "email"), ("email", "email")):
@@ -113,7 +114,10 @@ def _mparticle(arrival: Arrival, at: int) -> Request | None:
     data: dict[str, Any] = {"source_message_id": arrival.message_id, "timestamp_unixtime_ms": at}
     if arrival.name in COMMERCE:
         products = arrival.fields.get("products", [arrival.fields.get("product")])
-        action = {"action": COMMERCE[arrival.name], "products": [{"id": product_id} for product_id in products]}
+        action = {
+            "action": COMMERCE[arrival.name],
+            "products": [{"id": product_id, "name": f"Product {product_id}"} for product_id in products],
+        }
         attributes = {"email": arrival.fields["order_email"]} if "order_email" in arrival.fields else None
         action |= {"transaction_id": arrival.fields["order_id"]} if "order_id" in arrival.fields else {}
         data |= {"product_action": action, "promotion_action": None, "custom_attributes": attributes}
@@ -141,7 +145,7 @@ def _tealium(arrival: Arrival, at: int) -> Request | None:
     if "order_id" in arrival.fields:
         layer["order_id"] = arrival.fields["order_id"]
     if "product" in arrival.fields:
-        layer["product_id"] = [arrival.fields["product"]]
+        layer |= {"product_id": [arrival.fields["product"]], "product_name": [f"Product {arrival.fields['product']}"]}
     if "products" in arrival.fields:
         layer["product_id"] = list(arrival.fields["products"])
         if arrival.name == "cart" and not arrival.fields["products"]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adapter.commands.develop.check_clock import impure_calls
+from adapter.commands.develop.check_needs import fallback_variants
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import files_of, place_of, short_path
 from adapter.commands.develop.samples import RecordingSubject, sample_about, sample_events, sample_states
@@ -50,6 +51,8 @@ def function_faults(
                 missing |= {("subject's mark", mark): name for mark in sorted(about.asked - known)}
             missing |= {("trait", trait): name for trait in sorted(person.traits - traits)}
             missing |= {("mark", mark): name for mark in sorted(person.marks - marks)}
+        for variant in fallback_variants(trigger):
+            yield from _call(variant, "compose", (person, sample_about(trigger, case, events)), case, package)
     if trigger.starts is not None:
         for event in (events[name] for name in trigger.on if name in events):
             for case, sample in sample_events(event):

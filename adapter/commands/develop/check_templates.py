@@ -12,9 +12,10 @@ from types import ModuleType
 from typing import Any
 
 from adapter.commands.develop.check_functions import ALWAYS_STORED
+from adapter.commands.develop.check_needs import fallback_variants
 from adapter.commands.develop.check_triggers import known_marks
 from adapter.commands.develop.faults import Fault
-from adapter.commands.develop.places import place_of, short_path
+from adapter.commands.develop.places import is_own, place_of, short_path
 from adapter.commands.develop.samples import sample_about, sample_states
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import CatalogError, TemplateError
@@ -39,7 +40,10 @@ def template_faults(catalog: ModuleType) -> Iterator[Fault]:
         return
     used = set()
     events = {event.name: event for event in catalog.EVENTS}
-    for trigger in catalog.TRIGGERS:
+    own = [trigger for trigger in catalog.TRIGGERS if is_own(trigger, package)]
+    # The fallbacks of another catalog's trigger have their templates there.
+    fallbacks = [variant for trigger in own for variant in fallback_variants(trigger)]
+    for trigger in (*catalog.TRIGGERS, *fallbacks):
         name = trigger.template_name
         if name in templates.names:
             used.add(name)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 
 from adapter.commands.develop.check_functions import function_faults
+from adapter.commands.develop.check_needs import need_faults
 from adapter.commands.develop.check_subjects import subject_faults
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import place_of, place_of_catalog
@@ -36,6 +37,7 @@ def trigger_faults(catalog: ModuleType, settings: Settings) -> Iterator[Fault]:
         marks = known_marks(catalog.TRIGGERS, events)
         yield from _start_faults(trigger, events, package)
         yield from subject_faults(trigger, events, package)
+        yield from need_faults(trigger, catalog, events)
         yield from _limit_faults(trigger, marks, package)
         yield from function_faults(trigger, marks, events, package)
     if package == settings.catalog:
@@ -73,7 +75,7 @@ def _start_faults(trigger: Trigger, events: Mapping[str, EventType], package: st
             yield Fault(place, f"{head}is about {trigger.about!r}, which {name!r} does not mark")
         if trigger.subject == "order" and event.order != "completed":
             yield Fault(place, f"{head}has an order as its subject, but {name!r} does not complete an order")
-        for field in trigger.needs:
+        for field in (need for need in trigger.needs if isinstance(need, str)):
             if field not in event.fields:
                 yield Fault(place_of(trigger, package, "needs"), f"{head}needs {field!r}, which {name!r} never has")
     sent = [name for name in trigger.on if name in events and any(kind in SOURCES for kind in events[name].sources)]

@@ -160,6 +160,12 @@ def _format_decision(entry: dict[str, Any]) -> str:
     if compared:
         versions = ", ".join(f"{name} {_format_version(name, value)}" for name, value in compared.items())
         text += f"{CONTINUATION}compared {versions}"
+    for field, state, result, at in entry.get("needs", ()):
+        since = f" since {_format_time(at)}" if at else ""
+        text += f"{CONTINUATION}needs {field}: {state}{since}, {result.replace('_', ' ')}"
+    if entry.get("fallback"):
+        segment = _format_subject(entry.get("segments", {}))
+        text += f"{CONTINUATION}fallback {entry['fallback']}{segment}"
     return text
 
 

@@ -204,7 +204,7 @@ redis.register_function('fg_settle', function(keys, args)
     if redis.call('EXISTS', key) == 1 then
       write_claim(key, settled.field, settled.send, settled.claim ~= '' and settled.claim or nil, settled.keep)
       bump(key)
-      if string.sub(settled.claim, 1, 5) == 'sent ' then
+      if string.match(settled.claim, '^sent ') or string.match(settled.claim, '^fallback_sent ') then
         -- The person may have become somebody else's id while the mail was on its way.
         local id = string.match(settled.owner, '^p:(.+)$')
         redis.call('HSET', id and person_key(shop, root_of(shop, id)) or key, 'ls', ms(now))

@@ -17,7 +17,7 @@ from adapter.sources import SOURCES
 from freshgate.settings import Settings, TriggerSettings
 from tests.adapter.commands.conftest import ROOT
 
-HEAD = "from freshgate import DAY, EventType, From, Trigger\n\n"
+HEAD = "from freshgate import DAY, EventType, Fallback, From, Needs, Segment, Trigger\n\n"
 EVENT = """RENEWED = EventType(
     name="Renewed",
     fields={"plan": "text"},
@@ -171,6 +171,51 @@ def test_a_sound_catalog_has_no_fault(check: Check) -> None:
             "Renewed: the mark 'view' carries products already",
         ),
         ('name="thanks"', 'name="thanks#1"', "cannot be imported: CatalogError: trigger thanks#1: a name has no |"),
+        (
+            "max_age=DAY",
+            'max_age=DAY, needs=(Needs("profile.plam"),)',
+            "needs 'profile.plam', which no event type keeps in its `profile`; is 'plan' meant?",
+        ),
+        ("max_age=DAY", 'max_age=DAY, needs=(Needs("cart.price"),)', "needs 'cart.price', which a cart does not have"),
+        ("max_age=DAY", 'max_age=DAY, needs=(Needs("viev"),)', "needs 'viev', which no event type marks"),
+        (
+            "max_age=DAY",
+            'max_age=DAY, needs=(Needs("renewed.plan"),)',
+            "needs 'renewed.plan', which the mark 'renewed' does not carry",
+        ),
+        ("max_age=DAY", 'max_age=DAY, needs=(Needs("order.total"),)', 'which is of an order; write subject="order"'),
+        (
+            "max_age=DAY",
+            'max_age=DAY, needs=(Needs("subject.plan"),)',
+            "needs 'subject.plan', which no mark of its subject carries",
+        ),
+        (
+            "max_age=DAY",
+            'max_age=DAY, needs=(Needs("profile.plan", placeholder="profile.x"),)',
+            "needs 'profile.x', which no event type keeps",
+        ),
+        (
+            "max_age=DAY",
+            'max_age=DAY, needs=(Needs(Segment(name="vip", value=lambda person: None)),)',
+            "trigger thanks: the segment 'vip' stands in no table; add it to SEGMENTS",
+        ),
+        (
+            "max_age=DAY",
+            'max_age=DAY, needs=(Needs("profile.plan", otherwise=Fallback(template_id="d", needs=(Needs("nope"),))),)',
+            "needs 'nope', which no event type marks",
+        ),
+        (
+            "max_age=DAY",
+            'max_age=DAY, needs=(Needs("profile.plan", '
+            'otherwise=Fallback(template_id="d", compose=lambda person, about: {"x": {1}})),)',
+            "trigger thanks: compose returns 'x' as set, which is not JSON",
+        ),
+        (
+            "max_age=DAY",
+            'max_age=DAY, needs=(Needs("profile.plan", fresh_for="a day"),)',
+            "cannot be imported: CatalogError: Needs('profile.plan'): fresh_for is 'a day'",
+        ),
+        ("TRIGGERS = (THANKS,)", "TRIGGERS = (THANKS,)\nSEGMENTS = [1]", "SEGMENTS is not a tuple of Segment"),
         ("(RENEWED,)", "(RENEWED, RENEWED)", "shop.py:3: event type 'Renewed' stands in EVENTS twice"),
         ("TRIGGERS = (THANKS,)", "", "shop.py:1: the catalog has no tuple TRIGGERS"),
         ("(RENEWED,)", "(RENEWED", "cannot be imported: '(' was never closed"),

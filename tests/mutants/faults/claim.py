@@ -92,8 +92,13 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("~= settled.token then return '0' end", "~= settled.token then end", "the token guard of settle is gone"),
     ("if redis.call('EXISTS', key) == 1 then", "if true then", "settling recreates a record that expired"),
     ("settled.claim ~= '' and settled.claim or nil", "settled.claim", "a released claim stays"),
-    ("      bump(key)\n      if string.sub", "      if string.sub", "settling does not move the revision on"),
-    ("if string.sub(settled.claim, 1, 5) == 'sent ' then", "if true then", "what was not sent is looked back at"),
+    ("      bump(key)\n      if string.match", "      if string.sub", "settling does not move the revision on"),
+    (
+        "if string.match(settled.claim, '^sent ') or string.match(settled.claim, '^fallback_sent ') then",
+        "if true then",
+        "what was not sent is looked back at",
+    ),
+    (" or string.match(settled.claim, '^fallback_sent ') then", " then", "a fallback is not looked back at"),
     ("~= settled.revision then return '0' end", "~= settled.revision then end", "a send is parked on an old state"),
     ("settled.park[2], 'parked', '1')", "settled.park[2])", "a parked send never leaves"),
     (

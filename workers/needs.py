@@ -1,0 +1,117 @@
+"""Decides on the fields that a mail needs: fresh enough, answered by something else, a fallback, or no mail.
+
+Pure, as `gate.py`, which asks it last; `freshgate/needs.py` has the words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import msgspec
+
+from freshgate.declare import Trigger
+from freshgate.needs import Fallback, Needs, Segment
+from freshgate.state.fields import FieldValue, read_field
+from workers.decisions import Decision, NeedAnswer, Records
+
+State = Literal["fresh", "stale", "missing"]
+
+
+class _Judge:
+    """Looks at needs one after the other, and remembers what stands in the place of those that fail."""
+
+    def __init__(self, records: Records, now: int) -> None:
+        self._records = records
+        self._now = now
+        self.needs: list[NeedAnswer] = []
+        self.answers: dict[str, Any] = {}
+
+    def judge(self, needs: Sequence[Needs]) -> Needs | None:
+        """The need that decides: the first that has a fallback, else the first that keeps the mail back; or None."""
+        failing = [need for need in needs if not self._is_met(need)]
+        return next((need for need in failing if isinstance(need.answer, Fallback)), None) or next(
+            (need for need in failing if need.answer == "skip"), None
+        )
+
+    def _is_met(self, need: Needs) -> bool:
+        state, value = self._read(need.field, need.fresh_for)
+        if state == "fresh":
+            self._note(need, state, "used", value)
+            if need.name.startswith("profile.") and value and value.value != self._records.person.trait(need.name[8:]):
+                # The server's word is too old, and a page's is not.
+                self.answers[need.name] = value.value
+            return True
+        if need.placeholder:
+            stand_in, held = self._read(need.placeholder, need.fresh_for)
+            if stand_in == "fresh" and held:
+                self._note(need, state, "placeholder", held)
+                self.answers[need.name] = held.value
+                return True
+        answer = need.answer
+        result: Any = "fallback" if isinstance(answer, Fallback) else answer
+        self._note(need, state, result, value)
+        self.answers[need.name] = need.default if answer == "default" else None
+        return result in ("default", "left_out", "leave_out")
+
+    def _note(self, need: Needs, state: State, result: str, value: FieldValue | None) -> None:
+        word: Any = "left_out" if result == "leave_out" else result
+        self.needs.append(NeedAnswer(need.name, state, word, value.at if value else 0))
+
+    def _read(self, field: str | Segment, fresh_for: int | None) -> tuple[State, FieldValue | None]:
+        if isinstance(field, Segment):
+            return self._read_segment(field)
+        since = None if fresh_for is None else self._now - fresh_for
+        value = read_field(field, self._records.person, self._records.about, since)
+        if value is None:
+            return "missing", None
+        return ("stale" if since is not None and value.at < since else "fresh"), value
+
+    def _read_segment(self, segment: Segment) -> tuple[State, FieldValue | None]:
+        """The segment's value, as old as the oldest field that it relies on."""
+        ages = []
+        for need in segment.needs:
+            state, value = self._read(need.field, need.fresh_for)
+            if state != "fresh" or value is None:
+                return state, value
+            ages.append(value.at)
+        member = segment.value(self._records.person)
+        return ("fresh", FieldValue(member, min(ages, default=0))) if member else ("missing", None)
+
+    def value_of(self, segment: Segment) -> str:
+        _, value = self._read_segment(segment)
+        return str(value.value) if value else ""
+
+
+def apply_needs(trigger: Trigger, records: Records, send: Decision, now: int) -> Decision:
+    """The send with what stands in the place of stale fields, or with the fallback that leaves; or `stale`.
+
+    A field of which `fresh_for` has passed by a millisecond is stale.
+    """
+    needs = trigger.field_needs
+    if not needs:
+        return send
+    judge = _Judge(records, now)
+    failing, fallback = judge.judge(needs), None
+    while failing is not None:
+        answer = failing.answer
+        following = answer if isinstance(answer, Fallback) else fallback and fallback.otherwise
+        if following is None:
+            last = judge.needs[-1]
+            failed = next((need for need in reversed(judge.needs) if need.field == failing.name), last)
+            ages = {need.field: need.at for need in judge.needs if need.at}
+            return msgspec.structs.replace(
+                send,
+                do="withhold",
+                outcome="stale",
+                reason=f"{failed.field.replace('.', '_')}_{failed.state}",
+                compared={**send.compared, **ages},
+                needs=tuple(judge.needs),
+            )
+        fallback = following
+        own = [Needs(fallback.segment)] if fallback.segment else []
+        failing = judge.judge([*own, *fallback.needs])
+    segment = judge.value_of(fallback.segment) if fallback and fallback.segment else ""
+    return msgspec.structs.replace(
+        send, needs=tuple(judge.needs), answers=judge.answers, fallback=fallback, segment=segment
+    )
