@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 import redis
 
 from freshgate.errors import SettingsError
-from freshgate.settings import Settings, load
+from freshgate.settings import EspSettings, Settings, load
 from freshgate.state.store import connect
+
+# What the sandbox can sign.
+REPORTING_KINDS = ("mailchimp_transactional", "postmark", "resend", "sendgrid")
 
 
 def with_secrets(environ: Mapping[str, str], settings: Settings, var: Path) -> dict[str, str]:
@@ -28,6 +31,9 @@ def with_secrets(environ: Mapping[str, str], settings: Settings, var: Path) -> d
         if settings.sandbox_password and not esp.api_key and is_sandbox(esp.base_url, settings):
             # An ESP's client sends its API key and nothing else, so that is where the password goes.
             extended[f"FRESHGATE_ESPS__{name.upper()}__API_KEY"] = settings.sandbox_password
+        if esp.kind == "mailchimp_transactional" and reports_back(esp, settings) and not esp.feedback_url:
+            url = f"http://{settings.host}:{settings.port}/feedback/{name}"
+            extended[f"FRESHGATE_ESPS__{name.upper()}__FEEDBACK_URL"] = url
     return extended
 
 
@@ -64,8 +70,15 @@ def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:
     for name, esp in settings.esps.items():
         if not esp.api_key and is_sandbox(esp.base_url, settings) and not settings.sandbox_password:
             yield f"esp.{name}.api_key", f"ESPS__{name.upper()}__API_KEY"
+        if not esp.wants_feedback and reports_back(esp, settings):
+            yield f"esp.{name}.feedback_secret", f"ESPS__{name.upper()}__FEEDBACK_SECRETS"
     if not settings.pii_key:
         yield "pii_key", "PII_KEY"
+
+
+def reports_back(esp: EspSettings, settings: Settings) -> bool:
+    """Whether the sandbox reports to us what became of the account's mails: `workers/sandbox/reports.py`."""
+    return settings.sandbox_reports and esp.kind in REPORTING_KINDS and is_sandbox(esp.base_url, settings)
 
 
 def is_sandbox(base_url: str, settings: Settings) -> bool:

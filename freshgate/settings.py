@@ -195,6 +195,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # 0 is 1025 where an account of kind `smtp` sends to the sandbox, else off.
     sandbox_smtp_port: int = 0
     sandbox_password: str = ""
+    # Whether the sandbox reports to /feedback what became of each mail, as ESPs do.
+    sandbox_reports: bool = False
     metrics_host: str = "127.0.0.1"
     metrics_port: int = 9108
     worker_metrics_port: int = 9109

@@ -116,13 +116,18 @@ def _run_process(options: argparse.Namespace, settings: Settings) -> int:
     # Imported here, so that an operator's command starts without RQ.
     from workers import main
     from workers.sandbox import server
+    from workers.sandbox.reports import Reporter
 
     if options.command == "deliver":
         return main.deliver(settings, options.esp, options.processes)
     if options.command == "timers":
         return main.timers(settings)
     server.serve(
-        settings.sandbox_host, settings.sandbox_port, settings.sandbox_password, smtp_port=settings.sandbox_smtp_port
+        settings.sandbox_host,
+        settings.sandbox_port,
+        settings.sandbox_password,
+        smtp_port=settings.sandbox_smtp_port,
+        reporter=Reporter(settings) if settings.sandbox_reports else None,
     )
     return 0
 

@@ -54,7 +54,7 @@ class Shop:
 
     def items(self, account: str) -> list[tuple[Any, ...]]:
         """trigger, returned and, if it has its turn at the pace, 1: of each send in the account's queues."""
-        jobs: list[bytes] = []
+        jobs: list[Any] = []
         for queue in queue_names(account):
             jobs += self.redis.lrange(f"rq:queue:{queue}", 0, -1)
         payloads = [RqJob.fetch(job.decode(), connection=self.redis, serializer=JSONSerializer).args[0] for job in jobs]

@@ -24,10 +24,11 @@ from workers.sandbox.api import JSON, Api, Call, Refused, Reply, error
 from workers.sandbox.apis import APIS, find_api
 from workers.sandbox.faults import Fault, FaultError, Faults
 from workers.sandbox.outbox_page import PAGE_HEADERS, page
+from workers.sandbox.reports import Reporter, ReportError
 from workers.sandbox.sendgrid_schema import MAX_BODY_BYTES
 from workers.sandbox.smtp_server import SmtpServer
 
-ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE"}
+ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE", "/reports": "POST"}
 SHUTDOWN_POLL_S = 0.02
 
 
@@ -45,6 +46,7 @@ class Sandbox:
         keep: int = 20000,
         password: str = "",
         smtp_port: int | None = None,
+        reporter: Reporter | None = None,
     ) -> None:
         if not is_loopback(host) and not password:
             raise SettingsError(
@@ -52,6 +54,7 @@ class Sandbox:
             )
         self.host, self.password = host, password
         self.faults = Faults()
+        self.reporter = reporter
         self.stopping = threading.Event()
         # What an API keeps between calls, such as idempotency keys.
         self.memory: dict[str, Any] = {}
@@ -91,16 +94,25 @@ class Sandbox:
         self._server.end_connections()
 
 
-def serve(host: str, port: int, password: str = "", *, keep: int = 20000, smtp_port: int = 0) -> None:
+def serve(
+    host: str,
+    port: int,
+    password: str = "",
+    *,
+    keep: int = 20000,
+    smtp_port: int = 0,
+    reporter: Reporter | None = None,
+) -> None:
     """Serves until SIGTERM or SIGINT, then ends at once. Raises SettingsError if a port is taken.
 
     smtp_port  where it takes mails by SMTP, too; 0 for none
+    reporter   reports of each mail what became of it; None reports nothing
     """
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
-        sandbox = Sandbox(host, port, keep=keep, password=password, smtp_port=smtp_port or None)
+        sandbox = Sandbox(host, port, keep=keep, password=password, smtp_port=smtp_port or None, reporter=reporter)
     except OSError as error:
         key = (
             f"{setting_name('sandbox_port')}, {setting_name('sandbox_smtp_port')}"
@@ -191,12 +203,26 @@ class _Handler(BaseHTTPRequestHandler):
                 return 204, {}, b""
             case ("GET" | "POST" | "DELETE", "/faults"):
                 return _serve_faults(self.server.sandbox.faults, self.command, body)
-        methods = played[0].method if played else ROUTES.get(path)
-        if methods:
-            status, headers, reply_body = error(405, f"{path} takes {methods}")
-            return status, {**headers, "Allow": methods}, reply_body
-        calls = ", ".join(dict.fromkeys(api.provider for api in APIS))
-        return error(404, f"not found; the paths are {', '.join(ROUTES)}, and the calls of {calls}")
+            case ("POST", "/reports"):
+                return self._report(body)
+        return _wrong_route(path, played)
+
+    def _report(self, body: bytes) -> Reply:
+        sandbox = self.server.sandbox
+        try:
+            asked = json.loads(body)
+            send, event = str(asked["send"]), str(asked["event"])
+        except (ValueError, TypeError, KeyError):
+            return error(400, 'expected {"send": "<freshgate_send>", "event": "bounced"}')
+        mail = next((mail for mail in sandbox.messages if mail["custom_args"].get("freshgate_send") == send), None)
+        try:
+            if mail is None:
+                raise ReportError("no mail of this send is in the outbox")
+            if sandbox.reporter is None:
+                raise ReportError("reports are off: start with FRESHGATE_SANDBOX_REPORTS=true")
+            return 200, JSON, json.dumps({"status": sandbox.reporter.report(mail, event)}).encode()
+        except ReportError as refused:
+            return error(409, str(refused))
 
     def _accept(self, api: Api, call: Call) -> Reply:
         sandbox = self.server.sandbox
@@ -208,6 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
         except Refused as fault:
             return api.error(fault.status, fault.reason, fault.field)
         sandbox.outbox.extend(mails)
+        if sandbox.reporter:
+            sandbox.reporter.accepted([json.loads(mail) for mail in mails])
         return reply
 
     def _play(self, api: Api, call: Call, fault: Fault | None) -> None:
@@ -289,3 +317,12 @@ def _serve_faults(faults: Faults, method: str, body: bytes) -> Reply:
         except FaultError as refused:
             return error(400, str(refused))
     return 200, JSON, faults.as_json()
+
+
+def _wrong_route(path: str, played: tuple[Api, re.Match[str]] | None) -> Reply:
+    methods = played[0].method if played else ROUTES.get(path)
+    if methods:
+        status, headers, reply_body = error(405, f"{path} takes {methods}")
+        return status, {**headers, "Allow": methods}, reply_body
+    calls = ", ".join(dict.fromkeys(api.provider for api in APIS))
+    return error(404, f"not found; the paths are {', '.join(ROUTES)}, and the calls of {calls}")
