@@ -23,6 +23,7 @@ from freshgate.settings_parsing import setting_name
 MAX_KEY_PLACES = 16
 MEMBER_OF_KEY = b'"writeKey"'
 KEY_VALUE = re.compile(rb'[ \t\r\n]{0,16}:[ \t\r\n]{0,16}"([^"\\]{1,256})"')
+REGION_KEY = re.compile(r"(?:pk|sk)_(?:us|eu)_")
 
 
 class _KeyedBody(msgspec.Struct, gc=False):
@@ -92,13 +93,14 @@ def _search_key(body: bytes) -> str:
 
 
 def key_in_header(headers: Headers) -> str | None:
-    """Basic's user name, which is the key; None where the body must have it."""
-    return _basic_user(headers.get("Authorization") or "")
+    """The key that a header has; None where the body must have it.
 
-
-def _basic_user(authorization: str) -> str | None:
-    """Basic's user name; None for other schemes. The colon may be missing (docs, http-api, "authentication")."""
-    scheme, _, credentials = authorization.partition(" ")
+    It is Basic's user name; the colon may be missing (docs, http-api, "authentication"). Customer.io's SDKs send a key
+    that says its region as a Bearer token (customerio-cdp-analytics, request.py); other tokens are OAuth's.
+    """
+    scheme, _, credentials = (headers.get("Authorization") or "").partition(" ")
+    if scheme.lower() == "bearer":
+        return credentials.strip() if REGION_KEY.match(credentials.strip()) else None
     if scheme.lower() != "basic":
         return None
     try:

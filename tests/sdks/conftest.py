@@ -10,11 +10,16 @@ import pytest
 from tests.harness.system import System
 
 KEY = "a-write-key"
+# Customer.io's SDKs send a key of this form as a Bearer token.
+REGION_KEY = "sk_us_0123456789"
 
 
 @pytest.fixture(scope="module")
 def system() -> Iterator[System]:
-    environ = {"FRESHGATE_SOURCES__BACKEND__KIND": "tracking", "FRESHGATE_SOURCES__BACKEND__WRITE_KEYS": KEY}
+    environ = {
+        "FRESHGATE_SOURCES__BACKEND__KIND": "tracking",
+        "FRESHGATE_SOURCES__BACKEND__WRITE_KEYS": f"{KEY},{REGION_KEY}",
+    }
     with System(environ) as system:
         yield system
 

@@ -46,7 +46,9 @@ PRODUCT_LINKS = ("url", "image_url", "imageUrl")
 def read_identities(user_identities: Any) -> dict[str, Any]:
     """The newest value of each type of identity, from the webhook's array or from the raw data feed's map."""
     if type(user_identities) is dict:
-        return user_identities
+        # As the Python models of mParticle spell it (models/user_identities.py).
+        spelled = user_identities.get("customerid")
+        return user_identities if spelled is None else {"customer_id": spelled, **user_identities}
     identities: dict[str, Any] = {}
     times: dict[str, int] = {}
     for entry in user_identities if type(user_identities) is list else ():

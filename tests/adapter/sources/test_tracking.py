@@ -40,7 +40,9 @@ def basic(key: str) -> dict[str, str]:
 
 
 def source(**more: Any) -> TrackingSource:
-    return TRACKING.configure("web", SourceSettings(kind="tracking", write_keys=(KEY, "older"), **more), EVENTS)
+    return TRACKING.configure(
+        "web", SourceSettings(kind="tracking", write_keys=(KEY, "older", "sk_eu_key"), **more), EVENTS
+    )
 
 
 def read(body: Any, context: RequestContext = BATCH, received_at: int = RECEIVED_AT) -> Sequence[Verdict]:
@@ -78,6 +80,8 @@ class TestTracking(SourceContract):
         (basic(KEY), {}),
         (basic("older:"), {}),
         ({}, {"writeKey": KEY}),
+        # Customer.io's SDKs send a key that says its region so.
+        ({"Authorization": "Bearer sk_eu_key"}, {}),
         # OAuth has the key in the body.
         ({"Authorization": "Bearer abc"}, {"writeKey": KEY}),
     ],
