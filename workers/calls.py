@@ -140,6 +140,13 @@ class Calls:
         tracing.annotate(outcome=outcome, send=claim.send_id)
         if not self._outlet.is_own(trigger):
             metrics.FAILED_OVER.labels(trigger.name, trigger.esp).inc()
+        if not send.pending.item.paced:
+            # A mail that keeps to its pace is late on purpose.
+            self._observe_delay(send, accepted)
+        self._ledger.finish(trigger, records, decision, claim, outcome, reply.provider_id, status=reply.status)
+
+    def _observe_delay(self, send: ClaimedSend, accepted: int) -> None:
+        trigger, records, decision = send.trigger, send.records, send.decision
         labels = (trigger.name, self._esp.name)
         began = max(records.person.received_at, decision.due)
         trace = tracing.exemplar()
@@ -147,7 +154,6 @@ class Calls:
         metrics.OCCURRED_TO_ACCEPTED.labels(*labels).observe(
             max(0, accepted - decision.occurred_at - trigger.delay) / 1000, trace
         )
-        self._ledger.finish(trigger, records, decision, claim, outcome, reply.provider_id, status=reply.status)
 
     def _handle_error(self, send: ClaimedSend, error: EspError) -> None:
         trigger, records, decision, claim = send.trigger, send.records, send.decision, send.claim

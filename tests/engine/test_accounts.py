@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 from redis import Redis
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
@@ -317,6 +318,17 @@ class TestPace:
         assert world.decisions("ada")[-1]["reason"] == "paced"
         news.deliver(timer, paced=1)
         assert len(news.esp.mails) == 1
+
+    def test_a_mail_that_keeps_to_its_pace_is_not_late(self, world: World) -> None:
+        def observed() -> float:
+            labels = {"trigger": "abandoned_cart", "esp": "news"}
+            return REGISTRY.get_sample_value("freshgate_received_to_accepted_seconds_count", labels) or 0.0
+
+        news, timer, before = Account(world, "news", **self.SETTINGS), self.cart(world), observed()
+        world.now += 3600 * SECOND
+        news.deliver(timer, paced=1)
+        assert len(news.esp.mails) == 1
+        assert observed() == before
 
     def test_transactional_mail_is_never_paced(self, world: World) -> None:
         shop = Account(world, "shop", **self.SETTINGS)
