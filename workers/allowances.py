@@ -79,7 +79,8 @@ class Allowances:
         self.instead, self._allowed, self._reserved, self._shared = {}, {}, {}, set()
         for name in names:
             queued = {queue: next(lengths) for queue in queue_names(name)}
-            limit = self._limit(name, sum(queued.values()))
+            of_timers = sum(queued[queue_name(name, marketing=kind, timers=True)] for kind in (False, True))
+            limit = self._limit(name, of_timers, is_idle=not any(queued.values()))
             if limit is not None:
                 self._shared.add(name)
                 self._allowed[name] = limit
@@ -88,10 +89,14 @@ class Allowances:
         if any(pace.is_set for pace in self._paces.values()):
             self._reserve(shops)
 
-    def _limit(self, name: str, jobs: int) -> int | None:
-        """How many timers may become jobs of the account; None is any number."""
+    def _limit(self, name: str, jobs: int, *, is_idle: bool) -> int | None:
+        """How many timers may become jobs of the account; None is any number.
+
+        jobs     those that wait already; jobs that webhooks started hold no timer back
+        is_idle  no job at all waits
+        """
         state, settings = self.accounts[name].state, self._settings[name]
-        if state.breaker == "ready" and jobs == 0:
+        if state.breaker == "ready" and is_idle:
             # It becomes the probe.
             return 1
         if state.breaker != "closed":

@@ -13,7 +13,7 @@ from rq.serializers import JSONSerializer
 
 from catalog import TRIGGERS
 from freshgate.errors import EspError
-from freshgate.queue import queue_names
+from freshgate.queue import queue_name, queue_names
 from freshgate.routing import Routes
 from freshgate.settings import EspSettings
 from freshgate.state import keys, store
@@ -56,7 +56,8 @@ class Shop:
         """trigger, returned and, if it has its turn at the pace, 1: of each send in the account's queues."""
         jobs: list[Any] = []
         for queue in queue_names(account):
-            jobs += self.redis.lrange(f"rq:queue:{queue}", 0, -1)
+            entries: Any = self.redis.lrange(f"rq:queue:{queue}", 0, -1)
+            jobs += entries
         payloads = [RqJob.fetch(job.decode(), connection=self.redis, serializer=JSONSerializer).args[0] for job in jobs]
         return [(timer.partition("|")[0], *rest) for payload in payloads for timer, *rest in payload["sends"]]
 
@@ -210,6 +211,13 @@ def test_timers_of_a_limited_account_come_in_small_jobs(shop: Shop) -> None:
     shop.take_jobs("news")
     timers.tick()
     assert len(shop.items("news")) == 5
+
+
+def test_a_stream_of_webhooks_holds_no_timer_of_a_limited_account_back(shop: Shop) -> None:
+    shop.add_due("abandoned_cart", 5)
+    shop.redis.rpush(f"rq:queue:{queue_name('news', marketing=True)}", *[f"job-{number}" for number in range(50)])
+    shop.timers(news=EspSettings(rate=(10, 1000))).tick()
+    assert shop.waiting("abandoned_cart") == 0
 
 
 def test_timers_wait_while_an_account_pauses(shop: Shop) -> None:

@@ -44,7 +44,7 @@ def report(redis: Redis, name: str, error: EspError) -> None:
 def test_it_lists_each_account_with_breaker_limits_and_queue(
     redis: Redis, run: Command, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    redis.rpush("rq:queue:freshgate-news", "job")
+    redis.rpush("rq:queue:freshgate-news.marketing.timers", "job")
     assert run() == 0
     assert capsys.readouterr().out.splitlines() == [
         "shop (sendgrid)  breaker closed; rate 100/1s; 0 of 10 calls at once; 0 jobs queued",
