@@ -72,7 +72,9 @@ def test_a_refusal_for_good_is_rejected_and_not_tried_again(system: System, ada:
 @pytest.mark.parametrize("status", [401, 429, 500, 503])
 def test_a_refusal_that_may_pass_is_tried_again_later_and_sent_once(system: System, ada: Shopper, status: int) -> None:
     headers = {"X-RateLimit-Reset": str(int(time.time()) + 2)} if status == 429 else {}
-    first, last = order_with_fault(system, ada, "sent", kind="status", status=status, headers=headers)
+    decisions = order_with_fault(system, ada, "sent", kind="status", status=status, headers=headers)
+    # With the faults of the tests before it, this one may have opened the account's breaker: then the retry waits.
+    first, last = [decision for decision in decisions if not decision.startswith(("moved", "waiting"))]
     assert first.startswith("retry")
     assert f"sendgrid answered {status}" in first
     assert last.startswith("sent")

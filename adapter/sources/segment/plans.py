@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
-from adapter.sources.reading.paths import Spelling, alternatives, compile_spelling
+from adapter.sources.reading.paths import Spelling, alternatives, compile_spelling, fold
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError
 
@@ -49,8 +49,16 @@ def _reach(container: str, keys: tuple[str, ...]) -> Callable[[Any], Any]:
 
 def _walk(value: Any, steps: Sequence[str]) -> Any:
     for step in steps:
-        value = value.get(step) if type(value) is dict else None
+        if type(value) is not dict:
+            return None
+        value = value[step] if step in value else _spelled_otherwise(value, step)
     return value
+
+
+def _spelled_otherwise(container: dict[str, Any], step: str) -> Any:
+    """The value of the key that is this name in another spelling; the first one, None without any."""
+    name = fold(step)
+    return next((value for key, value in container.items() if type(key) is str and fold(key) == name), None)
 
 
 def members(spellings: Sequence[From], always: Sequence[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
