@@ -58,7 +58,7 @@ def from_environment() -> Flask:
     if settings.page_addresses == "proven" and all(source.trust == "browser" for source in settings.sources.values()):
         hint = f'{setting_name("page_addresses")}: no source with trust = "server" gives an address that mail may go to'
         log.warning("no_proven_addresses", hint=hint)
-    client = store.connect(settings.redis_url)
+    client = store.connect(settings.redis_url, queue_url=settings.queue_redis_url)
     traces = tracing.setup(settings, "receiver")
     # A worker that stops in order then exports the spans that it still has.
     atexit.register(traces.close)

@@ -56,7 +56,7 @@ def connect_local_store(settings: Settings) -> redis.Redis:
             f"redis_url is empty, and no embedded Valkey runs in the folder {settings.var!r}: "
             "start it with `make run`, or set FRESHGATE_VAR as it was set for `make run`"
         )
-    return connect(settings.redis_url, timeout_s=5.0)
+    return connect(settings.redis_url, timeout_s=5.0, queue_url=settings.queue_redis_url)
 
 
 def missing_secrets(settings: Settings) -> Iterator[tuple[str, str]]:

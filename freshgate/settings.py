@@ -185,6 +185,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     catalog: str = "catalog"
     # Empty: `make run` starts an embedded Valkey.
     redis_url: str = ""
+    # The Redis of RQ's queues, beside a Cluster.
+    queue_redis_url: str = ""
     # The key of the hashes of addresses; no process starts without one.
     pii_key: str = ""
     # Where the receiver, the sandbox and the metrics listen; a metrics port of 0 turns that endpoint off.
@@ -296,7 +298,19 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
                     document["sandbox_smtp_port"] = smtp_port
         document[table] = {name: convert(entry, struct, table, name) for name, entry in entries.items()}
     _check_failovers(document["esps"])
-    return convert(document, Settings)
+    settings = convert(document, Settings)
+    _check_queues(settings)
+    return settings
+
+
+def _check_queues(settings: Settings) -> None:
+    is_cluster, name = "+cluster://" in settings.redis_url, setting_name("queue_redis_url")
+    if is_cluster and (not settings.queue_redis_url or "+cluster://" in settings.queue_redis_url):
+        raise SettingsError(
+            f'{name}: RQ knows no Cluster; write the URL of a Redis of its own for the queues, such as "redis://queues:6379"'
+        )
+    if settings.queue_redis_url and not is_cluster:
+        raise SettingsError(f"{name}: only beside a Cluster; leave it out, the queues are where redis_url is")
 
 
 def _complete_esp(name: str, entry: dict[str, Any], sandbox: str) -> None:

@@ -16,7 +16,9 @@ import structlog
 from redis import Redis
 
 from adapter.local import embedded
+from freshgate.state.cluster import is_cluster
 from freshgate.telemetry import logs
+from tests.harness.cluster import whole_cluster
 from tests.harness.ports import free_ports
 
 # Files and folders that `make check` leaves out: they start the whole product or many processes, or try many inputs.
@@ -28,6 +30,7 @@ SLOW = (
     "adapter/server/test_worker.py",
     "deploy/test_by_hand.py",
     "deploy/test_hosts.py",
+    "freshgate/state/test_cluster.py",
     "freshgate/state/test_failover.py",
     "freshgate/telemetry/test_metric_files.py",
     "freshgate/telemetry/test_processes.py",
@@ -83,7 +86,10 @@ def redis_server() -> Iterator[str]:
 @pytest.fixture
 def redis(redis_server: str) -> Iterator[Redis]:
     """A client whose replies are bytes, on an empty database."""
-    client = Redis.from_url(redis_server, decode_responses=False)
+    if is_cluster(redis_server):
+        client = whole_cluster(redis_server, os.environ["FRESHGATE_TEST_QUEUE_REDIS_URL"])
+    else:
+        client = Redis.from_url(redis_server, decode_responses=False)
     client.flushdb()
     yield client
     client.close()

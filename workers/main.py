@@ -76,7 +76,9 @@ def deliver(settings: Settings, account: str | None = None, processes: int | Non
 def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, triggers: Sequence[Trigger]) -> int:
     esp_settings = accounts[name]
     # A connection for each lane.
-    client = connect(settings.redis_url, timeout_s=5.0, pool=esp_settings.concurrency + 8)
+    client = connect(
+        settings.redis_url, timeout_s=5.0, pool=esp_settings.concurrency + 8, queue_url=settings.queue_redis_url
+    )
     load(client)
     traces = tracing.setup(settings, "worker")
     lookup = Lookup(
@@ -106,7 +108,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
         )
 
     # RQ waits for the next job in a blocking pop, longer than any other reply may take.
-    blocking_client = connect(settings.redis_url, timeout_s=None)
+    blocking_client = connect(settings.queue_redis_url or settings.redis_url, timeout_s=None)
     queues = [DeliverQueue(queue, connection=blocking_client, serializer=JSONSerializer) for queue in queue_names(name)]
     worker = DeliverWorker(queues, connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
     concurrency = min(esp_settings.concurrency, esp_settings.max_in_flight or esp_settings.concurrency)
@@ -132,7 +134,7 @@ def timers(settings: Settings) -> int:
     accounts = esp_accounts(settings)
     triggers = load_triggers(settings)
     routes = routes_of(settings, triggers)
-    client = connect(settings.redis_url, timeout_s=5.0)
+    client = connect(settings.redis_url, timeout_s=5.0, queue_url=settings.queue_redis_url)
     load(client)
     serve_metrics(settings.metrics_host, settings.timers_metrics_port)
     stopped = threading.Event()
@@ -145,7 +147,7 @@ def timers(settings: Settings) -> int:
     max_settle_ms = max((trigger.settle_ms for trigger in triggers), default=0)
     metrics.prepare_timers()
     queues = [queue for name in routes.accounts for queue in queue_names(name)]
-    monitor_client = connect(settings.redis_url, timeout_s=2.0)
+    monitor_client = connect(settings.redis_url, timeout_s=2.0, queue_url=settings.queue_redis_url)
     monitor = AccountMonitor(monitor_client, routes, triggers, accounts)
     RedisMonitor(monitor_client, queues, monitor).start(stopped)
     log.info("timers_ready", queues=queues)

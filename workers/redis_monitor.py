@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from freshgate.routing import Routes
 from freshgate.state import keys
-from freshgate.state.store import shops
+from freshgate.state.store import nodes, shops, used_share
 from freshgate.telemetry import logs, metrics
 from workers.account_monitor import AccountMonitor
 
@@ -165,7 +165,9 @@ class RedisMonitor:
         metrics.WORKERS.set(workers)
 
     def _poll_server(self) -> None:
-        info: dict[str, Any] = self._client.info("everything")
+        # Of a Cluster the fullest node.
+        infos: list[dict[str, Any]] = [node.info("everything") for node in nodes(self._client)]
+        info = max(infos, key=used_share)
         metrics.REDIS_MEMORY.set(info["used_memory"])
         metrics.REDIS_MAX_MEMORY.set(info.get("maxmemory", 0))
         metrics.REDIS_EVICTED.set(info.get("evicted_keys", 0))

@@ -20,7 +20,7 @@ from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.records import Record
 from freshgate.state.stamps import stamp
-from freshgate.state.store import fcall, shops, with_library
+from freshgate.state.store import fcall, scan, shops, with_library
 
 HELP = "list, show, add or lift the suppressions of addresses"
 EPILOG = """examples:
@@ -91,7 +91,7 @@ def _suppressed(client: Any) -> Iterator[tuple[str, str, list[str]]]:
     """Shop, address id and lines of each suppressed address; about a thousand keys at a time."""
     for shop in shops(client):
         prefix = keys.address(shop, "")
-        for names in _scan(client, f"{prefix}*"):
+        for names in scan(client, f"{prefix}*", SCAN_COUNT):
             pipe = client.pipeline(transaction=False)
             for name in names:
                 pipe.hgetall(name)
@@ -99,16 +99,6 @@ def _suppressed(client: Any) -> Iterator[tuple[str, str, list[str]]]:
                 lines = _describe(raw)
                 if lines:
                     yield shop, name.decode().removeprefix(prefix), lines
-
-
-def _scan(client: Any, pattern: str) -> Iterator[list[bytes]]:
-    cursor = 0
-    while True:
-        cursor, names = client.scan(cursor, match=pattern, count=SCAN_COUNT)
-        if names:
-            yield names
-        if cursor == 0:
-            return
 
 
 def _describe(raw: dict[bytes, bytes]) -> list[str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -100,8 +101,11 @@ class Recorder:
         """Once a minute: a Redis that was emptied does not know its shops."""
         now = time.monotonic()
         if now - self._shop_added_at.get(shop, float("-inf")) > SHOP_INTERVAL_S:
-            add_shops(self._client, [shop])
-            self._shop_added_at[shop] = now
+            # In a Cluster the names of the shops may be on a node that is down, and the shop on one that is not. It is
+            # known since the receiver's start; the next request tries again.
+            with suppress(RedisError):
+                add_shops(self._client, [shop])
+                self._shop_added_at[shop] = now
 
     def note_gap(self, shop: str) -> None:
         """Events of the shop were refused, and come again: once they can be recorded, waiting mails settle first."""

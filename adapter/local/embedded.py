@@ -37,6 +37,7 @@ save ""
 maxmemory-policy noeviction
 hash-max-listpack-entries 256
 hash-max-listpack-value 512
+set-max-intset-entries 4096
 """
 
 

@@ -124,7 +124,10 @@ class Launcher:
     def _start_all(self) -> None:
         settings = self.settings
         if settings.redis_url:
-            if not embedded.wait_for(settings.redis_url, lambda: not self.stopping, timeout_s=5):
+            # Of a Cluster each process asks by itself.
+            if not embedded.wait_for(
+                settings.queue_redis_url or settings.redis_url, lambda: not self.stopping, timeout_s=5
+            ):
                 advice = "start it, correct the URL, or leave it out for an embedded Valkey"
                 raise FreshgateError(f"redis_url (FRESHGATE_REDIS_URL): that Redis does not answer; {advice}")
         else:

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import redis
 from redis.backoff import NoBackoff
@@ -19,7 +19,7 @@ from redis.retry import Retry
 
 from freshgate.clock import now_ms
 from freshgate.errors import StoreUnavailable
-from freshgate.state import keys
+from freshgate.state import cluster, keys
 from freshgate.state.clock import RedisClock
 from freshgate.state.failover import FailoverPool
 
@@ -42,11 +42,18 @@ LIBRARIES = keys.PREFIX + "libraries"
 T = TypeVar("T")
 
 
-def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64) -> redis.Redis:
+def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64, *, queue_url: str = "") -> redis.Redis:
     """A client that never repeats a command by itself: a blind second EXEC would push a job twice.
 
     The timeout bounds connecting and each answer, so that a hanging Redis costs a request a second, not a minute.
+
+    url        of a Redis, or of a Cluster: `cluster.py`
+    queue_url  of the Redis with RQ's queues; only beside a Cluster
     """
+    if cluster.is_cluster(url):
+        client = cluster.connect(url, queue_url, lambda node: connect(node, timeout_s, pool))
+        # It has the methods of a client that this project calls, and no others.
+        return cast("redis.Redis", client)
     pool_of_connections = FailoverPool.from_url(
         url,
         socket_timeout=timeout_s,
@@ -70,6 +77,24 @@ def library() -> tuple[str, str]:
     return prefix, f"#!lua name={prefix}lib\n" + text.replace("register_function('fg_", f"register_function('{prefix}")
 
 
+def nodes(client: redis.Redis) -> list[redis.Redis]:
+    """Clients of the nodes that take writes: of a Cluster its primaries, else the one."""
+    return client.primaries() if isinstance(client, cluster.ClusterClient) else [client]
+
+
+def scan(client: redis.Redis, pattern: str, count: int) -> Iterator[list[bytes]]:
+    """The names of keys, about `count` at a time; of a Cluster one node after the other."""
+    for node in nodes(client):
+        cursor = 0
+        while True:
+            reply: Any = node.scan(cursor, match=pattern, count=count)
+            cursor, names = reply
+            if names:
+                yield names
+            if cursor == 0:
+                break
+
+
 def load(client: redis.Redis) -> None:
     """Loads the functions, which are persisted and replicated with the data; needs Redis 7 or Valkey.
 
@@ -77,16 +102,18 @@ def load(client: redis.Redis) -> None:
     """
     _require_layout(client)
     prefix, text = library()
-    client.function_load(text, replace=True)
+    for node in nodes(client):
+        node.function_load(text, replace=True)
     now: Any = client.time()
     client.zadd(LIBRARIES, {f"{prefix}lib": now[0]})
     old: Any = client.zrangebyscore(LIBRARIES, "-inf", now[0] - LIBRARY_TTL_S)
     for name in old:
-        try:
-            client.function_delete(name.decode())
-        except ResponseError as error:
-            if "not found" not in str(error):
-                raise
+        for node in nodes(client):
+            try:
+                node.function_delete(name.decode())
+            except ResponseError as error:
+                if "not found" not in str(error):
+                    raise
         client.zrem(LIBRARIES, name)
 
 
@@ -95,7 +122,8 @@ def _require_layout(client: redis.Redis) -> None:
     if layout is None:
         # The first layout had 64 shards instead of shops.
         shards = [f"{keys.PREFIX}{{s{number:02d}}}:timers" for number in range(64)]
-        if client.exists(*shards):
+        # It never ran on a Cluster, which does not look for keys of several slots at once.
+        if not isinstance(client, cluster.ClusterClient) and client.exists(*shards):
             layout = b"1"
         else:
             client.set(keys.LAYOUT, LAYOUT_VERSION, nx=True)
@@ -150,11 +178,21 @@ def fcall(client: Any, name: str, key: str, *args: Any) -> Any:
 
 
 def check(client: redis.Redis) -> tuple[list[str], list[str]]:
-    """What keeps this Redis from being fit for durable state; and what it does not do although it is fit."""
+    """What keeps this Redis, or a node of a Cluster, from being fit for durable state; and what it does not do although
+    it is fit."""
+    problems, notes = [], []
     try:
-        info: dict[str, Any] = client.info("everything")
+        for node in nodes(client):
+            node_problems, node_notes = _check_node(node)
+            problems += [text for text in node_problems if text not in problems]
+            notes += [text for text in node_notes if text not in notes]
     except RedisError as error:
         return [f"redis: {type(error).__name__}"], []
+    return problems, notes
+
+
+def _check_node(client: redis.Redis) -> tuple[list[str], list[str]]:
+    info: dict[str, Any] = client.info("everything")
     problems, notes = [], []
     if info.get("loading"):
         problems.append("redis: loading its data")
@@ -209,13 +247,23 @@ class Headroom:
             raise StoreUnavailable(f"redis: more than {limit:.0%} of maxmemory is used; raise it")
 
     def poll(self) -> None:
-        """Asks Redis for its memory and its time. Raises RedisError."""
-        pipe = self._client.pipeline(transaction=False)
-        pipe.info("memory")
-        pipe.time()
-        info, (seconds, micros) = pipe.execute()
-        self._clock.set(seconds * 1000 + micros // 1000)
-        self._used = used_share(info)
+        """Asks Redis for its memory and its time; of a Cluster the fullest node counts. Raises RedisError."""
+        used = []
+        all_nodes = nodes(self._client)
+        for node in all_nodes:
+            pipe = node.pipeline(transaction=False)
+            pipe.info("memory")
+            pipe.time()
+            try:
+                info, (seconds, micros) = pipe.execute()
+            except RedisError:
+                # Whose shops are on another node need not notice.
+                if len(all_nodes) == 1:
+                    raise
+                continue
+            self._clock.set(seconds * 1000 + micros // 1000)
+            used.append(used_share(info))
+        self._used = max(used, default=0.0)
 
 
 def used_share(info: Mapping[str, Any]) -> float:

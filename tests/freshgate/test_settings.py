@@ -182,3 +182,12 @@ def test_an_esp_that_would_be_passed_over_stops_the_start(environ: dict[str, str
 def test_settings_are_frozen() -> None:
     with pytest.raises(AttributeError):
         Settings().port = 1  # type: ignore[misc]
+
+
+def test_a_cluster_needs_a_redis_of_its_own_for_the_queues_and_nothing_else_has_one() -> None:
+    cluster = {"FRESHGATE_REDIS_URL": "redis+cluster://a:1,b:2"}
+    queues = {"FRESHGATE_QUEUE_REDIS_URL": "redis://c:3"}
+    assert load(cluster | queues).queue_redis_url == "redis://c:3"
+    for environ in (cluster, cluster | {"FRESHGATE_QUEUE_REDIS_URL": "redis+cluster://c:3"}, queues):
+        with pytest.raises(SettingsError, match="queue_redis_url"):
+            load(environ)

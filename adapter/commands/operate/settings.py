@@ -44,6 +44,6 @@ def mask_secrets(value: Any, name: str = "") -> Any:
         return {key: mask_secrets(inner, key) for key, inner in value.items()}
     if name in MASKED and value:
         return "***" if isinstance(value, str) else ["***"] * len(value)
-    if name == "redis_url" and "@" in str(value):
+    if name in ("redis_url", "queue_redis_url") and "@" in str(value):
         return "***@" + str(value).rpartition("@")[2]
     return value

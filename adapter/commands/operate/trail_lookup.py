@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.orders import OrderView
 from freshgate.state.stamps import LENGTH
-from freshgate.state.store import fcall, with_library
+from freshgate.state.store import fcall, scan, with_library
 
 SEND_ID = re.compile(r"[0-9a-f]{24}")
 SCAN_COUNT = 1000
@@ -94,7 +94,7 @@ def _find_order(client: Any, settings: Settings, searched_id: str) -> TrailSubje
 def _find_send(client: Any, searched_id: str) -> TrailSubject | None:
     """Send ids have no index, so all trails are searched, about a thousand at a time."""
     wanted = f'"send":"{searched_id}"'.encode()
-    for names in _trail_keys(client):
+    for names in scan(client, f"{keys.PREFIX}*:p:*:dec", SCAN_COUNT):
         pipe = client.pipeline(transaction=False)
         for name in names:
             pipe.lrange(name, 0, -1)
@@ -106,16 +106,6 @@ def _find_send(client: Any, searched_id: str) -> TrailSubject | None:
                 (root,) = find_roots(client, shop, [record_id])
                 return TrailSubject(shop, root or record_id, "send", send=searched_id)
     return None
-
-
-def _trail_keys(client: Any) -> Iterator[Sequence[bytes]]:
-    cursor = 0
-    while True:
-        cursor, names = client.scan(cursor, match=f"{keys.PREFIX}*:p:*:dec", count=SCAN_COUNT)
-        if names:
-            yield names
-        if cursor == 0:
-            return
 
 
 def _id_spaces(settings: Settings) -> list[str]:

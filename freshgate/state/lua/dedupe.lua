@@ -4,7 +4,7 @@
 local BUCKET_MS = DAY
 local TRAIL_ENTRIES = 200
 
-local function seen_key(shop, bucket, seen) return shop .. 'seen:' .. ms(bucket) .. ':' .. string.sub(seen, -3) end
+local function seen_key(shop, bucket, seen) return shop .. 'seen:' .. ms(bucket) .. ':' .. string.sub(seen, -4) end
 
 -- Two days are looked at, so a message is known for 24 to 48 h. Returns whether it is new.
 local function remember(shop, bucket, seen)
