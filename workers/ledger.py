@@ -23,6 +23,9 @@ from workers.decisions import Decision, Records
 # How many sends of a trigger are remembered with their subject, at least: the newest decides on duplicates, and all
 # that lie in the window of a cap count.
 MIN_CLAIMS = 20
+# A claim that reaches Redis later than this is not written: its worker may have given it up. The timeout of a reply is
+# not shorter, and a call that begins later than a tenth of a second after its claim is not made.
+MAX_CLAIM_AGE_MS = 1000
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -63,6 +66,7 @@ class Ledger:
                 "send": claim.send_id,
                 "claim": claim.text(),
                 "keep": _keep(trigger),
+                "before": claim.at + MAX_CLAIM_AGE_MS,
                 "reads": [(view.owner, view.revision) for view in _views(records)],
             }
             if trigger.address_cap and records.counted:

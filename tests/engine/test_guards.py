@@ -28,6 +28,7 @@ def shop(redis: Redis) -> Redis:
 
 def claim(shop: Redis, send: str = "s1", *, now: int = START, keep: int = 3, **parts: Any) -> bytes:
     body = {"owner": OWNER, "field": "c:cart", "send": send, "claim": "claimed t1 9 9 0 -", "keep": keep, "reads": []}
+    body["before"] = now + 1
     return fcall(shop, "claim", SHOP, now, msgpack.encode(body | parts))[1]
 
 
@@ -64,6 +65,12 @@ def test_a_claim_needs_every_record_as_it_was_read(shop: Redis) -> None:
     assert claim(shop, reads=[(OWNER, "4")]) == b"moved"
     shop.hset(KEY, "to", "pbob")
     assert claim(shop, reads=[(OWNER, "5")]) == b"moved"
+
+
+def test_a_claim_that_its_worker_has_given_up_is_not_written(shop: Redis) -> None:
+    assert claim(shop, before=START) == b"moved"
+    assert shop.hget(KEY, "c:cart") is None
+    assert claim(shop, before=START + 1) == b"ok"
 
 
 def test_a_claim_on_a_new_record_gives_it_a_life(shop: Redis) -> None:

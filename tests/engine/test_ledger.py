@@ -10,6 +10,7 @@ from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
 from catalog import TRIGGERS
+from freshgate.clock import now_ms
 from freshgate.errors import EspError
 from freshgate.state import keys
 from freshgate.state.clock import RedisClock
@@ -86,7 +87,7 @@ def test_a_claim_tells_the_worker_what_time_it_is(redis: Redis) -> None:
     records, clock = world.records(TIMER), RedisClock()
     clock.set(5)
     ledger = Ledger(redis, "sendgrid", clock)
-    claim = Claim("s1", "claimed", "t", 0, 0, 0, "")
+    claim = Claim("s1", "claimed", "t", 0, now_ms(), 0, "")
     attempt = Attempt(world.triggers["abandoned_cart"], records, claim)
     assert ledger.claim([attempt]) == [True]
     assert clock.now() > START

@@ -6,10 +6,13 @@ It remembers each mail that it took, with the time of its arrival. `bench/stub.p
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 
 
@@ -33,12 +36,17 @@ class Answer(NamedTuple):
 
 ACCEPTED = Answer()
 HANGS = Answer(hangs=True)
+QUEUE_SIZE = 256
+PROC_TCP = Path("/proc/net/tcp")
+# The state of a connection in PROC_TCP whose first packet is not answered.
+SYN_SENT = "02"
 
 
 class EspServer:
     """A context manager: `with EspServer() as esp: esp.answer = Answer(401)`.
 
     answer  what each call is answered: an Answer, or a function of the mail that returns one
+            may block, so that the call is held
     mails   the mails that were accepted, or taken by a call that hangs, oldest first
     calls   how many calls came
     """
@@ -50,6 +58,8 @@ class EspServer:
         self.in_flight = self.max_in_flight = 0
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._accepting = threading.Lock()
+        self._open: set[socket.socket] = set()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -63,7 +73,17 @@ class EspServer:
 
         class Server(ThreadingHTTPServer):
             daemon_threads = True
-            request_queue_size = 256
+            request_queue_size = QUEUE_SIZE
+
+            def get_request(self) -> Any:
+                with outer._accepting:
+                    request, address = super().get_request()
+                    outer._open.add(request)
+                    return request, address
+
+            def shutdown_request(self, request: Any) -> None:
+                outer._open.discard(request)
+                super().shutdown_request(request)
 
         self._server = Server(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -76,6 +96,29 @@ class EspServer:
         self._closed.set()
         self._server.shutdown()
         self._server.server_close()
+
+    @contextmanager
+    def connecting_held(self) -> Iterator[None]:
+        """Ends all connections, and no new one comes about within: whoever opens one waits, and gets it about a second
+        after the end."""
+        listener = self._server.socket
+        with self._accepting:
+            listener.listen(0)
+            for connection in list(self._open):
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            # It takes the only place of the queue.
+            with socket.create_connection(listener.getsockname(), timeout=10):
+                try:
+                    yield
+                finally:
+                    listener.listen(QUEUE_SIZE)
+
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for a connection, under `connecting_held`."""
+        port = f":{self._server.server_address[1]:04X}"
+        rows = [line.split() for line in PROC_TCP.read_text(encoding="ascii").splitlines()[1:]]
+        return any(row[2].endswith(port) and row[3] == SYN_SENT for row in rows)
 
     def sends(self, trigger: str = "") -> list[str]:
         """The send ids of the mails that were taken, of one trigger if it is named."""

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -167,9 +168,25 @@ class System:
         os.kill(pid, signal.SIGKILL)
         return pid
 
-    def why(self, who: str) -> str:
+    @contextmanager
+    def stopped(self, name: str) -> Iterator[None]:
+        """The process stands still within (SIGSTOP), and goes on after it."""
+        pid = self.pid(name)
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def trail(self, who: str) -> list[dict[str, Any]]:
+        """The entries of `python -m adapter why --json`, oldest first."""
+        entries: list[dict[str, Any]] = json.loads(self.why(who, "--json"))["trail"]
+        return entries
+
+    def why(self, who: str, *options: str) -> str:
         """What `python -m adapter why` prints."""
-        command = [sys.executable, "-m", "adapter", "why", who]
+        command = [sys.executable, "-m", "adapter", "why", who, *options]
         completed = subprocess.run(
             command, cwd=ROOT, env=self.environ, capture_output=True, text=True, check=False, timeout=30
         )

@@ -120,8 +120,8 @@ def run_workers(system: System, *arguments: str) -> str:
     return completed.stdout
 
 
-def post_until_accepted(system: System, event: dict[str, Any], within_s: float = 30.0) -> Response:
-    """Post as a CDP does, which retries after a 503 or a broken connection, and after nothing else."""
+def post_until_accepted(system: System, event: Any, within_s: float = 30.0) -> Response:
+    """Post events as a CDP does, which retries after a 503 or a broken connection, and after nothing else."""
     deadline = time.monotonic() + within_s
     while True:
         with suppress(OSError, HTTPException):

@@ -70,15 +70,16 @@ class Connection:
         try:
             with WATCHDOG.guard(deadline) as guard:
                 guard.watch(sock)
-                response, reusable = _read_response(sock, method)
-            if guard.expired:
+                response, is_whole, reusable = _read_response(sock, method)
+            # A process that stood still finds a whole answer after the deadline: it counts, since it ends the doubt.
+            if guard.expired and not is_whole:
                 raise TimeoutError
         except (OSError, ValueError, http.client.HTTPException) as error:
             self.close()
             text = f"{self.name}: sent, but no whole answer: {self._cause(error, deadline)}"
             raise EspError(text, ambiguous=True) from None
         self._used_at = time.monotonic()
-        if not reusable:
+        if not reusable or guard.expired:
             self.close()
         return response
 
@@ -156,8 +157,9 @@ def _remaining_s(deadline: float) -> float:
     return remaining_s
 
 
-def _read_response(sock: socket.socket, method: str) -> tuple[HttpResponse, bool]:
-    """The response, and whether the connection can be used again. Reads MAX_RESPONSE_BYTES of the body at most."""
+def _read_response(sock: socket.socket, method: str) -> tuple[HttpResponse, bool, bool]:
+    """The response, whether its last byte was read, and whether the connection can be used again. Reads
+    MAX_RESPONSE_BYTES of the body at most."""
     response = http.client.HTTPResponse(_ReadableSocket(sock), method=method)  # type: ignore[arg-type]
     response.begin()
     body = response.read(MAX_RESPONSE_BYTES)
@@ -166,7 +168,7 @@ def _read_response(sock: socket.socket, method: str) -> tuple[HttpResponse, bool
     # Without a length, the last byte is known only by reading past it.
     is_whole = response.length == 0 or (response.chunked and not response.read(1))
     reusable = is_whole and not response.will_close and response.status >= 200
-    return HttpResponse(response.status, response.headers, body), reusable
+    return HttpResponse(response.status, response.headers, body), is_whole, reusable
 
 
 class _ReadableSocket:

@@ -5,10 +5,11 @@
 --
 -- fg_claim   KEYS[1] the shop  ARGV now or "", msgpack map:
 --              owner    "p:<id>" or "o:<id>"    field, send, claim (the text after the send id), keep (most lines)
+--              before   the time (ms) at which it is too late: whoever sent this does not wait for the reply any more
 --              reads    {{"<kind>:<id>", revision}, ...}: every record that the decision read
 --              address  the recipient's, if mails to it are counted: {id, trigger, {most, window, refuses} of all
 --                       triggers, {most, window} of this one, or {}}
---            REPLY {now, "ok" | "moved" = a record moved on | "capped"}; nothing is written but for "ok"
+--            REPLY {now, "ok" | "moved" = a record moved on, or too late | "capped"}; nothing is written but for "ok"
 -- fg_settle  KEYS[1] the shop  ARGV now or "", msgpack map; all but `owner` may be missing:
 --              owner, field, send, token, claim ("" = given back), keep
 --              revision of the owner that was read; else nothing is written
@@ -108,6 +109,8 @@ end
 
 redis.register_function('fg_claim', function(keys, args)
   local shop, now, claim = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
+  -- A Redis that stood still carries out what its callers have given up: nobody would call the ESP for this claim.
+  if now >= claim.before then return { ms(now), 'moved' } end
   for _, read in ipairs(claim.reads) do
     local state = redis.call('HMGET', shop .. read[1], 'rev', 'to')
     if (state[1] or '0') ~= read[2] or state[2] then return { ms(now), 'moved' } end

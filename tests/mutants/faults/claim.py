@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
+    ("if now >= claim.before then", "if false then", "a claim that nobody waits for is written"),
+    ("if now >= claim.before then", "if now > claim.before then", "a claim is written at the moment that is too late"),
     ("(state[1] or '0') ~= read[2] or state[2]", "state[2]", "the revision is not compared"),
     (
         "(state[1] or '0') ~= read[2] or state[2]",
