@@ -8,6 +8,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 
 import redis
@@ -20,6 +21,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from adapter.feedback import configure_feedback
 from adapter.ingest.feedback import FeedbackReceiver
 from adapter.ingest.receive import Receiver
+from adapter.ingest.unsubscribe import Unsubscriber
 from adapter.people.caches import build_cache, parse_cache
 from adapter.people.lookup import People
 from adapter.routes.answers import add_error_handlers
@@ -31,10 +33,12 @@ from adapter.routes.people import add_people
 from adapter.routes.slashes import SingleSlashes
 from adapter.routes.snippet import add_snippet
 from adapter.routes.tracking_api import add_tracking
+from adapter.routes.unsubscribe import add_unsubscribe
 from adapter.routes.webhooks import add_webhooks
 from adapter.sources import configure_sources
 from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.errors import FreshgateError
+from freshgate.links import LinkTokens
 from freshgate.routing import routes_of
 from freshgate.settings import Settings, load, require_pii_key
 from freshgate.settings_parsing import setting_name
@@ -103,6 +107,7 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     add_account_feedback(app, settings, client, receiver)
     if settings.api_tokens:
         add_people(app, build_people(settings, client), settings.api_tokens)
+    add_unsubscribe(app, build_unsubscriber(settings, client, receiver.clock.now))
     add_snippet(app)
     add_health(app, client)
     add_openapi(app)
@@ -118,6 +123,14 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     # The exporter has the method as a label, so it must see only methods that exist.
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # as above
     return app
+
+
+def build_unsubscriber(settings: Settings, client: redis.Redis, clock: Callable[[], int]) -> Unsubscriber:
+    """Opens links to unsubscribe, for the topics of the catalog's marketing triggers. `clock` returns ms UTC."""
+    tokens = LinkTokens(settings.pii_key.encode(), settings.unsubscribe_secrets)
+    triggers = load_triggers(settings)
+    topics = dict.fromkeys(trigger.topic_name for trigger in triggers if trigger.kind == "marketing")
+    return Unsubscriber(client, tokens, [*topics], clock)
 
 
 def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -57,6 +58,10 @@ Cart = Literal["add", "remove", "snapshot", "clear"]
 Suppression = Literal["unsubscribed", "bounced", "spam"]
 WithdrawnOutcome = Literal["cancelled", "superseded", "rejected"]
 WITHDRAWN_OUTCOMES: tuple[str, ...] = get_args(WithdrawnOutcome)
+DEFAULT_TOPIC = "marketing"
+# Not the name of a topic: whoever leaves all of them.
+ALL_TOPICS = "all"
+TOPIC = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 class From(msgspec.Struct, frozen=True):
@@ -122,6 +127,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     kind          "marketing" mail respects an unsubscribe, "transactional" mail does not
     max_age       age of the mark, when the mail would leave, above which it is not sent (outcome `stale`)
     template_id   the template's id at the ESP; the settings replace it
+    topic         what a reader may unsubscribe from alone, a word such as cart_reminders; None (default) is
+                  "marketing". Nothing depends on that of a transactional trigger
     template      the template of the catalog, for ESPs that store none: catalog/templates/<template>.txt.j2 and so on;
                   None (default) is the one that has the trigger's name
     withdrawn     why the mail is no longer wanted, or None. Called by the gate, right before the mail leaves; reads the
@@ -156,6 +163,7 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     withdrawn: Callable[[PersonView, Any], Withdrawn | None]
     compose: Callable[[PersonView, Any], dict[str, Any]]
     template: str | None = None
+    topic: str | None = None
     subject: Literal["person", "order"] | tuple[str, ...] = "person"
     marks: tuple[str, ...] = ()
     delay: Duration = AT_ONCE
@@ -173,6 +181,8 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if "|" in self.name or "#" in self.name:
             raise CatalogError(f"trigger {self.name}: a name has no | and no #; write it like abandoned_cart")
+        if self.topic is not None and (not TOPIC.fullmatch(self.topic) or self.topic == ALL_TOPICS):
+            raise CatalogError(f'trigger {self.name}: topic is {self.topic!r}; write a word such as "cart_reminders"')
         for field, parse, example in (
             ("max_age", parse_duration, "30m"),
             ("delay", parse_duration, "30m"),
@@ -208,6 +218,11 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
         """Every mail that may leave in place of the trigger's own."""
         first = [need.otherwise for need in self.field_needs if isinstance(need.otherwise, Fallback)]
         return tuple(later for fallback in first for later in fallback.chain())
+
+    @property
+    def topic_name(self) -> str:
+        """`topic` with its default applied."""
+        return self.topic or DEFAULT_TOPIC
 
     @property
     def settle_ms(self) -> int:

@@ -189,6 +189,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     queue_redis_url: str = ""
     # The key of the hashes of addresses; no process starts without one.
     pii_key: str = ""
+    # Where readers reach the receiver, for links to unsubscribe; empty is this machine, which no live account takes.
+    public_url: str = ""
+    # Keys of those links: the first seals, all open. () derives one from `pii_key`.
+    unsubscribe_secrets: tuple[str, ...] = ()
     # Where the receiver, the sandbox and the metrics listen; a metrics port of 0 turns that endpoint off.
     host: str = "127.0.0.1"
     port: int = 8080
@@ -374,7 +378,7 @@ def _warn_about_secrets(document: dict[str, Any]) -> None:
             for field in SECRETS:
                 if isinstance(entry, dict) and entry.get(field):
                     LOG.warning(WARNING, setting_name(table, name, field))
-    for field in ("pii_key", "api_tokens", "sandbox_password"):
+    for field in ("pii_key", "api_tokens", "sandbox_password", "unsubscribe_secrets"):
         if document.get(field):
             LOG.warning(WARNING, setting_name(field))
 

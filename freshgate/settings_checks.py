@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 import msgspec
 
 from freshgate.errors import SettingsError
-from freshgate.outbound import UrlError, parse_networks
+from freshgate.outbound import UrlError, is_loopback, parse_networks, parse_url
 from freshgate.settings_parsing import duration_ms, parse_cap, parse_ramp, setting_name
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -61,8 +61,13 @@ IN_WORDS = {
 RATIOS = {"trace_ratio": 0.05, "bounce_limit": 0.1, "complaint_limit": 0.01}
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 LINK_HOST = re.compile(r"(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*", re.IGNORECASE)
+MIN_SECRET_LENGTH = 16
 # Fields that hold a URL → an example of one.
-URLS = {"otlp_endpoint": "http://127.0.0.1:4318", "base_url": "https://api.sendgrid.com"}
+URLS = {
+    "otlp_endpoint": "http://127.0.0.1:4318",
+    "base_url": "https://api.sendgrid.com",
+    "public_url": "https://mails.shop.example",
+}
 
 
 def convert(table: dict[str, Any], struct: type[T], *parts: str) -> T:
@@ -120,3 +125,19 @@ def _check(value: Any, field: str, key: str) -> None:
     # An empty endpoint turns traces off; kind `smtp` has no base_url.
     if field in URLS and value and not value.startswith(("http://", "https://")):
         raise SettingsError(f'{key}: {value!r} is not a URL; write one such as "{URLS[field]}"')
+    if field == "public_url" and value:
+        _check_public_url(value, key)
+    if field == "unsubscribe_secrets" and any(len(secret) < MIN_SECRET_LENGTH for secret in value):
+        raise SettingsError(f"{key}: too short; write long random texts, such as those of `openssl rand -hex 32`")
+
+
+def _check_public_url(value: str, key: str) -> None:
+    """Mailboxes call it, and over https only: RFC 8058."""
+    try:
+        target = parse_url(value)
+    except UrlError as error:
+        raise SettingsError(f'{key}: {error}; write it like "{URLS["public_url"]}"') from None
+    if "?" in value:
+        raise SettingsError(f"{key}: write it without ?")
+    if target.scheme == "http" and not is_loopback(target.host):
+        raise SettingsError(f"{key}: mailboxes only call https; write https://{target.authority}")

@@ -13,6 +13,7 @@ from freshgate.declare import Trigger
 from freshgate.state import keys
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark
 from freshgate.state.stamps import millis
+from freshgate.state.suppressions import TOPIC, is_opt_out
 from freshgate.state.views import PersonView
 from workers.decisions import Decision, Records
 from workers.needs import apply_needs
@@ -132,12 +133,13 @@ def _already_sent(claims: list[Claim], send: Decision, now: int) -> Decision | N
 
 
 def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision | None:
-    """`suppressed` if the person or the address opted out, bounced or complained."""
-    for suppression in SUPPRESSED_BY[trigger.kind]:
+    """`suppressed` if the person or the address opted out, bounced or complained, or left the trigger's topic."""
+    topic = (f"{TOPIC}{trigger.topic_name}",) if trigger.kind == "marketing" else ()
+    for suppression in (*SUPPRESSED_BY[trigger.kind], *topic):
         mark = _newest(records, suppression)
         if mark is None:
             continue
-        opt_in = _newest(records, "subscribed") if suppression == "unsubscribed" else None
+        opt_in = _newest(records, "subscribed") if is_opt_out(suppression) else None
         lifted = records.address.lifted(suppression) if records.address else None
         if not any(end and end.stamp > mark.stamp for end in (opt_in, lifted)):
             return _withhold(send, "suppressed", suppression, {suppression: mark.at})
@@ -145,8 +147,9 @@ def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision 
 
 
 def _newest(records: Records, kind: str) -> Mark | None:
-    """The newest opt-out or opt-in of that kind, by the person or the address."""
-    marks = [view.suppression(kind) for view in (records.person, records.address) if view]
+    """The newest opt-out or opt-in of that kind, by the person or the address; of a topic, by the address alone."""
+    views = (None if kind.startswith(TOPIC) else records.person, records.address)
+    marks = [view.suppression(kind) for view in views if view]
     return max((mark for mark in marks if mark), key=lambda mark: mark.stamp, default=None)
 
 

@@ -16,7 +16,8 @@ from rq.serializers import JSONSerializer
 
 from freshgate.catalogs import load_triggers
 from freshgate.declare import Trigger
-from freshgate.errors import SettingsError
+from freshgate.errors import CatalogError, SettingsError
+from freshgate.links import Links, LinkTokens
 from freshgate.queue import queue_names
 from freshgate.routing import routes_of
 from freshgate.settings import EspSettings, Settings, require_pii_key
@@ -70,6 +71,7 @@ def deliver(settings: Settings, account: str | None = None, processes: int | Non
     for name in names:
         # A fault in the settings of one stops the start of all.
         build_esp(name, accounts[name]).close()
+        build_messages(settings, name, triggers)
     return supervise(settings, [("--esp", name, "--processes", "1") for name in names for _ in range(each)])
 
 
@@ -89,7 +91,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
         transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
         page_addresses=settings.page_addresses == "any",
     )
-    messages = Messages(load_templates(settings.catalog))
+    messages = build_messages(settings, name, triggers)
     outlet = Outlet(client, name, accounts, RedisClock(None, metrics.CLOCK_SKEW.set))
 
     def build_courier(waiting: WaitingForEsp) -> Courier:
@@ -172,6 +174,31 @@ def esp_accounts(settings: Settings) -> Mapping[str, EspSettings]:
             known = ", ".join(ESPS)
             raise SettingsError(f"{setting_name('esps', name, 'kind')}: {esp.kind!r}; write which ESP it is: {known}")
     return {name: with_max_calls(esp) for name, esp in settings.esps.items()}
+
+
+def build_messages(settings: Settings, account: str, triggers: Sequence[Trigger]) -> Messages:
+    """What mails of an account are made of. Raises SettingsError or CatalogError where they would lack something."""
+    esp, templates = settings.esps[account], load_templates(settings.catalog)
+    own = [trigger for trigger in triggers if trigger.esp == account and trigger.enabled]
+    marketing = [trigger.name for trigger in own if trigger.kind == "marketing"]
+    stores = ESPS[esp.kind].capabilities.templates
+    if stores == "ours" or (stores == "by id or ours" and esp.templates == "catalog"):
+        for trigger in own:
+            if trigger.template_name not in templates.names:
+                file = f"templates/{trigger.template_name}.txt.j2"
+                raise CatalogError(
+                    f"trigger {trigger.name}: [esps.{account}] sends the catalog's templates; write {file} there"
+                )
+        if esp.live and marketing and not settings.public_url:
+            raise SettingsError(
+                f"{setting_name('public_url')}: missing; {marketing[0]} is marketing, and needs a link to unsubscribe: "
+                'write where readers reach the receiver, such as "https://mails.shop.example"'
+            )
+    if esp.live and not settings.public_url:
+        return Messages(templates)
+    # Without a URL of its own, a demo on this machine.
+    public_url = settings.public_url or f"http://127.0.0.1:{settings.port}"
+    return Messages(templates, Links(LinkTokens(settings.pii_key.encode(), settings.unsubscribe_secrets), public_url))
 
 
 def build_esp(name: str, settings: EspSettings) -> Esp:

@@ -80,6 +80,7 @@ def document() -> dict[str, Any]:
             "/v1/{call}": _tracking(),
             "/feedback/{account}": _feedback(),
             **_people(),
+            "/unsubscribe/{token}": _unsubscribe(),
             "/healthz": {"get": _operation("healthz", "The process lives", {200: _json("Health", "it does")})},
             "/readyz": {
                 "get": _operation(
@@ -192,6 +193,36 @@ def _people() -> dict[str, Schema]:
 
 def _query(name: str, description: str) -> Schema:
     return {"name": name, "in": "query", "required": False, "description": description, "schema": {"type": "string"}}
+
+
+def _unsubscribe() -> Schema:
+    """Pages for readers, in their language; a mailbox posts the form of RFC 8058."""
+    refusals = {404: _page("no link of ours"), 410: _page("the link has expired")}
+    ask = _operation(
+        "unsubscribePage", "The page of a mail's link; changes nothing", {200: _page("buttons"), **refusals}
+    )
+    answers = {
+        200: _page("it is so from now on, also if it was before"),
+        400: _page("the form asks for nothing"),
+        **refusals,
+        429: _page("this link was used too often") | {"headers": _RETRY},
+        503: _page("our fault: Redis did not take it; try again") | {"headers": _RETRY},
+    }
+    leave = _operation("unsubscribe", "No more mail of a topic, or no marketing mail at all", answers)
+    form = {
+        "type": "object",
+        "properties": {
+            "List-Unsubscribe": {"const": "One-Click"},
+            "leave": {"type": "string", "description": "`all`, or a topic"},
+        },
+    }
+    kinds = ("application/x-www-form-urlencoded", "multipart/form-data")
+    leave["requestBody"] = {"required": True, "content": {kind: {"schema": form} for kind in kinds}}
+    return {"parameters": [_path("token", "of a mail's link")], "get": ask, "post": leave}
+
+
+def _page(description: str) -> Schema:
+    return {"description": description, "content": {"text/html": {"schema": {"type": "string"}}}}
 
 
 def _faults(schema: str, statuses: Iterable[int]) -> dict[int, Schema]:

@@ -81,6 +81,7 @@ ABANDONED_CART = Trigger(
     delay=30 * MINUTE,
     max_age=DAY,
     cap=(1, DAY),
+    topic="cart_reminders",
     template_id="d-abandoned-cart",
     needs=(Needs("cart.prices", fresh_for="24h", otherwise=WITHOUT_PRICES),),
     withdrawn=_withdrawn,

@@ -66,6 +66,7 @@ BROWSE_ABANDONMENT = Trigger(
     delay=HOUR,
     max_age=DAY,
     cap=(1, DAY),
+    topic="product_reminders",
     template_id="d-browse-abandonment",
     needs=(Needs("view.product", otherwise=OF_CATEGORY),),
     withdrawn=_withdrawn,

@@ -165,6 +165,16 @@ def _reasons() -> Sequence[Panel]:
             [(per_minute(metrics.CONTRADICTED, ["trigger", "reason"], **TRIGGER), "{{trigger}}: {{reason}}")],
             limits=red_above(0.5),
         ),
+        lines(
+            "Links to unsubscribe",
+            describe(
+                "How many readers leave, by our links? `all` and `topic` are readers who left.",
+                "`refused` rises: links that are not ours, or of a key that is gone: docs/UNSUBSCRIBE.md. `expired`: "
+                "old mails.",
+            ),
+            PER_MINUTE,
+            [(per_minute(metrics.UNSUBSCRIBES, ["result"]), "{{result}}")],
+        ),
     ]
 
 

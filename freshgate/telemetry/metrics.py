@@ -66,6 +66,8 @@ NEED_STATES = ("fresh", "stale", "missing")
 NEED_RESULTS = ("used", "placeholder", "default", "left_out", "fallback", "skip")
 # Reasons against any mail to an address; a trigger's own reasons come from the catalog.
 SUPPRESSIONS = ("unsubscribed", "bounced", "spam")
+# What became of a link to unsubscribe that was opened: left all, or a topic; once more; too old; not ours; too often.
+UNSUBSCRIBE_RESULTS = ("all", "topic", "repeated", "expired", "refused", "limited")
 # What may turn out to have occurred before a mail left.
 CONTRADICTIONS = (
     *SUPPRESSIONS,
@@ -156,6 +158,7 @@ PEOPLE_CACHE = Counter(
 CONNECTIONS_DROPPED = Counter(
     "freshgate_connections_dropped_total", "Connections ended before their request was complete", ["reason"]
 )
+UNSUBSCRIBES = Counter("freshgate_unsubscribes_total", "What became of links to unsubscribe", ["result"])
 SPANS_LOST = Counter("freshgate_spans_lost_total", "Spans that the collector of traces did not take")
 IDENTITY_LINKS = Counter("freshgate_identity_links_total", "What became of links between ids", ["result"])
 SOURCE_DELAY = Histogram(
@@ -317,6 +320,8 @@ def prepare_receiver(sources: Iterable[str]) -> None:
         PEOPLE_CACHE.labels(result)
     for result in IDENTITY:
         IDENTITY_LINKS.labels(result)
+    for result in UNSUBSCRIBE_RESULTS:
+        UNSUBSCRIBES.labels(result)
     _set_build_info("receiver")
 
 

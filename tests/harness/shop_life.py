@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from redis import Redis
 
 from adapter.ingest.receive import Receiver, WebhookRequest
+from adapter.ingest.unsubscribe import Unsubscriber
 from adapter.people.caches import build_cache
 from adapter.people.lookup import People
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext
@@ -21,8 +22,10 @@ from catalog import EVENTS, TRIGGERS
 from freshgate.declare import EventType
 from freshgate.errors import EspError
 from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.links import LinkToken, LinkTokens
 from freshgate.routing import Routes
 from freshgate.settings import EspSettings, Settings, SourceSettings
+from freshgate.state import keys
 from freshgate.state.clock import RedisClock
 from freshgate.state.planner import Planner
 from freshgate.state.store import fcall, load, open_shops
@@ -65,7 +68,7 @@ def live_through_everything(redis: Redis, url: str) -> Iterator[None]:
     yield from identify(world)
     yield from shop_and_buy(world)
     yield from send_and_fail(world)
-    yield from operate(world, url)
+    yield from operate(world, redis, url)
     yield from report(ReportingWorld(redis))
     yield from ask(redis)
     yield from run_processes(world, redis)
@@ -170,7 +173,7 @@ def send_and_fail(world: World) -> Iterator[None]:
     yield
 
 
-def operate(world: World, url: str) -> Iterator[None]:
+def operate(world: World, redis: Redis, url: str) -> Iterator[None]:
     """An operator holds mails and replays a send; traced requests, rate limits, a quarantine, a gap."""
     parser = argparse.ArgumentParser()
     subparsers = parser.add_subparsers(dest="command")
@@ -183,6 +186,11 @@ def operate(world: World, url: str) -> Iterator[None]:
     commands.run(settings, parser.parse_args(("rejected", "replay")), world.now)
     yield
     suppressions.run(settings, parser.parse_args(("suppressions", "lift", EVE, "--kind", "bounced")))
+    yield
+    tokens = LinkTokens(PII_KEY)
+    address = keys.address_id(PII_KEY, EVE)
+    token = LinkToken(shop="main", address=address, send_id="5e" * 12, topic="marketing", expires_at=world.now)
+    Unsubscriber(redis, tokens, ["cart_reminders"], lambda: world.now).leave(token, "cart_reminders")
     yield
     event = world.event("Product Added", anon="visitor", email="visitor@example.com", product=product("tea"))
     request = WebhookRequest(b"", {}, world.now, remote_ip="93.184.216.34")

@@ -23,6 +23,7 @@ MASKED = {
     "password",
     "pii_key",
     "sandbox_password",
+    "unsubscribe_secrets",
 }
 
 

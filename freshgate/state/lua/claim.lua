@@ -21,8 +21,9 @@
 -- fg_replay  KEYS[1] the shop  ARGV now or "", msgpack map: owner, field, send, timer, expected state, claim
 --            REPLY "1" = the send starts again | the state that it has by now; nothing is written then
 -- fg_close   KEYS[1] the shop  ARGV list, entry  REPLY 1 = it was there
--- fg_suppress  KEYS[1] the shop  ARGV now or "", msgpack map: an operator's word about an address:
---              address, field, stamp, value, note (text for the trail of whoever has the address)  REPLY 1
+-- fg_suppress  KEYS[1] the shop  ARGV now or "", msgpack map: the word of an operator, or of a reader by a link, about
+--              an address: address, field, stamp, value, note (text for the trail of whoever has the address)
+--            REPLY 1 | 0 = something newer stands there; nothing is written then
 -- fg_crash   KEYS[1] the shop  ARGV timer  REPLY how often this send took its worker down
 
 local MAX_LISTED = 10000
@@ -258,7 +259,7 @@ end)
 
 redis.register_function('fg_suppress', function(keys, args)
   local shop, change = keys[1], cmsgpack.unpack(args[2])
-  set_address_register(shop, change.address, change.field, change.stamp, change.value)
+  if not set_address_register(shop, change.address, change.field, change.stamp, change.value) then return 0 end
   local who = redis.call('HGET', address_key(shop, change.address), 'm:who')
   if who then note(shop, root_of(shop, string.sub(who, STAMP + 1)), '', change.note) end
   return 1

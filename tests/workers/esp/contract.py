@@ -20,6 +20,7 @@ from jsonschema import Draft202012Validator
 from freshgate.errors import EspError
 from tests.harness.ports import free_ports
 from workers.esp.base import BatchEsp, Esp, Message, SendResult
+from workers.esp.capabilities import Capabilities
 
 MESSAGE = Message(
     send_id="s-1", trigger="welcome", to="ada@example.com", template_id="d-1", template_data={"first_name": "Ada"}
@@ -297,6 +298,16 @@ class EspContract:
         assert closed.wait(2)
         esp.send(MESSAGE)
         assert {connection for connection, _ in server.requests} == {1, 2}
+
+    def test_a_kind_that_takes_headers_of_ours_sends_those_of_the_message(
+        self, esp: Esp, server: ScriptedServer
+    ) -> None:
+        server.steps = [*self.before, self.accepted]
+        url = "<https://shop.example/unsubscribe/token>"
+        headers = {"List-Unsubscribe": url, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
+        esp.send(msgspec.structs.replace(MESSAGE, headers=headers))
+        capabilities: Capabilities = type(esp).capabilities  # type: ignore[attr-defined]  # each kind declares them
+        assert (b"List-Unsubscribe=One-Click" in server.requests[-1][1]) == capabilities.headers
 
     def test_a_huge_answer_is_not_read_to_its_end(self, esp: Esp, server: ScriptedServer) -> None:
         assert self.failure(esp, server, answers(400, b"x" * 1_000_000)).permanent
