@@ -1,6 +1,7 @@
 """SMTP to any server: one recipient a mail, verified TLS, and what each reply means by its enhanced status code.
 
-`smtp_session.py` speaks the protocol, `smtp_mail.py` writes the mail; `watchdog.py` ends a call at its deadline.
+`smtp_session.py` speaks the protocol, `smtp_mail.py` writes the mail and `smtp_dkim.py` signs it; `watchdog.py` ends a
+call at its deadline.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from freshgate.settings_parsing import setting_name
 from workers.esp.base import Message, SendResult
 from workers.esp.base_url import SANDBOX
 from workers.esp.capabilities import Capabilities
-from workers.esp.smtp_mail import build_mail, signer
+from workers.esp.smtp_dkim import signer
+from workers.esp.smtp_mail import build_mail
 from workers.esp.smtp_session import CLOSING, Broken, Refused, Reply, Session, Tls
 from workers.esp.watchdog import WATCHDOG
 
@@ -63,7 +65,7 @@ class Smtp:
             field = "from_email" if sender is None else "from_name"
             raise SettingsError(f"{setting_name('esps', name, field)}: cannot stand in a header; write it on one line")
         self._sender = sender
-        self._sign = signer(name, settings)
+        self._signer = signer(name, settings)
         self._session: Session | None = None
         self._pid = 0
 
@@ -91,8 +93,8 @@ class Smtp:
             )
         except ValueError as error:
             raise EspError(f"{self.name}: the mail cannot be written: {error}", permanent=True) from None
-        if self._sign:
-            mail = self._sign(mail) + mail
+        if self._signer:
+            mail = self._signer.header(mail, self._now_s()) + mail
         with WATCHDOG.guard(deadline) as guard:
             return self._hand_over(mail, recipient, deadline, guard.watch)
 
