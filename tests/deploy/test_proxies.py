@@ -236,6 +236,11 @@ def test_too_large_a_body_is_413(proxy: Proxy) -> None:
         assert connection.recv(100).startswith(b"HTTP/1.1 413 ")
 
 
+def test_a_link_to_unsubscribe_passes(proxy: Proxy) -> None:
+    request = f"GET /unsubscribe/token HTTP/1.1\r\nHost: 127.0.0.1:{proxy.port}\r\nConnection: close\r\n\r\n"
+    assert b"This link is not known" in proxy.raw(request.encode())
+
+
 @pytest.mark.parametrize(
     "path",
     [

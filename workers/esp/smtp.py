@@ -61,8 +61,8 @@ class Smtp:
         self._context = None if self._tls == "none" else ssl.create_default_context()
         self._credentials = _credentials(name, settings)
         sender = read_address(settings.from_email)
-        if sender is None or CONTROL.search(settings.from_name) or "\n" in settings.from_name:
-            field = "from_email" if sender is None else "from_name"
+        if sender is None or not sender.isascii() or CONTROL.search(settings.from_name) or "\n" in settings.from_name:
+            field = "from_email" if sender is None or not sender.isascii() else "from_name"
             raise SettingsError(f"{setting_name('esps', name, field)}: cannot stand in a header; write it on one line")
         self._sender = sender
         self._signer = signer(name, settings)

@@ -62,10 +62,11 @@ def _extra_headers(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _head(headers: Mapping[str, str]) -> bytes:
-    for value in headers.values():
+    for name, value in headers.items():
         # Only the subject is folded; whatever else has an end of a line in it is an attack.
-        if "\n" in value.replace("\r\n ", "").replace("\r\n\t", "") or "\r" in value.replace("\r\n", ""):
-            raise ValueError("an end of a line in a header")
+        text = value.replace("\r\n ", "") if name == "Subject" else value
+        if CONTROLS.search(text) or not (text.isascii() or name == "To"):
+            raise ValueError("a header that is not one line of ASCII")
     return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -16,6 +17,16 @@ from typing import Any
 from jinja2.sandbox import SandboxedEnvironment
 
 MAX_CARDS = 100
+MAX_TEXT_LENGTH = 2000
+# Send and time of a mail.
+RENDERED_PATH = re.compile(r"/rendered/([0-9a-z-]{1,64})/([0-9]{1,16})")
+# A mail is a stranger's text: it runs nothing, loads nothing and has no origin.
+RENDERED_HEADERS = {
+    "Content-Type": "text/html; charset=utf-8",
+    "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+}
 STYLE = """
 :root{color-scheme:light dark;--paper:#f6f5f2;--card:#fff;--ink:#1d1d1f;--soft:#6b6b70;--line:#e4e2dc;--mark:#0b6e4f}
 @media (prefers-color-scheme:dark){:root{--paper:#141416;--card:#1e1e21;--ink:#ececee;--soft:#9a9aa0;--line:#333338;
@@ -29,6 +40,7 @@ article,td,th{overflow-wrap:anywhere}table{width:100%;border-collapse:collapse;m
 th{text-align:left;font-weight:500;color:var(--soft);font-size:.8rem}th,td{padding:.35rem .4rem .35rem 0;
 border-bottom:1px solid var(--line)}.n{text-align:right;font-variant-numeric:tabular-nums;padding-right:0;
 white-space:nowrap}tfoot td{border:0;font-weight:600}code{font:.85em ui-monospace,monospace}
+pre{white-space:pre-wrap;font:.9rem/1.5 ui-monospace,monospace;margin:.6rem 0}
 .empty{text-align:center;padding:3rem 1rem}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
@@ -58,6 +70,12 @@ TEMPLATE = SandboxedEnvironment(autoescape=True, trim_blocks=True, lstrip_blocks
 {% if card.sum %}<tfoot><tr><td colspan="2">Total</td><td class="n">{{ card.sum }}</td></tr></tfoot>{% endif %}
 </table>
 {% elif card.sum %}<p>Total <strong>{{ card.sum }}</strong></p>{% endif %}
+{% if card.subject %}
+<p><strong>{{ card.subject }}</strong></p><pre>{{ card.text }}</pre>
+{% if card.rendered %}
+<p><a href="{{ card.rendered }}" target="_blank" rel="noopener">as a reader sees it</a></p>
+{% endif %}
+{% endif %}
 <p class="soft">send <code>{{ card.send }}</code></p></article>
 {% else %}
 <article class="empty"><h2>No mail yet</h2><p>Post an event to the receiver, such as the <code>curl</code> line that
@@ -88,11 +106,35 @@ def _card(message: dict[str, Any]) -> dict[str, Any]:
         "to": message["to"],
         "provider": message["provider"],
         "template": message["template_id"] or "(none)",
+        **_rendered(message),
         "first_name": _text(template_data.get("first_name")),
         "order": _text(template_data.get("order_id")),
         "sum": f"{total} {currency}".strip() if total else "",
         "products": [_product(p) for p in products[:50] if isinstance(p, dict)] if isinstance(products, list) else [],
     }
+
+
+def _rendered(message: dict[str, Any]) -> dict[str, str]:
+    """Subject, text and the link to the HTML of a mail that came with them."""
+    raw = message["raw"] if isinstance(message["raw"], dict) else {}
+    link = f"/rendered/{message['custom_args'].get('freshgate_send') or '-'}/{message['received_at_ms']}"
+    return {
+        "subject": _text(raw.get("subject")),
+        "text": str(raw.get("text") or "")[:MAX_TEXT_LENGTH],
+        "rendered": link if raw.get("html") else "",
+    }
+
+
+def rendered(outbox: Sequence[bytes], path: str) -> bytes | None:
+    """The HTML of the mail to which a card links; None where it is not, or no longer, in the outbox."""
+    match = RENDERED_PATH.fullmatch(path)
+    if match is None:
+        return None
+    for raw in reversed(tuple(outbox)):
+        message = json.loads(raw) if match[2].encode() in raw else {}
+        if message and _rendered(message)["rendered"] == path:
+            return str(message["raw"]["html"]).encode("utf-8", "replace")
+    return None
 
 
 def _product(product: dict[str, Any]) -> dict[str, str]:

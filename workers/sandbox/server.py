@@ -23,7 +23,7 @@ from workers.sandbox import access
 from workers.sandbox.api import JSON, Api, Call, Refused, Reply, error
 from workers.sandbox.apis import APIS, find_api
 from workers.sandbox.faults import Fault, FaultError, Faults
-from workers.sandbox.outbox_page import PAGE_HEADERS, page
+from workers.sandbox.outbox_page import PAGE_HEADERS, RENDERED_HEADERS, page, rendered
 from workers.sandbox.reports import Reporter, ReportError
 from workers.sandbox.sendgrid_schema import MAX_BODY_BYTES
 from workers.sandbox.smtp_server import SmtpServer
@@ -191,11 +191,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = handle_any
 
-    def _route(self, path: str, body: bytes, played: tuple[Api, re.Match[str]] | None) -> Reply:
+    def _route(  # noqa: PLR0911 - a table of routes
+        self, path: str, body: bytes, played: tuple[Api, re.Match[str]] | None
+    ) -> Reply:
         outbox = self.server.sandbox.outbox
         match (self.command, path):
             case ("GET", "/"):
                 return 200, PAGE_HEADERS, page(list(outbox))
+            case ("GET", _) if mail := rendered(outbox, path):
+                return 200, RENDERED_HEADERS, mail
             case ("GET", "/messages"):
                 return 200, JSON, b"[" + b",".join(list(outbox)) + b"]"
             case ("DELETE", "/messages"):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import smtplib
 from typing import Any
 
+import msgspec
 import pytest
 
 from freshgate.errors import EspError
@@ -43,6 +45,20 @@ def test_a_mail_by_smtp_stands_in_the_outbox_beside_the_others(sandbox: Sandbox)
     assert raw["text"].replace("\r\n", "\n") == CONTENT.text
     assert raw["html"].strip() == CONTENT.html
     assert raw["headers"]["list-unsubscribe-post"] == "List-Unsubscribe=One-Click"
+
+
+def test_the_page_links_to_the_mail_as_a_reader_sees_it_and_it_runs_nothing(sandbox: Sandbox) -> None:
+    content = msgspec.structs.replace(CONTENT, html="<p>Hello</p><script>alert(1)</script>", text="<b>text</b>")
+    account(sandbox).send(msgspec.structs.replace(MESSAGE, render=lambda: content))
+    page = call(sandbox, "GET", "/")[2].decode()
+    assert "&lt;b&gt;text&lt;/b&gt;" in page
+    (path,) = re.findall(r'href="(/rendered/[^"]+)"', page)
+    status, headers, body = call(sandbox, "GET", path)
+    assert (status, body.decode().strip()) == (200, content.html)
+    assert headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    call(sandbox, "DELETE", "/messages")
+    for other in (path, "/rendered/x", "/rendered/-/1", "/rendered/../messages/1"):
+        assert call(sandbox, "GET", other)[0] == 404
 
 
 def test_a_mail_of_any_client_is_shown_on_the_page(sandbox: Sandbox) -> None:
