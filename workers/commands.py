@@ -22,6 +22,7 @@ from freshgate.local_settings import connect_local_store
 from freshgate.settings import Settings
 from freshgate.settings_parsing import duration_ms
 from freshgate.state import keys
+from freshgate.state.operations import count_operation
 from freshgate.state.records import Claim, parse_claims
 from freshgate.state.store import fcall, shops
 from workers.decisions import Records
@@ -156,6 +157,8 @@ def run(settings: Settings, chosen: argparse.Namespace, fixed_now: int | None = 
         if chosen.action == "show":
             _show(client, lookup, send)
         unchanged += bool(refusal)
+    if chosen.action not in ("list", "show") and len(sends) > unchanged:
+        count_operation(client, chosen.action)
     if chosen.action in ("list", "show"):
         print(f"{len(sends)} {chosen.command}")
     else:
@@ -175,11 +178,14 @@ def _switch(client: Any, settings: Settings, triggers: Mapping[str, Trigger], co
             client.delete(keys.FEEDBACK + name.removeprefix(keys.HELD_ESP))
         text = _name(name)
         print(f"released: {text}" if known else f"{text} was not held", f"(still held: {_held(client) or 'none'})")
+        if known:
+            count_operation(client, "release")
         return 0 if known else 1
     accounts = [keys.HELD_ESP + account for account in settings.esps]
     if name != "*" and name not in triggers and name not in accounts:
         raise SettingsError(f"hold {name}: no such trigger; known: {', '.join([*sorted(triggers), *accounts])}")
-    client.sadd(keys.HOLD, name)
+    if client.sadd(keys.HOLD, name):
+        count_operation(client, "hold")
     print(f"held: {_name(name)}; mails wait, and leave if still true when released")
     return 0
 

@@ -117,7 +117,8 @@ class RedisMonitor:
         pipe = self._client.pipeline(transaction=False)
         pipe.scard(keys.HOLD)
         pipe.llen(keys.QUARANTINE)
-        holds, quarantined = pipe.execute()
+        pipe.hgetall(keys.OPERATIONS)
+        holds, quarantined, counts = pipe.execute()
         metrics.MAILS_WAITING.set(for_account)
         metrics.TIMERS_WAITING.set(waiting)
         metrics.TIMERS_OVERDUE.set(overdue)
@@ -127,6 +128,7 @@ class RedisMonitor:
         metrics.SENDS_TO_REVIEW.set({(state,): count for state, count in reviews.items()})
         metrics.HOLDS.set(holds)
         metrics.QUARANTINED.set(quarantined)
+        metrics.OPERATIONS.set({(name,): int(counts.get(name.encode(), 0)) for name in metrics.OPERATIONS_COUNTED})
 
     def _poll_queues(self, now_ms: int) -> None:
         jobs: dict[tuple[str, ...], float] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from dashboards.promql import chosen, selector
+from dashboards.promql import STARTED, chosen, selector
 from freshgate.telemetry import metrics
 
 # Grafana asks for one point each minute, or fewer over a long range; each expression is true at one of them.
@@ -28,7 +28,22 @@ def _new_release() -> str:
     return f"{by} ({build}) unless {by} (last_over_time({build}[{REMEMBERED}] offset {STEP}))"
 
 
-MARKS = (Mark("Releases", "blue", "{{process}} {{version}}", _new_release()),)
+def _operation() -> str:
+    count = selector(metrics.OPERATIONS)
+    return f"max by (operation) ({count}) > max by (operation) ({count} offset {STEP})"
+
+
+def _start() -> str:
+    return f"time() - {selector(STARTED, job='~freshgate.*')} < {STEP}_ms / 1000"
+
+
+MARKS = (
+    Mark("Releases", "blue", "{{process}} {{version}}", _new_release()),
+    # Counted by the commands themselves: hold, release, resend, replay, close.
+    Mark("Operators", "purple", "operator: {{operation}}", _operation()),
+    # A reload, changed settings, a crash.
+    Mark("Starts", "#8e8e99", "{{job}} {{instance}} started", _start()),
+)
 
 
 def as_annotation(mark: Mark) -> dict[str, Any]:

@@ -19,6 +19,7 @@ HOLD = PREFIX + "hold"
 HEARTBEAT = PREFIX + "heartbeat"
 UNMAPPED = PREFIX + "unmapped"
 QUARANTINE = PREFIX + "quarantine"
+OPERATIONS = PREFIX + "operations"
 # The names of all shops that ever had a receiver: whose timers are claimed, whose lists are read.
 SHOPS = PREFIX + "shops"
 LAYOUT = PREFIX + "layout"

@@ -95,6 +95,8 @@ FEEDBACK_KINDS = (
     "clicked",
 )
 PEOPLE_CACHE_RESULTS = ("hit", "miss", "stale", "failed")
+# Commands that change what the workers do.
+OPERATIONS_COUNTED = ("hold", "release", "resend", "replay", "close", "quarantine_replay")
 WORKER_STATES = ("idle", "busy", "silent")
 PROCESSES = ("receiver", "worker", "timers")
 
@@ -259,6 +261,7 @@ CALLS_AT_ONCE = PolledMetric(
 MAILS_WAITING = PolledMetric(
     "freshgate_mails_waiting", "Mails that are due and wait for their ESP account, by reason", ("esp", "reason")
 )
+OPERATIONS = PolledMetric("freshgate_operations", "How often an operator used a command", ("operation",))
 QUARANTINED = PolledMetric("freshgate_quarantined_elements", "Elements that our own code could not read, kept raw")
 REDIS_UP = PolledMetric("freshgate_redis_up", "Whether Redis answered")
 REDIS_POLL = PolledMetric("freshgate_redis_look_seconds", "How long Redis took for this look")

@@ -21,6 +21,7 @@ from freshgate.telemetry import metrics
 # What Grafana fills in when "All" is chosen and a scrape happens every few seconds.
 VARIABLES = {
     "$__rate_interval": "1m",
+    "$__interval_ms": "60000",
     "$__interval": "1m",
     "$__range": "1h",
     "$source": ".*",

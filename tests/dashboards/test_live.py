@@ -15,6 +15,7 @@ pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]
 RIGHTLY_EMPTY = {
     "offset 1w": "the system has not run for a week",
     "offset 1m": "shows only what has changed since",
+    "time() - process_start_time_seconds": "shows only what has started since",
     "freshgate_redis_max_memory_bytes) > 0": "the embedded Valkey has no limit",
     "absent": "a timers process is scraped",
     'status=~"5.."': "no request failed",

@@ -123,6 +123,22 @@ def test_a_misspelt_trigger_is_not_held_and_the_known_ones_are_named(operator: O
         operator.run("hold", "abandonned_cart")
 
 
+def test_what_an_operator_changes_is_counted_for_the_boards_and_what_is_only_read_is_not(
+    world: World, operator: Operator
+) -> None:
+    for words in (
+        ("hold",),
+        ("hold",),
+        ("hold", "--list"),
+        ("release",),
+        ("release",),
+        ("dead", "list"),
+        ("dead", "replay"),
+    ):
+        operator.run(*words)
+    assert world.client.hgetall(keys.OPERATIONS) == {b"hold": b"1", b"release": b"1"}
+
+
 def test_what_is_held_waits_and_leaves_after_the_release(
     world: World, operator: Operator, capsys: pytest.CaptureFixture[str]
 ) -> None:

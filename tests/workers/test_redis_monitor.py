@@ -24,6 +24,7 @@ from freshgate.routing import Routes
 from freshgate.settings import EspSettings
 from freshgate.state import keys
 from freshgate.state.clock import RedisClock
+from freshgate.state.operations import count_operation
 from freshgate.state.store import add_shops, fcall, load
 from freshgate.telemetry import metrics
 from freshgate.telemetry.polled import PolledMetrics
@@ -94,6 +95,14 @@ def test_workers_are_distinguished_by_heartbeat_and_state(redis: Redis) -> None:
 def test_a_worker_that_hangs_until_its_key_expires_stays_silent(redis: Redis) -> None:
     redis.sadd(f"rq:workers:{QUEUE}", "rq:worker:hung")
     assert poll(redis)[f'freshgate_workers{{queue="{QUEUE}",state="silent"}}'] == 1
+
+
+def test_what_operators_did_is_counted_from_the_first_on(redis: Redis) -> None:
+    assert poll(redis)['freshgate_operations{operation="hold"}'] == 0
+    count_operation(redis, "hold")
+    assert poll(redis)['freshgate_operations{operation="hold"}'] == 1
+    with pytest.raises(ValueError, match="dance"):
+        count_operation(redis, "dance")
 
 
 def test_sends_that_are_due_and_not_sent_count_as_late_whoever_holds_them(redis: Redis) -> None:

@@ -20,6 +20,7 @@ from adapter.sources.base import Source
 from freshgate.errors import RequestError
 from freshgate.local_settings import connect_local_store, load_local_settings
 from freshgate.settings import Settings, require_pii_key
+from freshgate.state.operations import count_operation
 from freshgate.telemetry import logs
 
 HELP = "list, show, replay or drop elements on which our own code failed"
@@ -94,6 +95,8 @@ def _replay_all(settings: Settings, client: Any, elements: Sequence[tuple[bytes,
         else:
             quarantine.remove_element(client, entry)
         print(_format_element(entry, element) + (f"  stays: {reason}" if reason else "  recorded"))
+    if len(elements) > remaining:
+        count_operation(client, "quarantine_replay")
     print(f"{len(elements) - remaining} recorded" + (f"; {remaining} stay" if remaining else ""))
     return 1 if remaining else 0
 
