@@ -9,7 +9,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: run observe check test test-tools mutants converge dashboards bench lint format audit vulnerabilities sbom lock version-check help
+.PHONY: run observe check test test-tools test-compose mutants converge dashboards bench lint format audit vulnerabilities sbom lock version-check help
 
 run: .venv/.embedded $(BIN)/freshgate  ## start everything on this machine; Ctrl-C stops it
 	@exec $(BIN)/freshgate run
@@ -25,6 +25,9 @@ test: lint  ## lint, types, imports and all tests
 
 test-tools: .venv/.tools  ## tests that need large downloads: Compose, hadolint, Prometheus, DataDog, Chromium, proxies
 	$(BIN)/python -m pytest -m tools
+
+test-compose: .venv/.tools  ## run docker-compose.yml on this machine's Docker engine: kill, pause, upgrade, restore; ten minutes
+	FRESHGATE_TEST_COMPOSE=1 $(BIN)/python -m pytest -m tools tests/deploy/test_compose_live.py
 
 mutants: .venv/.dev  ## plant faults into the engine one by one: which does no test notice? MUTANTS="gate.py" for a part
 	$(BIN)/python -m tests.mutants $(MUTANTS)

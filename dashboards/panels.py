@@ -72,6 +72,8 @@ def lines(
         .height(8)
         .fill_opacity(40 if stacked else 8)
         .line_width(1 if stacked else 2)
+        # A series that ended has no present value in the legend.
+        .insert_nulls(60_000)
         .show_points(common_model.VisibilityMode.NEVER)
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .thresholds(limits or no_limits())

@@ -85,7 +85,7 @@ def _translate_part(command: str, run: str, logs: str, actions: dict[str, str]) 
         return fill(run, METRICS_PORTS[match[2]]) + f"python -IS deploy/probe.py --show {match[1]}"
     if command == "df -h":
         return fill(run, "redis") + "df -h /data"
-    if match := re.fullmatch(r"python -m (adapter|workers) (.*?)( [\w-]+\.json)?", command):
+    if match := re.fullmatch(r"python -m (adapter|workers) (.*?)( [\w-]+\.json| FILE)?", command):
         # The file is on this side, so the command reads it from its standard input.
         end = f" - <{match[3]}" if match[3] else ""
         return fill(run, COMMANDS_RUN_IN) + f"python -m {match[1]} {match[2]}{end}"

@@ -31,7 +31,7 @@ def esp_alerts() -> list[Alert]:
             f"{errors} / {calls} > 0.5 and {called}",
             "More than half of the calls to {{ $labels.esp }} fail (429, 5xx or no answer).",
             BOARD,
-            "5m",
+            "3m",
             panel="ESP errors by class",
         ),
         Alert(

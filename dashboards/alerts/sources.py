@@ -16,15 +16,17 @@ def source_alerts() -> list[Alert]:
 def _request_alerts() -> list[Alert]:
     rejected = rate(metrics.UNAUTHENTIC, ["source"], "", "10m", reason="NotAuthentic")
     verified = rate(metrics.VERIFY, ["source"], "count", "10m")
+    rejected_now = rate(metrics.UNAUTHENTIC, ["source"], "", "5m", reason="NotAuthentic")
+    verified_now = rate(metrics.VERIFY, ["source"], "count", "5m")
     failing = rate(REQUESTS, (), "", "5m", status="~5..")
     return [
         Alert(
             "SignaturesFail",
             "page",
-            f"{rejected} / {verified} > 0.5 and {increase(metrics.VERIFY, ['source'], 'count', '10m')} > 10",
+            f"{rejected_now} / {verified_now} > 0.5 and {increase(metrics.VERIFY, ['source'], 'count', '5m')} > 10",
             "More than half of the requests of {{ $labels.source }} get a 401: their events are lost.",
             BOARD,
-            "5m",
+            "2m",
             panel="Requests rejected with 401",
         ),
         Alert(

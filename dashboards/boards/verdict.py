@@ -81,6 +81,8 @@ def alerts_table() -> Panel:
             model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
         ],
     )
+    # Else the words for an empty table stand in each empty cell.
+    panel.override_by_field_type("string", [model.DynamicConfigValue("noValue", " ")])
     since = selector(ALERTS_SINCE, service="freshgate", severity="!none")
     add_query(panel, f"time() - {since} and ignoring (alertstate) {FIRING}")
     return panel

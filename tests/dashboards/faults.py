@@ -1,0 +1,156 @@
+"""Faults of operation: what each does to the series, what pages for it and within how many minutes.
+
+`test_faults.py` holds them true with promtool and with Alertmanager's inhibitions, and dashboards/FAULTS.md to them.
+Series are in promtool's notation with one value a minute; each fault begins in minute 90.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from tests.dashboards import cases
+from tests.dashboards.cases import HEALTH, error, sends, unauthentic
+
+BEGINS = 90
+LASTS = 20
+WORKER_UP = 'up{job="freshgate-worker",instance="w"}'
+TIMERS_UP = 'up{job="freshgate-timers",instance="t"}'
+# A healthy system with all its processes.
+SYSTEM: Mapping[str, str] = {**HEALTH, WORKER_UP: "1+0", TIMERS_UP: "1+0"}
+# What a worker serves itself, and what the timers read from Redis.
+OF_WORKER = [
+    name
+    for name in SYSTEM
+    if name.startswith(
+        (
+            "freshgate_received_to",
+            "freshgate_occurred_to",
+            "freshgate_sends_total",
+            "freshgate_contradicted",
+            "freshgate_queue_wait",
+            "freshgate_esp_",
+        )
+    )
+]
+OF_TIMERS = [
+    name
+    for name in SYSTEM
+    if name.startswith(("freshgate_queue_jobs", "freshgate_queue_oldest", "freshgate_workers", "freshgate_timers"))
+    or name.startswith(("freshgate_desk", "freshgate_holds", "freshgate_redis", "freshgate_sends_late"))
+]
+
+
+def changed(series: str, growth: str) -> str:
+    """The healthy series until the fault, then one that begins again at 0 and grows by so much a minute."""
+    healthy = SYSTEM.get(series, "0+0")
+    start, _, step = healthy.partition("+")
+    last = float(start) + float(step) * BEGINS
+    return f"{start}+{step}x{BEGINS} {last:g}+{growth}x200"
+
+
+def gone(series: str) -> str:
+    return changed(series, "0").rpartition(" ")[0] + " stale _x200"
+
+
+class Fault(NamedTuple):
+    """pages: alert → within how many minutes somebody is woken. silenced: pages that it keeps quiet.
+
+    tickets: for the morning, not silenced. shows: what the reader sees first.
+    """
+
+    name: str
+    series: Mapping[str, str]
+    pages: Mapping[str, int]
+    silenced: frozenset[str]
+    shows: str
+
+
+def _refused(kind: str) -> Mapping[str, str]:
+    """Eight of ten calls a minute fail; a mail that is deferred is not accepted."""
+    few = dict.fromkeys((cases.RECEIVED, cases.RECEIVED_5S, cases.OCCURRED, cases.OCCURRED_5S, sends("sent")), "2")
+    return {error(kind): changed(error(kind), "8"), **{name: changed(name, growth) for name, growth in few.items()}}
+
+
+FAULTS = (
+    Fault(
+        "the ESP answers 429",
+        _refused("retry"),
+        {"EspFailing": 8},
+        frozenset(),
+        "*Failed ESP calls* is red; *ESP errors by class* grows in `retry`. Mails leave when the ESP takes them.",
+    ),
+    Fault(
+        "the ESP answers 500",
+        _refused("retry"),
+        {"EspFailing": 8},
+        frozenset(),
+        "The same: the ESP's own page of incidents tells them apart.",
+    ),
+    Fault(
+        "the ESP hangs",
+        {
+            **{name: changed(name, "0") for name in (cases.RECEIVED, cases.RECEIVED_5S, sends("sent"))},
+            error("ambiguous"): changed(error("ambiguous"), "6"),
+            cases.CALLED: changed(cases.CALLED, "6"),
+            sends("unknown"): changed(sends("unknown"), "6"),
+            cases.AGE: changed(cases.AGE, "60"),
+            cases.JOBS: changed(cases.JOBS, "4"),
+            cases.LATE_NOW: changed(cases.LATE_NOW, "4"),
+            cases.OVERDUE: changed(cases.OVERDUE, "60"),
+        },
+        {"EspFailing": 4},
+        frozenset({"QueueOld", "TimersLate", "MailsLate"}),
+        "*Failed ESP calls* is red; *ESP errors by class* grows in `ambiguous`; *Sends late now* grows.",
+    ),
+    Fault(
+        "all workers stopped, or hang",
+        {
+            **{name: gone(name) for name in OF_WORKER},
+            WORKER_UP: changed(WORKER_UP, "0").replace("1+0x200", "0+0x200"),
+            cases.IDLE: f"1+0x{BEGINS} 0+0x200",
+            cases.SILENT: f"0+0x{BEGINS} 1+0x200",
+            cases.AGE: changed(cases.AGE, "60"),
+            cases.JOBS: changed(cases.JOBS, "4"),
+            cases.LATE_NOW: changed(cases.LATE_NOW, "10"),
+            cases.OVERDUE: changed(cases.OVERDUE, "60"),
+        },
+        {"NoWorker": 2},
+        frozenset({"ScrapeDown", "WorkersStuck", "QueueOld", "TimersLate", "MailsLate"}),
+        "*Workers alive* is 0 and red; *Sends late now* and *Error budget burn rate* grow, though no worker reports.",
+    ),
+    Fault(
+        "the timers process stopped, or hangs",
+        {**{name: gone(name) for name in OF_TIMERS}, TIMERS_UP: f"1+0x{BEGINS} 0+0x200"},
+        {"NoTimers": 3},
+        frozenset({"ScrapeDown"}),
+        "*Oldest job*, *Workers alive*, *Sends late now* and *For the operator* are grey: no data: timers down?",
+    ),
+    Fault(
+        "Redis stopped, or hangs",
+        {
+            **{name: gone(name) for name in OF_TIMERS if name != cases.REDIS_UP},
+            cases.REDIS_UP: f"1+0x{BEGINS} 0+0x200",
+            cases.answered(503): changed(cases.answered(503), "60"),
+            cases.answered(200): changed(cases.answered(200), "0"),
+            **{name: changed(name, "0") for name in (cases.RECEIVED, cases.RECEIVED_5S, sends("sent"))},
+        },
+        {"RedisDown": 2},
+        frozenset({"ReceiverFailing"}),
+        "*5xx answers* is red; what is read from Redis is grey; *Requests by status* shows 503, which CDPs repeat.",
+    ),
+    Fault(
+        "a CDP signs with another secret",
+        {unauthentic("NotAuthentic"): changed(unauthentic("NotAuthentic"), "50")},
+        {"SignaturesFail": 7},
+        frozenset(),
+        "*401 answers* is red; *Requests rejected with 401* names the source and `NotAuthentic`.",
+    ),
+    Fault(
+        "a CDP sends batches without the token",
+        {unauthentic("BatchWithoutToken"): changed(unauthentic("BatchWithoutToken"), "3")},
+        {"BatchWithoutToken": 2},
+        frozenset(),
+        "*401 answers* rises; *Requests rejected with 401* names the source and `BatchWithoutToken`.",
+    ),
+)

@@ -1,0 +1,124 @@
+"""For each fault the page names its cause: what fires, when, and what Alertmanager silences. And FAULTS.md says so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards.generate import DASHBOARDS
+from tests.dashboards import expressions
+from tests.dashboards.faults import BEGINS, FAULTS, LASTS, SYSTEM, Fault
+from tests.dashboards.test_rules import STEPS, as_test, promtool
+
+PAGE = DASHBOARDS / "FAULTS.md"
+CONFIG = yaml.safe_load((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+# Labels of series that inhibitions compare or match.
+LABELS = {
+    "ScrapeDown": {
+        "all workers stopped, or hang": "freshgate-worker",
+        "the timers process stopped, or hangs": "freshgate-timers",
+    }
+}
+
+
+def pages() -> set[str]:
+    return {rule["alert"] for rule in expressions.rules() if rule.get("labels", {}).get("severity") == "page"}
+
+
+def minutes(fault: Fault) -> list[dict[str, Any]]:
+    """promtool's tests: each page fires in its minute and not before half of it, and in the end nothing else does."""
+    series = {**SYSTEM, **fault.series}
+    tests = [as_test(series, STEPS, BEGINS + at, 1, {alert: True}) for alert, at in fault.pages.items()]
+    firing = {*fault.pages, *fault.silenced}
+    expected = {alert: alert in firing for alert in pages()}
+    return [
+        *tests,
+        as_test(series, STEPS, BEGINS - 1, 1, dict.fromkeys(pages(), False)),
+        as_test(series, STEPS, BEGINS + LASTS, 1, expected),
+    ]
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_right_alerts_fire_in_time_and_no_other_page_does(tmp_path: Path, fault: Fault) -> None:
+    code, output = promtool(tmp_path, minutes(fault), 1)
+    assert code == 0, output
+
+
+def matches(matchers: Iterable[str], labels: Mapping[str, str]) -> bool:
+    for matcher in matchers:
+        parts = re.fullmatch(r"(\w+) (=~|!~|=|!=) \"?([^\"]*)\"?", matcher)
+        assert parts, matcher
+        name, operator, value = parts.groups()
+        label = labels.get(name, "")
+        is_equal = label == value if operator in ("=", "!=") else re.fullmatch(value, label) is not None
+        if is_equal == operator.startswith("!"):
+            return False
+    return True
+
+
+def notified(alerts: Iterable[Mapping[str, str]]) -> set[str]:
+    """The names of the alerts that Alertmanager sends on, of those that fire."""
+    firing = list(alerts)
+
+    def is_silenced(target: Mapping[str, str]) -> bool:
+        return any(
+            matches(rule["target_matchers"], target)
+            and any(
+                source is not target
+                and matches(rule["source_matchers"], source)
+                and all(source.get(label, "") == target.get(label, "") for label in rule["equal"])
+                for source in firing
+            )
+            for rule in CONFIG["inhibit_rules"]
+        )
+
+    return {alert["alertname"] for alert in firing if not is_silenced(alert)}
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_the_page_names_the_cause_and_its_effects_are_silent(fault: Fault) -> None:
+    firing = [
+        {
+            "alertname": name,
+            "severity": "page",
+            "service": "freshgate",
+            **({"slo": "mails"} if name == "MailsLate" else {}),
+            **({"job": LABELS[name][fault.name]} if name in LABELS else {}),
+        }
+        for name in (*fault.pages, *fault.silenced)
+    ]
+    assert notified(firing) == set(fault.pages)
+
+
+def test_an_effect_of_another_installation_is_not_silenced() -> None:
+    own, other = ({"service": "freshgate", "severity": "page", "cluster": at} for at in ("here", "there"))
+    assert notified([{"alertname": "NoWorker", **own}, {"alertname": "QueueOld", **other}]) == {"NoWorker", "QueueOld"}
+
+
+def table() -> str:
+    """The table of FAULTS.md."""
+    rows = [
+        f"| {fault.name} | {fault.shows} | "
+        + ", ".join(f"[{alert}](runbooks/{alert}.md) within {at} min" for alert, at in fault.pages.items())
+        + f" | {', '.join(sorted(fault.silenced)) or '–'} |"
+        for fault in FAULTS
+    ]
+    head = ["| fault | what the first screens show | what pages | what it silences |", "|---|---|---|---|"]
+    return "\n".join([*head, *rows]) + "\n"
+
+
+def test_the_manual_has_this_table() -> None:
+    assert table() in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_panels_that_the_table_names_are_there() -> None:
+    titles = {panel["title"] for board in expressions.boards().values() for panel in expressions.panels(board)}
+    for fault in FAULTS:
+        named = re.findall(r"\*([^*]+)\*", fault.shows)
+        assert set(named) <= titles, fault.name
