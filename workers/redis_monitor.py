@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from freshgate.routing import Routes
 from freshgate.state import keys
+from freshgate.state.operations import OPERATIONS
 from freshgate.state.store import nodes, shops, used_share
 from freshgate.telemetry import logs, metrics
 from workers.account_monitor import AccountMonitor
@@ -128,7 +129,7 @@ class RedisMonitor:
         metrics.SENDS_TO_REVIEW.set({(state,): count for state, count in reviews.items()})
         metrics.HOLDS.set(holds)
         metrics.QUARANTINED.set(quarantined)
-        metrics.OPERATIONS.set({(name,): int(counts.get(name.encode(), 0)) for name in metrics.OPERATIONS_COUNTED})
+        metrics.OPERATIONS.set({(name,): int(counts.get(name.encode(), 0)) for name in OPERATIONS})
 
     def _poll_queues(self, now_ms: int) -> None:
         jobs: dict[tuple[str, ...], float] = {}

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from freshgate.state import keys
-from freshgate.telemetry import metrics
+
+# Commands that change what the workers do.
+OPERATIONS = ("hold", "release", "resend", "replay", "close", "quarantine_replay")
 
 
 def count_operation(client: Any, operation: str) -> None:
-    """Counts one call of a command that changed something. operation: one of `metrics.OPERATIONS_COUNTED`.
+    """Counts one call of a command that changed something. operation: one of OPERATIONS.
 
     Raises RedisError, ValueError.
     """
-    if operation not in metrics.OPERATIONS_COUNTED:
+    if operation not in OPERATIONS:
         raise ValueError(operation)
     client.hincrby(keys.OPERATIONS, operation, 1)

@@ -95,8 +95,6 @@ FEEDBACK_KINDS = (
     "clicked",
 )
 PEOPLE_CACHE_RESULTS = ("hit", "miss", "stale", "failed")
-# Commands that change what the workers do.
-OPERATIONS_COUNTED = ("hold", "release", "resend", "replay", "close", "quarantine_replay")
 WORKER_STATES = ("idle", "busy", "silent")
 PROCESSES = ("receiver", "worker", "timers")
 
