@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import structlog
 from redis import Redis
+from structlog._config import BoundLoggerLazyProxy
 
 from adapter.local import embedded
 from freshgate.state.cluster import is_cluster
@@ -65,7 +67,13 @@ def unconfigured_logs() -> Iterator[None]:
         root.setLevel(logging.WARNING)
         for name in logs.NOISY_LOGGERS:
             logging.getLogger(name).setLevel(logging.NOTSET)
+    if structlog.is_configured():
         structlog.reset_defaults()
+        for module in list(sys.modules.values()):
+            # A logger that was used keeps its configuration there, and no later test could capture its lines.
+            logger = getattr(module, "log", None)
+            if isinstance(logger, BoundLoggerLazyProxy):
+                vars(logger).pop("bind", None)
 
 
 @pytest.fixture(scope="session")
