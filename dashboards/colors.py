@@ -90,9 +90,9 @@ BY_LABEL: Mapping[str, Mapping[str, str]] = {
     "status": STATUSES,
     "trigger": TRIGGERS,
 }
-# Legends that are written out, or end so.
+# Legends that are written out.
 FIXED: Mapping[str, str] = {**QUANTILES, **WINDOWS}
-WHOLE: Mapping[str, str] = {**OUTCOMES, **VERDICTS}
+WHOLE: Mapping[str, str] = {**OUTCOMES, **VERDICTS, "busy": BLUE}
 
 
 def colors_of(legends: list[str], metric_names: str) -> dict[str, str]:
@@ -108,8 +108,9 @@ def colors_of(legends: list[str], metric_names: str) -> dict[str, str]:
         if label != word:
             if label != "reason" or "retimed" in metric_names:
                 patterns |= {f"/(^| ){value}$/": color for value, color in BY_LABEL.get(label, {}).items()}
-        elif word in FIXED:
-            patterns[f"/(^| ){word}$/"] = FIXED[word]
+        elif legend in FIXED:
+            # Not behind a label: two accounts' p95 must not look alike.
+            patterns[f"/^{legend}$/"] = FIXED[legend]
         elif legend in WHOLE:
             patterns[f"/^{legend}$/"] = WHOLE[legend]
     return patterns

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from grafana_foundation_sdk.builders import common, dashboard, heatmap, prometheus, stat, timeseries
@@ -25,7 +26,16 @@ PER_MINUTE = "suffix:/min"
 COUNT = "locale"
 NO_DATA = "no data"
 NO_POLLS = "no data: timers down?"
-LEGEND_WIDTH = 310
+# A counter has no series before it counts, so a panel without any may be blind or at peace. *Processes up* tells.
+NONE_COUNTED = "none counted"
+# In pixels: a row of a legend without its name, and a letter of a name.
+LEGEND_FIGURES, LEGEND_LETTER, MIN_LEGEND, MAX_LEGEND = 190, 7, 300, 420
+# Letters of a label's values, of those that are long.
+LONG_VALUES = {"queue": 26, "trigger": 18, "field": 13, "instance": 16, "url_rule": 20, "reason": 13}
+SHORT_VALUES = 9
+LABEL = re.compile(r"\{\{(\w+)\}\}")
+# What the names of all our jobs and queues begin with.
+PREFIX = "freshgate-"
 
 
 def describe(question: str, when_red: str) -> str:
@@ -77,7 +87,7 @@ def lines(
         .show_points(common_model.VisibilityMode.NEVER)
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .thresholds(limits or no_limits())
-        .no_value(NO_DATA)
+        .no_value(NONE_COUNTED if any(without_idle(expr) != expr for expr, _ in queries) else NO_DATA)
         .tooltip(
             common.VizTooltipOptions()
             .mode(common_model.TooltipDisplayMode.MULTI)
@@ -89,13 +99,15 @@ def lines(
             .display_mode(common_model.LegendDisplayMode.TABLE)
             # Below the graph, a table of nine rows would hide six of them.
             .placement(common_model.LegendPlacement.RIGHT)
-            .width(LEGEND_WIDTH)
+            .width(legend_width([legend for _, legend in queries]))
             # "last", not "lastNotNull": a series that ended has no value now.
             .calcs(["last", "max"])
             .sort_by("Max")
             .sort_desc(True)
         )
     )
+    if names := _without_prefix([legend for _, legend in queries]):
+        panel.with_transformation(names)
     _scale(panel, unit, queries, limits)
     if unit == COUNT:
         panel.decimals(0)
@@ -114,6 +126,24 @@ def lines(
         query = _query(number, without_idle(expr) if "{{" in legend else expr).range().legend_format(legend)
         panel.with_target(query.exemplar(True) if exemplars else query)
     return panel
+
+
+def legend_width(legends: Sequence[str]) -> int:
+    """Pixels in which the longest names of these legends stand beside their two figures."""
+
+    def letters(legend: str) -> int:
+        labels = LABEL.findall(legend)
+        return len(LABEL.sub("", legend)) + sum(LONG_VALUES.get(label, SHORT_VALUES) for label in labels)
+
+    needed = LEGEND_FIGURES + LEGEND_LETTER * max(map(letters, legends))
+    return max(MIN_LEGEND, min(MAX_LEGEND, needed))
+
+
+def _without_prefix(legends: Sequence[str]) -> model.DataTransformerConfig | None:
+    """Names jobs and queues without what all of them begin with."""
+    if not any(label in ("job", "queue") for legend in legends for label in LABEL.findall(legend)):
+        return None
+    return model.DataTransformerConfig("renameByRegex", options={"regex": f"^{PREFIX}(.*)", "renamePattern": "$1"})
 
 
 def _scale(
@@ -188,6 +218,8 @@ def numbers(
         panel.decimals(1)
     if links := links_of([legend for _, legend in queries]):
         panel.data_links(links)
+    if names := _without_prefix([legend for _, legend in queries]):
+        panel.with_transformation(names)
     for position, (expr, legend) in enumerate(queries):
         panel.with_target(_query(position, expr).instant().legend_format(legend))
     return panel

@@ -61,6 +61,11 @@ SERIES = re.compile(
     r"(?<![\w:])((?:freshgate[_:]|process_)[\w:]+|up|scrape_duration_seconds|ALERTS\w*)(\{[^}]*\}|(?![\w{]))"
 )
 AGGREGATION = re.compile(r"\b(sum|min|max|count)(?: by \(([^)]*)\))? ?\(")
+# What `without_idle` narrows: its labels, and its series.
+IDLE_RATE = re.compile(r"(?:60 \* )?sum( by \([^)]*\)) \(rate\(([^\[]*)\[[^\]]*\]\)\)")
+IDLE_QUANTILE = re.compile(
+    r"histogram_quantile\([\d.]+, sum by \(le, ([^)]*)\) \(rate\((\w+)_bucket(\{[^}]*\})?\[[^\]]*\]\)\)\)"
+)
 STATES = {ALERTS.name, ALERTS_SINCE.name}
 
 Metric = Counter | Gauge | Histogram | PolledMetric | Foreign
@@ -158,12 +163,17 @@ def per_installation(expr: str) -> str:
 
 
 def without_idle(expr: str) -> str:
-    """A rate by labels, without the series that did not move in the selected time range.
+    """A rate or a quantile by labels, without the series that did not move in the selected time range.
 
     `@ end()` lets Prometheus compute that once, and not for each point.
     """
-    match = re.fullmatch(r"(?:60 \* )?sum( by \([^)]*\)) \(rate\(([^\[]*)\[[^\]]*\]\)\)", expr)
-    return f"{expr} and sum{match[1]} (increase({match[2]}[$__range] @ end())) > 0" if match else expr
+    if match := IDLE_RATE.fullmatch(expr):
+        by, moved = match[1], match[2]
+    elif match := IDLE_QUANTILE.fullmatch(expr):
+        by, moved = f" by ({match[1]})", f"{match[2]}_count{match[3] or ''}"
+    else:
+        return expr
+    return f"{expr} and sum{by} (increase({moved}[$__range] @ end())) > 0"
 
 
 def per_minute(metric: Metric, by: Sequence[str] = (), part: str = "", **labels: str) -> str:

@@ -14,7 +14,7 @@ from dashboards.links import column_link
 from dashboards.panels import DATA, NO_DATA, no_limits
 
 # In pixels.
-LETTER_WIDTH, NAME_WIDTH = 8, 165
+LETTER_WIDTH, MARGIN, MIN_WIDTH, NAME_WIDTH = 8, 24, 76, 165
 # What Prometheus adds to each row of a table, and nobody reads.
 UNREAD = ("Time", "__name__", "service")
 
@@ -52,10 +52,14 @@ def table_by(
     for number, column in enumerate(columns):
         properties = [
             model.DynamicConfigValue("unit", column.unit),
-            model.DynamicConfigValue("custom.width", max(60, LETTER_WIDTH * len(column.title) + 20)),
+            model.DynamicConfigValue("custom.width", max(MIN_WIDTH, LETTER_WIDTH * len(column.title) + MARGIN)),
         ]
         if column.unit == "locale":
             properties.append(model.DynamicConfigValue("decimals", 0))
+        else:
+            # A quantile of nothing is not a number.
+            nothing = {"type": "special", "options": {"match": "null+nan", "result": {"text": "–", "index": 0}}}
+            properties.append(model.DynamicConfigValue("mappings", [nothing]))
         if column.color:
             steps = [{"color": "text", "value": None}, {"color": column.color, "value": 0.5}]
             properties += [

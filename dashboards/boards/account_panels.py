@@ -27,11 +27,11 @@ def account_panels() -> Sequence[Panel]:
             describe(
                 "How many mails are due and wait? `breaker_open`: nothing leaves. `limited`: a rate, set or learned. "
                 "`paced`: the account's `pace` or `ramp`.",
-                "`breaker_open`: runbook BreakerOpen. `limited`: runbook AccountLimited. `paced`: runbook PaceTooSlow.",
+                "never. `breaker_open`: runbook BreakerOpen. `limited`: runbook AccountLimited. `paced`: runbook "
+                "PaceTooSlow.",
             ),
             COUNT,
             [(highest(metrics.MAILS_WAITING, ["esp", "reason"], **ESP), "{{esp}} {{reason}}")],
-            limits=red_above(10_000),
         ),
         lines(
             "Learned limit, and what the ESP takes",

@@ -86,7 +86,7 @@ def esp_panels() -> Sequence[Panel]:
             COUNT,
             [
                 (total(metrics.LANES_IN_USE, ["esp"], **ESP), "{{esp}} in use"),
-                (total(metrics.LANES, ["esp"], **ESP), "{{esp}} there are"),
+                (total(metrics.LANES, ["esp"], **ESP), "{{esp}} lanes"),
             ],
         ),
         lines(

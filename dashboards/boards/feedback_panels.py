@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards.boards.base import ESP, MAIL, QUANTILES, Panel
-from dashboards.panels import describe, lines, red_above
-from dashboards.promql import quantile, rate, ratio
+from dashboards.panels import PER_MINUTE, describe, lines, red_above
+from dashboards.promql import per_minute, quantile, rate, ratio
 from freshgate.telemetry import metrics
 
 
@@ -19,8 +19,8 @@ def feedback_panels() -> Sequence[Panel]:
                 "What became of the mails after the ESP had taken them?",
                 "never. Nothing at all: the ESP's webhook is not set up, or its requests are refused.",
             ),
-            "ops",
-            [(rate(metrics.FEEDBACK, ["esp", "event"], **MAIL), "{{esp}} {{event}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.FEEDBACK, ["esp", "event"], **MAIL), "{{esp}} {{event}}")],
         ),
         lines(
             "Share of mails that bounced",
@@ -62,8 +62,8 @@ def feedback_panels() -> Sequence[Panel]:
                 "How many sends, of which nobody knew if they had left, did the ESP report later?",
                 "never. Each is one that no operator has to look at.",
             ),
-            "ops",
-            [(rate(metrics.SETTLED_BY_FEEDBACK, ["trigger"], **MAIL), "{{trigger}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.SETTLED_BY_FEEDBACK, ["trigger"], **MAIL), "{{trigger}}")],
         ),
         lines(
             "Feedback refused with 401",
@@ -71,8 +71,8 @@ def feedback_panels() -> Sequence[Panel]:
                 "Is feedback refused because it is not provably from the ESP?",
                 "`feedback_secrets` is wrong or was rotated, or a stranger sends: runbook FeedbackRefused.",
             ),
-            "reqps",
-            [(rate(metrics.UNAUTHENTIC_FEEDBACK, ["esp"], **ESP), "{{esp}}")],
-            limits=red_above(0.1),
+            PER_MINUTE,
+            [(per_minute(metrics.UNAUTHENTIC_FEEDBACK, ["esp"], **ESP), "{{esp}}")],
+            limits=red_above(6),
         ),
     ]

@@ -48,7 +48,7 @@ def process_panels() -> Sequence[Panel]:
             limits=red_above(3, yellow=2),
         ),
         lines(
-            "Mails by worker",
+            "Sends ended by worker",
             describe(
                 "Does each worker do its share?",
                 "never. A worker at 0 while others send hangs: runbook WorkersStuck.",

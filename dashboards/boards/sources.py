@@ -12,8 +12,8 @@ from dashboards.boards.base import QUANTILES, SOURCE, Board, Panel
 from dashboards.boards.esp_panels import calls_by_result, esp_panels, failed_calls
 from dashboards.boards.feedback_panels import feedback_panels
 from dashboards.boards.verdict import verdict
-from dashboards.panels import describe, lines, number, numbers, red_above
-from dashboards.promql import REQUEST_TIME, REQUESTS, increase, quantile, rate, ratio, selector
+from dashboards.panels import PER_MINUTE, describe, lines, number, numbers, red_above
+from dashboards.promql import REQUEST_TIME, REQUESTS, increase, per_minute, quantile, rate, ratio, selector
 from freshgate.telemetry import metrics
 
 
@@ -88,8 +88,8 @@ def _flow() -> Sequence[Panel]:
                 "How many elements does no event type take?",
                 "never. `python -m adapter unmapped` names them, docs/ADDING.md explains how to map them.",
             ),
-            "ops",
-            [(rate(metrics.EVENTS, ["source"], verdict="ignored", **SOURCE), "{{source}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.EVENTS, ["source"], verdict="ignored", **SOURCE), "{{source}}")],
         ),
     ]
 
@@ -113,9 +113,9 @@ def _requests() -> Sequence[Panel]:
                 "`NotAuthentic`: the secret is wrong, or a stranger sends.",
                 "the CDP does not retry a 401: runbooks SignaturesFail and BatchWithoutToken.",
             ),
-            "reqps",
-            [(rate(metrics.UNAUTHENTIC, ["source", "reason"], **SOURCE), "{{source}} {{reason}}")],
-            limits=red_above(0.1),
+            PER_MINUTE,
+            [(per_minute(metrics.UNAUTHENTIC, ["source", "reason"], **SOURCE), "{{source}} {{reason}}")],
+            limits=red_above(6),
         ),
         lines(
             "Whole requests refused (400, 413, 415)",
@@ -124,12 +124,12 @@ def _requests() -> Sequence[Panel]:
                 "Connections are dropped when a request arrives too slowly, or there is no room for it.",
                 "each may hold thousands of events, which the CDP drops: runbook BodiesRefused.",
             ),
-            "reqps",
+            PER_MINUTE,
             [
-                (rate(metrics.REQUESTS_REFUSED, ["source", "status"], **SOURCE), "{{source}} {{status}}"),
-                (rate(metrics.CONNECTIONS_DROPPED, ["reason"]), "connections dropped: {{reason}}"),
+                (per_minute(metrics.REQUESTS_REFUSED, ["source", "status"], **SOURCE), "{{source}} {{status}}"),
+                (per_minute(metrics.CONNECTIONS_DROPPED, ["reason"]), "connections dropped: {{reason}}"),
             ],
-            limits=red_above(0.01),
+            limits=red_above(0.6),
         ),
         lines(
             "Rate-limited requests (429)",
@@ -137,9 +137,9 @@ def _requests() -> Sequence[Panel]:
                 "Which limits are reached? `ip`, `ip_bytes` and `addresses` limit one visitor, the others the source.",
                 "many visitors at once: `trusted_proxies` may be wrong. Otherwise follow the runbook SourceLimited.",
             ),
-            "reqps",
-            [(rate(metrics.RATE_LIMITED, ["source", "limit"], **SOURCE), "{{source}} {{limit}}")],
-            limits=red_above(1),
+            PER_MINUTE,
+            [(per_minute(metrics.RATE_LIMITED, ["source", "limit"], **SOURCE), "{{source}} {{limit}}")],
+            limits=red_above(60),
         ),
         lines(
             "Time to verify, read and record (p95)",
@@ -171,8 +171,8 @@ def _requests() -> Sequence[Panel]:
                 "Does the cache spare work? `stale`: the person has changed since. `failed`: Memcached did not answer.",
                 "`failed`: look at Memcached. Answers stay right without it, and take longer.",
             ),
-            "ops",
-            [(rate(metrics.PEOPLE_CACHE, ["result"]), "{{result}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.PEOPLE_CACHE, ["result"]), "{{result}}")],
         ),
     ]
 
@@ -187,9 +187,9 @@ def _elements() -> Sequence[Panel]:
                 "`internal` is a fault of Freshgate: the elements wait in the quarantine (runbook ReadingFailed). All "
                 "other reasons are the sender's to fix.",
             ),
-            "ops",
-            [(rate(metrics.REFUSALS, ["source", "reason"], **SOURCE), "{{source}} {{reason}}")],
-            limits=red_above(1),
+            PER_MINUTE,
+            [(per_minute(metrics.REFUSALS, ["source", "reason"], **SOURCE), "{{source}} {{reason}}")],
+            limits=red_above(60),
         ),
         lines(
             "Share of elements duplicate, ignored or refused",
@@ -211,12 +211,12 @@ def _elements() -> Sequence[Panel]:
                 "Which events were accepted although a field was unreadable, or their time lies in the future?",
                 "`python -m adapter read` shows how Freshgate reads an event. Future times: runbook ClocksSkewed.",
             ),
-            "ops",
+            PER_MINUTE,
             [
-                (rate(metrics.UNREADABLE, ["source"], **SOURCE), "{{source}} unreadable fields"),
-                (rate(metrics.CLAMPED, ["source"], **SOURCE), "{{source}} future times"),
+                (per_minute(metrics.UNREADABLE, ["source"], **SOURCE), "{{source}} unreadable fields"),
+                (per_minute(metrics.CLAMPED, ["source"], **SOURCE), "{{source}} future times"),
             ],
-            limits=red_above(1),
+            limits=red_above(60),
         ),
         lines(
             "Identity links by result",
@@ -225,8 +225,8 @@ def _elements() -> Sequence[Panel]:
                 "never. `ambiguous`: a device that several people use, or an id that names nobody. `unproven`: a page "
                 "claims a known user. `erased`: events of somebody who was erased.",
             ),
-            "ops",
-            [(rate(metrics.IDENTITY_LINKS, ["result"]), "{{result}}")],
+            PER_MINUTE,
+            [(per_minute(metrics.IDENTITY_LINKS, ["result"]), "{{result}}")],
         ),
     ]
 

@@ -91,7 +91,7 @@ def _by_trigger() -> Panel:
             Column("Rejected", ended("rejected"), color=RED),
             Column("Unknown", ended("unknown"), color=RED),
             Column("Dead", ended("dead"), color=RED),
-            Column("Wrong later", increase(metrics.CONTRADICTED, ["trigger"], **TRIGGER), color=RED),
+            Column("Wrong", increase(metrics.CONTRADICTED, ["trigger"], **TRIGGER), color=RED),
             Column("p95", quantile(0.95, metrics.RECEIVED_TO_ACCEPTED, ["trigger"], window="$__range", **MAIL), "s"),
         ],
     )
@@ -136,6 +136,7 @@ def _reasons() -> Sequence[Panel]:
                     "{{trigger}} {{outcome}}: {{reason}}",
                 )
             ],
+            width=24,
         ),
         lines(
             "Sends deferred, by reason",
@@ -146,6 +147,7 @@ def _reasons() -> Sequence[Panel]:
             ),
             PER_MINUTE,
             [(per_minute(metrics.RETIMED, ["trigger", "reason"], **TRIGGER), "{{trigger}} {{reason}}")],
+            width=24,
         ),
         lines(
             "Latency by trigger (p95): received and due → ESP",
@@ -195,6 +197,7 @@ def _freshness() -> Sequence[Panel]:
             ),
             "s",
             ages,
+            width=24,
         ),
         lines(
             "Needed fields that were stale or missing",
@@ -209,6 +212,7 @@ def _freshness() -> Sequence[Panel]:
                     "{{trigger}} {{field}}: {{state}}",
                 )
             ],
+            width=24,
         ),
         lines(
             "Share of fallbacks among the mails sent",

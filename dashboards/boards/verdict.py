@@ -54,6 +54,7 @@ def alerts_table() -> Panel:
         "queue": "Queue",
         "job": "Job",
         "instance": "Instance",
+        "window": "Window",
     }
     panel = table_of(
         "Alerts that fire",
@@ -65,7 +66,7 @@ def alerts_table() -> Panel:
         width=12,
         height=8,
         when_empty="No alert fires.",
-        hidden=("slo", "window", "cluster", "namespace", "status", "limit", "alertstate"),
+        hidden=("slo", "cluster", "namespace", "status", "limit", "alertstate"),
     )
     runbook = {"title": "Runbook", "url": "${runbooks}/${__value.text}.md", "targetBlank": True}
     panel.override_by_name("Alert", [model.DynamicConfigValue("links", [runbook])])

@@ -13,6 +13,7 @@ import pytest
 from dashboards import colors
 from dashboards.boards import BOARDS
 from dashboards.boards.marks import MARKS
+from dashboards.panels import NO_DATA, NONE_COUNTED
 from tests.dashboards import expressions
 
 PANELS = [
@@ -117,13 +118,31 @@ def idle_faults(panel: Any) -> list[str]:
     ]
 
 
+def name_faults(panel: Any) -> list[str]:
+    """Names that differ look different, and have room: three labels need a panel of the whole width."""
+    if panel["type"] != "timeseries":
+        return []
+    fixed = [at["matcher"]["options"] for at in panel["fieldConfig"]["overrides"]]
+    faults = []
+    for legend in (target["legendFormat"] for target in panel["targets"]):
+        labels = re.findall(r"\{\{(\w+)\}\}", legend)
+        last = legend.rpartition(" ")[2]
+        if labels and any(re.search(at.strip("/"), f"any {last}") for at in fixed if last in colors.FIXED):
+            faults.append(f"every {last} has one colour")
+        if len(labels) > 2 and panel["gridPos"]["w"] < 24:
+            faults.append("no room for its names")
+        if {"job", "queue"} & set(labels) and not any(at["id"] == "renameByRegex" for at in panel["transformations"]):
+            faults.append("a prefix that says nothing")
+    return faults
+
+
 def title_faults(panel: Any) -> list[str]:
     """A title is cut where its panel ends."""
     room = panel["gridPos"]["w"] * LETTERS_PER_COLUMN - MENU_LETTERS
     return [f"{len(panel['title'])} letters, room for {room}"] if len(panel["title"]) > room else []
 
 
-RULES = (legend_faults, value_faults, scale_faults, unit_faults, color_faults, idle_faults, title_faults)
+RULES = (legend_faults, value_faults, scale_faults, unit_faults, color_faults, idle_faults, name_faults, title_faults)
 
 
 @pytest.mark.parametrize("panel", PANELS)
@@ -158,7 +177,23 @@ def test_a_panel_that_misleads_is_noticed() -> None:
     assert unit_faults(with_defaults(line, unit="ops"))
     assert color_faults({**line, "fieldConfig": {**line["fieldConfig"], "overrides": []}})
     assert idle_faults({**line, "targets": [{**line["targets"][0], "expr": "sum by (outcome) (rate(x[1m]))"}]})
+    quantiles = panels["ESP response time"]
+    same = {"matcher": {"options": "/(^| )p95$/"}, "properties": [{"value": {}}]}
+    assert name_faults({**quantiles, "fieldConfig": {**quantiles["fieldConfig"], "overrides": [same]}})
+    assert name_faults({**panels["Sends withheld, by the gate's reason"], "gridPos": {"w": 12}})
+    assert name_faults({**panels["Jobs waiting"], "transformations": []})
     assert title_faults({**stat, "title": "A title that is far too long", "gridPos": {"w": 3}})
+
+
+def test_a_panel_without_a_count_does_not_claim_that_its_data_are_missing() -> None:
+    """A counter has no series before it counts; "no data" would send somebody to look for a fault."""
+    words = {
+        panel["title"]: panel["fieldConfig"]["defaults"].get("noValue")
+        for board in expressions.boards().values()
+        for panel in expressions.panels(board)
+    }
+    assert words["Rate-limited requests (429)"] == words["Mails sent by the failover"] == NONE_COUNTED
+    assert words["Age of the oldest job"] == NO_DATA
 
 
 @pytest.mark.parametrize(("values", "of"), colors.CLOSED_SETS)
