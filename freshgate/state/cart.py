@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec.structs import replace
 
 from freshgate.events import Product
 from freshgate.state.stamps import LENGTH, millis
-from freshgate.state.stored import decode_product
+from freshgate.state.stored import decode_line, decode_product
 
 UNREADABLE = "-?"
 
@@ -65,6 +65,18 @@ class _Line(msgspec.Struct):
     changes: set[_Change]
 
 
+def with_changes(fields: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """The fields of one record, with the changes of every line: the only change of a line stands in its product's
+    register, before the JSON."""
+    for field, value in fields.items():
+        if field[0] == "+" and (product := value.find("{", LENGTH)) > LENGTH:
+            if (changes := f"n:{field[1:]}") not in fields:
+                yield changes, value[:product]
+            yield field, value[:LENGTH] + value[product:]
+        else:
+            yield field, value
+
+
 def add_up(raw: Mapping[str, str], cleared: str, purchases: Sequence[Purchase], grace: int) -> tuple[Line, ...]:
     """The lines that are in the cart, oldest first.
 
@@ -98,7 +110,7 @@ def _group(raw: Mapping[str, str], cleared: str) -> list[_Line]:
         if field[0] != "+":
             continue
         name, stamp = field[1:], value[:LENGTH]
-        product = decode_product(value[LENGTH:])
+        product = decode_line(name, value[LENGTH:])
         changes = {change for change in _changes(raw, name, cleared) if change[2][0] == "+"}
         if not changes:
             continue

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from freshgate.state.cart import with_changes
 from freshgate.state.stamps import LENGTH, millis
 
 REFUSALS = frozenset({"m:unsubscribed", "m:bounced", "m:spam", "m:subscribed"})
@@ -25,7 +26,7 @@ def fold(
         cut = fields.get("cut", "")
         # A device may have been erased along with a user that it no longer belongs to.
         erased = max(deleted_at, int(fields.get("del", "0")))
-        for field, value in fields.items():
+        for field, value in with_changes(fields):
             head = field[:2]
             if head == "n:":
                 entries = [entry for entry in value.split(" ") if _counts(entry, cut, erased, moment)]

@@ -12,7 +12,7 @@ from freshgate.declare import DAY, EventType
 from freshgate.events import ORDER_EMAIL, Event, Product
 from freshgate.state import keys
 from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, stamp, tail
-from freshgate.state.stored import Order, encode_order, encode_product, to_json
+from freshgate.state.stored import Order, encode_line, encode_order, encode_product, to_json
 
 # As many lines as a source reads.
 MAX_LINES = 250
@@ -87,7 +87,8 @@ def plan_cart(body: dict[str, Any], event: Event, event_type: EventType) -> None
         else:
             amount = f"-{product.quantity}" if product.has_quantity else "x"
             name = Product(product.product_id, product.variant, sku=product.sku, id=product.id)
-            body["lines"] = [_change(name, event, REMOVE, amount)]
+            at = stamp(event.occurred_at, event.message_id, REMOVE)
+            body["lines"] = [(name.line, at, amount, encode_product(name))]
     elif event_type.cart == "snapshot" and "products" in event.fields:
         body["clear"] = stamp(event.occurred_at, event.message_id, SNAPSHOT)
         lines: dict[str, list[Product]] = {}
@@ -111,9 +112,5 @@ def _unknown(event: Event) -> Change:
 
 
 def _added(event: Event, products: Sequence[Product]) -> Change:
-    count = sum(line.quantity for line in products)
-    return _change(products[-1], event, ADD, f"+{count}")
-
-
-def _change(product: Product, event: Event, rank: str, amount: str) -> Change:
-    return product.line, stamp(event.occurred_at, event.message_id, rank), amount, encode_product(product)
+    count, product = sum(line.quantity for line in products), products[-1]
+    return product.line, stamp(event.occurred_at, event.message_id, ADD), f"+{count}", encode_line(product)

@@ -29,7 +29,7 @@ _FILES = (
     "dedupe", "purchases", "limits", "record", "read", "people", "sends", "claim", "feedback", "timers",
     "unmapped", "account",
 )  # fmt: skip
-LAYOUT_VERSION = b"3"
+LAYOUT_VERSION = b"4"
 # Libraries of other releases stay for as long as a host may still run one of them.
 LIBRARY_TTL_S = 7 * 86_400
 GAP_TTL_MS = 86_400_000

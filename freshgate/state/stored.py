@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 
 from freshgate.events import Product
 
@@ -95,7 +95,7 @@ class TrailEvent(msgspec.Struct, frozen=True):
     """An event on a person's trail. Times in ms.
 
     verdict  "accepted", "duplicate", "ambiguous" or "unmapped"
-    timers   what it did to timers, as `record.lua` wrote it
+    timers   what it did to timers, ";"-separated: `<scope> set <due in ms>`, or `released`, `displaced`
     notes    what else there is to say: unreadable fields and the like
     """
 
@@ -113,7 +113,9 @@ def read_trail_entry(raw: bytes) -> TrailEvent:
     """One entry of the lists `:ev` and `:un`."""
     verdict, timers, event = raw.decode("utf-8", "replace").split("\t", 2)
     message_id, name, source, at, delay, *notes = msgspec.json.decode(event)
-    return TrailEvent(message_id, name, source, at, at + delay, VERDICTS[verdict], timers, notes[0] if notes else {})
+    changes = [change.rpartition(" ") for change in timers.split(";") if change]
+    dues = ";".join(f"{change} {at + int(due)}" for change, _, due in changes)
+    return TrailEvent(message_id, name, source, at, at + delay, VERDICTS[verdict], dues, notes[0] if notes else {})
 
 
 def encode_product(product: Product) -> str:
@@ -122,6 +124,18 @@ def encode_product(product: Product) -> str:
 
 def decode_product(text: str) -> Product:
     return Product(*astuple(_product.decode(text)))
+
+
+def encode_line(product: Product) -> str:
+    """A product in the cart; its id is left out where it is the line's name."""
+    stored = _Product(*astuple(product))
+    return to_json(stored if product.variant else replace(stored, product_id=""))
+
+
+def decode_line(name: str, text: str) -> Product:
+    """The reverse of `encode_line`; `name` is the line's."""
+    product = decode_product(text)
+    return product if product.product_id else replace(product, product_id=name)
 
 
 def encode_order(order: Order) -> str:

@@ -21,11 +21,11 @@ def test_a_line_counts_from_the_very_moment_of_the_clear_on(shop: Redis) -> None
     record(shop, clear=at(START, "0"))
     for moment, known in ((START - 1, False), (START, True)):
         record(shop, lines=lines(("p1", moment, "+1")))
-        assert ("n:p1" in fields(shop)) == known
+        assert ("+p1" in fields(shop)) == known
     record(shop, clear=at(START))
-    assert fields(shop)["n:p1"] == at(START) + "+1"
+    assert (fields(shop)["+p1"], "n:p1" in fields(shop)) == (at(START) + "+1{p1@0}", False)
     record(shop, lines=lines(("p2", START, "+1")))
-    assert (fields(shop)["+p2"], fields(shop)["nl"]) == (at(START) + "p2@0", "2")
+    assert (fields(shop)["+p2"], fields(shop)["nl"]) == (at(START) + "+1{p2@0}", "2")
     record(shop, clear=at(START, "2"))
     assert not {"+p1", "n:p1", "+p2", "n:p2"} & fields(shop).keys()
     assert (fields(shop)["cc"], fields(shop)["nl"]) == (at(START, "2"), "0")
@@ -37,17 +37,18 @@ def test_a_clear_keeps_lines_with_newer_changes(shop: Redis) -> None:
     record(shop, lines=lines(("p1", START, "+1")))
     record(shop, lines=[("p1", at(START + 9), "-1", "{}"), ("p2", at(START), "x", "{}")])
     record(shop, clear=at(START + 5))
-    assert fields(shop)["+p1"] == at(START) + "p1@0"
+    assert fields(shop)["+p1"] == at(START) + "+1{p1@0}"
+    assert fields(shop)["n:p1"] == f"{at(START)}+1 {at(START + 9)}-1"
     assert (fields(shop)["nl"], "-p2" in fields(shop)) == ("1", False)
 
 
 def test_the_newest_word_on_a_product_and_each_change_once(shop: Redis) -> None:
     for moment in (START, START + 5, START, START + 1):
         record(shop, lines=lines(("p1", moment, "+1")))
-    assert fields(shop)["+p1"] == at(START + 5) + "p1@5"
+    assert fields(shop)["+p1"] == at(START + 5) + "{p1@5}"
     assert fields(shop)["n:p1"].split() == [at(START + step) + "+1" for step in (0, 5, 1)]
     record(shop, lines=lines(("p1", START + 7, "-1")))
-    assert (fields(shop)["+p1"], fields(shop)["-p1"]) == (at(START + 5) + "p1@5", at(START + 7) + "p1@7")
+    assert (fields(shop)["+p1"], fields(shop)["-p1"]) == (at(START + 5) + "{p1@5}", at(START + 7) + "{p1@7}")
     assert fields(shop)["nl"] == "1"
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from freshgate.events import Product
+from freshgate.state.cart import with_changes
 from freshgate.state.orders import OrderView
 from freshgate.state.records import Mark
 from freshgate.state.stamps import ADD, REMOVE, stamp
-from freshgate.state.stored import Order, encode_order, encode_product
+from freshgate.state.stored import Order, decode_line, encode_line, encode_order, encode_product
 from freshgate.state.views import PersonView
 
 NOON = 1_760_000_000_000
@@ -25,7 +26,7 @@ def text(value: Product | Order) -> str:
 
 
 def added(product: Product, amount: int = 1, moment: int = NOON) -> dict[str, str]:
-    return {f"+{product.line}": at(moment) + text(product), f"n:{product.line}": f"{at(moment)}+{amount}"}
+    return {f"+{product.line}": f"{at(moment)}+{amount}{encode_line(product)}"}
 
 
 def removed(product: Product, amount: str, moment: int = NOON + 1, name: str = "") -> dict[str, str]:
@@ -45,6 +46,23 @@ def test_quantities_add_and_subtract_and_never_fall_below_nothing() -> None:
     assert cart(added(LAMP, 2), removed(LAMP, "-5"), added(LAMP, 1, NOON + 2)) == {"p1": 1}
     assert cart(added(LAMP, 2), removed(LAMP, "x"), added(LAMP, 1, NOON + 2)) == {"p1": 1}
     assert cart(removed(LAMP, "x"), added(LAMP, 2)) == {}
+
+
+@pytest.mark.parametrize(
+    "product", [LAMP, Product(product_id="p1", variant="red"), Product(product_id="p1/red", sku="S1")]
+)
+def test_a_line_names_the_id_of_its_product_once(product: Product) -> None:
+    assert decode_line(product.line, encode_line(product)) == product
+    assert encode_line(product).count('"p":') == (product.variant != "")
+
+
+def test_the_only_change_of_a_line_stands_with_its_product() -> None:
+    ((product, text), *others) = with_changes(added(LAMP, 2))
+    assert (product, text, others) == ("n:p1", f"{at(NOON)}+2", [("+p1", at(NOON) + encode_line(LAMP))])
+    # Beside a list of all changes it says nothing that the list does not.
+    listed = {"n:p1": f"{at(NOON)}+2 {at(NOON + 1)}+1"}
+    assert dict(with_changes(added(LAMP, 2) | listed))["n:p1"] == listed["n:p1"]
+    assert cart(added(LAMP, 2) | listed) == {"p1": 3}
 
 
 def test_one_change_under_two_ids_counts_once() -> None:

@@ -13,7 +13,7 @@ from freshgate.events import Event, Product
 from freshgate.state import keys
 from freshgate.state.planner import Plan, Planner
 from freshgate.state.stamps import ADD, ORDER, REMOVE, SNAPSHOT, stamp
-from freshgate.state.stored import encode_product
+from freshgate.state.stored import encode_line, encode_product
 
 NOON = 1_760_000_000_000
 ADA = keys.person_id("main", "ada")
@@ -32,7 +32,8 @@ def plan(name: str, *, planner: Planner | None = None, trusted: bool = True, **f
 
 
 def change(product: Product, rank: str, amount: str) -> tuple[str, str, str, str]:
-    return product.line, stamp(NOON, "m1", rank), amount, encode_product(product)
+    encode = encode_line if rank == ADD else encode_product
+    return product.line, stamp(NOON, "m1", rank), amount, encode(product)
 
 
 def lines(name: str, **fields: Any) -> Any:

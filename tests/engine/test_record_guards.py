@@ -55,7 +55,7 @@ def due(shop: Redis, timer: str) -> Any:
 
 
 def lines(*changes: tuple[str, int, str]) -> list[tuple[str, str, str, str]]:
-    return [(line, at(moment), amount, f"{line}@{moment - START}") for line, moment, amount in changes]
+    return [(line, at(moment), amount, f"{{{line}@{moment - START}}}") for line, moment, amount in changes]
 
 
 def test_the_newest_register_wins_and_the_same_is_no_news(shop: Redis) -> None:
@@ -153,7 +153,7 @@ def test_when_a_timer_is_due(shop: Redis) -> None:
         assert due(shop, "cart|p:uada") == result
         assert shop.smembers(f"{SHOP}triggers") == {b"cart"}
         assert (fields(shop)["f:cart"], fields(shop)["p:cart"]) == (str(result), "00-a")
-        assert trail(shop)[0][1] == f"cart set {result}"
+        assert trail(shop)[0][1] == f"cart set {result - moment}"
 
 
 def test_a_newer_event_moves_a_timer_on_and_an_older_one_never_back(shop: Redis) -> None:

@@ -1,7 +1,8 @@
 -- cart: lines whose quantities add and subtract, in whatever order the events arrive.
--- "+<line>"  register: the product as it was added last, JSON
+-- "+<line>"  register: the product as it was added last, JSON; before it "+2" where that is the line's only change
 -- "-<line>"  register: the keys of a product that was removed last, JSON
--- "n:<line>" the changes of its quantity, "<stamp>+2 <stamp>-1 <stamp>x": each event once; x removes all
+-- "n:<line>" the changes of its quantity, "<stamp>+2 <stamp>-1 <stamp>x": each event once; x removes all. Most lines have
+--            one change, and none of this: the product's stamp is the change's as well
 -- "cc"       stamp of the newest moment at which the cart was emptied; what is older no longer counts
 -- "nl"       how many lines the hash has, with those that were removed and never added
 -- "-?"       what was removed could not be read, or found no room: nobody knows what is left
@@ -52,16 +53,18 @@ local function compact(changes)
   return table.concat(kept, ' ')
 end
 
-local function line_field(change)
-  return (string.sub(change[3], 1, 1) == '+' and '+' or '-') .. change[1]
-end
-
--- The fields that `change_lines` needs, two for each change.
+-- The fields that `change_lines` needs, three for each change.
 local function add_line_fields(changes, fields)
   for _, change in ipairs(changes) do
-    fields[#fields + 1] = line_field(change)
+    fields[#fields + 1] = '+' .. change[1]
     fields[#fields + 1] = 'n:' .. change[1]
+    fields[#fields + 1] = '-' .. change[1]
   end
+end
+
+-- All changes of a line; '' for a line that nobody knows.
+local function changes_of(added, changes)
+  return changes or added and string.match(added, '^%w+%+%d+') or ''
 end
 
 -- Changes of the record's lines: {line, stamp, change, JSON}; their fields stand in current[after + 1 …], as `add_line_fields` named
@@ -69,16 +72,23 @@ end
 local function change_lines(key, changes, current, after, count, cleared, writes)
   local created = 0
   for i, change in ipairs(changes) do
-    local stamp, amount = change[2], change[3]
-    local product, known = current[after + 2 * i - 1], current[after + 2 * i] or ''
+    local line, stamp, amount = change[1], change[2], change[3]
     local is_added = string.sub(amount, 1, 1) == '+'
+    local field, product = '+' .. line, current[after + 3 * i - 2]
+    local known = changes_of(product, current[after + 3 * i - 1])
+    if not is_added then field, product = '-' .. line, current[after + 3 * i] end
     local is_new_line = not product and (is_added or known == '')
     local has_room = not is_new_line or count + created < (is_added and MAX_LINES or MAX_REMOVED)
     if (not cleared or stamp >= cleared) and not has_room and not is_added then
       if newer(redis.call('HGET', key, '-?'), stamp) then add(writes, '-?', stamp .. '{}') end
     elseif (not cleared or stamp >= cleared) and has_room and not string.find(known, stamp, 1, true) then
-      add(writes, 'n:' .. change[1], compact(known == '' and stamp .. amount or known .. ' ' .. stamp .. amount))
-      if newer(product, stamp) then add(writes, line_field(change), stamp .. change[4]) end
+      local text = change[4]
+      if is_added and known == '' then
+        text = amount .. text
+      else
+        add(writes, 'n:' .. line, compact(known == '' and stamp .. amount or known .. ' ' .. stamp .. amount))
+      end
+      if newer(product, stamp) then add(writes, field, stamp .. text) end
       if is_new_line then created = created + 1 end
     end
   end

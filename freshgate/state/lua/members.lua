@@ -53,7 +53,7 @@ local function release_parked(shop, root, at, now)
       if tonumber(delay) > 0 then redis.call('HSET', key, 'b:' .. scope_of(timer), ms(at)) end
       -- It was put off until it would be too old: now it is due earlier than that.
       set_timer(shop, timer, due, 'CH')
-      changes[#changes + 1] = scope_of(timer) .. ' released ' .. ms(due)
+      changes[#changes + 1] = scope_of(timer) .. ' released ' .. ms(due - at)
     end
   end
   redis.call('HDEL', key, 'parked')

@@ -21,6 +21,7 @@
 --   bought   {order's id, stamp, JSON of the products}: a purchase
 --   addresses  {{id, {regs}, ttl}, ...}
 --   products   {{id, {regs}, ttl}, ...}: what a server says of products, where pages tell of them too
+-- On the trail, dues of timers are counted from the event's own time (ms).
 -- REPLY    {now, one text an event: "<verdict> <root or -> <results of its links>"}: verdicts ok | dup | del | amb
 --          or {now, "limited <name> <ms until it is over>"}; then nothing is written
 
@@ -51,7 +52,7 @@ local function set_due(shop, start, id, at, now, said)
   -- One that waits for an address, or for its next try, is decided on at once as well. A due of its own keeps the timer
   -- from whoever finishes what an older event started.
   set_timer(shop, timer, due, delay == 0 and 'CH' or 'GT')
-  said[#said + 1] = scope .. ' set ' .. ms(due)
+  said[#said + 1] = scope .. ' set ' .. ms(due - at)
   return due, delay
 end
 

@@ -23,15 +23,15 @@ local function is_known(shop, root, field)
   return false
 end
 
-local function drop_subject(shop, id, root, field, bound, said)
-  redis.call('HDEL', person_key(shop, id), field)
+local function drop_subject(shop, event, root, field, bound, said)
+  redis.call('HDEL', person_key(shop, event.id), field)
   if is_known(shop, root, field) then return end
   for i = 2, #bound do
     local scope = bound[i] .. string.match(field, '#.*$')
     local timer = scope .. '|p:' .. root
     local due = remove_timer(shop, timer)
     redis.call('HDEL', person_key(shop, root), 'f:' .. scope, 'b:' .. scope, 'p:' .. scope, 'k:' .. timer)
-    if due then said[#said + 1] = scope .. ' displaced ' .. ms(tonumber(due)) end
+    if due then said[#said + 1] = scope .. ' displaced ' .. ms(due - event.at) end
   end
 end
 
@@ -53,7 +53,7 @@ local function bound_subjects(shop, event, root, bound, state, after, advanced, 
   table.sort(stamped)
   for i = 1, #stamped - MAX_SUBJECTS do
     local field = string.sub(stamped[i], STAMP + 1)
-    drop_subject(shop, event.id, root, field, bound, said)
+    drop_subject(shop, event, root, field, bound, said)
     advanced[field] = nil
   end
 end

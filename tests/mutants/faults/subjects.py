@@ -10,7 +10,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("  ids[#ids + 1] = root\n", "", "what the root tells of is displaced by a device"),
     ("if redis.call('HEXISTS'", "if false and redis.call('HEXISTS'", "a subject is displaced that another id tells of"),
     (
-        "  redis.call('HDEL', person_key(shop, id), field)\n",
+        "  redis.call('HDEL', person_key(shop, event.id), field)\n",
         "",
         "subjects are kept without bound",
     ),
