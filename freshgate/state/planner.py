@@ -21,9 +21,9 @@ from freshgate.state.profiles import PERSON_TTL, contact, plan_addresses, profil
 from freshgate.state.stamps import stamp
 from freshgate.state.stored import to_json, trail_entry
 from freshgate.state.subjects import SubjectIndex, carried, mark_value, subject_key, subject_register, subject_values
+from freshgate.state.wire import pack_event
 
 ANONYMOUS_TTL = 30 * DAY
-_pack = msgspec.msgpack.Encoder().encode
 
 
 class Plan(msgspec.Struct):
@@ -43,7 +43,7 @@ class Plan(msgspec.Struct):
     lacking: list[str] = []
 
     def packed(self) -> bytes:
-        return _pack(self.body)
+        return pack_event(self.body)
 
     @property
     def work(self) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -109,7 +110,9 @@ def test_a_persons_5000_past_mails_cost_the_next_one_nothing(world: World, redis
     size_before = int(redis.memory_usage(keys.person("main", keys.person_id("main", "ada"))) or 0)
     for number in range(2000, 2500):
         order_and_mail(number)
-    assert commands_of(redis, lambda: order_and_mail(3000)) <= cost_before
+    # Once a minute of real time a request makes its shop known.
+    costs = [commands_of(redis, partial(order_and_mail, number)) for number in (3000, 3001)]
+    assert min(costs) <= cost_before
     assert int(redis.memory_usage(keys.person("main", keys.person_id("main", "ada"))) or 0) <= size_before * 1.1
 
 

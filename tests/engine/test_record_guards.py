@@ -11,6 +11,7 @@ from redis import Redis
 from freshgate.state import keys, store
 from freshgate.state.stamps import ORDER, stamp
 from freshgate.state.store import fcall
+from freshgate.state.wire import pack_event
 from tests.engine.world import HOUR, MINUTE, SHOP, START
 
 DAY = 24 * HOUR
@@ -37,7 +38,7 @@ def record(shop: Redis, *, at: int = START, now: int = START, gap: str = "", lim
     event = {"at": at, "stamp": stamp(at, "m"), "id": "uada", "ttl": 30 * DAY} | body
     event = {name: value for name, value in event.items() if value is not None}
     packed_limits = msgpack.encode(limits) if limits else ""
-    return fcall(shop, "record", SHOP, now, gap, packed_limits, msgpack.encode(event))[1].decode()
+    return fcall(shop, "record", SHOP, now, gap, packed_limits, pack_event(event))[1].decode()
 
 
 def fields(shop: Redis, key: str = ADA) -> dict[str, str]:

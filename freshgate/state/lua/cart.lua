@@ -53,40 +53,31 @@ local function compact(changes)
   return table.concat(kept, ' ')
 end
 
--- The fields that `change_lines` needs, three for each change.
-local function add_line_fields(changes, fields)
-  for _, change in ipairs(changes) do
-    fields[#fields + 1] = '+' .. change[1]
-    fields[#fields + 1] = 'n:' .. change[1]
-    fields[#fields + 1] = '-' .. change[1]
-  end
-end
-
 -- All changes of a line; '' for a line that nobody knows.
 local function changes_of(added, changes)
   return changes or added and string.match(added, '^%w+%+%d+') or ''
 end
 
--- Changes of the record's lines: {line, stamp, change, JSON}; their fields stand in current[after + 1 …], as `add_line_fields` named
--- them. `count` is how many lines the cart has.
-local function change_lines(key, changes, current, after, count, cleared, writes)
+-- Changes of the record's lines: {stamp, change, JSON, ...}. Of each stand in names[at …] "+<line>", "n:<line>" and, if it
+-- is a removal, "-<line>"; and as they are now in current[HEAD + at …]. `count` is how many lines the cart has.
+local function change_lines(key, changes, names, current, head, at, count, cleared, writes)
   local created = 0
-  for i, change in ipairs(changes) do
-    local line, stamp, amount = change[1], change[2], change[3]
+  for i = 1, #changes, 3 do
+    local stamp, amount, text = changes[i], changes[i + 1], changes[i + 2]
     local is_added = string.sub(amount, 1, 1) == '+'
-    local field, product = '+' .. line, current[after + 3 * i - 2]
-    local known = changes_of(product, current[after + 3 * i - 1])
-    if not is_added then field, product = '-' .. line, current[after + 3 * i] end
+    local list, field, product = names[at + 1], names[at], current[head + at]
+    local known = changes_of(product, current[head + at + 1])
+    if not is_added then field, product = names[at + 2], current[head + at + 2] end
+    at = at + (is_added and 2 or 3)
     local is_new_line = not product and (is_added or known == '')
     local has_room = not is_new_line or count + created < (is_added and MAX_LINES or MAX_REMOVED)
     if (not cleared or stamp >= cleared) and not has_room and not is_added then
       if newer(redis.call('HGET', key, '-?'), stamp) then add(writes, '-?', stamp .. '{}') end
     elseif (not cleared or stamp >= cleared) and has_room and not string.find(known, stamp, 1, true) then
-      local text = change[4]
       if is_added and known == '' then
         text = amount .. text
       else
-        add(writes, 'n:' .. line, compact(known == '' and stamp .. amount or known .. ' ' .. stamp .. amount))
+        add(writes, list, compact(known == '' and stamp .. amount or known .. ' ' .. stamp .. amount))
       end
       if newer(product, stamp) then add(writes, field, stamp .. text) end
       if is_new_line then created = created + 1 end

@@ -4,18 +4,23 @@
 local BUCKET_MS = DAY
 local TRAIL_ENTRIES = 200
 
-local function seen_key(shop, bucket, seen) return shop .. 'seen:' .. ms(bucket) .. ':' .. string.sub(seen, -4) end
-
--- Two days are looked at, so a message is known for 24 to 48 h. Returns whether it is new.
-local function remember(shop, bucket, seen)
-  local key = seen_key(shop, bucket, seen)
-  if redis.call('SADD', key, seen) == 0 then return false end
-  if redis.call('SCARD', key) == 1 then redis.call('EXPIRE', key, 172800) end
-  return redis.call('SISMEMBER', seen_key(shop, bucket - 1, seen), seen) == 0
+-- What the keys of today and of yesterday begin with: two days are looked at, so a message is known for 24 to 48 h.
+local function seen_days(shop, now)
+  local bucket = math.floor(now / BUCKET_MS)
+  return { shop .. 'seen:' .. ms(bucket) .. ':', shop .. 'seen:' .. ms(bucket - 1) .. ':' }
 end
 
-local function forget(shop, bucket, seen)
-  redis.call('SREM', seen_key(shop, bucket, seen), seen)
+-- Returns whether the message is new.
+local function remember(days, seen)
+  local part = string.sub(seen, -4)
+  local key = days[1] .. part
+  if redis.call('SADD', key, seen) == 0 then return false end
+  if redis.call('SCARD', key) == 1 then redis.call('EXPIRE', key, 172800) end
+  return redis.call('SISMEMBER', days[2] .. part, seen) == 0
+end
+
+local function forget(days, seen)
+  redis.call('SREM', days[1] .. string.sub(seen, -4), seen)
 end
 
 -- A repeated message is a line on the trail, once: repetitions must not wash the trail away.

@@ -160,8 +160,8 @@ local function evaluate(shop, id, at, now)
 end
 
 -- Nothing is known of the id, so nothing changes but that it is one of the person's. False where there is more to do.
-local function link_new(shop, linked, other, stamp)
-  local root, key = root_of(shop, other), person_key(shop, linked)
+local function link_new(shop, linked, other, root, stamp)
+  local key = person_key(shop, linked)
   local known = redis.call('HMGET', person_key(shop, root), 'ids', 'asked')
   local ids = known[1] and known[1] .. ' ' .. linked or linked
   local _, before = string.gsub(ids, ' ', '')
@@ -172,11 +172,12 @@ local function link_new(shop, linked, other, stamp)
   return true
 end
 
--- The id `linked` was told as one of the person `other`. REPLY linked | merged | ambiguous | unproven; and whether
--- more is known of the person than before.
-local function link(shop, linked, other, stamp, is_claim, at, now)
+-- The id `linked` was told as one of the person `other`, whose root it may bring along. REPLY linked | merged |
+-- ambiguous | unproven; and whether more is known of the person than before.
+local function link(shop, linked, other, other_root, stamp, is_claim, at, now)
   local key = person_key(shop, linked)
-  if not is_claim and redis.call('EXISTS', key) == 0 and link_new(shop, linked, other, stamp) then
+  if not is_claim and redis.call('EXISTS', key) == 0
+      and link_new(shop, linked, other, other_root or root_of(shop, other), stamp) then
     return 'linked', false
   end
   local field = (is_claim and 'P:' or 'L:') .. other

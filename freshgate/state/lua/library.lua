@@ -7,7 +7,8 @@ local STAMP, STAMP_TIME = 15, 8
 local DAY = 86400000
 local PERSON_TTL = 180 * DAY
 
-local function ms(n) return string.format('%.0f', n) end
+-- Of a whole number, as all times are; a tenth of the work of '%.0f'.
+local function ms(n) return string.format('%d', n) end
 
 -- Redis' clock, unless the caller brings the time along: tests do.
 local function now_ms(given)
@@ -24,8 +25,9 @@ local function address_key(shop, id) return shop .. 'a:' .. id end
 local function scope_of(timer) return string.match(timer, '^[^|]*') end
 local function trigger_of(timer) return string.match(timer, '^[^|#]*') end
 
+-- A register is not older than its own stamp, whatever its text.
 local function newer(current, stamp)
-  return not current or string.sub(current, 1, STAMP) < stamp
+  return not current or current < stamp
 end
 
 -- The time of a stamp (ms) has eight digits to base 36.
@@ -68,15 +70,16 @@ local function bump(key)
   if redis.call('HINCRBY', key, 'rev', 1) == 1 then redis.call('PEXPIRE', key, ms(PERSON_TTL)) end
 end
 
--- Adds the registers that are news to `writes`; returns the set of their fields.
--- The register i stands in current[after + i] as it is now.
-local function news(registers, current, after, writes)
-  local advanced = {}
-  for i, register in ipairs(registers) do
-    local field, stamp = register[1], register[2]
-    if newer(current[after + i], stamp) then
-      add(writes, field, stamp .. register[3])
-      advanced[field] = true
+-- Adds the first `count` registers to `writes` if they are news; returns the set of their fields.
+-- The register i is {names[i], values[i]}, and stands in current[after + i] as it is now.
+local function news(names, values, count, current, after, writes)
+  local advanced, n = {}, #writes
+  for i = 1, count do
+    local value, known = values[i], current[after + i]
+    if newer(known, string.sub(value, 1, STAMP)) then
+      writes[n + 1], writes[n + 2] = names[i], value
+      n = n + 2
+      advanced[names[i]] = true
     end
   end
   return advanced

@@ -9,8 +9,9 @@ local PURCHASE_TTL = 400 * DAY
 -- Returns it, and what it was taken for until now, if an earlier telling arrives after a later one.
 local function first_telling(shop, id, stamp)
   local key = shop .. 'once:' .. id
-  local known = redis.call('GET', key)
-  if known and known <= stamp then return known end
+  local known = redis.call('SET', key, stamp, 'NX', 'GET', 'PX', ms(PURCHASE_TTL))
+  if not known then return stamp end
+  if known <= stamp then return known end
   redis.call('SET', key, stamp, 'PX', ms(PURCHASE_TTL))
   return stamp, known
 end

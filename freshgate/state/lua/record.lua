@@ -3,24 +3,26 @@
 -- ARGV[1]  now (ms), "" = Redis' clock       ARGV[2]  "1": events were refused since the last call, see `gap`
 -- ARGV[3]  msgpack of the limits that the request must keep to, or "":
 --          {{name, key, most, window (ms), cost, {member, ...}}, ...}
--- ARGV[4…] one msgpack map an event. All but `at` and `stamp` may be missing:
+-- ARGV[4…] one msgpack map an event, flat where it can be (freshgate/state/wire.py). All but `at` and `stamp` may be missing:
 --   id       the id that the event was told of; "" = of an address alone
 --   at, stamp  occurred_at (ms), and the event's stamp       ttl    ms
 --   trail    text of the trail entry
 --   seen     remembered id of the message; nil = no dedupe   again  true = record past the dedupe
---   regs     {{field, stamp, value}, ...}                    clear  stamp of a cart that was emptied
---   lines    {{line, stamp, change, JSON}, ...}: see cart.lua
---   starts   {{scope, "p" or "o", field of the mark, delay, settle}, ...}: timers started if the mark is news
+--   fields   {name, ...}: what is read of the id's record: its registers, then of each changed line "+<line>", "n:<line>"
+--            and for a removal "-<line>", then "O" if there is a purchase
+--   values   {stamp and text, ...} of the registers          clear  stamp of a cart that was emptied
+--   lines    {stamp, change, JSON, ...}: see cart.lua
+--   starts   {scope, "p" or "o", field of the mark, delay, settle, ...}: timers started if the mark is news
 --   subjects {{how the fields of a mark begin, trigger, ...}, ...}: see subjects.lua
 --   addr     true = this event brings an address             sup    true = an opt-out or opt-in without an address
 --   del      erase everything up to this ms                  srv    true = a server says so
 --   address  id of the address that `del` names in place of an id: whoever has it is erased
 --   links    {{id, the id that it belongs to, is a page's claim}, ...}
 --   trace    the event's trace, which its timers carry along
---   order    {id, {regs}, {registers whose oldest stamp wins}, ttl}
+--   order    {id, ttl, {names}, {values}, how many}: so many registers, then those whose oldest stamp wins
 --   bought   {order's id, stamp, JSON of the products}: a purchase
---   addresses  {{id, {regs}, ttl}, ...}
---   products   {{id, {regs}, ttl}, ...}: what a server says of products, where pages tell of them too
+--   addresses  {{id, ttl, {names}, {values}}, ...}
+--   products   {{id, ttl, {names}, {values}}, ...}: what a server says of products, where pages tell of them too
 -- On the trail, dues of timers are counted from the event's own time (ms).
 -- REPLY    {now, one text an event: "<verdict> <root or -> <results of its links>"}: verdicts ok | dup | del | amb
 --          or {now, "limited <name> <ms until it is over>"}; then nothing is written
@@ -29,23 +31,18 @@
 local SAFETY_NET_MS = 20000
 local MAX_TELLERS = 16
 
-local FIELDS = { 'to', 'cut', 'rev', 'del', 'x', 'parked', 'ls', 'sup', 'rx', 'cc', 'srv', 'idle', 'nl' }
 local TO, CUT, REV, DEL, REFRESHED, PARKED, LEFT, SUPPRESSED, RX, CLEARED, SERVER, IDLE, LINES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
-local HEAD = #FIELDS
+local HEAD, NONE = 13, {}
 
--- The record as it is: the fields of FIELDS, then those of the event's registers, then those of its cart's lines.
+-- The record as it is: its head, then the event's fields.
 local function as_read(key, event)
-  local fields = {}
-  for i = 1, HEAD do fields[i] = FIELDS[i] end
-  for i, register in ipairs(event.regs or {}) do fields[HEAD + i] = register[1] end
-  if event.lines then add_line_fields(event.lines, fields) end
-  -- The last one.
-  if event.bought then fields[#fields + 1] = 'O' end
-  return redis.call('HMGET', key, unpack(fields))
+  return redis.call('HMGET', key, 'to', 'cut', 'rev', 'del', 'x', 'parked', 'ls', 'sup', 'rx', 'cc', 'srv', 'idle', 'nl',
+    unpack(event.fields or NONE))
 end
 
-local function set_due(shop, start, id, at, now, said)
-  local scope, kind, delay, settle = start[1], start[2], start[4], start[5]
+-- The start at `i` of the list.
+local function set_due(shop, starts, i, id, at, now, said)
+  local scope, kind, delay, settle = starts[i], starts[i + 1], starts[i + 3], starts[i + 4]
   local timer = scope .. '|' .. kind .. ':' .. id
   -- A clock that runs ahead never delays a mail beyond now + delay.
   local due = delay == 0 and now + SAFETY_NET_MS or math.max(math.min(at, now) + delay, now + settle)
@@ -79,54 +76,52 @@ local function drop_teller(key, teller, stamp)
 end
 
 local function record_order(shop, event, order, first, now, said)
-  local id, registers, firsts, ttl = order[1], order[2], order[3], order[4]
-  local key = order_key(shop, id)
-  local fields, teller = { 'x', 'rev', 'ls', 'm:order' }, nil
-  for _, register in ipairs(registers) do fields[#fields + 1] = register[1] end
-  for _, register in ipairs(firsts) do fields[#fields + 1] = register[1] end
-  local state = redis.call('HMGET', key, unpack(fields))
+  local id, ttl, names, values, count = order[1], order[2], order[3], order[4], order[5]
+  local key, teller = order_key(shop, id), nil
+  local state = redis.call('HMGET', key, 'x', 'rev', 'ls', 'm:order', unpack(names))
   local writes = { 'rev', ms(tonumber(state[2] or '0') + 1) }
-  news(registers, state, 4, writes)
-  for i, register in ipairs(firsts) do
-    local field, stamp, known = register[1], register[2], state[4 + #registers + i]
+  news(names, values, count, state, 4, writes)
+  for i = count + 1, #names do
+    local field, telling, known = names[i], values[i], state[4 + i]
+    local stamp, earliest = string.sub(telling, 1, STAMP), telling
     -- Of the purchase's time the first telling of all decides, also where its record has expired.
-    if field == 'F:order' and first and first < stamp then stamp = first end
+    if field == 'F:order' and first and first < stamp then
+      stamp, earliest = first, first .. string.sub(telling, STAMP + 1)
+    end
     local is_first = not known or stamp < string.sub(known, 1, STAMP)
-    if is_first then add(writes, field, stamp .. register[3]) end
+    if is_first then add(writes, field, earliest) end
     if field == 'F:order' then
-      local newest = newest_telling(known, state[4], is_first and stamp .. register[3] or known, register[2] .. register[3])
+      local newest = newest_telling(known, state[4], is_first and earliest or known, telling)
       if newest and newest ~= state[4] then add(writes, 'm:order', newest) end
     elseif not known and string.sub(field, 1, 2) == 'w:' then
-      teller = register
+      teller = i
     end
   end
-  for _, start in ipairs(event.starts or {}) do
+  local starts = event.starts or NONE
+  for i = 1, #starts, 5 do
     -- An older telling, too, may bring what was missing.
-    if start[2] == 'o' then
-      set_due(shop, start, id, event.at, now, said)
-      if event.trace then add(writes, 'p:' .. start[1], event.trace) end
+    if starts[i + 1] == 'o' then
+      set_due(shop, starts, i, id, event.at, now, said)
+      if event.trace then add(writes, 'p:' .. starts[i], event.trace) end
     end
   end
   local refresh = next_refresh(state[1], ttl, now)
   if refresh then add(writes, 'x', refresh) end
   redis.call('HSET', key, unpack(writes))
-  if teller and state[2] then drop_teller(key, teller[1], teller[2]) end
+  if teller and state[2] then drop_teller(key, names[teller], values[teller]) end
   if refresh then keep_alive(key, ttl) end
   -- It occurred before a mail that has left: was that mail right?
   if state[3] and event.at <= tonumber(state[3]) then look_back(shop, 'o', id, now) end
 end
 
 local function record_address(shop, event, address, first, now)
-  local id, registers, ttl = address[1], address[2], address[3]
-  local key = address_key(shop, id)
-  local fields = { 'x', 'rev' }
-  for _, register in ipairs(registers) do
-    if register[1] == 'm:order' and first and first < register[2] then register[2] = first end
-    fields[#fields + 1] = register[1]
+  local id, ttl, names, values = address[1], address[2], address[3], address[4]
+  local key, writes = address_key(shop, id), {}
+  local state = redis.call('HMGET', key, 'x', 'rev', unpack(names))
+  for i = 1, first and #names or 0 do
+    if names[i] == 'm:order' and first < values[i] then values[i] = first .. string.sub(values[i], STAMP + 1) end
   end
-  local state = redis.call('HMGET', key, unpack(fields))
-  local writes = {}
-  news(registers, state, 2, writes)
+  news(names, values, #names, state, 2, writes)
   local refresh = next_refresh(state[1], ttl, now)
   if refresh then add(writes, 'x', refresh) end
   if #writes == 0 then return end
@@ -137,7 +132,7 @@ end
 
 -- What the event says of the id that it was told of, and what that starts.
 local function record_id(shop, event, key, state, root, first, now, said)
-  local registers, ttl = event.regs or {}, root == event.id and event.ttl or PERSON_TTL
+  local names, values, ttl = event.fields or NONE, event.values or NONE, root == event.id and event.ttl or PERSON_TTL
   local writes = {
     'rev', ms(tonumber(state[REV] or '0') + 1),
     'rx', ms(math.max(tonumber(state[RX] or '0'), now)),
@@ -153,13 +148,14 @@ local function record_id(shop, event, key, state, root, first, now, said)
   end
   local refresh = next_refresh(state[REFRESHED], ttl, now)
   if refresh then add(writes, 'x', refresh) end
-  local advanced = news(registers, state, HEAD, writes)
-  if event.lines then change_lines(key, event.lines, state, HEAD + #registers, count, cleared, writes) end
+  local advanced = news(names, values, #values, state, HEAD, writes)
+  if event.lines then change_lines(key, event.lines, names, state, HEAD, #values + 1, count, cleared, writes) end
   if event.bought then
     advanced['m:order'] = remember_purchase(state[#state] or nil, event.bought[1], first, event.bought[3], writes)
     if state[LINES] then drop_lines(key, stamp_time(stamp_ms(first) - ORDER_SLACK)) end
   end
   if event.sup then add(writes, 'sup', '1') end
+  if event.is_new then add(writes, 'srv', '1') end
   set_all(key, writes)
   local target = key
   if root ~= event.id then
@@ -170,11 +166,12 @@ local function record_id(shop, event, key, state, root, first, now, said)
   for _, bound in ipairs(event.subjects or {}) do
     bound_subjects(shop, event, root, bound, state, HEAD, advanced, said)
   end
-  for _, start in ipairs(event.starts or {}) do
-    if start[2] == 'p' and advanced[start[3]] then
-      local due, delay = set_due(shop, start, root, event.at, now, said)
-      redis.call('HSETNX', target, 'f:' .. start[1], ms(delay > 0 and due or 0))
-      if event.trace then redis.call('HSET', target, 'p:' .. start[1], event.trace) end
+  local starts = event.starts or NONE
+  for i = 1, #starts, 5 do
+    if starts[i + 1] == 'p' and advanced[starts[i + 2]] then
+      local due, delay = set_due(shop, starts, i, root, event.at, now, said)
+      redis.call('HSETNX', target, 'f:' .. starts[i], ms(delay > 0 and due or 0))
+      if event.trace then redis.call('HSET', target, 'p:' .. starts[i], event.trace) end
     end
   end
   local flags = root == event.id and { state[PARKED], state[LEFT], state[SUPPRESSED] }
@@ -191,30 +188,33 @@ local function record_id(shop, event, key, state, root, first, now, said)
   if refresh then keep_alive(key, ttl, state[REV]) end
 end
 
-local function only_refusals(registers)
-  local kept = {}
-  for _, register in ipairs(registers or {}) do
-    if REFUSALS[register[1]] then kept[#kept + 1] = register end
+-- The registers {names[i], values[i]} that are refusals.
+local function only_refusals(names, values)
+  local kept, texts = {}, {}
+  for i = 1, #values do
+    if REFUSALS[names[i]] then kept[#kept + 1], texts[#texts + 1] = names[i], values[i] end
   end
-  return kept
+  return kept, texts
 end
 
 -- What the event of a person erased since says about being written to; that alone holds, in whatever order it arrives.
 local function record_refusals(shop, event, key, root, now)
-  local refusal = { id = event.id, at = event.at, ttl = event.ttl, sup = event.sup, regs = only_refusals(event.regs) }
-  if #refusal.regs > 0 then record_id(shop, refusal, key, as_read(key, refusal), root, nil, now, {}) end
+  local refusal = { id = event.id, at = event.at, ttl = event.ttl, sup = event.sup }
+  refusal.fields, refusal.values = only_refusals(event.fields or NONE, event.values or NONE)
+  if #refusal.fields > 0 then record_id(shop, refusal, key, as_read(key, refusal), root, nil, now, {}) end
   for _, address in ipairs(event.addresses or {}) do
-    local registers = only_refusals(address[2])
-    if #registers > 0 then record_address(shop, event, { address[1], registers, address[3] }, nil, now) end
+    local names, values = only_refusals(address[3], address[4])
+    if #names > 0 then record_address(shop, event, { address[1], address[2], names, values }, nil, now) end
   end
 end
 
 -- Links say whose id this is; the root and the verdict follow from them.
-local function resolve_links(shop, event, now)
+local function resolve_links(shop, event, state, now)
   local results, has_changed = {}, false
-  for i, pair in ipairs(event.links or {}) do
+  for i, pair in ipairs(event.links) do
     local is_news
-    results[i], is_news = link(shop, pair[1], pair[2], event.stamp, pair[3], event.at, now)
+    local root = pair[2] == event.id and not state[TO] and not has_changed and event.id or nil
+    results[i], is_news = link(shop, pair[1], pair[2], root, event.stamp, pair[3], event.at, now)
     has_changed = has_changed or is_news
   end
   return table.concat(results, ','), has_changed
@@ -223,11 +223,23 @@ end
 -- Whose the event is: its id's record as it is, the root, and what became of its links. First of all, since who is one
 -- person does not depend on what arrived first: even an event that is erased says so.
 local function identify(shop, event, key, now)
-  local state = as_read(key, event)
-  local is_first = event.srv and not state[SERVER]
-  local is_anew = is_first and know(shop, event.id, event.at, now)
-  local results, has_changed = resolve_links(shop, event, now)
-  if has_changed or is_anew then state = as_read(key, event) end
+  local state, is_known, results, has_changed = as_read(key, event), true, '', false
+  if event.srv and not state[SERVER] then
+    -- Of a new record, what is recorded now says so as well.
+    is_known = state[REV] or redis.call('EXISTS', key) == 1
+    has_changed = is_known and know(shop, event.id, event.at, now)
+  end
+  if event.links then
+    local is_news
+    results, is_news = resolve_links(shop, event, state, now)
+    has_changed = has_changed or is_news
+  end
+  if has_changed then
+    if not is_known then redis.call('HSET', key, 'srv', '1') end
+    state = as_read(key, event)
+  elseif not is_known then
+    event.is_new = true
+  end
   return state, state[TO] and root_of(shop, event.id) or event.id, results
 end
 
@@ -275,20 +287,18 @@ local function record_person(shop, event, key, state, root, now)
 end
 
 local function record_product(shop, product)
-  local key, fields, writes = shop .. 'product:' .. product[1], {}, {}
-  for i, register in ipairs(product[2]) do fields[i] = register[1] end
-  news(product[2], redis.call('HMGET', key, unpack(fields)), 0, writes)
+  local key, writes = shop .. 'product:' .. product[1], {}
+  news(product[3], product[4], #product[3], redis.call('HMGET', key, unpack(product[3])), 0, writes)
   if #writes > 0 then
     redis.call('HSET', key, unpack(writes))
-    redis.call('PEXPIRE', key, ms(product[3]))
+    redis.call('PEXPIRE', key, ms(product[2]))
   end
 end
 
-local function record_event(shop, event, now)
-  local bucket = math.floor(now / BUCKET_MS)
+local function record_event(shop, event, now, days)
   local id = event.id or ''
   local key = person_key(shop, id)
-  if event.seen and not remember(shop, bucket, event.seen) and not event.again then
+  if event.seen and not remember(days, event.seen) and not event.again then
     if event.trail and id ~= '' then note_duplicate(key, event.trail) end
     return 'dup -'
   end
@@ -303,7 +313,7 @@ local function record_event(shop, event, now)
     for _, address in ipairs(event.addresses or {}) do record_address(shop, event, address, first, now) end
     for _, product in ipairs(event.products or {}) do record_product(shop, product) end
   end
-  if event.seen and verdict == 'del' then forget(shop, bucket, event.seen) end
+  if event.seen and verdict == 'del' then forget(days, event.seen) end
   return verdict .. ' ' .. root .. ' ' .. results
 end
 
@@ -315,7 +325,7 @@ redis.register_function('fg_record', function(keys, args)
     local limited = limit(cmsgpack.unpack(args[3]))
     if limited then return { ms(now), limited } end
   end
-  local replies = { ms(now) }
-  for i = 4, #args do replies[#replies + 1] = record_event(shop, cmsgpack.unpack(args[i]), now) end
+  local replies, days = { ms(now) }, seen_days(shop, now)
+  for i = 4, #args do replies[#replies + 1] = record_event(shop, cmsgpack.unpack(args[i]), now, days) end
   return replies
 end)

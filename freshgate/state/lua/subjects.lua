@@ -39,8 +39,8 @@ end
 -- the fields of the mark begin, then the triggers whose timers are about it; state[after + i] what register i was before.
 local function bound_subjects(shop, event, root, bound, state, after, advanced, said)
   local is_new = false
-  for i, register in ipairs(event.regs) do
-    local is_of_mark = string.sub(register[1], 1, #bound[1]) == bound[1]
+  for i = 1, #event.values do
+    local is_of_mark = string.sub(event.fields[i], 1, #bound[1]) == bound[1]
     is_new = is_new or (is_of_mark and not state[after + i])
   end
   if not is_new then return end

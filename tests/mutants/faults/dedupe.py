@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
-    ("bucket - 1, seen), seen) == 0", "bucket - 2, seen), seen) == 0", "a message is forgotten at midnight"),
+    ("ms(bucket - 1)", "ms(bucket - 2)", "a message is forgotten at midnight"),
     ("if redis.call('SCARD', key) == 1 then", "if false then", "remembered messages never expire"),
     ("'EXPIRE', key, 172800", "'EXPIRE', key, 86400", "remembered messages expire early"),
     ("  if redis.call('EXISTS', list) == 0 then return end\n", "", "a redelivery creates a trail"),

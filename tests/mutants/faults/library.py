@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
-    ("string.sub(current, 1, STAMP) < stamp", "string.sub(current, 1, STAMP) <= stamp", "the same stamp is news"),
-    ("string.sub(current, 1, STAMP) < stamp", "string.sub(current, 1, STAMP) > stamp", "the oldest register wins"),
+    ("not current or current < stamp", "not current or current <= stamp", "the same stamp is news"),
+    ("not current or current < stamp", "not current or current > stamp", "the oldest register wins"),
     ("return not current or ", "return ", "nothing is news to an empty register"),
     (
         "math.min(first + 1999, #writes)",

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
     (
-        "if known and known <= stamp then return known end",
+        "if known <= stamp then return known end",
         "if known then return known end",
         "an older telling that arrives late is no first one",
     ),
-    ("if known and known <= stamp then return known end", "", "an order that is told again is a new purchase"),
+    ("if known <= stamp then return known end", "", "an order that is told again is a new purchase"),
     (
-        "redis.call('SET', key, stamp, 'PX', ms(PURCHASE_TTL))",
-        "redis.call('SET', key, stamp)",
+        "'NX', 'GET', 'PX', ms(PURCHASE_TTL))",
+        "'NX', 'GET')",
         "first tellings never expire",
     ),
     (
