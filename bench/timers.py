@@ -1,4 +1,5 @@
-"""Timers: how late a send's job reaches the queue, by Redis' clock, when 1,000 timers come due each second.
+"""Timers: how late a send's job reaches the queue, by Redis' clock, when 1,000 timers come due each second; and how
+many commands the process sends while none is due.
 
 The timers process turns timers into jobs. The bench pops each job as it comes and then asks Redis for the time, so a
 figure is the lateness and one round trip: an upper bound.
@@ -7,6 +8,7 @@ figure is the lateness and one round trip: an upper bound.
 from __future__ import annotations
 
 import json
+import time
 import zlib
 from typing import Any
 
@@ -20,11 +22,13 @@ PART = "timers"
 RATE = 1000
 # Time for the process to start and to poll for the first time.
 LEAD_MS = 1500
+MAX_IDLE_COMMANDS = 100
+HOUR_MS = 3_600_000
 QUEUE = f"rq:queue:{queue_name('sendgrid', marketing=True, timers=True)}"
 
 
 def measure(effort: Effort) -> list[Row]:
-    """p50 and p99, how many fired early, and the process's share of a core."""
+    """p50 and p99, how many fired early, the process's share of a core, and its commands while nothing is due."""
     amount = effort.of(15, 5) * RATE
     with Lab() as lab:
         lab.environ["FRESHGATE_ESPS__SENDGRID__BASE_URL"] = "http://127.0.0.1:9"  # nothing is sent
@@ -61,7 +65,31 @@ def measure(effort: Effort) -> list[Row]:
             goal=Goal("value", "at most", 0),
         ),
         Row(part=PART, name="CPU of the process", unit="% of a core", value=share),
+        Row(
+            part=PART,
+            name="commands, 1,000 waiting and none due",
+            unit="/s",
+            value=idle_commands(effort.of(10, 5)),
+            goal=Goal("value", "at most", MAX_IDLE_COMMANDS),
+        ),
     ]
+
+
+def idle_commands(seconds: int) -> float:
+    """Commands a second, those within functions counted, and those by which the process watches its queues."""
+    with Lab() as lab:
+        client = lab.client(lab.valkey())
+        set_timers(client, 1000, redis_ms(client) + HOUR_MS)
+        lab.python("timers", "workers", "timers")
+        time.sleep(LEAD_MS / 1000)
+        before, started = _commands(client), time.monotonic()
+        time.sleep(seconds)
+        return (_commands(client) - before) / (time.monotonic() - started)
+
+
+def _commands(client: Any) -> int:
+    stats = client.info("commandstats")
+    return sum(stat["calls"] for name, stat in stats.items() if name != "cmdstat_info")
 
 
 def set_timers(client: Any, amount: int, first: float) -> dict[str, int]:

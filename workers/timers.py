@@ -26,7 +26,9 @@ log = logs.get(__name__)
 
 CHUNK = 100
 LEASE_MS = 30_000
-MAX_SLEEP_S = 0.05
+# Between two looks, while timers are due that may not be claimed yet, and while none is due. A due that is known is met
+# to the millisecond; a timer that is set in the meantime waits for the next look.
+MAX_SLEEP_S, MAX_IDLE_SLEEP_S = 0.05, 0.1
 HEARTBEAT_INTERVAL_S = 5.0
 SHOPS_INTERVAL_S = 5.0
 OUTAGE_MS = 600_000
@@ -52,6 +54,8 @@ class Timers:
         self._settle_ms = settle_ms
         self._shops: list[str] = []
         self._shops_read_at = self._beaten = float("-inf")
+        # Whether the last look claimed something: then the next one claims at once.
+        self._is_busy = False
 
     def run(self, should_stop: Callable[[], bool]) -> None:
         self._wait_after_outage(should_stop)
@@ -68,6 +72,10 @@ class Timers:
         """Claims a chunk of each shop and pushes its jobs. Returns the seconds to sleep before the next look."""
         self._beat()
         self._read_shops()
+        # Nobody asks what may be claimed while there is nothing to claim.
+        if not self._is_busy and (pause := min(map(self._peek, self._shops), default=MAX_IDLE_SLEEP_S)) > 0:
+            return pause
+        self._is_busy = False
         allowances = self._allowances
         allowances.refresh(self._shops)
         if allowances.is_nothing:
@@ -79,10 +87,16 @@ class Timers:
             allowances.finish()
         return min([MAX_SLEEP_S, *pauses])
 
+    def _peek(self, shop: str) -> float:
+        """Seconds to sleep before the shop's next timer is due; returns expired leases, and claims nothing."""
+        now, next_due, _ = with_library(self._client, lambda: self._claim(shop, "", 0))
+        return MAX_IDLE_SLEEP_S if next_due is None else min(MAX_IDLE_SLEEP_S, max(0, next_due - now) / 1000)
+
     def _tick_shop(self, shop: str) -> float:
         limits = self._allowances.packed()
         now, next_due, due = with_library(self._client, lambda: self._claim(shop, limits))
         if due:
+            self._is_busy = True
             self._push(shop, now, due)
         if len(due) >= CHUNK:
             return 0.0
@@ -93,8 +107,10 @@ class Timers:
             self._shops = shops(self._client)
             self._shops_read_at = time.monotonic()
 
-    def _claim(self, shop: str, limits: bytes | str) -> tuple[int, int | None, list[tuple[str, int, int]]]:
-        now, next_due, *flat = fcall(self._client, "claim_due", keys.shop(shop), "", CHUNK, LEASE_MS, limits)
+    def _claim(
+        self, shop: str, limits: bytes | str, amount: int = CHUNK
+    ) -> tuple[int, int | None, list[tuple[str, int, int]]]:
+        now, next_due, *flat = fcall(self._client, "claim_due", keys.shop(shop), "", amount, LEASE_MS, limits)
         due = [(flat[i].decode(), int(float(flat[i + 1])), int(flat[i + 2])) for i in range(0, len(flat), 3)]
         return int(now), int(next_due) if next_due else None, due
 

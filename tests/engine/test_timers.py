@@ -19,7 +19,7 @@ from freshgate.routing import Routes
 from freshgate.state import keys, store
 from freshgate.state.store import fcall
 from workers.allowances import MAX_QUEUED
-from workers.timers import CHUNK, LEASE_MS, Timers
+from workers.timers import CHUNK, LEASE_MS, MAX_IDLE_SLEEP_S, Timers
 
 ADA = keys.person_id("main", "ada", None)
 TIMER = keys.timer("abandoned_cart", "p", ADA)
@@ -90,6 +90,19 @@ def test_a_timer_that_is_due_is_claimed_once(redis: Redis, timers: Timers) -> No
     set_timer(redis, due)
     assert claim(redis) == [(TIMER, due, 0)]
     assert claim(redis) == []
+
+
+def test_a_look_at_four_triggers_of_which_nothing_is_due_takes_eight_commands(redis: Redis, timers: Timers) -> None:
+    for name in ("abandoned_cart", "browse_abandonment", "welcome", "lookback"):
+        set_timer(redis, now_ms(redis) + 3_600_000, f"{name}|p:u1")
+    timers.tick()
+    redis.config_resetstat()
+    assert 0.01 < timers.tick() <= MAX_IDLE_SLEEP_S
+    stats: Any = redis.info("commandstats")
+    calls = {name.removeprefix("cmdstat_"): stat["calls"] for name, stat in stats.items()}
+    calls.pop("config|resetstat", None)
+    # One function: the clock, the leases, the triggers and the next due of each.
+    assert calls == {"fcall": 1, "time": 1, "zrangebyscore": 1, "smembers": 1, "zrange": 4}
 
 
 def test_none_is_claimed_early(redis: Redis, timers: Timers) -> None:

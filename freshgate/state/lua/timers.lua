@@ -3,7 +3,7 @@
 -- leases  zset timer -> until             leased  hash timer -> due
 -- begun   hash timer -> how often it took its worker down; a timer whose lease ran out is in it
 --
--- fg_claim_due  KEYS[1] the shop  ARGV now or "", most, lease (ms), "" or a msgpack map: groups {trigger -> group; '*' for
+-- fg_claim_due  KEYS[1] the shop  ARGV now or "", most (0 = only look), lease (ms), "" or a msgpack map: groups {trigger -> group; '*' for
 --               all others}, left {group -> how many at most}; a group that `left` does not name is not limited
 --               REPLY {now, next due or "", timer, due, returned (0/1), ...}
 
