@@ -79,7 +79,9 @@ def _shorten(text: str, length: int = 90) -> str:
 
 def _changes(node: ast.AST, function: str) -> Iterator[tuple[str, ast.expr | ast.stmt, str]]:
     """(function, node, text in its place) of each change below a node."""
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+    # What is defined in a function belongs to it; a class has a capital.
+    is_outside = function == "module" or function.rpartition(".")[2].lstrip("_")[0].isupper()
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and is_outside:
         function = node.name if function == "module" else f"{function}.{node.name}"
     if isinstance(node, ast.expr):
         for changed in _changed_expressions(node):

@@ -18,16 +18,18 @@ from freshgate.state import store
 def plant(path: Path, source: str) -> None:
     """From now on this process works with the mutant's source in place of the file's."""
     if path.suffix == ".lua":
-        _plant_lua(path, source)
+        plant_library(lambda file, text: source if file == path else text)
     else:
         _plant_python(path, source)
 
 
-def _plant_lua(path: Path, source: str) -> None:
+def plant_library(change: Callable[[Path, str], str]) -> None:
+    """From now on this process works with the Lua files as `change` returns them for (file, text)."""
     read_text: Callable[..., str] = Path.read_text
 
     def read(file: Path, *arguments: Any, **options: Any) -> str:
-        return source if file == path else read_text(file, *arguments, **options)
+        text = read_text(file, *arguments, **options)
+        return change(file, text) if file.suffix == ".lua" else text
 
     Path.read_text = read  # type: ignore[assignment, method-assign]
     store.library.cache_clear()

@@ -1,35 +1,35 @@
 """Runs the engine's tests against one mutant after the other, each in a process that is forked when all is loaded.
 
 In the fork the code of the changed functions is replaced, or the text of a Lua file. So a mutant costs little more than
-the test that notices it: tests come in the order of their speed, those first that noticed a mutant of the same file.
+the test that notices it: tests come in the order of their speed, those first that noticed a mutant near by.
 """
 
 from __future__ import annotations
 
 import os
-import pickle
 import signal
 import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from hashlib import blake2b
 from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+import msgspec
 import pytest
 import redis
 
 from adapter.local import embedded
 from tests.mutants.operators import Mutant
 from tests.mutants.plant import plant
+from tests.mutants.touched import ROOT, Recorder, Touched
 
-ROOT = Path(__file__).parents[2]
-TESTS = ROOT / "tests" / "engine"
-# All tests together take less. A mutant, which may loop for ever, has three times what its tests take without it.
-TIMEOUT_S = 300
-MIN_TIMEOUT_S = 10
+# All tests together take less. With a mutant, which may loop for ever, each has ten times what it takes without.
+BASELINE_TIMEOUT_S = 600
+MIN_TIMEOUT_S, MAX_SLOWER = 15, 10
+BASELINES = ROOT / ".pytest_cache" / "mutants"
 PASSED, NOTICED, BROKEN = 0, 1, 3
 
 
@@ -41,11 +41,11 @@ class Result(NamedTuple):
     test: str
 
 
-class Baseline(NamedTuple):
-    """The tests without a mutant: which function each calls, as (file, name), and how long it takes (s)."""
+class Baseline(msgspec.Struct):
+    """The tests without a mutant: which functions each calls, and how long it takes (s)."""
 
-    calls: dict[str, set[tuple[str, str]]]
-    seconds: dict[str, float]
+    calls: dict[str, Touched] = {}
+    seconds: dict[str, float] = {}
 
 
 class Slot:
@@ -57,6 +57,10 @@ class Slot:
         self._folder = folder
         self._start()
 
+    @property
+    def url(self) -> str:
+        return self._server.url
+
     def _start(self) -> None:
         self._server = embedded.prepare(self._folder / "redis", log=self._folder / "redis.log")
         self._process = embedded.start(self._server)
@@ -64,7 +68,7 @@ class Slot:
     def close(self) -> None:
         embedded.stop(self._server, self._process)
 
-    def fork(self, run_tests: Callable[[], int], timeout_s: int) -> int:
+    def fork(self, run_tests: Callable[[], int]) -> int:
         """Runs that in a fork on this slot's Valkey; returns its pid."""
         self.noticed_by.unlink(missing_ok=True)
         sys.stdout.flush()
@@ -72,11 +76,10 @@ class Slot:
         if pid == 0:
             code = BROKEN
             try:
-                signal.alarm(timeout_s)
                 silence = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(silence, 1)
                 os.dup2(silence, 2)
-                os.environ["FRESHGATE_TEST_REDIS_URL"] = self._server.url
+                os.environ["FRESHGATE_TEST_REDIS_URL"] = self.url
                 code = run_tests()
             finally:
                 os._exit(code)
@@ -84,7 +87,7 @@ class Slot:
 
     def clean(self) -> str:
         """Makes the Valkey ready for the next mutant. Returns the test that noticed this one."""
-        client = redis.Redis.from_url(self._server.url, socket_timeout=5)
+        client = redis.Redis.from_url(self.url, socket_timeout=5)
         try:
             client.function_flush()
         except redis.RedisError:
@@ -125,30 +128,15 @@ class MutantRun:
         return True
 
     def _run_baseline(self, session: pytest.Session, slot: Slot) -> Baseline | None:
-        results = slot.noticed_by.with_name("baseline")
-
-        def run_tests() -> int:
-            baseline = Baseline({}, {})
-            files = {mutant.file for mutant in self._mutants}
-            for item in session.items:
-                calls = baseline.calls[item.nodeid] = set()
-                started = time.perf_counter()
-                sys.setprofile(_recorder(files, calls))
-                failed = run_items([item], slot.noticed_by)
-                sys.setprofile(None)
-                baseline.seconds[item.nodeid] = time.perf_counter() - started
-                if failed:
-                    return NOTICED
-            results.write_bytes(pickle.dumps(baseline))
-            return PASSED
-
-        os.waitpid(slot.fork(run_tests, TIMEOUT_S), 0)
-        test = slot.clean()
-        if not results.exists():
-            self.failure = f"the tests fail without a mutant: {test or 'they take too long'}"
-            return None
-        baseline: Baseline = pickle.loads(results.read_bytes())  # noqa: S301  # written above
-        return baseline
+        """Runs the tests without a mutant, unless they ran with this code before."""
+        file = BASELINES / f"{_digest(session.config.args)}.json"
+        if not file.exists():
+            os.waitpid(slot.fork(lambda: _write_baseline(session.items, slot, file)), 0)
+            test = slot.clean()
+            if not file.exists():
+                self.failure = f"the tests fail without a mutant: {test or 'they take too long'}"
+                return None
+        return msgspec.json.decode(file.read_bytes(), type=Baseline)
 
     def _run_mutants(self, session: pytest.Session, slots: list[Slot], baseline: Baseline) -> None:
         free, running = list(slots), dict[int, tuple[Slot, Mutant]]()
@@ -160,6 +148,7 @@ class MutantRun:
             slot, mutant = running.pop(pid)
             result = Result(mutant, os.waitstatus_to_exitcode(status) != PASSED, slot.clean())
             self._noticed[mutant.file][result.test] += 1
+            self._noticed[mutant.file + mutant.function][result.test] += 1
             free.append(slot)
             self._report(result)
 
@@ -168,28 +157,71 @@ class MutantRun:
                 wait()
             slot = free.pop()
             items = self._select(session.items, mutant, baseline)
-            timeout_s = MIN_TIMEOUT_S + 3 * int(sum(baseline.seconds[item.nodeid] for item in items))
-            pid = slot.fork(lambda: _run_mutant(mutant, items, slot.noticed_by), timeout_s)  # noqa: B023
+            pid = slot.fork(lambda: _run_mutant(mutant, items, slot, baseline))  # noqa: B023
             running[pid] = slot, mutant
         while running:
             wait()
 
     def _select(self, items: list[pytest.Item], mutant: Mutant, baseline: Baseline) -> list[pytest.Item]:
-        """The tests that call the mutant's function; all of them for a Lua file."""
-        changed = (mutant.file, mutant.function)
-        calling = [item for item in items if not mutant.function or changed in baseline.calls[item.nodeid]]
-        noticed = self._noticed[mutant.file]
-        return sorted(calling, key=lambda item: (-noticed[item.nodeid], baseline.seconds[item.nodeid]))
+        """The tests that call the mutant's function; outside of functions those that call any of its file."""
+
+        def is_concerned(item: pytest.Item) -> bool:
+            calls = baseline.calls[item.nodeid]
+            if mutant.function:
+                return (mutant.file, mutant.function) in calls
+            # All Lua files are one text, in which a constant is known to those below.
+            return mutant.file.endswith(".lua") or any(file == mutant.file for file, _ in calls)
+
+        in_function, in_file = self._noticed[mutant.file + mutant.function], self._noticed[mutant.file]
+
+        def order(item: pytest.Item) -> tuple[float, ...]:
+            return -in_function[item.nodeid], -in_file[item.nodeid], baseline.seconds[item.nodeid]
+
+        return sorted(filter(is_concerned, items), key=order)
 
 
-def _run_mutant(mutant: Mutant, items: list[pytest.Item], noticed_by: Path) -> int:
+def _digest(tests: Iterable[str]) -> str:
+    """Names the code of this moment, and the tests."""
+    digest = blake2b("\n".join(tests).encode(), digest_size=8)
+    for folder in ("adapter", "catalog", "freshgate", "tests", "workers"):
+        for file in sorted((ROOT / folder).rglob("*")):
+            if file.suffix in (".py", ".lua"):
+                digest.update(f"{file}\n".encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _write_baseline(items: list[pytest.Item], slot: Slot, file: Path) -> int:
+    baseline = Baseline()
+    recorder = Recorder(slot.url)
+    with recorder.installed():
+        for item in items:
+            started = time.perf_counter()
+            recorder.start()
+            failed = run_items([item], slot.noticed_by)
+            baseline.calls[item.nodeid] = recorder.stop()
+            baseline.seconds[item.nodeid] = time.perf_counter() - started
+            if failed:
+                return NOTICED
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(msgspec.json.encode(baseline))
+    return PASSED
+
+
+def _run_mutant(mutant: Mutant, items: list[pytest.Item], slot: Slot, baseline: Baseline) -> int:
     plant(ROOT / mutant.file, mutant.source)
-    return run_items(items, noticed_by)
+    return run_items(items, slot.noticed_by, baseline.seconds)
 
 
-def run_items(items: list[pytest.Item], noticed_by: Path) -> int:
-    """Runs the tests up to the first that fails, and writes down its name."""
+def run_items(items: list[pytest.Item], noticed_by: Path, seconds: Mapping[str, float] | None = None) -> int:
+    """Runs the tests up to the first that fails, and writes down its name. The process ends where one takes too long.
+
+    seconds  how long each takes without a mutant
+    """
     for item, following in zip(items, [*items[1:], None], strict=True):
+        if seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, MIN_TIMEOUT_S + MAX_SLOWER * seconds[item.nodeid])
+        else:
+            signal.alarm(BASELINE_TIMEOUT_S)
         item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
         if item.session.testsfailed:
             noticed_by.write_text(item.nodeid)
@@ -197,21 +229,9 @@ def run_items(items: list[pytest.Item], noticed_by: Path) -> int:
     return PASSED
 
 
-def _recorder(files: set[str], calls: set[tuple[str, str]]) -> Callable[[FrameType, str, Any], None]:
-    def record(frame: FrameType, event: str, _: Any) -> None:
-        if event == "call":
-            code = frame.f_code
-            if code.co_filename.startswith(str(ROOT)):
-                file = code.co_filename.removeprefix(f"{ROOT}/")
-                if file in files:
-                    calls.add((file, code.co_qualname.partition(".<locals>")[0]))
-
-    return record
-
-
-def run(mutants: list[Mutant], slots: int, report: Callable[[Result], None]) -> None:
+def run(mutants: list[Mutant], tests: Iterable[str], slots: int, report: Callable[[Result], None]) -> None:
     """Reports each result as it comes. Raises RuntimeError where the tests fail without any mutant."""
     plugin = MutantRun(mutants, slots, report)
-    pytest.main(["-q", "-s", "-p", "no:cacheprovider", str(TESTS)], plugins=[plugin])
+    pytest.main(["-q", "-s", "-p", "no:cacheprovider", "--timeout=0", *tests], plugins=[plugin])
     if plugin.failure:
         raise RuntimeError(plugin.failure)
