@@ -27,6 +27,7 @@ EXPLAINED = re.compile(r"^- `((?:workers|freshgate)/[^`]+)`:", re.MULTILINE)
         ("x.y = z", ["x.y = z → pass"]),
         ("log.info(a < b)", []),
         ("metrics.SENDS.labels(a).inc(2)", []),
+        ("pending.span.end(a < b)", []),
         ("x: a < b", []),
         ("x = f'{a + 1}'", []),
     ],

@@ -36,6 +36,8 @@ BUDGET_S = 15.0
 MAX_ROUNDS = 5
 MAX_CRASHES = 3
 MAX_CLAIM_TO_CALL_S = 0.1
+# A decision that has waited longer for its turn and the connection is made once more: ages go on meanwhile.
+MAX_DECISION_AGE_MS = 2000
 HELD_FOR_MS = 30_000
 # Hosts are updated one by one within an hour; after that the trigger is taken for removed.
 UNKNOWN_TRIGGER_MS = 60_000
@@ -132,8 +134,6 @@ class Courier:
             trigger = self._triggers.get(records.timer.trigger)
             if trigger is None:
                 self._defer_unknown_trigger(item, records)
-            elif time.monotonic() > expires_at:
-                self._ledger.retime(records, self._clock.now())
             elif not self._outlet.serves(trigger):
                 self._reroute(records)
             elif self._ledger.holds(trigger, held):
@@ -143,10 +143,7 @@ class Courier:
                 yield PendingSend(trigger, item, records, expires_at, span)
 
     def _groups(self, sends: Iterator[PendingSend]) -> Iterator[list[PendingSend]]:
-        """What shares a call. Without batches, a send is decided on once those before it have left."""
-        if self.batch == 1:
-            yield from ([pending] for pending in sends)
-            return
+        """What shares a call: sends of one trigger."""
         by_trigger: dict[str, list[PendingSend]] = {}
         for pending in sends:
             # One that came back may have taken its worker down: its neighbours are unharmed.
@@ -192,7 +189,7 @@ class Courier:
         """Brings sends of one trigger to a state: what is claimed leaves in one call, what moved on is read anew."""
         not_connected: EspError | None = None
         for _ in range(MAX_ROUNDS):
-            started = time.perf_counter()
+            started, decided_at = time.perf_counter(), self._clock.now()
             decided, others = _of_same_template(self._decide_all(group))
             if others:
                 # A call has one template: those with a fallback leave in calls of their own.
@@ -208,14 +205,17 @@ class Courier:
                     # it.
                     not_connected = not_connected or self._calls.prepare()
                     claimed_at = time.monotonic()
-                    claimed, moved = self._claim(decided)
+                    if self._clock.now() - decided_at > MAX_DECISION_AGE_MS:
+                        moved = [send.pending for send in decided]
+                    else:
+                        claimed, moved = self._claim(decided)
                 for pending in group:
                     metrics.GATE.labels(pending.trigger.name).observe((time.perf_counter() - started) / len(group))
                 if claimed and not self._call_in_time(claimed, claimed_at, not_connected, turn):
                     moved += [send.pending for send in claimed]
             finally:
                 self._outlet.leave(turn)
-            group = self._refresh(moved)
+            group = self._refresh(moved) if moved else []
             if not group:
                 return
         for pending in group:
@@ -314,8 +314,6 @@ class Courier:
 
     def _refresh(self, group: list[PendingSend]) -> list[PendingSend]:
         """The same sends on what is known by now, without those that somebody brought to their end."""
-        if not group:
-            return []
         # What this lane knows itself counts too: the same send may be in a group twice.
         self._ledger.flush()
         all_records, _ = self._read(group[0].records.shop, [pending.records.timer.text for pending in group])

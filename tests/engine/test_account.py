@@ -114,6 +114,16 @@ class TestBreaker:
             worker.call(error)
         assert worker.breaker == "closed"
 
+    def test_a_success_among_failures_that_are_reported_together_ends_the_row(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock)
+        for _ in range(4):
+            clock.now += 20 * SECOND
+            worker.call(FAILED)
+        first, second = worker.admit(), worker.admit()
+        worker.account.report(first, 1, None)
+        worker.account.report(second, 0, FAILED)
+        assert worker.breaker == "closed"
+
     @pytest.mark.parametrize(("failures", "state"), [(10, "open"), (9, "closed")])
     def test_a_share_of_failures_in_ten_seconds_opens_it(
         self, redis: Redis, clock: Clock, failures: int, state: str
@@ -376,6 +386,16 @@ class TestLearning:
         worker.account.report(Admission(500), 500, None)
         worker.call(EspError("429", status=429))
         assert worker.account.state.learned == pytest.approx(7, abs=0.1)
+
+    def test_the_slower_one_of_the_rate_and_of_what_was_learned_holds(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock, rate=(10, SECOND))
+        worker.call(EspError("429", status=429), mails=10)
+        worker.account.report(Admission(20), 20, None)
+        clock.now += 2 * SECOND
+        assert worker.admit(100).mails == 1, "a mail in a second at first"
+        redis.hset(f"{keys.account('shop')}state", mapping={"learned": 100, "learned_at": clock.now, "peak": 100})
+        clock.now += 10 * SECOND
+        assert worker.admit(100).mails == 6, "the rate that is set"
 
     def test_it_never_falls_to_nothing(self, redis: Redis, clock: Clock) -> None:
         worker = Worker(redis, clock)

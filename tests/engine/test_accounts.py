@@ -58,6 +58,8 @@ def test_a_send_in_the_queue_of_another_account_goes_back_to_the_timers_and_is_n
     world.record(world.event("Product Added", user="ada", email="ada@example.com", product=product("mug")))
     ((timer, due),) = world.due_timers(world.now + 10 * 3600 * SECOND)
     world.now = due
+    fcall(world.client, "claim_due", keys.shop("main"), due, 10, 30_000, "")
+    assert world.due_timers(world.now) == [], "a job has it"
     world.deliver(timer)
     assert world.mails() == []
     assert world.due_timers(world.now) == [(timer, due)], "due at once, for the queue of its own account"

@@ -161,6 +161,17 @@ def test_a_link_of_a_full_device_costs_a_bounded_number_of_commands(world: World
     assert len(world.cart("ada")) == 250
 
 
+def test_an_event_of_a_known_user_costs_the_same_with_one_device_as_with_thirty(world: World, redis: Redis) -> None:
+    def cost() -> int:
+        return commands_of(redis, lambda: world.record(world.event("Page", user="ada")))
+
+    world.record(world.event("Page", user="ada", anon="d0"))
+    cost()
+    alone = cost()
+    world.record(*[world.event("Page", user="ada", anon=f"d{number}") for number in range(30)])
+    assert cost() == alone
+
+
 def test_a_person_of_200_devices_is_decided_on_in_one_trip_and_the_201st_displaces_the_oldest(
     world: World, redis: Redis
 ) -> None:

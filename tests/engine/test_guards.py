@@ -95,6 +95,16 @@ def test_what_is_over_is_remembered_up_to_a_bound_and_what_is_open_for_ever(shop
     assert [line for line in claims(shop) if line.startswith("s1")] == ["s1 claimed t2 9 9 0 -"]
 
 
+def test_of_more_subjects_than_are_kept_the_oldest_claim_goes_but_never_an_open_one(shop: Redis) -> None:
+    shop.hset(KEY, "c:cart#s0", "x claimed t 9 1 0 -")
+    for number in (3, 2, *range(4, 51)):
+        shop.hset(KEY, f"c:cart#s{number}", f"x sent t 9 {number} 0 -")
+    assert claim(shop, field="c:cart#s51", claim="claimed t1 9 51 0 -") == b"ok"
+    raw: Any = shop.hkeys(KEY)
+    known = {field.decode() for field in raw if field.startswith(b"c:")}
+    assert known == {"c:cart#s0", *(f"c:cart#s{number}" for number in range(3, 52))}
+
+
 def test_the_cap_of_an_address_at_its_boundaries(shop: Redis) -> None:
     of_all = (2, HOUR, True)
     assert [count(shop, of_all, (), send) for send in ("s1", "s2", "s3")] == [b"ok", b"ok", b"capped"]
@@ -152,6 +162,12 @@ def test_only_who_holds_the_claim_settles_it(shop: Redis) -> None:
     assert settle_claim(shop, "sent t1 9 9 0 -") == b"1"
     assert claims(shop) == ["s1 sent t1 9 9 0 -"]
     assert (due(shop), shop.hget(KEY, "rev"), shop.hget(KEY, "ls")) == (None, b"2", str(START).encode())
+
+
+def test_a_fallback_that_left_is_looked_back_at(shop: Redis) -> None:
+    claim(shop)
+    settle_claim(shop, "fallback_sent t1 9 9 0 -")
+    assert shop.hget(KEY, "ls") == str(START).encode()
 
 
 def test_what_was_not_sent_is_not_looked_back_at(shop: Redis) -> None:

@@ -35,7 +35,7 @@ def test_a_held_trigger_waits_and_others_leave(world: World, redis: Redis, name:
 
 @pytest.mark.parametrize("name", ["welcome", "*"])
 def test_a_hold_between_reading_and_claiming_gives_the_claim_back(world: World, redis: Redis, name: str) -> None:
-    other = f"s9 replay t 0 0 0 {START}"
+    other = f"s9 replay t 0 0 0@news {START}"
     redis.hset(f"{SHOP}p:{world.root('ada')}", "c:welcome", other)
     world.deliver(TIMER, courier=world.interrupted_courier(lambda: redis.sadd(keys.HOLD, name)))
     assert (world.mails(), due(world)) == ([], START + 30_000)

@@ -298,3 +298,11 @@ def test_timers_load_the_functions_that_the_server_lost(redis: Redis, timers: Ti
     redis.function_flush()
     timers.tick()
     assert queued_jobs(redis) == [[(TIMER, 0)]]
+
+
+def test_the_next_due_is_the_earliest_of_all_triggers(redis: Redis, timers: Timers) -> None:
+    # Each trigger is the first to be read at times.
+    moments = range(1000, 1003)
+    for trigger, due in (("b", 7000), ("a", 5000), ("c", 6000)):
+        set_timer(redis, due, keys.timer(trigger, "p", ADA))
+    assert {fcall(redis, "claim_due", SHOP, now, CHUNK, LEASE_MS)[1] for now in moments} == {b"5000"}

@@ -30,7 +30,7 @@ ARITHMETIC: dict[type[ast.operator], type[ast.operator]] = {
     ast.BitAnd: ast.BitOr,
 }
 NAMES = {"max": "min", "min": "max", "any": "all", "all": "any"}
-OBSERVERS = frozenset({"log", "metrics", "tracing", "_traces"})
+OBSERVERS = frozenset({"log", "metrics", "tracing", "_traces", "span", "count_needs", "_observe_delay"})
 
 
 class Mutant(NamedTuple):

@@ -87,8 +87,8 @@ class Recorder:
                 self._touched.add(name)
 
     def _name(self, code: CodeType) -> tuple[str, str] | None:
-        file, is_here = code.co_filename.removeprefix(f"{ROOT}/"), code.co_filename.startswith(f"{ROOT}/")
-        is_product = is_here and not file.startswith((".venv", "tests/"))
+        file = code.co_filename.removeprefix(f"{ROOT}/")
+        is_product = not file.startswith((".venv", "tests/", "/", "<"))
         return (file, code.co_qualname.partition(".<locals>")[0]) if is_product else None
 
     def _read(self) -> None:
