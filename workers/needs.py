@@ -30,16 +30,14 @@ class _Judge:
     def judge(self, needs: Sequence[Needs]) -> Needs | None:
         """The need that decides: the first that has a fallback, else the first that keeps the mail back; or None."""
         failing = [need for need in needs if not self._is_met(need)]
-        return next((need for need in failing if isinstance(need.answer, Fallback)), None) or next(
-            (need for need in failing if need.answer == "skip"), None
-        )
+        return next((need for need in failing if isinstance(need.answer, Fallback)), None) or next(iter(failing), None)
 
     def _is_met(self, need: Needs) -> bool:
         state, value = self._read(need.field, need.fresh_for)
         if state == "fresh":
             self._note(need, state, "used", value)
-            if need.name.startswith("profile.") and value and value.value != self._records.person.trait(need.name[8:]):
-                # The server's word is too old, and a page's is not.
+            if need.name.startswith("profile.") and value:
+                # A page's, where the server's is too old.
                 self.answers[need.name] = value.value
             return True
         if need.placeholder:
@@ -51,7 +49,7 @@ class _Judge:
         answer = need.answer
         result: Any = "fallback" if isinstance(answer, Fallback) else answer
         self._note(need, state, result, value)
-        self.answers[need.name] = need.default if answer == "default" else None
+        self.answers[need.name] = need.default
         return result in ("default", "left_out", "leave_out")
 
     def _note(self, need: Needs, state: State, result: str, value: FieldValue | None) -> None:

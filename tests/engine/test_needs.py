@@ -181,6 +181,29 @@ def test_the_segment_of_a_fallback_decides_and_its_value_is_in_the_mail(redis: R
     assert last(world)["needs"][1] == ["segment.loyal", "fresh", "used", START - DAY]
 
 
+def test_who_is_not_in_the_segment_gets_no_fallback(redis: Redis) -> None:
+    world = new_world(redis, Needs("profile.city", otherwise=FALLBACK))
+    world.record(world.event("Order Completed", user="ada", order_id="o-1", at=START - DAY))
+    ping(world)
+    assert (last(world)["state"], last(world)["reason"]) == ("stale", "segment_loyal_missing")
+    assert world.esp.mails == []
+
+
+def test_a_segment_is_as_old_as_the_oldest_of_its_fields(redis: Redis) -> None:
+    needs = (Needs("profile.city"), Needs("profile.first_name"), Needs("profile.visited"))
+    world = new_world(redis, Needs(Segment(name="known", value=lambda person: "yes", needs=needs)))
+    for age, trait in ((HOUR, "city"), (3 * HOUR, "first_name"), (2 * HOUR, "visited")):
+        update(world, age, **{trait: "Linz"})
+    ping(world)
+    assert last(world)["needs"] == [["segment.known", "fresh", "used", START - 3 * HOUR]]
+
+
+def test_a_segment_without_fields_has_no_age(redis: Redis) -> None:
+    world = new_world(redis, Needs(Segment(name="known", value=lambda person: "yes")))
+    ping(world)
+    assert last(world)["needs"] == [["segment.known", "fresh", "used", 0]]
+
+
 def test_a_segment_whose_fields_are_too_old_has_nobody_in_it(redis: Redis) -> None:
     world = new_world(redis, Needs("profile.city", otherwise=FALLBACK))
     for number in range(2):
@@ -212,6 +235,26 @@ def test_a_chain_of_fallbacks_goes_on_until_one_has_what_it_needs(
     ping(world)
     assert [mail.template_id for mail in world.esp.mails] == [template]
     assert replace(PINGED, needs=(Needs("cart", otherwise=second),)).fallbacks == (second, third)
+
+
+def test_a_fallback_is_taken_though_another_field_keeps_the_mail_back(redis: Redis) -> None:
+    world = new_world(
+        redis, Needs("profile.first_name"), Needs("profile.city", otherwise=Fallback(template_id="d-broad"))
+    )
+    ping(world)
+    assert [mail.template_id for mail in world.esp.mails] == ["d-broad"]
+
+
+def test_a_mail_that_is_kept_back_names_the_field_and_the_times_of_those_that_were_told(redis: Redis) -> None:
+    needs = (Needs("profile.city", fresh_for="1h"), Needs("profile.visited", critical=False))
+    world = new_world(redis, *needs, Needs("profile.first_name", critical=False))
+    update(world, 2 * HOUR, city="Linz")
+    update(world, HOUR, first_name="Ada")
+    ping(world)
+    (line,) = world.decisions("ada")
+    assert line["reason"] == "profile_city_stale"
+    times = {"ping": START, "profile.city": START - 2 * HOUR, "profile.first_name": START - HOUR}
+    assert line["compared"] == times
 
 
 def test_a_chain_that_ends_withholds_and_names_the_last_field(redis: Redis) -> None:
