@@ -70,6 +70,8 @@ def burn_rate_alert(name: str, severity: Severity, factor: float, long: str, sho
         " and ".join(conditions),
         f"Mails are late: over {long} the error budget burns {factor:g} times too fast.",
         "freshgate-event-to-email",
+        # Whatever makes them late pages before, with its cause.
+        "3m" if severity == "page" else "0s",
         panel="Error budget burn rate",
         labels={"slo": "mails", "window": long},
     )

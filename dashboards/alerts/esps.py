@@ -13,12 +13,14 @@ def esp_alerts() -> list[Alert]:
     errors = rate(metrics.ESP_ERRORS, ["esp"], "", "5m", error="~retry|ambiguous")
     calls = rate(metrics.ESP_CALL, ["esp"], "count", "5m")
     called = f"{increase(metrics.ESP_CALL, ['esp'], 'count', '5m')} > 10"
+    errors_now = increase(metrics.ESP_ERRORS, ["esp"], "", "2m", error="~retry|ambiguous")
+    calls_now = increase(metrics.ESP_CALL, ["esp"], "count", "2m")
     return [
-        # Before the queue's age pages for what is the ESP's.
+        # Before the late mails page for what is the ESP's. An account that pauses or whose breaker is open makes few calls.
         Alert(
             "EspFailing",
             "page",
-            f"{errors} / {calls} > 0.2 and {called} and on () {highest(metrics.QUEUE_AGE)} > 2.5",
+            f"{errors_now} / {calls_now} > 0.2 and {errors_now} > 2 and on () {highest(metrics.SENDS_LATE)} > 10",
             "{{ $value | humanizePercentage }} of the calls to {{ $labels.esp }} fail, and mails wait for it.",
             BOARD,
             "1m",
@@ -58,7 +60,8 @@ def esp_alerts() -> list[Alert]:
             f"{highest(metrics.BREAKER_OPEN, ['esp'])} > 0",
             "No mail leaves through {{ $labels.esp }}: its breaker is open.",
             BOARD,
-            "2m",
+            "1m",
+            panel="Breaker open",
         ),
         Alert(
             "AccountLimited",
@@ -68,13 +71,15 @@ def esp_alerts() -> list[Alert]:
             "{{ $labels.esp }} takes {{ $value }} mails a second, and more than 100 wait for their turn.",
             BOARD,
             "10m",
+            panel="Learned limit, and what the ESP takes",
         ),
         Alert(
             "FailoverInUse",
             "ticket",
             f"{increase(metrics.FAILED_OVER, ['esp'], '', '15m')} > 0",
-            "{{ $value }} mails of {{ $labels.esp }} left through its failover within 15 minutes.",
+            "{{ $value | humanize }} mails of {{ $labels.esp }} left through its failover within 15 minutes.",
             BOARD,
+            panel="Mails sent by the failover",
         ),
         Alert(
             "PaceTooSlow",
@@ -84,6 +89,7 @@ def esp_alerts() -> list[Alert]:
             "{{ $value }} mails wait for the pace of {{ $labels.esp }}, and some are too old when their turn comes.",
             BOARD,
             "30m",
+            panel="Mails that wait for their account",
         ),
         Alert(
             "EspRejects",
@@ -102,6 +108,7 @@ def esp_alerts() -> list[Alert]:
             "{{ $value | humanizePercentage }} of the mails of {{ $labels.esp }} bounce.",
             BOARD,
             "5m",
+            panel="Share of mails that bounced",
         ),
         Alert(
             "ComplaintsHigh",
@@ -110,6 +117,7 @@ def esp_alerts() -> list[Alert]:
             "{{ $value | humanizePercentage }} of the mails of {{ $labels.esp }} are reported as spam.",
             BOARD,
             "5m",
+            panel="Share of mails reported as spam",
         ),
         Alert(
             "FeedbackRefused",
@@ -118,6 +126,7 @@ def esp_alerts() -> list[Alert]:
             "Feedback of {{ $labels.esp }} is refused: bounces and unsubscribes do not arrive.",
             BOARD,
             "10m",
+            panel="Feedback refused with 401",
         ),
     ]
 
