@@ -18,6 +18,7 @@ from freshgate.errors import EspError
 from freshgate.state.clock import RedisClock
 from freshgate.telemetry import logs, metrics, tracing
 from workers.backoff import next_try
+from workers.delays import Delays
 from workers.esp.base import BatchEsp, Esp, SendResult, settles_by_key
 from workers.ledger import Ledger
 from workers.outlet import Outlet, Turn
@@ -52,6 +53,7 @@ class Calls:
         feedback_wait_ms: int,
         waiting: WaitingForEsp,
         outlet: Outlet,
+        delays: Delays,
     ) -> None:
         self._esp = esp
         self._ledger = ledger
@@ -60,6 +62,7 @@ class Calls:
         self._feedback_wait_ms = feedback_wait_ms
         self._waiting = waiting
         self._outlet = outlet
+        self._delays = delays
         self._connected_until = 0.0
 
     def prepare(self) -> EspError | None:
@@ -148,11 +151,12 @@ class Calls:
     def _observe_delay(self, send: ClaimedSend, accepted: int) -> None:
         trigger, records, decision = send.trigger, send.records, send.decision
         labels = (trigger.name, self._esp.name)
-        began = max(records.person.received_at, decision.due)
+        postponed = self._delays.postponed(trigger, records, decision.due)
+        began = max(records.person.received_at, decision.due + postponed)
         trace = tracing.exemplar()
         metrics.RECEIVED_TO_ACCEPTED.labels(*labels).observe(max(0, accepted - began) / 1000, trace)
         metrics.OCCURRED_TO_ACCEPTED.labels(*labels).observe(
-            max(0, accepted - decision.occurred_at - trigger.delay) / 1000, trace
+            max(0, accepted - decision.occurred_at - trigger.delay - postponed) / 1000, trace
         )
 
     def _handle_error(self, send: ClaimedSend, error: EspError) -> None:

@@ -22,6 +22,7 @@ from freshgate.state.records import Claim
 from freshgate.telemetry import logs, metrics, tracing
 from workers.calls import Calls, WaitingForEsp, alone
 from workers.decisions import Decision, Records
+from workers.delays import Delays
 from workers.esp.base import Esp, max_batch, settles_by_key
 from workers.gate import contradiction, decide, send_id_of
 from workers.ledger import Attempt, Ledger
@@ -56,6 +57,7 @@ class Courier:
     batch    how many sends of one trigger may share a call, if the ESP takes several
     waiting  makes a context around whatever waits for the ESP
     outlet   the account, shared by all lanes
+    delays   those of before, by which waiting timers were set
     """
 
     def __init__(
@@ -73,6 +75,7 @@ class Courier:
         batch: int = 1,
         waiting: WaitingForEsp = alone,
         outlet: Outlet | None = None,
+        delays: Delays | None = None,
     ) -> None:
         self._triggers = triggers
         self._messages = messages or Messages()
@@ -85,7 +88,9 @@ class Courier:
         self._ledger = Ledger(client, esp.name, self._clock, feedback=feedback_wait_ms is not None)
         self._feedback_wait_ms = feedback_wait_ms or 0
         self._outlet = outlet or Outlet(client, esp.name, {esp.name: EspSettings()}, self._clock)
-        self._calls = Calls(esp, self._ledger, self._clock, traces, self._feedback_wait_ms, waiting, self._outlet)
+        self._calls = Calls(
+            esp, self._ledger, self._clock, traces, self._feedback_wait_ms, waiting, self._outlet, delays or Delays()
+        )
 
     def deliver(self, job: Job) -> None:
         """Every send of the job is brought to a state; what the budget has no room for goes back to the timers."""

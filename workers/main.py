@@ -23,13 +23,14 @@ from freshgate.routing import routes_of
 from freshgate.settings import EspSettings, Settings, require_pii_key
 from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
-from freshgate.state.store import connect, load
+from freshgate.state.store import connect, load, redis_now_ms
 from freshgate.telemetry import logs, metrics, tracing
 from freshgate.telemetry.metrics_port import serve_metrics
 from freshgate.templates import load_templates
 from workers.account_monitor import AccountMonitor
 from workers.calls import WaitingForEsp
 from workers.courier import Courier
+from workers.delays import note_delays
 from workers.esp import ESPS, with_max_calls
 from workers.esp.base import Esp, limit_recipients
 from workers.lanes import Lanes
@@ -93,6 +94,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
     )
     messages = build_messages(settings, name, triggers)
     outlet = Outlet(client, name, accounts, RedisClock(None, metrics.CLOCK_SKEW.set))
+    delays = note_delays(client, triggers, redis_now_ms(client))
 
     def build_courier(waiting: WaitingForEsp) -> Courier:
         return Courier(
@@ -107,6 +109,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
             batch=esp_settings.batch,
             waiting=waiting,
             outlet=outlet,
+            delays=delays,
         )
 
     # RQ waits for the next job in a blocking pop, longer than any other reply may take.

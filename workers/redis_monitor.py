@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.operations import OPERATIONS
-from freshgate.state.store import nodes, shops, used_share
+from freshgate.state.store import nodes, redis_now_ms, shops, used_share
 from freshgate.telemetry import logs, metrics
 from workers.account_monitor import AccountMonitor
 
@@ -58,8 +58,7 @@ class RedisMonitor:
         """Sets every polled metric. On RedisError, which it raises, all are cleared but `freshgate_redis_up`, now 0."""
         try:
             started = time.perf_counter()
-            seconds, micros = self._client.time()
-            now_ms = seconds * 1000 + micros // 1000
+            now_ms = redis_now_ms(self._client)
             self._accounts.poll(now_ms)
             self._poll_timers(now_ms)
             self._poll_queues(now_ms)

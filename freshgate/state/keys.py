@@ -20,6 +20,7 @@ HEARTBEAT = PREFIX + "heartbeat"
 UNMAPPED = PREFIX + "unmapped"
 QUARANTINE = PREFIX + "quarantine"
 OPERATIONS = PREFIX + "operations"
+DELAYS = PREFIX + "delays"
 # The names of all shops that ever had a receiver: whose timers are claimed, whose lists are read.
 SHOPS = PREFIX + "shops"
 LAYOUT = PREFIX + "layout"

@@ -104,9 +104,9 @@ def load(client: redis.Redis) -> None:
     prefix, text = library()
     for node in nodes(client):
         node.function_load(text, replace=True)
-    now: Any = client.time()
-    client.zadd(LIBRARIES, {f"{prefix}lib": now[0]})
-    old: Any = client.zrangebyscore(LIBRARIES, "-inf", now[0] - LIBRARY_TTL_S)
+    now = redis_now_ms(client) // 1000
+    client.zadd(LIBRARIES, {f"{prefix}lib": now})
+    old: Any = client.zrangebyscore(LIBRARIES, "-inf", now - LIBRARY_TTL_S)
     for name in old:
         for node in nodes(client):
             try:
@@ -115,6 +115,12 @@ def load(client: redis.Redis) -> None:
                 if "not found" not in str(error):
                     raise
         client.zrem(LIBRARIES, name)
+
+
+def redis_now_ms(client: redis.Redis) -> int:
+    """The time by Redis' clock (ms UTC)."""
+    seconds, micros = client.time()
+    return seconds * 1000 + micros // 1000
 
 
 def _require_layout(client: redis.Redis) -> None:

@@ -34,6 +34,7 @@ from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, World, produ
 from tests.harness.reporting import ReportingWorld
 from workers import commands, suppressions
 from workers.account import Account
+from workers.delays import note_delays
 from workers.pace import Pace
 from workers.timers import Timers
 
@@ -229,6 +230,7 @@ def run_processes(world: World, redis: Redis) -> Iterator[None]:
     yield
     Timers(redis, Routes(["sendgrid"]), 0).tick()
     yield
+    note_delays(redis, world.triggers.values(), world.now)
     settings = EspSettings(max_in_flight=1, pace=(1, HOUR))
     Account(redis, "sendgrid", settings, RedisClock()).admit(1, "transactional")
     Pace(redis, "sendgrid", settings).take(1)
