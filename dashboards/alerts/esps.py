@@ -16,7 +16,7 @@ def esp_alerts() -> list[Alert]:
     errors_now = increase(metrics.ESP_ERRORS, ["esp"], "", "2m", error="~retry|ambiguous")
     calls_now = increase(metrics.ESP_CALL, ["esp"], "count", "2m")
     return [
-        # Before the late mails page for what is the ESP's. An account that pauses or whose breaker is open makes few calls.
+        # Before the late mails page for what is the ESP's. An account that pauses makes few calls.
         Alert(
             "EspFailing",
             "page",

@@ -165,10 +165,13 @@ CASES = [
     Case("ClocksSkewed", True, {CLAMPED: "0+6"}),
     Case("EspFailing", True, {error("retry"): "0+8"}),
     Case("EspFailing", False, {CALLED: "0+1", error("retry"): "0+1"}),
-    # While mails wait for it, the ESP is paged earlier, and before the queue's age.
-    Case("EspFailing", True, {error("retry"): "0+3", AGE: "0x97 10x300"}),
-    Case("QueueOld", False, {error("retry"): "0+3", AGE: "0x97 10x300"}),
+    # While mails are late, the ESP is paged earlier, and before they are. An account that pauses makes few calls.
+    Case(
+        "EspFailing", True, {CALLED: "0+10x96 970+2x300", error("retry"): "0+0x96 0+2x300", LATE_NOW: "0x96 5+10x300"}
+    ),
+    Case("MailsLate", False, {RECEIVED_5S: "0+10x96 970+0x300", LATE_NOW: "0x96 5+10x300"}),
     Case("EspFailing", False, {error("retry"): "0+3"}),
+    Case("EspFailing", False, {error("retry"): "0+1", LATE_NOW: "50+0"}),
     Case("EspRetries", True, {error("ambiguous"): "0+1"}),
     Case("EspBlocked", True, {error("blocked"): "0+1"}),
     Case("BreakerOpen", True, {BREAKER: "1+0"}),

@@ -66,42 +66,57 @@ class Fault(NamedTuple):
     shows: str
 
 
-def _refused(kind: str) -> Mapping[str, str]:
-    """Eight of ten calls a minute fail; a mail that is deferred is not accepted."""
-    few = dict.fromkeys((cases.RECEIVED, cases.RECEIVED_5S, cases.OCCURRED, cases.OCCURRED_5S, sends("sent")), "2")
-    return {error(kind): changed(error(kind), "8"), **{name: changed(name, growth) for name, growth in few.items()}}
-
+# No mail is accepted any more, and each that comes due waits.
+NO_MAILS: Mapping[str, str] = {
+    **{
+        name: changed(name, "0")
+        for name in (cases.RECEIVED, cases.RECEIVED_5S, cases.OCCURRED, cases.OCCURRED_5S, sends("sent"))
+    },
+    cases.LATE_NOW: changed(cases.LATE_NOW, "10"),
+}
+# Once an account's breaker is open, a probe at most twice a minute is all that is called.
+BREAKER_OPENS: Mapping[str, str] = {
+    **NO_MAILS,
+    cases.CALLED: changed(cases.CALLED, "1"),
+    cases.BREAKER: f"0+0x{BEGINS} 1+0x200",
+    cases.waiting("breaker_open"): changed(cases.waiting("breaker_open"), "10"),
+}
 
 FAULTS = (
     Fault(
         "the ESP answers 429",
-        _refused("retry"),
-        {"EspFailing": 8},
-        frozenset(),
-        "*Failed ESP calls* is red; *ESP errors by class* grows in `retry`. Mails leave when the ESP takes them.",
+        {
+            **NO_MAILS,
+            # The account pauses as long as the ESP asks for, here 5 s.
+            error("retry"): changed(error("retry"), "12"),
+            cases.CALLED: changed(cases.CALLED, "12"),
+            cases.LIMIT: f"0+0x{BEGINS} 1+0x200",
+            cases.waiting("limited"): changed(cases.waiting("limited"), "10"),
+        },
+        {"EspFailing": 4},
+        frozenset({"MailsLate"}),
+        "*Failed ESP calls* and *Sends late now* are red; *ESP errors by class* grows in `retry`, and *Mails that wait "
+        "for their account* in `limited`.",
     ),
     Fault(
         "the ESP answers 500",
-        _refused("retry"),
-        {"EspFailing": 8},
-        frozenset(),
-        "The same: the ESP's own page of incidents tells them apart.",
+        {**BREAKER_OPENS, error("retry"): changed(error("retry"), "1")},
+        {"BreakerOpen": 2},
+        frozenset({"MailsLate"}),
+        "*Failed ESP calls* and *Sends late now* are red; *Breaker open* names the account; *ESP errors by class* says "
+        "`retry`.",
     ),
     Fault(
         "the ESP hangs",
         {
-            **{name: changed(name, "0") for name in (cases.RECEIVED, cases.RECEIVED_5S, sends("sent"))},
-            error("ambiguous"): changed(error("ambiguous"), "6"),
-            cases.CALLED: changed(cases.CALLED, "6"),
-            sends("unknown"): changed(sends("unknown"), "6"),
-            cases.AGE: changed(cases.AGE, "60"),
-            cases.JOBS: changed(cases.JOBS, "4"),
-            cases.LATE_NOW: changed(cases.LATE_NOW, "4"),
-            cases.OVERDUE: changed(cases.OVERDUE, "60"),
+            **BREAKER_OPENS,
+            error("ambiguous"): changed(error("ambiguous"), "1"),
+            sends("unknown"): changed(sends("unknown"), "1"),
         },
-        {"EspFailing": 4},
-        frozenset({"QueueOld", "TimersLate", "MailsLate"}),
-        "*Failed ESP calls* is red; *ESP errors by class* grows in `ambiguous`; *Sends late now* grows.",
+        {"BreakerOpen": 2},
+        frozenset({"MailsLate"}),
+        "The same, but *ESP errors by class* says `ambiguous`, and *For the operator* counts the mails that may have "
+        "left.",
     ),
     Fault(
         "all workers stopped, or hang",

@@ -27,7 +27,7 @@ from tests.dashboards.tools import ROOT
 from tests.harness.ports import free_ports
 
 # Labels that inhibitions require to be equal.
-KEYS = ("service", "source", "slo", "cluster", "namespace")
+KEYS = ("service", "source", "esp", "slo", "cluster", "namespace")
 LIVE = [pytest.mark.tools, pytest.mark.timeout(240)]
 
 
