@@ -74,8 +74,10 @@ class Planner:
         self._page_addresses = page_addresses
         self._shops_with_pages = frozenset(shops_with_pages)
         self._subjects = SubjectIndex(self.types.values(), triggers)
-        self._starting: dict[str, list[Trigger]] = {
-            name: [trigger for trigger in triggers if trigger.enabled and name in trigger.on] for name in self.types
+        # Event type → what it starts, each with the fields that the event must have.
+        self._starting: dict[str, list[tuple[Trigger, tuple[str, ...]]]] = {
+            name: [(trigger, trigger.event_needs) for trigger in triggers if trigger.enabled and name in trigger.on]
+            for name in self.types
         }
 
     def plan(self, event: Event, *, replay: bool = False, trusted: bool = True) -> Plan:
@@ -87,27 +89,29 @@ class Planner:
         event_type = self.types[event.name]
         at = stamp(event.occurred_at, event.message_id)
         body: dict[str, Any] = {"at": event.occurred_at, "stamp": at, "seen": _dedupe_id(event)}
-        plan = Plan(event, self._person_id(event, event_type, trusted), body, [], [], [])
+        # Asked for up to three times, and the dearest step of a plan.
+        address = keys.address_id(self.pii_key, event.email) if event.email else ""
+        plan = Plan(event, self._person_id(event, event_type, address, trusted), body, [], [], [])
         if replay:
             body["again"] = True
         if plan.person:
-            self._plan_person(plan, event_type, at, trusted)
+            self._plan_person(plan, event_type, at, address, trusted)
         if event_type.effect != "delete" and trusted:
-            plan_addresses(plan.body, event, event_type, at, plan.person, self.pii_key)
+            plan_addresses(plan.body, event, event_type, at, plan.person, address, self.pii_key)
         if trusted and event.id_space in self._shops_with_pages:
             plan.body["products"] = list(product_registers(event, at))
         return plan
 
-    def _person_id(self, event: Event, event_type: EventType, trusted: bool) -> str:
+    def _person_id(self, event: Event, event_type: EventType, address: str, trusted: bool) -> str:
         if event.user_id is not None and trusted:
             return keys.person_id(event.id_space, event.user_id)
         if event.anonymous_id is not None:
             return keys.person_id(event.id_space, None, event.anonymous_id)
         if event.email and not (event_type.suppresses or event_type.lifts):
-            return keys.person_id(event.id_space, None, None, keys.address_id(self.pii_key, event.email))
+            return keys.person_id(event.id_space, None, None, address)
         return ""
 
-    def _plan_person(self, plan: Plan, event_type: EventType, at: str, trusted: bool) -> None:
+    def _plan_person(self, plan: Plan, event_type: EventType, at: str, address: str, trusted: bool) -> None:
         event, body = plan.event, plan.body
         is_known = event.user_id is not None or event.email is not None
         plan.lacking = self._lacking(event, trusted)
@@ -120,13 +124,13 @@ class Planner:
             body["del"] = event.occurred_at
             self._plan_links(plan, event_type, trusted)
             if event.user_id is None and event.anonymous_id is None and event.email:
-                body["address"] = keys.address_id(self.pii_key, event.email)
+                body["address"] = address
             return
         if trusted and event.user_id is not None:
             body["srv"] = True
         registers = [
             *profile_registers(
-                event, event_type, at, self.pii_key, trusted=trusted, page_addresses=self._page_addresses
+                event, event_type, at, address, self.pii_key, trusted=trusted, page_addresses=self._page_addresses
             ),
             *_marks(event, event_type, at, trusted),
             *self._subjects.registers(event, event_type, at, trusted=trusted),
@@ -153,7 +157,7 @@ class Planner:
         event, starts = plan.event, []
         if event.undated:
             return
-        for trigger in self._starting[event.name]:
+        for trigger, _ in self._starting[event.name]:
             if trigger.starts and not trigger.starts(event):
                 continue
             if not trusted and trigger.kind == "transactional":
@@ -185,7 +189,7 @@ class Planner:
     def _lacking(self, event: Event, trusted: bool) -> list[str]:
         """Sends that this event should start and cannot, with what it lacks. The event itself is recorded."""
         lacking = []
-        for trigger in self._starting[event.name]:
+        for trigger, needs in self._starting[event.name]:
             if event.undated:
                 # It may be of last year, and a mail must be fresh.
                 lacking.append(f"{trigger.name}: time unreadable")
@@ -193,14 +197,13 @@ class Planner:
             if not trusted and trigger.kind == "transactional":
                 lacking.append(f"{trigger.name}: told by a browser")
                 continue
-            missing = [field for field in trigger.event_needs if field not in event.fields]
-            lacking += [f"{trigger.name}: missing {field}" for field in missing]
+            lacking += [f"{trigger.name}: missing {field}" for field in needs if field not in event.fields]
         return lacking
 
     def _started_subjects(self, event: Event) -> dict[str, dict[str, Any]]:
         """The values behind the keys of the subjects that this event may start a send about, for the trail."""
         subjects = {}
-        for trigger in self._starting[event.name]:
+        for trigger, _ in self._starting[event.name]:
             values = subject_values(event, trigger.subject) if isinstance(trigger.subject, tuple) else None
             if values:
                 subjects[subject_key(values)] = values
@@ -211,8 +214,8 @@ class Planner:
         # (id, the id that it belongs to, whether only a page says so)
         links: list[tuple[str, str, bool]] = []
         if event.user_id is not None and event.anonymous_id is not None:
-            device = keys.person_id(event.id_space, None, event.anonymous_id)
-            user = keys.person_id(event.id_space, event.user_id)
+            device = keys.person_id(event.id_space, None, event.anonymous_id) if trusted else plan.person
+            user = plan.person if trusted else keys.person_id(event.id_space, event.user_id)
             links.append((device, user, not trusted))
         if trusted and event_type.effect == "alias" and event.previous_id:
             previous = (
@@ -232,13 +235,15 @@ def _dedupe_id(event: Event) -> str:
 
 
 def _trail(event: Event, lacking: list[str], subjects: dict[str, dict[str, Any]]) -> str:
-    notes = {
-        "rejected": lacking,
-        "unreadable": event.unreadable,
-        "doubtful": event.doubtful,
-        "clamped": event.clamped,
-        "subjects": subjects,
-    }
+    notes: dict[str, Any] | None = None
+    if lacking or event.unreadable or event.doubtful or event.clamped or subjects:
+        notes = {
+            "rejected": lacking,
+            "unreadable": event.unreadable,
+            "doubtful": event.doubtful,
+            "clamped": event.clamped,
+            "subjects": subjects,
+        }
     return trail_entry(event.message_id, event.name, event.source, event.occurred_at, event.received_at, notes)
 
 
@@ -247,7 +252,9 @@ def _marks(event: Event, event_type: EventType, at: str, trusted: bool) -> Itera
         if mark == "order" and event_type.order == "completed" and "order_id" in event.fields:
             # Known by its id: see `bought`. The first telling is the purchase.
             continue
-        value = mark_value(carried(event, event_type, mark), trusted=trusted)
+        value = ""
+        if mark in event_type.carries:
+            value = mark_value(carried(event, event_type, mark), trusted=trusted)
         if mark == "order":
             value = bought_products(event)
         elif mark == "view" and "product" in event.fields:

@@ -18,12 +18,21 @@ PERSON_TTL = 180 * DAY
 
 
 def profile_registers(
-    event: Event, event_type: EventType, at: str, pii_key: bytes, *, trusted: bool, page_addresses: bool = False
+    event: Event,
+    event_type: EventType,
+    at: str,
+    address_id: str,
+    pii_key: bytes,
+    *,
+    trusted: bool,
+    page_addresses: bool = False,
 ) -> Iterable[Register]:
     """Traits; and for each address that mail may go to (`PersonView.email`) its id, so that Redis finds its record.
 
     What a page says has registers of its own: however new it is, it never takes the place of what a server said.
     Neither does what was typed into a form.
+
+    address_id  of the event's `email`, where it has one
     """
     prefix = "" if trusted else "said_"
     email = f"{prefix}email"
@@ -36,12 +45,12 @@ def profile_registers(
     if event.email and not event_type.suppresses:
         address = event.email
     else:
-        address = contact(event)
+        address, address_id = contact(event), ""
         email = "typed_email" if trusted else "said_email"
     if address:
         yield f"t:{email}", at, address
         if trusted or page_addresses:
-            yield f"A:{email}", at, keys.address_id(pii_key, address)
+            yield f"A:{email}", at, address_id or keys.address_id(pii_key, address)
     for name in event_type.profile:
         value = event.fields.get(name)
         if value not in (None, ""):
@@ -56,19 +65,20 @@ def contact(event: Event) -> str | None:
 
 
 def plan_addresses(
-    body: dict[str, Any], event: Event, event_type: EventType, at: str, person: str, pii_key: bytes
+    body: dict[str, Any], event: Event, event_type: EventType, at: str, person: str, address_id: str, pii_key: bytes
 ) -> None:
+    """What the event says about its addresses; `address_id` is that of the event's `email`, where it has one."""
     addresses = []
     if event.email:
-        addresses.append(_address(event, event_type, at, event.email, person, pii_key))
+        addresses.append(_address(event, event_type, at, address_id, person))
     other = event.fields.get(ORDER_EMAIL, event.email)
     if "order" in event_type.marks and other and other != event.email:
-        addresses.append(_address(event, event_type, at, other, "", pii_key))
+        addresses.append(_address(event, event_type, at, keys.address_id(pii_key, other), ""))
     if addresses:
         body["addresses"] = addresses
 
 
-def _address(event: Event, event_type: EventType, at: str, email: str, person: str, pii_key: bytes) -> tuple[Any, ...]:
+def _address(event: Event, event_type: EventType, at: str, address_id: str, person: str) -> tuple[Any, ...]:
     """What an event says about an address: who has it, that it ordered something, and that it must not be written
     to; that never expires."""
     registers = [("m:who", at, person)] if person else []
@@ -80,4 +90,4 @@ def _address(event: Event, event_type: EventType, at: str, email: str, person: s
     if event_type.lifts:
         registers.append(("m:subscribed", at, event.source))
     ttl = 0 if event_type.suppresses else PERSON_TTL
-    return keys.address_id(pii_key, email), registers, ttl
+    return address_id, registers, ttl

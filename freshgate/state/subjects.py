@@ -77,7 +77,9 @@ class SubjectIndex:
 
     def bounds(self, registers: Iterable[Register]) -> list[list[str]]:
         """For `subjects.lua`: how the fields of a mark begin, and the triggers whose timers are about it."""
-        heads = {field[: field.index("#") + 1] for field, _, _ in registers if field.startswith("s:")}
+        if not self._timed:
+            return []
+        heads = {field[: field.index("#") + 1] for field, _, _ in registers if field[:2] == "s:"}
         return [[head, *self._timed.get(head[2:-1], ())] for head in sorted(heads)]
 
 
