@@ -39,6 +39,7 @@ from adapter.sources import configure_sources
 from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.errors import FreshgateError
 from freshgate.links import LinkTokens
+from freshgate.outcomes import rules_of
 from freshgate.routing import routes_of
 from freshgate.settings import Settings, load, require_pii_key
 from freshgate.settings_parsing import setting_name
@@ -130,7 +131,7 @@ def build_unsubscriber(settings: Settings, client: redis.Redis, clock: Callable[
     tokens = LinkTokens(settings.pii_key.encode(), settings.unsubscribe_secrets)
     triggers = load_triggers(settings)
     topics = dict.fromkeys(trigger.topic_name for trigger in triggers if trigger.kind == "marketing")
-    return Unsubscriber(client, tokens, [*topics], clock)
+    return Unsubscriber(client, tokens, [*topics], clock, rules_of(settings))
 
 
 def build_receiver(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Receiver:

@@ -175,12 +175,37 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return bool(self.feedback_secrets or self.feedback_topic)
 
 
+class OutcomeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where a shop hears what became of its mails: `[outcomes.<id space>]`."""
+
+    # A key of `workers.outcomes.DESTINATIONS`; `segment` is its HTTP tracking API, which other CDPs have, too.
+    kind: Literal["segment", "webhook"] = "segment"
+    # Of the API, without /v1/batch, or of the webhook; the sandbox, unless it is set.
+    url: str = ""
+    # Kind `segment`: the write key of the source. Kind `webhook`: as that of an ESP account.
+    write_key: str = ""
+    signing_secret: str = ""
+    # Of `freshgate.outcomes.EVENTS`; () is all of them.
+    events: tuple[str, ...] = ()
+    # Whether the recipient's address goes along.
+    include_address: bool = False
+    # How many may wait; beyond that the oldest go.
+    backlog: int = 100_000
+    # Outcomes in a time; None is no limit.
+    rate: Cap | None = None
+    # The hard deadline of one call, in seconds.
+    timeout_s: float = 10.0
+    # As that of an ESP account.
+    allow_networks: tuple[str, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. Durations in milliseconds."""
 
     sources: Mapping[str, SourceSettings] = {}
     triggers: Mapping[str, TriggerSettings] = {}
     esps: Mapping[str, EspSettings] = {}
+    outcomes: Mapping[str, OutcomeSettings] = {}
     # The Python package with EVENTS and TRIGGERS.
     catalog: str = "catalog"
     # Empty: `make run` starts an embedded Valkey.
@@ -238,7 +263,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     durability: Literal["process", "disk"] = "process"
 
 
-TABLES: dict[str, type[msgspec.Struct]] = {"sources": SourceSettings, "triggers": TriggerSettings, "esps": EspSettings}
+TABLES: dict[str, type[msgspec.Struct]] = {
+    "sources": SourceSettings,
+    "triggers": TriggerSettings,
+    "esps": EspSettings,
+    "outcomes": OutcomeSettings,
+}
 # Kinds of ESP with `url` in place of `base_url`; they say themselves when it is missing.
 HOOKS = ("webhook", "zapier", "make", "azure_function")
 # Kind of ESP → its `base_url` for real mail.
@@ -257,6 +287,7 @@ SMTP_FIELDS = frozenset(
     ("host", "port", "username", "password", "tls", "dkim_domain", "dkim_selector", "dkim_key_file")
 )
 SECRETS = ("secrets", "tokens", "write_keys", "api_key", "url", "signing_secret", "password", "feedback_secrets")
+OUTCOME_SECRETS = ("write_key", "signing_secret")
 WARNING = "%s is a secret in the settings file: for local use only"
 TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -300,6 +331,8 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
                     _complete_esp(name, entry, sandbox)
                 if entry["kind"] == "smtp" and entry["base_url"]:
                     document["sandbox_smtp_port"] = smtp_port
+            if table == "outcomes":
+                _complete_outcomes(name, entry, document["sources"], sandbox)
         document[table] = {name: convert(entry, struct, table, name) for name, entry in entries.items()}
     _check_failovers(document["esps"])
     settings = convert(document, Settings)
@@ -346,6 +379,17 @@ def _complete_smtp(name: str, entry: dict[str, Any], sandbox: str, smtp_port: An
     entry |= {"base_url": sandbox, "host": "127.0.0.1", "port": smtp_port, "tls": "none"}
 
 
+def _complete_outcomes(shop: str, entry: dict[str, Any], sources: Mapping[str, SourceSettings], sandbox: str) -> None:
+    shops = sorted({source.id_space for source in sources.values()})
+    if shop not in shops:
+        raise SettingsError(
+            f"outcomes.{shop}: the table is named by the shop, the id_space of its sources; write one of: "
+            + ", ".join(f"[outcomes.{name}]" for name in shops)
+        )
+    if not entry.get("url"):
+        entry["url"] = sandbox if entry.get("kind", "segment") == "segment" else f"{sandbox}/hooks/outcomes"
+
+
 def _check_failovers(accounts: Mapping[str, EspSettings]) -> None:
     for name, account in accounts.items():
         others = [other for other in accounts if other != name]
@@ -378,6 +422,11 @@ def _warn_about_secrets(document: dict[str, Any]) -> None:
             for field in SECRETS:
                 if isinstance(entry, dict) and entry.get(field):
                     LOG.warning(WARNING, setting_name(table, name, field))
+    outcomes = document.get("outcomes")
+    for name, entry in outcomes.items() if isinstance(outcomes, dict) else ():
+        for field in OUTCOME_SECRETS:
+            if isinstance(entry, dict) and entry.get(field):
+                LOG.warning(WARNING, setting_name("outcomes", name, field))
     for field in ("pii_key", "api_tokens", "sandbox_password", "unsubscribe_secrets"):
         if document.get(field):
             LOG.warning(WARNING, setting_name(field))

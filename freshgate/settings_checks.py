@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 
 import msgspec
 
 from freshgate.errors import SettingsError
 from freshgate.outbound import UrlError, is_loopback, parse_networks, parse_url
+from freshgate.outcomes import EVENTS
 from freshgate.settings_parsing import duration_ms, parse_cap, parse_ramp, setting_name
 
 T = TypeVar("T", bound=msgspec.Struct)
@@ -46,9 +48,10 @@ MINIMUM = {
     "breaker_wait": 1,
     "asm_group_id": 1,
     "soft_bounces": 1,
+    "backlog": 100,
 }
 # The largest value of the numbers that have one. A lane of a worker is a thread with two connections.
-MAXIMUM = {"concurrency": 256}
+MAXIMUM = {"concurrency": 256, "backlog": 10_000_000}
 # What msgspec expected → how an operator writes it.
 IN_WORDS = {
     "int": "a whole number",
@@ -120,6 +123,10 @@ def _check(value: Any, field: str, key: str) -> None:
             parse_networks(value)
         except UrlError as error:
             raise SettingsError(f'{key}: {error}; write a list such as ["10.0.0.0/8"]') from None
+    if field == "events" and (unknown := next((name for name in value if name not in EVENTS), None)):
+        nearest = get_close_matches(unknown, EVENTS, n=1)
+        advice = f"did you mean {nearest[0]!r}?" if nearest else f"known: {', '.join(EVENTS)}"
+        raise SettingsError(f"{key}: {unknown!r} is not one of the outcomes; {advice}")
     if field in RATIOS and not 0 <= value <= 1:
         raise SettingsError(f"{key}: {value} is not a ratio; write a number from 0 to 1, such as {RATIOS[field]}")
     # An empty endpoint turns traces off; kind `smtp` has no base_url.

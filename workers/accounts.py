@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from freshgate.durations import format_duration
@@ -19,6 +20,7 @@ from freshgate.state.clock import RedisClock
 from freshgate.state.store import fcall, with_library
 from workers.account import Account
 from workers.esp import with_max_calls
+from workers.outcomes.destination import account_name, account_settings
 
 HELP = "list the ESP accounts with breaker, limits and queue; close or open a breaker"
 EPILOG = """examples:
@@ -42,23 +44,26 @@ def add_command(commands: Any) -> None:
 def run(settings: Settings, chosen: argparse.Namespace) -> int:
     """Do what the command line says; returns the exit code. Raises SettingsError for an unknown account."""
     client = connect_local_store(settings)
+    accounts = {name: with_max_calls(account) for name, account in settings.esps.items()}
+    # A shop's CDP has breaker and limits, too.
+    accounts |= {account_name(shop): account_settings(wish) for shop, wish in settings.outcomes.items()}
     if chosen.action == "list":
-        for name in settings.esps:
+        for name, account in accounts.items():
             if chosen.account in (None, name):
-                print(_line(client, name, with_max_calls(settings.esps[name])))
-        if chosen.account not in (None, *settings.esps):
-            raise SettingsError(_unknown(settings, chosen.account))
+                print(_line(client, name, account))
+        if chosen.account not in (None, *accounts):
+            raise SettingsError(_unknown(accounts, chosen.account))
         return 0
-    if chosen.account not in settings.esps:
-        raise SettingsError(_unknown(settings, chosen.account))
+    if chosen.account not in accounts:
+        raise SettingsError(_unknown(accounts, chosen.account))
     key = keys.account(chosen.account)
     with_library(client, lambda: fcall(client, "breaker", key, "", chosen.action, "operator"))
-    print(_line(client, chosen.account, with_max_calls(settings.esps[chosen.account])))
+    print(_line(client, chosen.account, accounts[chosen.account]))
     return 0
 
 
-def _unknown(settings: Settings, name: str | None) -> str:
-    known = ", ".join(settings.esps)
+def _unknown(accounts: Iterable[str], name: str | None) -> str:
+    known = ", ".join(accounts)
     return f"accounts: there is no account {name!r}; known: {known}" if name else f"accounts: name one of {known}"
 
 

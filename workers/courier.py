@@ -15,10 +15,11 @@ from msgspec.structs import replace
 
 from freshgate.declare import Trigger
 from freshgate.errors import EspError
+from freshgate.outcomes import OutcomeRules
 from freshgate.queue import Item, Job, queue_name
 from freshgate.settings import EspSettings
 from freshgate.state.clock import RedisClock
-from freshgate.state.records import Claim
+from freshgate.state.records import WITH_ESP, Claim
 from freshgate.telemetry import logs, metrics, tracing
 from workers.calls import Calls, WaitingForEsp, alone
 from workers.decisions import Decision, Records
@@ -43,8 +44,6 @@ HELD_FOR_MS = 30_000
 # Hosts are updated one by one within an hour; after that the trigger is taken for removed.
 UNKNOWN_TRIGGER_MS = 60_000
 MAX_UNKNOWN_TRIGGER = 60
-# A mail of which the ESP said that it has it.
-WITH_ESP = ("sent", "fallback_sent")
 # The timer that `record.lua` sets when something arrives that occurred before a mail which has left.
 LOOKBACK = "lookback"
 
@@ -58,6 +57,7 @@ class Courier:
     waiting  makes a context around whatever waits for the ESP
     outlet   the account, shared by all lanes
     delays   those of before, by which waiting timers were set
+    outcomes shop → what it wants to hear of its mails
     """
 
     def __init__(
@@ -76,6 +76,7 @@ class Courier:
         waiting: WaitingForEsp = alone,
         outlet: Outlet | None = None,
         delays: Delays | None = None,
+        outcomes: Mapping[str, OutcomeRules] | None = None,
     ) -> None:
         self._triggers = triggers
         self._messages = messages or Messages()
@@ -85,7 +86,8 @@ class Courier:
         self.batch = min(batch, max_batch(esp))
         self._clock = RedisClock(clock, metrics.CLOCK_SKEW.set)
         self._traces = traces
-        self._ledger = Ledger(client, esp.name, self._clock, feedback=feedback_wait_ms is not None)
+        reports = feedback_wait_ms is not None
+        self._ledger = Ledger(client, esp.name, self._clock, feedback=reports, outcomes=outcomes)
         self._feedback_wait_ms = feedback_wait_ms or 0
         self._outlet = outlet or Outlet(client, esp.name, {esp.name: EspSettings()}, self._clock)
         self._calls = Calls(

@@ -5,16 +5,17 @@ Writes gather and leave together with the next claims, so that a burst costs one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 import redis
 
 from freshgate.declare import Trigger
+from freshgate.outcomes import Outcome, OutcomeRules, event_of
 from freshgate.state import keys
 from freshgate.state.clock import RedisClock
-from freshgate.state.records import WENT_OUT, Claim
+from freshgate.state.records import WENT_OUT, WITH_ESP, Claim
 from freshgate.state.store import fcall
 from freshgate.state.subjects import SubjectView, describe
 from freshgate.telemetry import metrics
@@ -42,9 +43,19 @@ class Ledger:
     """One lane's view of claims. Not thread-safe.
 
     feedback  whether the ESP reports of its mails, so that each send must be found by its id
+    outcomes  shop → what it wants to hear of its mails
     """
 
-    def __init__(self, client: redis.Redis, esp: str, clock: RedisClock, *, feedback: bool = False) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        esp: str,
+        clock: RedisClock,
+        *,
+        feedback: bool = False,
+        outcomes: Mapping[str, OutcomeRules] | None = None,
+    ) -> None:
+        self._outcomes = outcomes or {}
         self._client = client
         self._esp = esp
         self._clock = clock
@@ -132,6 +143,7 @@ class Ledger:
             entry={"trigger": trigger.name, "state": state, **entry},
             # The operator's lists hold exactly the sends that are in that state.
             review=state,
+            outcome=self._outcome(records, state, reply if state not in WITH_ESP else "", claim.send_id, decision.to),
         )
         if state in metrics.OUTCOMES:
             metrics.SENDS.labels(trigger.name, self._esp, state).inc()
@@ -160,7 +172,11 @@ class Ledger:
         trigger = records.timer.trigger
         entry = {"reason": decision.reason, "compared": decision.compared, **_freshness(decision)}
         same = f"{trigger} {decision.outcome} {decision.reason} {sorted(decision.compared.items())}"
-        self._settle(records, entry={"trigger": trigger, "state": decision.outcome, **entry}, same=same)
+        send_id = keys.send_id(records.timer.scope, records.subject.id, decision.version)
+        outcome = self._outcome(records, decision.outcome, decision.reason, send_id, decision.to)
+        self._settle(
+            records, entry={"trigger": trigger, "state": decision.outcome, **entry}, same=same, outcome=outcome
+        )
         metrics.SENDS.labels(trigger, self._esp, decision.outcome).inc()
         metrics.GATED.labels(trigger, decision.outcome, decision.reason).inc()
 
@@ -169,7 +185,8 @@ class Ledger:
         timer = records.timer
         send_id = keys.send_id(timer.scope, timer.id, reason)
         entry = {"trigger": timer.trigger, "state": "dead", "reason": reason, "send": send_id, "compared": {}}
-        self._settle(records, entry=entry, review="dead", field=f"c:{timer.scope}", send=send_id)
+        outcome = self._outcome(records, "dead", reason, send_id)
+        self._settle(records, entry=entry, review="dead", outcome=outcome, field=f"c:{timer.scope}", send=send_id)
         metrics.SENDS.labels(timer.trigger, self._esp, "dead").inc()
         metrics.GATED.labels(timer.trigger, "dead", reason).inc()
 
@@ -270,6 +287,7 @@ class Ledger:
         same: str = "",
         review: str = "",
         failed: bool = False,
+        outcome: dict[str, Any] | None = None,
         **fields: Any,
     ) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -284,9 +302,31 @@ class Ledger:
             body["next"] = due
         if review:
             body["list"] = review
+        if outcome:
+            body["outcome"] = outcome
         if entry and records.person.id:
             body["note"] = self._line(records, entry, same)
         return body
+
+    def _outcome(
+        self, records: Records, state: str, reason: str, send_id: str, address: str = ""
+    ) -> dict[str, Any] | None:
+        """What the shop hears of it; nothing of a state in which the send goes on."""
+        rules = self._outcomes.get(records.shop)
+        if rules is None:
+            return None
+        outcome = Outcome(
+            event_of(state) if state in metrics.OUTCOMES else "",
+            state,
+            reason,
+            records.timer.trigger,
+            send_id,
+            self._esp,
+            records.person.id,
+            self._clock.now(),
+            address or (rules.include_address and records.person.email) or "",
+        )
+        return rules.to_write(outcome)
 
     def _note(self, records: Records, entry: dict[str, Any], same: str = "") -> None:
         if records.person.id:

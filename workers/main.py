@@ -18,6 +18,7 @@ from freshgate.catalogs import load_triggers
 from freshgate.declare import Trigger
 from freshgate.errors import CatalogError, SettingsError
 from freshgate.links import Links, LinkTokens
+from freshgate.outcomes import rules_of
 from freshgate.queue import queue_names
 from freshgate.routing import routes_of
 from freshgate.settings import EspSettings, Settings, require_pii_key
@@ -36,6 +37,8 @@ from workers.esp.base import Esp, limit_recipients
 from workers.lanes import Lanes
 from workers.lookup import Lookup
 from workers.messages import Messages
+from workers.outcomes import build_destination
+from workers.outcomes.sender import OutcomeSender
 from workers.outlet import Outlet
 from workers.redis_monitor import RedisMonitor
 from workers.rq_worker import DeliverQueue, DeliverWorker, LaneStuck
@@ -110,6 +113,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
             waiting=waiting,
             outlet=outlet,
             delays=delays,
+            outcomes=rules_of(settings),
         )
 
     # RQ waits for the next job in a blocking pop, longer than any other reply may take.
@@ -139,6 +143,7 @@ def timers(settings: Settings) -> int:
     accounts = esp_accounts(settings)
     triggers = load_triggers(settings)
     routes = routes_of(settings, triggers)
+    destinations = {shop: build_destination(shop, wish) for shop, wish in settings.outcomes.items()}
     client = connect(settings.redis_url, timeout_s=5.0, queue_url=settings.queue_redis_url)
     load(client)
     serve_metrics(settings.metrics_host, settings.timers_metrics_port)
@@ -150,11 +155,15 @@ def timers(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     max_settle_ms = max((trigger.settle_ms for trigger in triggers), default=0)
-    metrics.prepare_timers()
+    metrics.prepare_timers(settings.outcomes)
     queues = [queue for name in routes.accounts for queue in queue_names(name)]
     monitor_client = connect(settings.redis_url, timeout_s=2.0, queue_url=settings.queue_redis_url)
     monitor = AccountMonitor(monitor_client, routes, triggers, accounts)
-    RedisMonitor(monitor_client, queues, monitor).start(stopped)
+    RedisMonitor(monitor_client, queues, monitor, list(settings.outcomes)).start(stopped)
+    # Connections of their own: no timer waits for one.
+    outcome_client = connect(settings.redis_url, timeout_s=5.0, queue_url=settings.queue_redis_url)
+    for shop, destination in destinations.items():
+        OutcomeSender(outcome_client, shop, settings.outcomes[shop], destination).start(stopped)
     log.info("timers_ready", queues=queues)
     Timers(client, routes, max_settle_ms, triggers, accounts).run(stopped.is_set)
     return 0

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.operations import OPERATIONS
-from freshgate.state.store import nodes, redis_now_ms, shops, used_share
+from freshgate.state.store import fcall, nodes, redis_now_ms, shops, used_share, with_library
 from freshgate.telemetry import logs, metrics
 from workers.account_monitor import AccountMonitor
 
@@ -36,7 +36,14 @@ LOOKBACK = b"lookback"
 class RedisMonitor:
     """Polls one Redis and the queues that workers serve: `poll` once, `run` until told to stop."""
 
-    def __init__(self, client: redis.Redis, queues: Sequence[str], accounts: AccountMonitor | None = None) -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        queues: Sequence[str],
+        accounts: AccountMonitor | None = None,
+        shops_with_outcomes: Sequence[str] = (),
+    ) -> None:
+        self._shops_with_outcomes = shops_with_outcomes
         self._client = client
         self._queues = queues
         self._accounts = accounts or AccountMonitor(client, Routes(["sendgrid"]), (), {})
@@ -62,6 +69,7 @@ class RedisMonitor:
             self._accounts.poll(now_ms)
             self._poll_timers(now_ms)
             self._poll_queues(now_ms)
+            self._poll_outcomes(now_ms)
             self._poll_workers(now_ms)
             self._poll_server()
             metrics.REDIS_POLL.set(time.perf_counter() - started)
@@ -146,6 +154,19 @@ class RedisMonitor:
         metrics.QUEUE_JOBS.set(jobs)
         metrics.QUEUE_AGE.set(age_s)
         metrics.QUEUE_FAILED.set(failed)
+
+    def _poll_outcomes(self, now_ms: int) -> None:
+        rows = {(shop,): self._count_outcomes(keys.shop(shop)) for shop in self._shops_with_outcomes}
+        metrics.OUTCOMES_WAITING.set({shop: waiting for shop, (waiting, _, _) in rows.items()})
+        metrics.OUTCOMES_AGE.set(
+            {shop: max(0, now_ms - int(oldest)) / 1000 if oldest else 0.0 for shop, (_, oldest, _) in rows.items()}
+        )
+        metrics.OUTCOMES_DROPPED.set({shop: dropped for shop, (_, _, dropped) in rows.items()})
+
+    def _count_outcomes(self, key: str) -> tuple[int, bytes, int]:
+        """How many wait, since when the oldest does (ms), and how many went unsent."""
+        waiting, oldest, dropped = with_library(self._client, lambda: fcall(self._client, "count_outcomes", key))
+        return waiting, oldest, dropped
 
     def _poll_workers(self, now_ms: int) -> None:
         """RQ registers each worker under its queue. One that was killed or hangs stays there after its key has expired,

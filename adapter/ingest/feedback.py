@@ -16,6 +16,7 @@ from adapter.feedback.base import FeedbackEvent, FeedbackReader, FeedbackRequest
 from adapter.ingest.wave import Waves
 from freshgate.addresses import read_address
 from freshgate.errors import NotAuthentic, RequestError
+from freshgate.outcomes import REPORTED, Outcome, rules_of
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.clock import RedisClock
@@ -66,6 +67,7 @@ class FeedbackReceiver:
         self._readers = readers
         self._triggers = frozenset(triggers)
         self._clock = clock
+        self._outcomes = rules_of(settings)
         self._waves = {name: Waves(client, name, settings.esps[name]) for name in readers}
 
     def receive(self, account: str, request: FeedbackRequest) -> FeedbackReply:
@@ -123,13 +125,36 @@ class FeedbackReceiver:
         for event, names in zip(events, targets, strict=True):
             body = self._body(account, event)
             for shop in names:
-                fcall(pipe, "feedback", keys.shop(shop), self._clock.override, body)
+                outcome = self._outcome(account, event, shop)
+                own = body if outcome is None else body | {"outcome": outcome}
+                fcall(pipe, "feedback", keys.shop(shop), self._clock.override, _pack(own))
         replies = iter(pipe.execute())
         return [[next(replies) for _ in names] for names in targets]
 
-    def _body(self, account: str, event: FeedbackEvent) -> bytes:
+    def _outcome(self, account: str, event: FeedbackEvent, shop: str) -> dict[str, Any] | None:
+        """What the shop hears of it; Redis adds whose mail it was."""
+        rules, name = self._outcomes.get(shop), REPORTED.get(event.kind)
+        if rules is None or name is None or not event.send_id:
+            return None
+        address = (event.email and read_address(event.email)) or ""
+        return rules.to_write(
+            Outcome(
+                name,
+                event.kind,
+                event.reason,
+                send_id=event.send_id,
+                esp=account,
+                at=self._time_of(event),
+                address=address,
+            )
+        )
+
+    def _time_of(self, event: FeedbackEvent) -> int:
         now = self._clock.now()
-        at = event.at if 0 < event.at <= now + MAX_AHEAD_MS else now
+        return event.at if 0 < event.at <= now + MAX_AHEAD_MS else now
+
+    def _body(self, account: str, event: FeedbackEvent) -> dict[str, Any]:
+        at = self._time_of(event)
         address = read_address(event.email)
         field = REGISTERS.get(event.kind, "")
         soft = self._esps[account].soft_bounces
@@ -146,7 +171,7 @@ class FeedbackReceiver:
         }
         if field:
             body |= {"field": field, "stamp": stamp(at, f"{account} {event.kind} {event.send_id}"), "value": value}
-        return _pack(body)
+        return body
 
     def _observe(self, account: str, event: FeedbackEvent, replies: Sequence[Any]) -> str:
         """Metrics of one event; returns new, duplicate or unmatched."""

@@ -22,6 +22,7 @@ from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source
 from freshgate.declare import EventType
 from freshgate.errors import NotAuthentic, RateLimited, RequestError, StoreUnavailable
 from freshgate.events import Event, Ignored, Refused, Verdict
+from freshgate.outcomes import is_outcome
 from freshgate.routing import Routes
 from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
@@ -116,6 +117,7 @@ class Receiver:
             self.recorder.note_gap(source.settings.id_space)
             raise
         if reply.ignored:
+            verdicts = [verdict for verdict in verdicts if not is_own_outcome(verdict)]
             # After recording, once a minute and name: an error here must not fail what has been recorded.
             self._unmapped.note(source.name, verdicts, request.received_at)
             if trusted or events:
@@ -194,6 +196,9 @@ class Receiver:
         events = []
         for index, read in enumerate(verdicts):
             verdict = read
+            if is_own_outcome(read):
+                reply.ignored += 1
+                continue
             if isinstance(read, Event):
                 verdict = check_trust(read, self._planner.types[read.name], source.settings.trust)
             if isinstance(verdict, Event):
@@ -238,6 +243,11 @@ class Receiver:
         if is_due:
             self._log_due[line] = now + interval_s
         return is_due
+
+
+def is_own_outcome(verdict: Verdict) -> bool:
+    """Whether a CDP sends back what we sent it: it is counted as ignored, and changes nothing."""
+    return not isinstance(verdict, Refused) and is_outcome(verdict.message_id)
 
 
 def check_trust(event: Event, event_type: EventType, trust: str) -> Event | Refused:

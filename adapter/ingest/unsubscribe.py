@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from freshgate.declare import ALL_TOPICS
 from freshgate.errors import RateLimited
 from freshgate.links import LinkError, LinkToken, LinkTokens
+from freshgate.outcomes import REPORTED, Outcome, OutcomeRules
 from freshgate.state import keys, suppressions
 from freshgate.state.store import unavailable
 from freshgate.telemetry import logs, metrics
@@ -25,11 +26,20 @@ MAX_CHANGES, WINDOW_S = 20, 3600
 class Unsubscriber:
     """Opens tokens, and writes what their owner wants. Thread-safe.
 
-    topics  those that the catalog declares
-    clock   ms UTC
+    topics    those that the catalog declares
+    clock     ms UTC
+    outcomes  shop → what it wants to hear
     """
 
-    def __init__(self, client: Any, tokens: LinkTokens, topics: Sequence[str], clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        client: Any,
+        tokens: LinkTokens,
+        topics: Sequence[str],
+        clock: Callable[[], int],
+        outcomes: Mapping[str, OutcomeRules] | None = None,
+    ) -> None:
+        self._outcomes = outcomes or {}
         self._client = client
         self._tokens = tokens
         self._topics = tuple(topics)
@@ -71,12 +81,22 @@ class Unsubscriber:
                 value=f"by the link of send {token.send_id}",
                 state="unsubscribed by link",
                 details={"send": token.send_id},
+                outcome=self._outcome(token, choice),
             )
             suppressions.write(self._client, token.shop, change)
         except RedisError as error:
             raise unavailable(error) from error
         metrics.UNSUBSCRIBES.labels("all" if choice == ALL_TOPICS else "topic").inc()
         log.info("unsubscribed", send=token.send_id, kind=kind)
+
+    def _outcome(self, token: LinkToken, choice: str) -> dict[str, Any] | None:
+        rules = self._outcomes.get(token.shop)
+        if rules is None:
+            return None
+        reason = "all" if choice == ALL_TOPICS else choice
+        return rules.to_write(
+            Outcome(REPORTED["unsubscribed"], "unsubscribed", reason, send_id=token.send_id, at=self._clock())
+        )
 
     def _limit(self, token: LinkToken) -> None:
         key = f"{keys.shop(token.shop)}limit:unsubscribe:{token.address}"

@@ -99,5 +99,6 @@ def check_ports(settings: Settings) -> None:
 
 
 def uses_sandbox(settings: Settings) -> bool:
-    """Whether any ESP account is the sandbox, so that it must be started."""
-    return any(is_sandbox(esp.base_url, settings) for esp in settings.esps.values())
+    """Whether any ESP account is the sandbox, or a shop's outcomes go there, so that it must be started."""
+    urls = [*(esp.base_url for esp in settings.esps.values()), *(wish.url for wish in settings.outcomes.values())]
+    return any(is_sandbox(url, settings) for url in urls)

@@ -128,6 +128,24 @@ def esp_alerts() -> list[Alert]:
             "10m",
             panel="Feedback refused with 401",
         ),
+        Alert(
+            "OutcomesLate",
+            "ticket",
+            f"{highest(metrics.OUTCOMES_AGE, ['shop'])} > 600",
+            "What became of the mails of {{ $labels.shop }} does not reach its CDP: the oldest waits {{ $value }} s.",
+            BOARD,
+            "10m",
+            panel="Oldest outcome that waits",
+        ),
+        Alert(
+            "OutcomesLost",
+            "ticket",
+            f"{increase(metrics.OUTCOMES_DROPPED, ['shop'], '', '1h')} > 0"
+            f" or {increase(metrics.OUTCOMES_SENT, ['shop'], '', '1h', result='refused')} > 0",
+            "{{ $value }} outcomes of {{ $labels.shop }} will never reach its CDP.",
+            BOARD,
+            panel="Outcomes that wait, and that are lost",
+        ),
     ]
 
 

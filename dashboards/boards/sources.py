@@ -11,6 +11,7 @@ from dashboards.boards.account_panels import account_panels
 from dashboards.boards.base import QUANTILES, SOURCE, Board, Panel
 from dashboards.boards.esp_panels import calls_by_result, esp_panels, failed_calls
 from dashboards.boards.feedback_panels import feedback_panels
+from dashboards.boards.outcome_panels import outcome_panels
 from dashboards.boards.verdict import verdict
 from dashboards.panels import PER_MINUTE, describe, lines, number, numbers, red_above
 from dashboards.promql import REQUEST_TIME, REQUESTS, increase, per_minute, quantile, rate, ratio, selector
@@ -240,6 +241,7 @@ def _rows() -> Mapping[str, Sequence[Panel]]:
         "ESP": esp_panels(),
         "ESP accounts": account_panels(),
         "Feedback": feedback_panels(),
+        "Outcomes": outcome_panels(),
     }
 
 

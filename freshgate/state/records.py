@@ -70,6 +70,8 @@ class Claim(msgspec.Struct, frozen=True):
 
 # A send in one of these states has left, or may have: it counts for caps.
 WENT_OUT = frozenset({"claimed", "sent", "fallback_sent", "unknown"})
+# A mail of which the ESP said that it has it.
+WITH_ESP = frozenset({"sent", "fallback_sent"})
 # A send in one of these states is over; the same version is a duplicate.
 OVER = frozenset({"sent", "fallback_sent", "rejected", "unknown", "dead"})
 

@@ -26,7 +26,7 @@ from freshgate.state.failover import FailoverPool
 # In this order: a function stands below those that it calls.
 _FILES = (
     "library", "cart", "members", "erasure", "moves", "identity", "subjects",
-    "dedupe", "purchases", "limits", "record", "read", "people", "sends", "claim", "feedback", "timers",
+    "dedupe", "purchases", "limits", "record", "read", "people", "outcomes", "sends", "claim", "feedback", "timers",
     "unmapped", "account",
 )  # fmt: skip
 LAYOUT_VERSION = b"4"

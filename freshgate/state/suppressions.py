@@ -30,6 +30,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     author  makes two changes of one millisecond different, and the same change the same
     value   who said so, and why
     state   what the trail says, and `details` beside it
+    outcome what the shop hears of it, as `freshgate.outcomes` has it; None is nothing
     """
 
     address: str
@@ -40,6 +41,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     state: str
     lifts: bool = False
     details: Mapping[str, Any] = {}
+    outcome: Mapping[str, Any] | None = None
 
 
 def write(client: Any, shop: str, change: Change) -> None:
@@ -58,7 +60,9 @@ def write_all(client: Any, shop: str, changes: Sequence[Change]) -> int:
 def _body(change: Change) -> dict[str, Any]:
     trigger = change.kind.removeprefix(TOPIC) if change.kind.startswith(TOPIC) else "all mail"
     line = {"t": change.at, "trigger": trigger, "state": change.state, "reason": change.value, **change.details}
+    outcome = {} if change.outcome is None else {"outcome": change.outcome}
     return {
+        **outcome,
         "address": change.address,
         "field": f"{'l' if change.lifts else 'm'}:{change.kind}",
         "stamp": stamp(change.at, change.author),

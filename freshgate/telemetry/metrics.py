@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
 
+from freshgate import outcomes
 from freshgate.telemetry.polled import PolledMetric, PolledMetrics
 from freshgate.version import VERSION
 
@@ -94,6 +95,8 @@ FEEDBACK_KINDS = (
     "opened",
     "clicked",
 )
+# What became of an outcome that left for the shop's CDP or webhook.
+OUTCOME_RESULTS = ("taken", "refused")
 PEOPLE_CACHE_RESULTS = ("hit", "miss", "stale", "failed")
 WORKER_STATES = ("idle", "busy", "silent")
 PROCESSES = ("receiver", "worker", "timers")
@@ -224,6 +227,15 @@ TIMER_LATENESS = Histogram(
 )
 TIMERS_CLAIMED = Counter("freshgate_timers_claimed_total", "Timers that came due")
 
+OUTCOMES_SENT = Counter(
+    "freshgate_outcomes_total",
+    "Outcomes that a shop's CDP or webhook took, or refused for good",
+    ["shop", "event", "result"],
+)
+OUTCOME_ERRORS = Counter(
+    "freshgate_outcome_errors_total", "Calls that a shop's CDP or webhook did not take", ["shop", "error"]
+)
+
 # Polled from Redis by the timers process, every few seconds.
 CLOCK_SKEW = Gauge(
     "freshgate_clock_skew_seconds",
@@ -258,6 +270,15 @@ CALLS_AT_ONCE = PolledMetric(
 )
 MAILS_WAITING = PolledMetric(
     "freshgate_mails_waiting", "Mails that are due and wait for their ESP account, by reason", ("esp", "reason")
+)
+OUTCOMES_WAITING = PolledMetric(
+    "freshgate_outcomes_waiting", "Outcomes that wait to be sent to a shop's CDP or webhook", ("shop",)
+)
+OUTCOMES_AGE = PolledMetric(
+    "freshgate_outcomes_oldest_age_seconds", "How long the oldest outcome has waited", ("shop",)
+)
+OUTCOMES_DROPPED = PolledMetric(
+    "freshgate_outcomes_dropped_total", "Outcomes that went unsent, since too many waited", ("shop",), kind="counter"
 )
 OPERATIONS = PolledMetric("freshgate_operations", "How often an operator used a command", ("operation",))
 QUARANTINED = PolledMetric("freshgate_quarantined_elements", "Elements that our own code could not read, kept raw")
@@ -360,8 +381,14 @@ def prepare_worker(triggers: Iterable[str], esp: str) -> None:
     _set_build_info("worker")
 
 
-def prepare_timers() -> None:
-    """Makes this process serve the polled metrics."""
+def prepare_timers(shops: Iterable[str] = ()) -> None:
+    """Makes this process serve the polled metrics; `shops` are those that hear of their outcomes."""
+    for shop in shops:
+        for event in outcomes.EVENTS:
+            for result in OUTCOME_RESULTS:
+                OUTCOMES_SENT.labels(shop, event, result)
+        for error in ERROR_CLASSES:
+            OUTCOME_ERRORS.labels(shop, error)
     REGISTRY.register(PolledMetrics(POLLED_METRICS))
     _set_build_info("timers")
 

@@ -46,6 +46,7 @@ CALLED = 'freshgate_esp_call_seconds_count{esp="sendgrid",result="accepted"}'
 SCRAPED = 'up{job="tempo",instance="b"}'
 NOTIFICATIONS = 'alertmanager_notifications_failed_total{integration="webhook"}'
 RULES = 'prometheus_rule_evaluation_failures_total{rule_group="rules.yml;freshgate-esp"}'
+OUTCOMES_REFUSED = 'freshgate_outcomes_total{shop="main",event="Email Sent",result="refused"}'
 ONCE = "0x90 1x300"
 
 
@@ -188,6 +189,11 @@ CASES = [
     Case("ComplaintsHigh", True, {feedback("complained"): "0+1", feedback("delivered"): "0+99"}),
     Case("ComplaintsHigh", False, {feedback("complained"): "0+1", feedback("delivered"): "0+999"}),
     Case("FeedbackRefused", True, {'freshgate_unauthentic_feedback_total{esp="sendgrid"}': "0+1"}),
+    Case("OutcomesLate", True, {'freshgate_outcomes_oldest_age_seconds{shop="main"}': "900+0"}),
+    Case("OutcomesLate", False, {'freshgate_outcomes_oldest_age_seconds{shop="main"}': "60+0"}),
+    Case("OutcomesLost", True, {'freshgate_outcomes_dropped_total{shop="main"}': ONCE}),
+    Case("OutcomesLost", True, {OUTCOMES_REFUSED: ONCE}),
+    Case("OutcomesLost", False, {OUTCOMES_REFUSED: "0+0"}),
     Case("Watchdog", True, {}),
 ]
 # A week with one value every 30 minutes, and then silence or a slow loss.

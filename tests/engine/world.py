@@ -5,7 +5,7 @@ Tests record canonical events and read which mails a fake ESP got; `tests/system
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +17,7 @@ from catalog import EVENTS, TRIGGERS
 from freshgate.declare import EventType, Trigger
 from freshgate.errors import EspError
 from freshgate.events import Event, Product
+from freshgate.outcomes import OutcomeRules
 from freshgate.queue import Item, Job
 from freshgate.routing import Routes
 from freshgate.state import keys, store
@@ -93,6 +94,7 @@ class World:
     has_pages                    whether the shop has a source of pages
     page_addresses               whether mail goes to addresses that only a page gave
     events                       the catalog's event types
+    outcomes                     what the shop wants to hear of its mails
     """
 
     def __init__(
@@ -106,8 +108,10 @@ class World:
         page_addresses: bool = False,
         has_pages: bool = False,
         events: Sequence[EventType] = EVENTS,
+        outcomes: Mapping[str, OutcomeRules] | None = None,
     ) -> None:
         self.client = client
+        self.rules = outcomes
         self.now = START
         self.esp = esp or RememberingEsp()
         self.triggers = {trigger.name: trigger for trigger in triggers}
@@ -123,7 +127,15 @@ class World:
         self._event_count = 0
 
     def new_courier(self) -> Courier:
-        return Courier(self.client, self.triggers, self.esp, self.lookup(), deadline_ms=10_000, clock=lambda: self.now)
+        return Courier(
+            self.client,
+            self.triggers,
+            self.esp,
+            self.lookup(),
+            deadline_ms=10_000,
+            clock=lambda: self.now,
+            outcomes=self.rules,
+        )
 
     def lookup(self) -> Lookup:
         return self._lookup(Lookup)

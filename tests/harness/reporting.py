@@ -11,7 +11,8 @@ from redis import Redis
 from adapter.feedback.base import FeedbackEvent, FeedbackRequest
 from adapter.ingest.feedback import FeedbackReceiver, FeedbackReply
 from catalog import TRIGGERS
-from freshgate.settings import EspSettings, Settings, SourceSettings
+from freshgate.outcomes import rules_of
+from freshgate.settings import EspSettings, OutcomeSettings, Settings, SourceSettings
 from freshgate.state.clock import RedisClock
 from tests.engine.world import HOUR, MINUTE, PII_KEY, World, product
 from workers.courier import Courier
@@ -35,13 +36,17 @@ class AnyReader:
 class ReportingWorld(World):
     """A world whose ESP reports back: `report` is one request of it."""
 
-    def __init__(self, client: Redis, unknown: str = "hold", **esp: Any) -> None:
-        super().__init__(client, [replace(trigger, unknown=unknown) for trigger in TRIGGERS])
+    def __init__(
+        self, client: Redis, unknown: str = "hold", outcomes: OutcomeSettings | None = None, **esp: Any
+    ) -> None:
         settings = Settings(
             pii_key=PII_KEY.decode(),
             sources={"shop": SourceSettings(kind="segment")},
             esps={"sendgrid": EspSettings(feedback_secrets=("any",), **esp)},
+            outcomes={"main": outcomes} if outcomes else {},
         )
+        triggers = [replace(trigger, unknown=unknown) for trigger in TRIGGERS]
+        super().__init__(client, triggers, outcomes=rules_of(settings))
         self.reader = AnyReader()
         clock = RedisClock(lambda: self.now, lambda _skew: None)
         self.feedback = FeedbackReceiver(client, settings, {"sendgrid": self.reader}, list(self.triggers), clock)
@@ -55,6 +60,7 @@ class ReportingWorld(World):
             deadline_ms=10_000,
             clock=lambda: self.now,
             feedback_wait_ms=10 * MINUTE,
+            outcomes=self.rules,
         )
 
     def report(self, kind: Any, send: str = "", *, email: str | None = ADA, at: int | None = None) -> FeedbackReply:

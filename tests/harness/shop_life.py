@@ -24,7 +24,7 @@ from freshgate.errors import EspError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.links import LinkToken, LinkTokens
 from freshgate.routing import Routes
-from freshgate.settings import EspSettings, Settings, SourceSettings
+from freshgate.settings import EspSettings, OutcomeSettings, Settings, SourceSettings
 from freshgate.state import keys
 from freshgate.state.clock import RedisClock
 from freshgate.state.planner import Planner
@@ -71,6 +71,7 @@ def live_through_everything(redis: Redis, url: str) -> Iterator[None]:
     yield from send_and_fail(world)
     yield from operate(world, redis, url)
     yield from report(ReportingWorld(redis))
+    yield from tell(redis)
     yield from ask(redis)
     yield from run_processes(world, redis)
 
@@ -206,6 +207,16 @@ def report(world: ReportingWorld) -> Iterator[None]:
     world.report("delivered", send)
     world.report("soft_bounced", send)
     world.report("opened", "f" * 24)
+    yield
+
+
+def tell(redis: Redis) -> Iterator[None]:
+    """A shop hears of its mails, and more of them wait than may."""
+    world = ReportingWorld(redis, outcomes=OutcomeSettings(backlog=1))
+    world.report("opened", "e" * 24)
+    for order_id in ("heard-1", "heard-2"):
+        world.order(order_id)
+    fcall(redis, "take_outcomes", SHOP, world.now, "token", 15_000, 100)
     yield
 
 

@@ -49,7 +49,7 @@ def now_ms() -> int:
 
 
 def poll(redis: Redis) -> dict[str, float]:
-    RedisMonitor(redis, [QUEUE]).poll()
+    RedisMonitor(redis, [QUEUE], shops_with_outcomes=["main"]).poll()
     return served()
 
 

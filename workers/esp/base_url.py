@@ -28,17 +28,25 @@ EXAMPLE = "https://api.sendgrid.com"
 
 
 def checked_base_url(
-    name: str, base_url: str, *, live: bool, field: str = "base_url", example: str = EXAMPLE, query: bool = False
+    name: str,
+    base_url: str,
+    *,
+    live: bool,
+    field: str = "base_url",
+    example: str = EXAMPLE,
+    query: bool = False,
+    table: str = "esps",
 ) -> str:
     """The URL without a trailing slash. Raises SettingsError unless key and mails are safe there.
 
     field  the setting that holds it; the text of an error quotes the host and nothing else, since a URL may be a secret
     query  whether it may have a query
+    table  of the settings
     """
-    key = setting_name("esps", name, field)
+    key = setting_name(table, name, field)
     if "@" in base_url.partition("?")[0]:
-        api_key = setting_name("esps", name, "api_key")
-        raise SettingsError(f"{key}: credentials do not belong in a URL; write them to {api_key}")
+        secret = setting_name(table, name, "api_key" if table == "esps" else "write_key")
+        raise SettingsError(f"{key}: credentials do not belong in a URL; write them to {secret}")
     if "#" in base_url or ("?" in base_url and not query):
         raise SettingsError(f"{key}: write it without ? and #")
     try:

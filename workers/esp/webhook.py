@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from freshgate.errors import SettingsError
 from freshgate.settings import EspSettings
@@ -35,16 +35,22 @@ class Webhook(Hook):
     kind = "webhook"
 
     def __init__(self, name: str, settings: EspSettings) -> None:
-        self._keys = signing_keys(name, settings)
+        setting = setting_name("esps", name, "signing_secret")
+        self._keys = signing_keys(setting, settings.signing_secret, live=settings.live)
         super().__init__(name, settings, secrets=settings.signing_secret.split())
 
     def headers(self, message: Message, body: bytes) -> Mapping[str, str]:
-        timestamp = str(int(self.now_s()))
-        return {
-            "webhook-id": message.send_id,
-            "webhook-timestamp": timestamp,
-            "webhook-signature": " ".join(signature(key, message.send_id, timestamp, body) for key in self._keys),
-        }
+        return signed_headers(self._keys, message.send_id, self.now_s(), body)
+
+
+def signed_headers(keys: Sequence[bytes], webhook_id: str, now_s: float, body: bytes) -> dict[str, str]:
+    """The headers that prove the body, with a signature by each key."""
+    timestamp = str(int(now_s))
+    return {
+        "webhook-id": webhook_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": " ".join(signature(key, webhook_id, timestamp, body) for key in keys),
+    }
 
 
 def signature(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> str:
@@ -53,17 +59,20 @@ def signature(key: bytes, webhook_id: str, timestamp: str, body: bytes) -> str:
     return "v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()
 
 
-def signing_keys(name: str, settings: EspSettings) -> list[bytes]:
-    """The keys of `signing_secret`, of which there may be two while one replaces the other. Raises SettingsError."""
-    setting = setting_name("esps", name, "signing_secret")
-    if not settings.signing_secret:
-        if settings.live:
+def signing_keys(setting: str, secrets: str, *, live: bool) -> list[bytes]:
+    """The keys of a `signing_secret`, of which there may be two while one replaces the other. Raises SettingsError.
+
+    setting  its name, for the error
+    live     whether there must be one; else the sandbox is called, which does not check it
+    """
+    if not secrets:
+        if live:
             raise SettingsError(
                 f"{setting}: a webhook is signed; write {PREFIX} and the base64 of 24 random bytes or more"
             )
         return [b"sandbox"]
     keys = []
-    for secret in settings.signing_secret.split():
+    for secret in secrets.split():
         try:
             key = base64.b64decode(secret.removeprefix(PREFIX), validate=True)
         except (binascii.Error, ValueError):

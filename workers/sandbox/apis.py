@@ -12,6 +12,7 @@ from workers.sandbox.hook_api import HOOK_APIS
 from workers.sandbox.lambda_api import INVOKE_API
 from workers.sandbox.mailchimp_marketing_api import EVENTS_API, MEMBERS_API, STEPS_API
 from workers.sandbox.mailchimp_transactional_api import SEND_TEMPLATE_API
+from workers.sandbox.outcomes_api import OUTCOME_APIS
 from workers.sandbox.postmark_api import EMAIL_API, EMAIL_BATCH_API
 from workers.sandbox.resend_api import EMAILS_API, EMAILS_BATCH_API
 from workers.sandbox.sendgrid_api import MAIL_SEND_API
@@ -31,6 +32,7 @@ APIS: tuple[Api, ...] = (
     EMAIL_BATCH_API,
     INVOKE_API,
     *HOOK_APIS,
+    *OUTCOME_APIS,
 )
 # What takes mails without HTTP: `smtp_server.py`.
 SMTP = "smtp"

@@ -14,6 +14,7 @@ import msgspec
 
 from freshgate.errors import FreshgateError
 from workers.sandbox.apis import PROVIDERS
+from workers.sandbox.outcomes_api import OUTCOMES
 
 MAX_FAULTS = 1000
 ALLOWED = (
@@ -79,8 +80,10 @@ class Faults:
 
     def next(self, provider: str) -> Fault | None:
         """The next fault for a call of this provider, which has one call less to go; None if there is none."""
+        # What is told of mails is no mail: only a fault that names it concerns it.
+        wanted = (provider,) if provider == OUTCOMES else (None, provider)
         with self._lock:
-            fault = next((fault for fault in self._queue if fault.provider in (None, provider)), None)
+            fault = next((fault for fault in self._queue if fault.provider in wanted), None)
             if fault is None:
                 return None
             fault.count -= 1

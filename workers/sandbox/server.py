@@ -24,11 +24,18 @@ from workers.sandbox.api import JSON, Api, Call, Refused, Reply, error
 from workers.sandbox.apis import APIS, find_api
 from workers.sandbox.faults import Fault, FaultError, Faults
 from workers.sandbox.outbox_page import PAGE_HEADERS, RENDERED_HEADERS, page, rendered
+from workers.sandbox.outcomes_api import OUTCOMES, outcomes
 from workers.sandbox.reports import Reporter, ReportError
 from workers.sandbox.sendgrid_schema import MAX_BODY_BYTES
 from workers.sandbox.smtp_server import SmtpServer
 
-ROUTES = {"/": "GET", "/messages": "GET, DELETE", "/faults": "GET, POST, DELETE", "/reports": "POST"}
+ROUTES = {
+    "/": "GET",
+    "/messages": "GET, DELETE",
+    "/outcomes": "GET, DELETE",
+    "/faults": "GET, POST, DELETE",
+    "/reports": "POST",
+}
 SHUTDOWN_POLL_S = 0.02
 
 
@@ -204,6 +211,11 @@ class _Handler(BaseHTTPRequestHandler):
                 return 200, JSON, b"[" + b",".join(list(outbox)) + b"]"
             case ("DELETE", "/messages"):
                 outbox.clear()
+                return 204, {}, b""
+            case ("GET", "/outcomes"):
+                return 200, JSON, outcomes(self.server.sandbox.memory)
+            case ("DELETE", "/outcomes"):
+                self.server.sandbox.memory.pop(OUTCOMES, None)
                 return 204, {}, b""
             case ("GET" | "POST" | "DELETE", "/faults"):
                 return _serve_faults(self.server.sandbox.faults, self.command, body)

@@ -16,13 +16,14 @@
 --              timer, due claimed, next due or "" (done), failed = our own code failed on it
 --              park {field, value}              list  the operator's list that the send goes to or leaves
 --              uncount {address id, at}         note {person, key, text}
+--              outcome  that the shop hears of: `outcomes.lua`
 --              feedback = the account's reports are wanted: `sends.lua`
 --            REPLY 1 | 0 = somebody else owns it, or it moved on; nothing is written then
 -- fg_replay  KEYS[1] the shop  ARGV now or "", msgpack map: owner, field, send, timer, expected state, claim
 --            REPLY "1" = the send starts again | the state that it has by now; nothing is written then
 -- fg_close   KEYS[1] the shop  ARGV list, entry  REPLY 1 = it was there
 -- fg_suppress  KEYS[1] the shop  ARGV now or "", msgpack map: the word of an operator, or of a reader by a link, about
---              an address: address, field, stamp, value, note (text for the trail of whoever has the address)
+--              an address: address, field, stamp, value, note (text for the trail of whoever has the address), perhaps outcome
 --            REPLY 1 | 0 = something newer stands there; nothing is written then
 -- fg_crash   KEYS[1] the shop  ARGV timer  REPLY how often this send took its worker down
 
@@ -203,6 +204,7 @@ redis.register_function('fg_settle', function(keys, args)
     if settled.feedback and index_send(shop, settled, entry_of(settled), now) and UNSETTLED[settled.list] then
       -- The ESP was faster than we: the mail has left.
       settled.claim, settled.list, settled.next, settled.uncount = to_sent(settled.claim), 'sent', nil, nil
+      if settled.outcome then settled.outcome = as_sent(settled.outcome, 'reported_by_esp') end
     end
     -- A record that expired meanwhile stays away.
     if redis.call('EXISTS', key) == 1 then
@@ -234,6 +236,8 @@ redis.register_function('fg_settle', function(keys, args)
   if state then list_for_operator(shop, entry_of(settled), state, now) end
   if settled.uncount then uncount(shop, settled.uncount[1], settled.send, settled.uncount[2]) end
   if settled.note then note(shop, settled.note[1], settled.note[2], settled.note[3]) end
+  if settled.outcome then emit(shop, settled.outcome) end
+  if settled.feedback then emit_early(shop, settled) end
   return '1'
 end)
 
@@ -261,7 +265,12 @@ redis.register_function('fg_suppress', function(keys, args)
   local shop, change = keys[1], cmsgpack.unpack(args[2])
   if not set_address_register(shop, change.address, change.field, change.stamp, change.value) then return 0 end
   local who = redis.call('HGET', address_key(shop, change.address), 'm:who')
-  if who then note(shop, root_of(shop, string.sub(who, STAMP + 1)), '', change.note) end
+  local person = who and root_of(shop, string.sub(who, STAMP + 1)) or ''
+  if who then note(shop, person, '', change.note) end
+  if change.outcome then
+    change.outcome.fields[PERSON] = person
+    emit(shop, change.outcome)
+  end
   return 1
 end)
 

@@ -7,6 +7,7 @@
 --                address  the recipient's id or ""
 --                field, stamp, value   the register of the address that the report sets, if it sets one
 --                soft     soft bounces in a row that suppress; field, stamp and value are then those of that
+--                outcome  that the shop hears of: `outcomes.lua`; may be missing
 --              REPLY {"new" | "duplicate" | "unmatched" = no such send here, trigger or "", accepted at (ms) or "",
 --                     "settled" = the send was unknown, and is sent now | "",
 --                     "suppressed" = the address gets no mail from now on | ""}
@@ -43,6 +44,21 @@ local function settle_by_feedback(shop, send, sent, address, now)
   return true
 end
 
+-- The shop hears of the report; of one that came before its claim was settled once that is.
+local function emit_report(shop, key, outcome, sent, settled)
+  if not outcome then return end
+  if not sent.o then
+    local early = redis.call('HGET', key, 'q')
+    early = early and cmsgpack.unpack(early) or {}
+    if #early < REPORTS then early[#early + 1] = outcome end
+    redis.call('HSET', key, 'q', cmsgpack.pack(early))
+    return
+  end
+  outcome.fields[PERSON], outcome.fields[TRIGGER] = sent.p, sent.g
+  if settled then emit(shop, as_sent(outcome, 'reported_by_esp')) end
+  emit(shop, outcome)
+end
+
 -- Soft bounces in a row; a delivery ends the row.
 local function count_soft(shop, report)
   local key = address_key(shop, report.address)
@@ -68,6 +84,7 @@ redis.register_function('fg_feedback', function(keys, args)
       redis.call('HSET', key, 'r', '1')
       redis.call('PEXPIRE', key, ms(DAY))
     end
+    emit_report(shop, key, report.outcome, sent, settled)
   end
   local suppressed = false
   if report.address ~= '' then

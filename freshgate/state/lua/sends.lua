@@ -3,6 +3,7 @@
 --   o owner of its claim   f field of the claims   l its entry in the operator's lists   p person of the trail
 --   g trigger   at when it was accepted (ms)
 --   e what was reported, ";"-separated, newest first   r "1" = reported before its claim was settled
+--   q outcomes of those reports, msgpack: they wait for the person and the trigger, which the claim knows
 
 local SENDS_TTL = 14 * DAY
 -- In these states nobody knows if the ESP has the mail; a report says that it has.
@@ -17,6 +18,18 @@ local function index_send(shop, settled, entry, now)
     'p', settled.note and settled.note[1] or '', 'g', trigger_of(settled.timer), 'at', ms(now))
   redis.call('PEXPIRE', key, ms(SENDS_TTL))
   return redis.call('HDEL', key, 'r') == 1
+end
+
+-- Of reports that came before the claim was settled: now it is known whom they are about.
+local function emit_early(shop, settled)
+  local key = shop .. 's:' .. settled.send
+  local early = redis.call('HGET', key, 'q')
+  if not early then return end
+  redis.call('HDEL', key, 'q')
+  for _, outcome in ipairs(cmsgpack.unpack(early)) do
+    outcome.fields[PERSON], outcome.fields[TRIGGER] = settled.note and settled.note[1] or '', trigger_of(settled.timer)
+    emit(shop, outcome)
+  end
 end
 
 -- Sets the register of an address; it stays without TTL, and whoever decided on the older state decides once more.
