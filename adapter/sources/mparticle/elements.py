@@ -113,14 +113,13 @@ def build_element(
 
 def _add_commerce(element: dict[str, Any], data: Mapping[str, Any]) -> None:
     # One of the three is an object, the others are null or empty (docs, developers/server/json-reference).
-    action, promotion, impressions = (
-        data.get(name) for name in ("product_action", "promotion_action", "product_impressions")
-    )
+    action, promotion = data.get("product_action"), data.get("promotion_action")
+    impressions = data.get("product_impressions")
     lines: Any = None
     if type(action) is dict and action.get("action"):
         lines = action.get("products")
         # An unknown amount is sent as 0, too (docs, static/schema, its sample).
-        zeros = [name for name in AMOUNTS if name in action and _is_zero(action[name])]
+        zeros = [name for name in AMOUNTS if (amount := action.get(name)) is not None and _is_zero(amount)]
         if zeros:
             element["data"] = {**data, "product_action": {**action, **dict.fromkeys(zeros)}}
     elif type(promotion) is dict and promotion.get("action"):

@@ -29,7 +29,7 @@ from adapter.sources.reading.dialect import Dialect, product_events, read_values
 from adapter.sources.reading.fields import name_and_email
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling
+from adapter.sources.reading.paths import Spelling, alternatives, fold
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
@@ -67,6 +67,7 @@ class MparticleSource:
         self._purposes = frozenset(purpose.strip().lower() for purpose in settings.consent_purposes)
         self._environments = frozenset(name.strip().lower() for name in settings.environments)
         self._dialect = Dialect("mparticle", catalog, OWN_EMAILS, "data.event_name", self._junk)
+        self._profile_names = _profile_names(catalog)
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an event, in order, or one for a batch that cannot be read; `received_at` in milliseconds UTC.
@@ -231,7 +232,9 @@ class MparticleSource:
 
     def _says_more(self, person: BatchPerson) -> bool:
         """Whether the attributes hold a field of the profile; most batches have none, or only the shop's own."""
-        if not person.attributes:
+        if not person.attributes or (
+            self._profile_names and self._profile_names.isdisjoint(map(fold, person.attributes))
+        ):
             return False
         element = build_element({"event_type": "user_profile", "data": {}}, person.identities, person.attributes)
         spelling = self._dialect.find(element)
@@ -240,6 +243,8 @@ class MparticleSource:
     def _read_consent(self, batch: Batch, person: BatchPerson, received_at: int) -> Iterator[Verdict]:
         """Yield the newest refusal in the batch's consent state as one event, however many batches repeat it; else the
         newest consent, which takes an older refusal back."""
+        if not batch.consent_state:
+            return
         consent, name = find_withdrawal(batch.consent_state, self._purposes), "consent_withdrawn"
         if consent is None:
             consent, name = find_renewal(batch.consent_state, self._purposes), "consent_renewed"
@@ -252,6 +257,17 @@ class MparticleSource:
         }
         verdict, _ = self._read_event({"event_type": "custom_event", "data": data}, batch, person, received_at)
         yield verdict
+
+
+def _profile_names(catalog: Sequence[EventType]) -> frozenset[str]:
+    """The names, folded, of which a batch's attributes must have one to say anything to `user_profile`. Empty if only
+    reading can show it."""
+    spellings = [event.sources["mparticle"] for event in catalog if "mparticle" in event.sources]
+    profiles = [sp for sp in spellings if "user_profile" in alternatives(sp.when.get("event_type", "user_profile"))]
+    if any(spelling.read for spelling in profiles):
+        return frozenset()
+    paths = (path for spelling in profiles for options in spelling.paths.values() for path in alternatives(options))
+    return frozenset(fold(step) for path in paths for step in path.split("."))
 
 
 MPARTICLE = SourceKind(

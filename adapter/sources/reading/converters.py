@@ -23,6 +23,7 @@ MAX_ID_LENGTH = 256
 MAX_EXACT_FLOAT = 2.0**53 - 1
 WHOLE_FLOAT = re.compile(r"(-?\d{1,16})\.0{1,6}", re.ASCII)
 MAX_MONEY = 10**12
+MAX_MONEY_DIGITS = 12
 # As JSON writes numbers.
 PLAIN_DECIMAL = re.compile(r"-?\d{1,13}(?:\.\d{1,20})?", re.ASCII)
 # The same, but for what shops may have printed as thousands: "1.299" is 1299 in Berlin.
@@ -72,7 +73,8 @@ def money_text(value: Any) -> str:
         plain = value.strip()
         if PLAIN_AMOUNT.fullmatch(plain) is None:
             plain = printed_amount(plain)
-        return plain if plain and abs(Decimal(plain)) <= MAX_MONEY else ""
+        is_small = 0 < len(plain) <= MAX_MONEY_DIGITS
+        return plain if is_small or (plain and abs(Decimal(plain)) <= MAX_MONEY) else ""
     if type(value) is dict:
         amount = amount_of_object(value)
         # An API's own text, such as Kuwait's "12.500", was not printed for people.

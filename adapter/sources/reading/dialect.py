@@ -60,12 +60,20 @@ class Dialect:
             places = tuple(self._places[column] for column in columns)
             for text in {texts[columns.index(first)] if first is not None else "" for texts in table}:
                 self._by_text.setdefault(text, []).append((places, table))
+        # Where the text of that path alone decides, before all others.
+        self._direct = {
+            text: tables[0][1][(text,)] for text, tables in self._by_text.items() if tables[0][0] == (self._first,)
+        }
         self._name = self._places.index(steps_of(event_name)) if steps_of(event_name) in self._places else None
         self._folded = [(_pick(columns), self._fold_names(columns)) for columns, _ in ordered]
 
     def find(self, element: Mapping[str, Any]) -> Spelling | None:
         """Which event type the element is, or None."""
-        for columns, table in self._by_text.get(_text(value_at(element, self._first)), ()):
+        text = _text(value_at(element, self._first))
+        direct = self._direct.get(text)
+        if direct is not None:
+            return direct
+        for columns, table in self._by_text.get(text, ()):
             spelling = table.get(tuple([_text(value_at(element, steps)) for steps in columns]))
             if spelling is not None:
                 return spelling

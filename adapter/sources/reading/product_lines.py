@@ -25,8 +25,8 @@ MAX_URL_LENGTH = 500
 JUNK = frozenset(map(junk_key, JUNK_IDS))
 UNREADABLE = "?"
 # What needs no second look: a link without anything to escape, a few pieces.
-USUAL_LINK = re.compile(r"https?://[!#-.0-;=?-~][!#-;=?-~]{0,480}", re.ASCII).fullmatch
-USUAL_QUANTITY = re.compile(r"\d{1,9}", re.ASCII).fullmatch
+USUAL_LINK = re.compile(r"(?:https?:)?//[!#-.0-;=?-~][!#-;=?-~]{0,480}", re.ASCII).fullmatch
+MAX_DIGITS = 9
 # v1 of the ecommerce spec calls the product's id `id` (docs, connections/spec/ecommerce/v2.md, "v1").
 ID_NAMES = ("product_id", "productId", "sku", "id")
 
@@ -57,12 +57,17 @@ def read_usual_line(line: Any) -> Product | None:
         image_url = get("imageUrl")
     main_id: Any = product_id or ("" if "productId" in line else sku or own_id)
     price = "" if price is None else money_text(price) or UNREADABLE
-    if type(quantity) is str and USUAL_QUANTITY(quantity):
+    if type(quantity) is str and len(quantity) <= MAX_DIGITS and quantity.isascii() and quantity.isdigit():
         quantity = int(quantity)
-    if url is not None and not (type(url) is str and USUAL_LINK(url)):
-        url = _with_scheme(url)
-    if image_url is not None and not (type(image_url) is str and USUAL_LINK(image_url)):
-        image_url = _with_scheme(image_url)
+    # A link without a scheme takes the page's, and shops are on https. PHP sends false for no link.
+    if type(url) is str and USUAL_LINK(url):
+        url = url if url[0] != "/" else "https:" + url
+    elif url is not None:
+        url = "" if url == "" or url is False else UNREADABLE
+    if type(image_url) is str and USUAL_LINK(image_url):
+        image_url = image_url if image_url[0] != "/" else "https:" + image_url
+    elif image_url is not None:
+        image_url = "" if image_url == "" or image_url is False else UNREADABLE
     is_usual = (
         type(main_id) is str
         and len(main_id) <= MAX_ID_LENGTH
@@ -95,15 +100,6 @@ def read_usual_line(line: Any) -> Product | None:
         own_id if own_id and own_id != main_id else "",
         quantity is not None,
     )
-
-
-def _with_scheme(link: Any) -> str:
-    """A link without a scheme takes the page's, and shops are on https. PHP sends false for no link."""
-    if link == "" or link is False:
-        return ""
-    if type(link) is str and link.startswith("//") and USUAL_LINK(link := "https:" + link):
-        return link
-    return UNREADABLE
 
 
 def read_unusual_line(line: Any, place: str, faults: list[str], rules: LineRules, page_url: PageUrl) -> Product | None:

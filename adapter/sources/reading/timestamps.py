@@ -77,7 +77,11 @@ def occurred_at(
     stated: Sequence[Any], arrivals: Sequence[Any], received_at: int, unreadable: list[str], doubtful: list[str]
 ) -> tuple[int, bool]:
     """`at` and `clamped` of `occurrence`. Adds "occurred_at" to the names of what cannot be read, or is doubtful."""
-    usual = exact_ms(stated[0]) if stated else None
+    usual = None
+    for value in stated:
+        if value is not None and value != "":
+            usual = exact_ms(value)
+            break
     if usual is not None and usual <= received_at + AHEAD_MS:
         return usual, False
     at, clamped, is_unreadable, is_doubtful = occurrence(stated, arrivals, received_at)

@@ -19,6 +19,7 @@ from adapter.sources.reading.salvaged_elements import decode_each_element
 
 # More fields than any data layer has.
 MAX_FIELDS = 2000
+_decode = msgspec.json.Decoder().decode
 
 
 def decode_body(body: bytes, content_type: str, max_elements: int) -> list[Any]:
@@ -26,6 +27,14 @@ def decode_body(body: bytes, content_type: str, max_elements: int) -> list[Any]:
 
     Raises TooManyElements, and UnbalancedJson for a body that is neither a JSON object or array nor a form.
     """
+    if body[:1] == b"{":
+        # Nearly always it is one event.
+        try:
+            payload = _decode(body)
+        except DECODE_ERRORS:
+            pass
+        else:
+            return [payload] if type(payload.get("events")) is not list else _within(_split_bulk(payload), max_elements)
     # Customers choose the content type, so whatever looks like JSON is read as JSON.
     if body.lstrip(b" \t\r\n")[:1] not in (b"{", b"[") and _is_form(body, content_type):
         fields = _parse_form(body)
@@ -36,8 +45,13 @@ def decode_body(body: bytes, content_type: str, max_elements: int) -> list[Any]:
     payloads: list[Any] = []
     for element in _decode_json(body, max_elements):
         payloads.extend(_split_bulk(element))
-        if len(payloads) > max_elements:
-            raise TooManyElements
+        _within(payloads, max_elements)
+    return payloads
+
+
+def _within(payloads: list[Any], max_elements: int) -> list[Any]:
+    if len(payloads) > max_elements:
+        raise TooManyElements
     return payloads
 
 
@@ -56,7 +70,7 @@ def _parse_form(body: bytes) -> dict[str, Any]:
 
 def _decode_json(body: bytes, max_elements: int) -> list[Any]:
     try:
-        decoded = msgspec.json.decode(body)
+        decoded = _decode(body)
     except DECODE_ERRORS:
         decoded = list(islice(decode_each_element(body), max_elements + 1))
     if type(decoded) is dict:

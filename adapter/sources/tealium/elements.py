@@ -15,7 +15,7 @@ customer_email. Attributes of the visitor win over those of the current visit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapter.sources.reading.converters import number
@@ -23,6 +23,7 @@ from adapter.sources.reading.product_lists import MAX_LINES
 from adapter.sources.reading.timestamps import time_ms
 
 PROFILE_EVENT, REPLACED_EVENT = "visitor_profile", "visitor_replaced"
+CART = "cart_products"
 MAX_STEPS = 5
 # Array (behind `product_` or `cart_product_`) → the member of a product in the elements of all sources. The first three
 # say how many products there are.
@@ -57,13 +58,17 @@ VISITOR_DATES = ("last_event_ts", "Last visit", "last_visit_start_ts")
 
 def is_visitor(payload: Mapping[str, Any]) -> bool:
     """Whether it is a visitor's profile: unlike an event it has attributes grouped by type, and no name."""
-    groups = [group for name in ("properties", "current_visit") if type(group := payload.get(name)) is dict]
-    has_id = "_id" in payload or any("visitor_id" in group for group in groups)
-    return has_id and "tealium_event" not in payload and bool(groups)
+    properties, visit = payload.get("properties"), payload.get("current_visit")
+    if "tealium_event" in payload or (type(properties) is not dict and type(visit) is not dict):
+        return False
+    return "_id" in payload or any("visitor_id" in group for group in (properties, visit) if type(group) is dict)
 
 
 def build_event_element(payload: Mapping[str, Any]) -> dict[str, Any]:
-    """The element of an event: EventStream's with data.udo, or a flat data layer as Collect's HTTP API has it."""
+    """The element of an event: EventStream's with data.udo, or a flat data layer as Collect's HTTP API has it.
+
+    `add_cart` adds the products of the cart, which most event types do not read.
+    """
     layer = _data_layer(payload)
     element = _unflatten(layer)
     data = payload.get("data")
@@ -71,7 +76,21 @@ def build_event_element(payload: Mapping[str, Any]) -> dict[str, Any]:
         for name, member in (("dom", "dom"), ("cp", "firstparty_tealium_cookies")):
             if type(data.get(member)) is dict:
                 element[name] = data[member]
-    _add_products(element, layer)
+    lines = _read_lines(layer, "product_")
+    if lines is not None:
+        element["products"] = lines
+        element["product"] = lines[0] if type(lines) is list else lines
+    return element
+
+
+def add_cart(element: dict[str, Any], payload: Mapping[str, Any]) -> dict[str, Any]:
+    """The element of an event, with the products of the cart."""
+    layer = _data_layer(payload)
+    lines = _read_lines(layer, "cart_product_")
+    if lines is None and number(layer.get("cart_total_items")) == 0 and _read_lines(layer, "product_") is None:
+        lines = []
+    if lines is not None:
+        element[CART] = lines
     return element
 
 
@@ -137,9 +156,9 @@ def _object(parent: Any, name: str) -> Mapping[str, Any]:
 
 def _unflatten(layer: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of the data layer with its dotted names (`dom.url`, flat on the wire) as nested objects."""
+    if "." not in "".join(layer):
+        return {**layer}
     nested = {name: value for name, value in layer.items() if "." not in name}
-    if len(nested) == len(layer):
-        return nested
     for name, value in layer.items():
         *steps, last = name.split(".", MAX_STEPS)
         parent = nested
@@ -151,18 +170,6 @@ def _unflatten(layer: Mapping[str, Any]) -> dict[str, Any]:
         if steps:
             parent[last] = value
     return nested
-
-
-def _add_products(element: dict[str, Any], layer: Mapping[str, Any]) -> None:
-    lines = _read_lines(layer, "product_")
-    if lines is not None:
-        element["products"] = lines
-        element["product"] = lines[0] if type(lines) is list else lines
-    cart_lines = _read_lines(layer, "cart_product_")
-    if cart_lines is None and lines is None and number(layer.get("cart_total_items")) == 0:
-        cart_lines = []
-    if cart_lines is not None:
-        element["cart_products"] = cart_lines
 
 
 def _read_lines(layer: Mapping[str, Any], prefix: str) -> Any:
@@ -180,16 +187,31 @@ def _read_lines(layer: Mapping[str, Any], prefix: str) -> Any:
         return None
     if type(ids) is dict:
         return ids
-    columns = [
-        (member, _column(values)) for name, member in arrays if (values := layer.get(name)) not in (None, "", [])
-    ]
+    if type(ids) is not list or len(ids) == 1:
+        return [_single_line(layer, arrays)]
+    columns = []
+    for name, member in arrays:
+        values = layer.get(name)
+        if type(values) is list:
+            if values:
+                columns.append((member, values))
+        elif values is not None and values != "":
+            # A single item is often sent without its array.
+            columns.append((member, [values]))
     # One more than is read, so that the reader can say that there were more.
-    return [_line(columns, index) for index in range(min(len(_column(ids)), MAX_LINES + 1))]
+    return [_line(columns, index) for index in range(min(len(ids), MAX_LINES + 1))]
 
 
-def _column(value: Any) -> list[Any]:
-    # A single item is often sent without its array.
-    return value if type(value) is list else [value]
+def _single_line(layer: Mapping[str, Any], arrays: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    """The line of arrays of which only the first values count: as `_line`, without the columns."""
+    line: dict[str, Any] = {}
+    for name, member in arrays:
+        value = layer.get(name)
+        if type(value) is list:
+            value = value[0] if value else None
+        if value is not None and value != "" and member not in line:
+            line[member] = value
+    return line
 
 
 def _line(columns: list[tuple[str, list[Any]]], index: int) -> dict[str, Any]:

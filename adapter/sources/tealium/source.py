@@ -16,7 +16,7 @@ from adapter.sources.reading.dialect import Dialect, product_events, read_values
 from adapter.sources.reading.fields import name_and_email
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling
+from adapter.sources.reading.paths import Spelling, alternatives, fold
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
@@ -56,6 +56,7 @@ class TealiumSource:
         self._user_ids = tuple(steps_of(key) for key in settings.user_id_keys)
         self._dialect = Dialect("tealium", catalog, settings.email_keys, "tealium_event", self._junk)
         self._cart_events = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
+        self._cart_readers = frozenset(event.name for event in catalog if _reads_cart(event))
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an element, in order; `received_at` in milliseconds UTC.
@@ -74,14 +75,15 @@ class TealiumSource:
         extra: list[Verdict] = []
         for payload in payloads:
             try:
-                verdict, *others = self._read_payload(payload, received_at, context)
+                own = self._read_payload(payload, received_at, context)
             except RecursionError:  # Just shallow enough to be decoded, too deep to be hashed.
-                verdict, others = Refused("too_deep"), []
+                own = [Refused("too_deep")]
             except Exception as error:  # An unforeseen fault in one element must not cost its neighbours.
-                verdict, others = failed(error, encode_payload(payload)), []
-            verdicts.append(verdict)
-            # The surplus is dropped: Tealium repeats it with later payloads, and refusing the body would lose more.
-            extra.extend(others[: max(0, 2 * self.settings.max_elements - len(extra))])
+                own = [failed(error, encode_payload(payload))]
+            verdicts.append(own[0])
+            if len(own) > 1:
+                # The surplus is dropped: Tealium repeats it with later payloads, and refusing the body would lose more.
+                extra.extend(own[1 : 1 + max(0, 2 * self.settings.max_elements - len(extra))])
         return verdicts + extra
 
     def _read_payload(self, payload: Any, received_at: int, context: RequestContext) -> list[Verdict]:
@@ -96,11 +98,9 @@ class TealiumSource:
             return [Refused("no_type")]
         spelling = self._dialect.find(element)
         if spelling is None:
-            # Its shape is for those who write paths, so it is the element's.
-            sent = self._identify(payload, element, elements.event_times(element), "")
-            at = next(filter(None, map(time_ms, sent.event_times)), 0)
-            ids = (sent.user_id, sent.anonymous_id, "", at)
-            return [Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: element, *ids)]
+            return [self._ignore(name, payload, element)]
+        if spelling.name in self._cart_readers:
+            elements.add_cart(element, payload)
         # In a flat data layer `event_id` is the shop's own variable, and two events may have the same.
         event_id = payload.get("event_id") if type(payload.get("data")) is dict else None
         message_id = sent_message_id(event_id, self._junk) or self._hash(payload)
@@ -111,12 +111,20 @@ class TealiumSource:
             return [event]
         return [event] if isinstance(event, Refused) else [*product_events(spelling, event, element)]
 
+    def _ignore(self, name: str, payload: Mapping[str, Any], element: dict[str, Any]) -> Ignored:
+        sent = self._identify(payload, element, elements.event_times(element), "")
+        at = next(filter(None, map(time_ms, sent.event_times)), 0)
+        ids = (sent.user_id, sent.anonymous_id, "", at)
+        # Its shape is for those who write paths, so it is the element's.
+        return Ignored(f"event / {name[:MAX_NAME_LENGTH]}", lambda: elements.add_cart(element, payload), *ids)
+
     def _read_visitor(self, payload: Mapping[str, Any], received_at: int, context: RequestContext) -> list[Verdict]:
         """The verdicts on a visitor: its membership (at an audience's URL), its profile, the ids that it replaces."""
         if elements.is_visitor(payload):
             element, last_seen = elements.build_visitor_element(payload), elements.visitor_times(payload)
         else:
-            element = {**elements.build_event_element(payload), "tealium_event": elements.PROFILE_EVENT}
+            element = elements.add_cart(elements.build_event_element(payload), payload)
+            element["tealium_event"] = elements.PROFILE_EVENT
             last_seen = elements.event_times(element)
         visitor = self._identify(payload, element, last_seen, self._hash(["profile", payload]))
         profile = self._read_profile(visitor, received_at)
@@ -179,11 +187,20 @@ class TealiumSource:
         return IdentifiedElement(
             payload=payload,
             element=element,
-            user_id=self._first_id(value_at(element, steps) for steps in self._user_ids),
-            anonymous_id=self._first_id(elements.anonymous_ids(payload, element)),
+            user_id=self._user_id(element),
+            # Nearly always Tealium's server says it, which is the first of them.
+            anonymous_id=person_id(payload.get("visitor_id"), self._junk)
+            or self._first_id(elements.anonymous_ids(payload, element)),
             event_times=event_times,
             message_id=message_id,
         )
+
+    def _user_id(self, element: dict[str, Any]) -> str | None:
+        for steps in self._user_ids:
+            value = value_at(element, steps)
+            if value is not None and (valid := person_id(value, self._junk)) is not None:
+                return valid
+        return None
 
     def _first_id(self, values: Iterator[Any]) -> str | None:
         return next((valid for value in values if (valid := person_id(value, self._junk)) is not None), None)
@@ -220,6 +237,15 @@ class TealiumSource:
     def _hash(self, value: Any) -> str:
         """A message id for what has none: a redelivery has the same bytes, and so the same id."""
         return message_id_of(self.name, canonical(value))
+
+
+def _reads_cart(event: EventType) -> bool:
+    """Whether the event type reads the products of the cart, however its paths spell them."""
+    spelling = event.sources.get("tealium")
+    if spelling is None:
+        return False
+    paths = (path for options in spelling.paths.values() for path in alternatives(options))
+    return spelling.read is not None or any(fold(steps_of(path)[0]) == fold(elements.CART) for path in paths)
 
 
 def spell(name: str) -> dict[str, str] | None:
