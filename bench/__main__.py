@@ -20,7 +20,20 @@ from types import ModuleType
 
 import msgspec
 
-from bench import burst, deciding, esp, latency, memory, observability, reading, receiver, recording, timers, tracing
+from bench import (
+    blocking,
+    burst,
+    deciding,
+    esp,
+    latency,
+    memory,
+    observability,
+    reading,
+    receiver,
+    recording,
+    timers,
+    tracing,
+)
 from bench.lab import Lab
 from bench.rows import Effort, Row, table
 
@@ -29,6 +42,7 @@ PARTS: Mapping[str, ModuleType] = {
     "reading": reading,
     "receiver": receiver,
     "recording": recording,
+    "blocking": blocking,
     "latency": latency,
     "burst": burst,
     "timers": timers,

@@ -57,16 +57,21 @@ class Lookup:
         held  whether to ask for the triggers on hold; else the set is empty
         """
 
-        def call() -> list[Any]:
+        def call(first: int) -> list[Any]:
             pipe = self._client.pipeline(transaction=False)
-            fcall(pipe, "read", keys.shop(shop), "" if now is None else now, *timers)
+            fcall(pipe, "read", keys.shop(shop), "" if now is None else now, *timers[first:])
             if held:
                 pipe.smembers(keys.HOLD)
             return pipe.execute()
 
-        reply, *holds = with_library(self._client, call)
-        refused_at, refused_since = map(int, reply[1].split() or (0, 0))
-        records = [self._build(shop, send, refused_at, refused_since) for send in reply[2:]]
+        records: list[Records] = []
+        while True:
+            reply, *holds = with_library(self._client, partial(call, len(records)))
+            refused_at, refused_since = map(int, reply[1].split() or (0, 0))
+            records += [self._build(shop, send, refused_at, refused_since) for send in reply[2:]]
+            # Large persons take calls of their own.
+            if len(records) == len(timers):
+                break
         self._add_missing_addresses(shop, records)
         self._add_products(shop, records)
         return int(reply[0]), records, {name.decode() for name in holds[0]} if holds else set()

@@ -19,14 +19,14 @@ from freshgate.events import Event
 from freshgate.queue import push
 from freshgate.routing import Routes
 from freshgate.state import keys
-from freshgate.state.planner import Plan, Planner
+from freshgate.state.planner import Plan, Planner, move_products
 from freshgate.state.store import add_shops, fcall, with_library
 from freshgate.telemetry import metrics, tracing
 
 _pack = msgspec.msgpack.Encoder().encode
 
-# A function call blocks Redis for as long as it runs: at some 50 us an event, for 5 ms at most.
-MAX_WORK = 80
+# A function call blocks Redis for as long as it runs: at some 50 us a unit, for 5 ms at most.
+MAX_WORK = 48
 LINKS_TTL_S = SHOP_INTERVAL_S = 60.0
 MAX_LINKS = 50_000
 # A link that is recorded already need not be looked at again: which id, which other one, since when.
@@ -90,11 +90,12 @@ class Recorder:
         self._shops_with_gap.discard(shop)
         try:
             self._make_known(shop)
-            replies = with_library(self._client, lambda: self._commit(shop, plans, limits, has_gap=has_gap))
+            written = [*plans, *move_products(plans)]
+            replies = with_library(self._client, lambda: self._commit(shop, written, limits, has_gap=has_gap))
         except RedisError:
             self.note_gap(shop)
             raise
-        for plan, reply in zip(plans, replies, strict=True):
+        for plan, reply in zip(plans, replies, strict=False):
             self._count(plan, reply, answer)
 
     def _make_known(self, shop: str) -> None:
@@ -138,7 +139,14 @@ class Recorder:
                     tracing.set_job_id(push(pipe, queue, shop, sends, created, tracing.traceparent()))
             for reply in pipe.execute()[: len(calls)]:
                 replies += within(reply)
-        return replies
+        return [self._finish(shop, plan, reply) for plan, reply in zip(plans, replies, strict=True)]
+
+    def _finish(self, shop: str, plan: Plan, reply: str) -> str:
+        """The reply to an erasure of a large person once all of it is done: a call takes out a bounded part."""
+        while reply.startswith("more "):
+            now = self._clock() if self._clock else ""
+            (reply,) = within(fcall(self._client, "record", keys.shop(shop), now, 0, "", plan.packed()))
+        return reply
 
     def _calls(self, plans: Sequence[Plan], limits: Sequence[Limit], has_gap: bool) -> list[list[Any]]:
         """The arguments of each call: no more events than Redis may be blocked for."""
@@ -147,13 +155,14 @@ class Recorder:
         # The first call alone: the limits count the request.
         head = [now, int(has_gap), _pack(with_bytes(limits, packed)) if limits else ""]
         calls: list[list[Any]] = []
-        work = MAX_WORK
+        work: float = MAX_WORK
         for plan, body in zip(plans, packed, strict=True):
-            if work + plan.work > MAX_WORK:
+            own_work = plan.work(len(body))
+            if work + own_work > MAX_WORK:
                 calls.append(head)
                 head, work = [now, 0, ""], 0
             calls[-1].append(body)
-            work += plan.work
+            work += own_work
         return calls
 
     def _drop_known_links(self, plan: Plan) -> None:

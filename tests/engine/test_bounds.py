@@ -5,6 +5,7 @@ Costs are counted in commands and bytes: both are the same on every machine.
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable
 from functools import partial
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from adapter.ingest.record import MAX_WORK
 from catalog import EVENTS
 from freshgate.declare import EventType
 from freshgate.errors import EspError
@@ -146,11 +148,61 @@ def test_events_of_250_lines_each_are_recorded_in_calls_of_bounded_work(world: W
     events = [world.event("Cart Viewed", user=f"u{number % 3}", products=lines) for number in range(30)]
     calls = commands_of(redis, lambda: world.record(*events))
     assert len(world.cart("u0")) == 250
-    plans = [world.planner.plan(event) for event in events]
-    batches = world.receiver.recorder._calls(plans, (), False)
-    # Each blocks Redis for a few events at most.
-    assert len(batches) >= 10
     assert calls < 30 * 60
+
+
+def test_a_call_records_one_event_or_a_bounded_amount_of_work(world: World) -> None:
+    lines = tuple(Product(product_id=f"p{number}", name="An ordinary product" * 5) for number in range(250))
+    events = [
+        *[world.event("Cart Viewed", user="u", products=lines) for _ in range(5)],
+        *[world.event("Page", user=f"n{number}", anon=f"d{number}") for number in range(20)],
+        *[world.event("Order Completed", user="u", order_id=f"{number}", products=lines) for number in range(5)],
+        *[world.event("Product Added", user="u", product=lines[number]) for number in range(250)],
+    ]
+    plans = [world.planner.plan(event) for event in events]
+    work = [plan.work(len(plan.packed())) for plan in plans]
+    calls = [len(arguments) - 3 for arguments in world.receiver.recorder._calls(plans, (), False)]
+    assert sum(calls) == len(events)
+    ends = [sum(calls[:number]) for number in range(len(calls) + 1)]
+    for first, end in itertools.pairwise(ends):
+        assert end - first == 1 or sum(work[first:end]) <= MAX_WORK
+    # A cart of 250 lines travels alone; of small events as many as find room.
+    assert calls[:5] == [1] * 5
+    assert 20 <= max(calls) <= MAX_WORK
+
+
+def test_the_erasure_of_a_large_person_takes_several_calls_and_leaves_nothing(world: World, redis: Redis) -> None:
+    for device in range(12):
+        products = [world.event("Product Added", anon=f"d{device}", product=product(f"p{n}")) for n in range(200)]
+        world.record(*products, world.event("Page", user="ada", anon=f"d{device}"))
+    world.now += 1
+    redis.config_resetstat()
+    reply = world.record(world.event("Delete", user="ada", message_id="erase"))
+    assert reply.accepted == 1
+    stats: Any = redis.info("commandstats")
+    # Three of them fill a call.
+    assert stats["cmdstat_fcall"]["calls"] == 5
+    for device in range(12):
+        key = keys.person("main", keys.person_id("main", None, f"d{device}"))
+        fields: Any = redis.hkeys(key)
+        assert not [field for field in fields if field[:1] == b"+"]
+        assert not redis.exists(f"{key}:ev")
+    assert world.record(world.event("Delete", user="ada", message_id="erase")).duplicate == 1
+
+
+def test_many_large_persons_are_read_in_several_calls_and_each_is_decided_on(world: World, redis: Redis) -> None:
+    users = [f"u{number}" for number in range(8)]
+    for user in users:
+        lines = tuple(Product(product_id=f"p{n}", name="A long name " * 160) for n in range(250))
+        world.record(world.event("Cart Viewed", user=user, email=f"{user}@example.com", products=lines))
+    timers = [keys.timer("abandoned_cart", "p", keys.person_id("main", user)) for user in users]
+    redis.config_resetstat()
+    _, records, _ = world.lookup().read("main", timers, world.now, held=True)
+    assert [each.timer.text for each in records] == timers
+    assert [len(each.person.cart) for each in records if each.person] == [250] * 8
+    stats: Any = redis.info("commandstats")
+    # Half a megabyte each: five fill a call.
+    assert stats["cmdstat_fcall"]["calls"] == 2
 
 
 def test_a_link_of_a_full_device_costs_a_bounded_number_of_commands(world: World, redis: Redis) -> None:

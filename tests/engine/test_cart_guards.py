@@ -46,7 +46,7 @@ def test_the_newest_word_on_a_product_and_each_change_once(shop: Redis) -> None:
     for moment in (START, START + 5, START, START + 1):
         record(shop, lines=lines(("p1", moment, "+1")))
     assert fields(shop)["+p1"] == at(START + 5) + "{p1@5}"
-    assert fields(shop)["n:p1"].split() == [at(START + step) + "+1" for step in (0, 5, 1)]
+    assert fields(shop)["n:p1"].split() == [at(START + step) + "+1" for step in (0, 1, 5)]
     record(shop, lines=lines(("p1", START + 7, "-1")))
     assert (fields(shop)["+p1"], fields(shop)["-p1"]) == (at(START + 5) + "{p1@5}", at(START + 7) + "{p1@7}")
     assert fields(shop)["nl"] == "1"

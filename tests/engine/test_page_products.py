@@ -114,3 +114,16 @@ def test_it_expires_and_shops_without_pages_keep_nothing(world: World, redis: Re
     redis.flushdb()
     server_tells(World(redis), MUG)
     assert redis.keys("fg:{main}:product:*") == []
+
+
+def test_the_products_of_a_large_cart_travel_in_several_calls_and_count_as_one_event(
+    world: World, redis: Redis
+) -> None:
+    products = tuple(replace(MUG, product_id=f"p{number}") for number in range(120))
+    redis.config_resetstat()
+    assert world.record(world.event("Cart Viewed", user="ada", products=products)).accepted == 1
+    stats: Any = redis.info("commandstats")
+    assert stats["cmdstat_fcall"]["calls"] == 2
+    assert len(world.cart("ada")) == 120
+    for number in (0, 49, 50, 119):
+        assert redis.exists(keys.product("main", keys.product_id("main", f"p{number}")))

@@ -119,16 +119,22 @@ def test_a_condition_on_the_event_decides_on_the_start_and_the_mark_goes_along()
 
 
 @pytest.mark.parametrize(
-    ("counts", "work"),
-    [((0, 0, 0), 1), ((7, 0, 0), 1), ((5, 3, 0), 2), ((250, 6, 0), 33), ((0, 0, 2), 9)],
-)
-def test_work_grows_with_lines_and_links(counts: tuple[int, int, int], work: int) -> None:
+    ("counts", "size", "work"),
+    [
+        ((0, 0, 0, 0), 0, 1), ((2, 0, 0, 0), 0, 1.5), ((0, 4, 0, 0), 0, 1.5), ((0, 0, 2, 0), 0, 1.5),
+        ((0, 0, 0, 2), 0, 15), ((0, 0, 0, 0), 4096, 1.5), ((250, 8, 50, 0), 0, 77),
+    ],
+)  # fmt: skip
+def test_work_grows_with_lines_registers_links_and_bytes(
+    counts: tuple[int, int, int, int], size: int, work: float
+) -> None:
     planned = plan("Product Viewed")
-    planned.body |= dict(zip(("lines", "regs", "links"), ([()] * count for count in counts), strict=True))
-    assert planned.work == work
+    names = ("lines", "regs", "products", "links")
+    planned.body |= dict(zip(names, ([()] * count for count in counts), strict=True))
+    assert planned.work(size) == work
 
 
 def test_an_event_without_lines_registers_and_links_is_the_least_work() -> None:
     planned = plan("Product Viewed")
     planned.body.clear()
-    assert planned.work == 1
+    assert planned.work(0) == 1

@@ -1,8 +1,8 @@
 -- cart: lines whose quantities add and subtract, in whatever order the events arrive.
 -- "+<line>"  register: the product as it was added last, JSON; before it "+2" where that is the line's only change
 -- "-<line>"  register: the keys of a product that was removed last, JSON
--- "n:<line>" the changes of its quantity, "<stamp>+2 <stamp>-1 <stamp>x": each event once; x removes all. Most lines have
---            one change, and none of this: the product's stamp is the change's as well
+-- "n:<line>" the changes of its quantity, "<stamp>+2 <stamp>-1 <stamp>x", oldest first: each event once; x removes all. Most
+--            lines have one change, and none of this: the product's stamp is the change's as well
 -- "cc"       stamp of the newest moment at which the cart was emptied; what is older no longer counts
 -- "nl"       how many lines the hash has, with those that were removed and never added
 -- "-?"       what was removed could not be read, or found no room: nobody knows what is left
@@ -13,24 +13,26 @@ local MAX_CHANGES = 60
 -- An order that is known already empties the cart as of its first telling, so that lines are kept for so long.
 local ORDER_SLACK = 2 * DAY
 
+-- The newest of a line's changes.
+local function newest_change(changes) return string.match(changes, '.* (%S+)$') or changes end
+
 -- Lines that are older than `cleared` can never be in the cart again. Returns how many are left.
 local function drop_lines(key, cleared)
-  local all, lines = hash(key), 0
+  local all, gone, lines = hash(key), {}, 0
   for field, value in pairs(all) do
     local first = string.sub(field, 1, 1)
     if first == '+' or first == '-' then
-      local line, newest = string.sub(field, 2), string.sub(value, 1, STAMP)
-      for change in string.gmatch(all['n:' .. line] or '', '%S+') do
-        local stamp = string.sub(change, 1, STAMP)
-        if stamp > newest then newest = stamp end
-      end
-      if newest < cleared then
-        redis.call('HDEL', key, field, 'n:' .. line)
+      local line = string.sub(field, 2)
+      local changes = all['n:' .. line]
+      if value < cleared and (not changes or newest_change(changes) < cleared) then
+        gone[#gone + 1] = field
+        gone[#gone + 1] = 'n:' .. line
       elseif first == '+' or not all['+' .. line] then
         lines = lines + 1
       end
     end
   end
+  remove_all(key, gone)
   redis.call('HSET', key, 'nl', lines)
   return lines
 end
@@ -38,10 +40,8 @@ end
 -- Keeps the newest changes one by one, and adds the older ones up.
 local function compact(changes)
   if #changes < MAX_CHANGES * (STAMP + 2) then return changes end
-  local entries = {}
-  for entry in string.gmatch(changes, '%S+') do entries[#entries + 1] = entry end
+  local entries = list_of(changes)
   if #entries <= MAX_CHANGES then return changes end
-  table.sort(entries)
   local half, count = math.floor(MAX_CHANGES / 2), 0
   for i = 1, #entries - half do
     local change = string.sub(entries[i], STAMP + 1)
@@ -51,6 +51,16 @@ local function compact(changes)
   local kept = { last .. '+' .. ms(count) }
   for i = #entries - half + 1, #entries do kept[#kept + 1] = entries[i] end
   return table.concat(kept, ' ')
+end
+
+-- The changes with one more of them, oldest first.
+local function add_change(changes, change)
+  if changes == '' then return change end
+  if newest_change(changes) < change then return compact(changes .. ' ' .. change) end
+  local entries = list_of(changes)
+  entries[#entries + 1] = change
+  table.sort(entries)
+  return compact(table.concat(entries, ' '))
 end
 
 -- All changes of a line; '' for a line that nobody knows.
@@ -77,7 +87,7 @@ local function change_lines(key, changes, names, current, head, at, count, clear
       if is_added and known == '' then
         text = amount .. text
       else
-        add(writes, list, compact(known == '' and stamp .. amount or known .. ' ' .. stamp .. amount))
+        add(writes, list, add_change(known, stamp .. amount))
       end
       if newer(product, stamp) then add(writes, field, stamp .. text) end
       if is_new_line then created = created + 1 end

@@ -1,6 +1,10 @@
 -- erasure: everything of a person up to a moment, under all ids.
 -- "del"     everything up to this ms is erased      "asked"  the same, where the person of this very id asked for it:
 --           a device that was erased along with its user takes no later user along
+-- What a person asked for holds at once, by "asked". Records are emptied one after the other, in calls of bounded work.
+
+-- How many fields one call takes out, more or less; a record counts as ten more.
+local ERASED_FIELDS = 600
 
 -- Who had the address, and what was ordered with it. Suppressions stay.
 local function forget_address(shop, id, del)
@@ -35,19 +39,20 @@ end
 local REFUSALS = { ['m:unsubscribed'] = true, ['m:bounced'] = true, ['m:spam'] = true, ['m:subscribed'] = true }
 
 local function erase_record(shop, id, del)
-  local key = person_key(shop, id)
+  local key, gone, count = person_key(shop, id), {}, 0
   for field, value in pairs(hash(key)) do
+    count = count + 1
     local kind = string.sub(field, 1, 2)
     if kind == 'A:' and stamp_ms(value) <= del then forget_address(shop, string.sub(value, STAMP + 1), del) end
     if not REFUSALS[field] and (kind == 'm:' or kind == 's:' or kind == 't:' or kind == 'A:' or field == 'cc'
         or string.sub(field, 1, 1) == '+' or string.sub(field, 1, 1) == '-') then
-      if stamp_ms(value) <= del then redis.call('HDEL', key, field) end
+      if stamp_ms(value) <= del then gone[#gone + 1] = field end
     elseif kind == 'n:' then
       local kept = {}
-      for change in string.gmatch(value, '%S+') do
+      for _, change in ipairs(list_of(value)) do
         if stamp_ms(change) > del then kept[#kept + 1] = change end
       end
-      if #kept == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(kept, ' ')) end
+      if #kept == 0 then gone[#gone + 1] = field else redis.call('HSET', key, field, table.concat(kept, ' ')) end
     elseif field == 'O' then
       local kept = {}
       for line in string.gmatch(value, '[^\n]+') do
@@ -60,10 +65,12 @@ local function erase_record(shop, id, del)
       if #kept == 0 then redis.call('HDEL', key, field) else redis.call('HSET', key, field, table.concat(kept, '\n')) end
     end
   end
+  gone[#gone + 1] = 'x'
+  remove_all(key, gone)
   redis.call('HSET', key, 'del', ms(del))
-  redis.call('HDEL', key, 'x')
   redis.call('DEL', key .. ':ev', key .. ':dec', key .. ':un')
   redis.call('PEXPIRE', key, ms(PERSON_TTL))
+  return count
 end
 
 -- The newest erasure that the person of this id asked for.
@@ -72,20 +79,25 @@ local function ask(key, del)
 end
 
 -- Everything of the person up to `del` (ms) is erased, under all ids. Timers stay: the gate withholds what they were
--- for, and what was told since then starts mails as before.
+-- for, and what was told since then starts mails as before. Returns whether that is all; else the same once more.
 local function erase(shop, root, del)
-  local ids = members_of(shop, root)
+  local ids, room = members_of(shop, root), ERASED_FIELDS
   ids[#ids + 1] = root
-  for _, id in ipairs(ids) do
-    if del > tonumber(redis.call('HGET', person_key(shop, id), 'del') or '0') then erase_record(shop, id, del) end
-  end
   ask(person_key(shop, root), del)
   bump(person_key(shop, root))
+  for _, id in ipairs(ids) do
+    if del > tonumber(redis.call('HGET', person_key(shop, id), 'del') or '0') then
+      if room <= 0 then return false end
+      room = room - 10 - erase_record(shop, id, del)
+    end
+  end
+  return true
 end
 
 -- The person who has the address by now, under all ids, and what is known of the address itself.
 local function erase_address(shop, id, del)
   local who = redis.call('HGET', address_key(shop, id), 'm:who')
-  if who then erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) end
+  if who and not erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) then return false end
   forget_address(shop, id, del)
+  return true
 end

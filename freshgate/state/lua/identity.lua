@@ -14,10 +14,12 @@ local function attach(shop, id, root, at, now)
   local own = redis.call('HMGET', key, 'ids', 'asked', 'ls', 'sup', 'met', 'claimed', 'rev')
   local theirs = redis.call('HMGET', target, 'ids', 'asked', 'ls', 'sup', 'met', 'claimed')
   local ids = list_of(theirs[1])
-  for _, member in ipairs(list_of(own[1])) do
+  local newcomers = list_of(own[1])
+  for _, member in ipairs(newcomers) do
     redis.call('HSET', person_key(shop, member), 'to', root)
     ids[#ids + 1] = member
   end
+  newcomers[#newcomers + 1] = id
   ids = without(ids, id)
   ids[#ids + 1] = id
   redis.call('HSET', key, 'to', root)
@@ -43,10 +45,11 @@ local function attach(shop, id, root, at, now)
   end
   -- Whoever asked to be erased under one id is erased under all of them.
   local del = math.max(tonumber(own[2] or '0'), tonumber(theirs[2] or '0'))
-  if del > 0 then erase(shop, root, del) end
+  if del > 0 then while not erase(shop, root, del) do end end
   if own[4] or theirs[4] then
     redis.call('HSET', target, 'sup', '1')
-    suppress_address(shop, root)
+    -- What the others refused holds for their addresses already.
+    if have_refusals(shop, newcomers) then suppress_address(shop, root) end
   end
   if redis.call('HEXISTS', target, 'parked') == 1 then
     local members = members_of(shop, root)

@@ -65,6 +65,19 @@ local function set_all(key, writes)
   end
 end
 
+-- The words of a text.
+local function list_of(text)
+  local words = {}
+  for word in string.gmatch(text or '', '%S+') do words[#words + 1] = word end
+  return words
+end
+
+local function remove_all(key, fields)
+  for first = 1, #fields, 2000 do
+    redis.call('HDEL', key, unpack(fields, first, math.min(first + 1999, #fields)))
+  end
+end
+
 -- A record has moved on: whoever read an older revision cannot claim. A record that this creates expires like a person.
 local function bump(key)
   if redis.call('HINCRBY', key, 'rev', 1) == 1 then redis.call('PEXPIRE', key, ms(PERSON_TTL)) end

@@ -17,12 +17,6 @@ local function root_of(shop, id)
   return id
 end
 
-local function list_of(text)
-  local ids = {}
-  for id in string.gmatch(text or '', '%S+') do ids[#ids + 1] = id end
-  return ids
-end
-
 local function without(ids, id)
   local rest = {}
   for _, other in ipairs(ids) do
@@ -60,6 +54,19 @@ local function release_parked(shop, root, at, now)
   return changes
 end
 
+local REFUSAL_FIELDS = { 'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:typed_email', 'A:id', 'A:said_email', 'cut' }
+
+-- Whether one of these ids refused anything, or has an address.
+local function have_refusals(shop, ids)
+  for _, id in ipairs(ids) do
+    local state = redis.call('HMGET', person_key(shop, id), unpack(REFUSAL_FIELDS, 1, 8))
+    for i = 1, 8 do
+      if state[i] then return true end
+    end
+  end
+  return false
+end
+
 -- What a person refused without naming an address holds for the address that the person has by now, in whatever order
 -- the two arrived, and for every person with that address. So does a later opt-in.
 local function suppress_address(shop, root)
@@ -67,8 +74,7 @@ local function suppress_address(shop, root)
   local ids = members_of(shop, root)
   ids[#ids + 1] = root
   for _, id in ipairs(ids) do
-    local state = redis.call('HMGET', person_key(shop, id),
-      'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:typed_email', 'A:id', 'A:said_email', 'cut')
+    local state = redis.call('HMGET', person_key(shop, id), unpack(REFUSAL_FIELDS))
     for i = 1, 8 do
       -- What a device was told after it met somebody else is nobody's.
       if state[i] and not (state[9] and state[i] >= state[9]) and newer(newest[i], string.sub(state[i], 1, STAMP)) then

@@ -9,6 +9,9 @@
 --            REPLY {} | {now, root, {trail entry, ...}}
 -- Records are flat arrays {field, value, ...}. A version changes with each change of what is shown.
 
+-- How many entries one call reads of the trails of all ids; of each id some, however many ids there are.
+local MAX_TRAIL, MIN_TRAIL = 2000, 10
+
 local function find_person(shop, args)
   local candidates = {}
   for i = 4, #args do candidates[#candidates + 1] = args[i] end
@@ -31,6 +34,7 @@ end
 -- The newest entries of the trails of these ids; `lists` are ":ev", events, and ":un", what nobody reads.
 local function trail_of(shop, ids, lists, most)
   local entries = {}
+  most = math.min(most, math.max(MIN_TRAIL, math.floor(MAX_TRAIL / (#ids * #lists))))
   for _, id in ipairs(ids) do
     for _, list in ipairs(lists) do
       for _, entry in ipairs(redis.call('LRANGE', person_key(shop, id) .. list, 0, most - 1)) do

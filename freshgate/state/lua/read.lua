@@ -1,18 +1,26 @@
 -- read: everything that decisions about sends need, in one call.
 -- fg_read  KEYS[1] the shop  ARGV now (ms) or "", then one timer a send: "<trigger>|p:<id>" or "<trigger>|o:<id>"
--- REPLY    {now, "<when events were refused last> <since when they are>" (ms) or "", one array a send:
+-- REPLY    the first sends alone, where all of them would be too much to read in one call; ask for the others once more
+--          {now, "<when events were refused last> <since when they are>" (ms) or "", one array a send:
 --            {its timer by its present name, its due or "", root of the person or "",
 --             {{id, record}, ...} of the root and its members, record of the order, {{id, record}, ...} of addresses}}
 -- fg_find  KEYS[1] the shop  ARGV ids of persons  REPLY the root of each, "" where nothing is known
 -- Records are flat arrays {field, value, ...}.
 
 local MAX_ADDRESSES = 8
+-- So much work is a call's, after which it reads no further send, in bytes: a field or value takes as long as 350 more of
+-- them. Ten of the largest carts, or a hundred of twenty lines. A send's own records are read as large as they are.
+local MAX_READ, ITEM = 3000000, 350
 
--- The address ids that the person's mails may go to; which one it is, the reader decides.
+-- The address ids that the person's mails may go to; which one it is, the reader decides. Returns how much work the
+-- record was.
 local function collect_addresses(flat, wanted)
+  local work = #flat * ITEM
   for i = 1, #flat, 2 do
+    work = work + #flat[i + 1]
     if string.sub(flat[i], 1, 2) == 'A:' then wanted[string.sub(flat[i + 1], STAMP + 1)] = true end
   end
+  return work
 end
 
 -- Who completed the order: whoever told it first. What a device told that was nobody's by then does not count.
@@ -30,10 +38,10 @@ end
 
 local function read_send(shop, timer)
   local trigger, kind, id = string.match(timer, '^(.*)|(%a):(.+)$')
-  local order, person, wanted = {}, id, {}
+  local order, person, wanted, work = {}, id, {}, ITEM
   if kind == 'o' then
     order = redis.call('HGETALL', order_key(shop, id))
-    collect_addresses(order, wanted)
+    work = work + collect_addresses(order, wanted)
     person = buyer_of(shop, order)
   end
   local root = person and root_of(shop, person) or ''
@@ -49,7 +57,7 @@ local function read_send(shop, timer)
     table.insert(ids, 1, root)
     for _, member in ipairs(ids) do
       local record = redis.call('HGETALL', person_key(shop, member))
-      collect_addresses(record, wanted)
+      work = work + collect_addresses(record, wanted)
       records[#records + 1] = { member, record }
     end
   end
@@ -59,13 +67,18 @@ local function read_send(shop, timer)
       addresses[#addresses + 1] = { address, redis.call('HGETALL', address_key(shop, address)) }
     end
   end
-  return { timer, due_of(shop, timer) or '', root, records, order, addresses }
+  return { timer, due_of(shop, timer) or '', root, records, order, addresses }, work
 end
 
 redis.register_function('fg_read', function(keys, args)
   local shop = keys[1]
   local reply = { ms(now_ms(args[1])), redis.call('GET', shop .. 'gap') or '' }
-  for i = 2, #args do reply[#reply + 1] = read_send(shop, args[i]) end
+  local work, i = 0, 2
+  while i <= #args and work < MAX_READ do
+    local more
+    reply[i + 1], more = read_send(shop, args[i])
+    work, i = work + more, i + 1
+  end
   return reply
 end)
 

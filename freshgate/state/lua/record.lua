@@ -24,7 +24,8 @@
 --   addresses  {{id, ttl, {names}, {values}}, ...}
 --   products   {{id, ttl, {names}, {values}}, ...}: what a server says of products, where pages tell of them too
 -- On the trail, dues of timers are counted from the event's own time (ms).
--- REPLY    {now, one text an event: "<verdict> <root or -> <results of its links>"}: verdicts ok | dup | del | amb
+-- REPLY    {now, one text an event: "<verdict> <root or -> <results of its links>"}: verdicts ok | dup | del | amb |
+--          more = an erasure that takes the same event once more
 --          or {now, "limited <name> <ms until it is over>"}; then nothing is written
 
 -- RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
@@ -247,10 +248,10 @@ end
 local function record_person(shop, event, key, state, root, now)
   local said, first = {}, nil
   if event.del then
-    if event.address then erase_address(shop, event.address, event.del) end
-    erase(shop, root, event.del)
     if root ~= event.id then ask(key, event.del) end
-    return 'ok'
+    local is_all = erase(shop, root, event.del)
+    if event.address then is_all = erase_address(shop, event.address, event.del) and is_all end
+    return is_all and 'ok' or 'more'
   end
   local del = tonumber(state[DEL] or '0')
   if root ~= event.id then
@@ -313,7 +314,7 @@ local function record_event(shop, event, now, days)
     for _, address in ipairs(event.addresses or {}) do record_address(shop, event, address, first, now) end
     for _, product in ipairs(event.products or {}) do record_product(shop, product) end
   end
-  if event.seen and verdict == 'del' then forget(days, event.seen) end
+  if event.seen and (verdict == 'del' or verdict == 'more') then forget(days, event.seen) end
   return verdict .. ' ' .. root .. ' ' .. results
 end
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
-    ("if stamp > newest then newest = stamp end", "", "a line with a newer change is dropped"),
-    ("if newest < cleared then", "if newest <= cleared then", "a line of the very moment of the clear is dropped"),
-    ("if newest < cleared then", "if false then", "old lines are never dropped"),
+    ("and (not changes or newest_change(changes) < cleared) then", "then", "a line with a newer change is dropped"),
+    (
+        "if value < cleared and",
+        "if string.sub(value, 1, STAMP) <= cleared and",
+        "a line of the very moment of the clear is dropped",
+    ),
+    ("if value < cleared and", "if false and", "old lines are never dropped"),
     ("redis.call('HSET', key, 'nl', lines)", "", "the count of lines never falls"),
     (
         "if #changes < MAX_CHANGES * (STAMP + 2) then return changes end",
@@ -44,4 +48,9 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("if is_new_line then created = created + 1 end", "", "lines of one event are not counted"),
     ("if created > 0 then add(writes, 'nl', ms(count + created)) end", "", "lines are never counted"),
+    (
+        "if newest_change(changes) < change then return",
+        "if true then return",
+        "changes stand in the order of their arrival",
+    ),
 )

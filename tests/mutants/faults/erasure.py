@@ -23,13 +23,13 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("current and stamp_ms(current) <= del then", "current then", "a newer owner of the address is forgotten"),
     (
-        "if stamp_ms(value) <= del then redis.call('HDEL', key, field) end\n    elseif",
-        "if stamp_ms(value) < del then redis.call('HDEL', key, field) end\n    elseif",
+        "if stamp_ms(value) <= del then gone[#gone + 1] = field end\n    elseif",
+        "if stamp_ms(value) < del then gone[#gone + 1] = field end\n    elseif",
         "what is of the very moment of the erasure stays",
     ),
     (
-        "if stamp_ms(value) <= del then redis.call('HDEL', key, field) end\n    elseif",
-        "redis.call('HDEL', key, field)\n    elseif",
+        "if stamp_ms(value) <= del then gone[#gone + 1] = field end\n    elseif",
+        "gone[#gone + 1] = field\n    elseif",
         "what is newer than the erasure goes",
     ),
     (
@@ -60,8 +60,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("          erase_order(shop, string.match(line, '^%S+ (%S+)'), del)\n", "", "orders outlive the erasure"),
     ("  redis.call('HSET', key, 'del', ms(del))\n", "", "an event from before the erasure brings the person back"),
     (
-        "  redis.call('HDEL', key, 'x')\n  redis.call('DEL'",
-        "  redis.call('DEL'",
+        "  gone[#gone + 1] = 'x'\n",
+        "",
         "a record expires early after an erasure",
     ),
     (
@@ -76,8 +76,19 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("':un')\n  redis.call('PEXPIRE', key, ms(PERSON_TTL))", "':un')", "an erased record never expires"),
     (
-        "  local ids = members_of(shop, root)\n  ids[#ids + 1] = root\n  for _, id in ipairs(ids) do\n    if del",
-        "  local ids = { root }\n  for _, id in ipairs(ids) do\n    if del",
+        "local ids, room = members_of(shop, root), ERASED_FIELDS",
+        "local ids, room = {}, ERASED_FIELDS",
         "only one id is erased",
+    ),
+    ("      if room <= 0 then return false end\n", "", "the erasure of a large person blocks Redis"),
+    (
+        "      if room <= 0 then return false end\n",
+        "      if room <= 0 then return true end\n",
+        "devices of a large person stay",
+    ),
+    (
+        "not erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) then return false end",
+        "not erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) then return true end",
+        "devices of a large person, erased by an address, stay",
     ),
 )

@@ -19,7 +19,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("  bump(target)\n  move_timers", "  move_timers", "a link between reading and claiming goes unnoticed"),
     ("  move_timers(shop, id, root)\n", "", "timers stay with the device"),
     ("if left > 0 then\n", "if false then\n", "a link does not look back at mails"),
-    ("if del > 0 then erase(shop, root, del) end", "", "an erasure holds for one id only"),
+    ("if del > 0 then while not erase(shop, root, del) do end end", "", "an erasure holds for one id only"),
     ("if own[4] or theirs[4] then", "if own[4] then", "an opt-out misses the address of a later device"),
     ("if own[4] or theirs[4] then", "if theirs[4] then", "a device's opt-out is lost with the link"),
     ("if kind == 'P' then claimed[other] = value end", "", "a page's word never counts"),
@@ -96,4 +96,10 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "",
         "what pages claimed still counts when a server knows the person",
     ),
+    (
+        "if have_refusals(shop, newcomers) then suppress_address(shop, root) end",
+        "",
+        "a device's refusal is not its user's",
+    ),
+    ("  newcomers[#newcomers + 1] = id\n", "", "what a device refused alone is not its user's"),
 )

@@ -65,4 +65,9 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("newest[i], 'x', 'forever')", "newest[i])", "a person's opt-out is not marked as staying"),
     ("      redis.call('HINCRBY', key, 'rev', 1)\n", "", "an opt-out between reading and claiming goes unnoticed"),
     ("      redis.call('PERSIST', key)\n", "", "a person's opt-out expires with the address"),
+    (
+        "unpack(REFUSAL_FIELDS, 1, 8)",
+        "unpack(REFUSAL_FIELDS, 1, 4)",
+        "an address that comes with a device is not suppressed",
+    ),
 )

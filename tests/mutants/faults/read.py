@@ -30,4 +30,5 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("if #addresses < MAX_ADDRESSES then", "if true then", "a person's addresses are read without bound"),
     ("redis.call('GET', shop .. 'gap') or ''", "''", "gaps are not read"),
     ("redis.call('EXISTS', person_key(keys[1], root)) == 1 and root or ''", "root", "an unknown id is a person"),
+    ("while i <= #args and work < MAX_READ do", "while i <= #args do", "a job about large persons blocks Redis"),
 )

@@ -111,8 +111,9 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("if flags[2] and event.at <= tonumber(flags[2])", "if flags[2]", "every event looks back at old mails"),
     ("if refresh then keep_alive(key, ttl, state[REV]) end", "", "persons never expire"),
     ("event.seen) and not event.again then", "event.seen) then", "a replay is a duplicate"),
+    ("(verdict == 'del' or verdict == 'more') then", "verdict == 'del' then", "half of an erasure is a duplicate"),
     ("not remember(days, event.seen) and", "false and", "nothing is a duplicate"),
-    ("verdict == 'del' then forget(days, event.seen)", "false then", "what is erased is a duplicate"),
+    ("(verdict == 'del' or verdict == 'more') then", "verdict == 'more' then", "what is erased is a duplicate"),
     (
         "return text == string.sub(first, STAMP + 1) and stamp or newest",
         "return newest",
