@@ -11,7 +11,6 @@ from typing import Any
 
 import redis
 
-from freshgate.addresses import mailbox_of
 from freshgate.events import Product
 from freshgate.state import keys
 from freshgate.state.orders import OrderView
@@ -98,11 +97,17 @@ class Lookup:
         )
         address = address_of(records)
         if address:
-            address_id = keys.address_id(self._pii_key, address)
-            for record_id, flat in addresses:
-                if record_id.decode() == address_id:
-                    self._set_address(records, AddressView(address_id, to_fields(flat)))
+            read = {record_id.decode(): flat for record_id, flat in addresses}
+            address_id, mailbox_id = self._address_ids(address)
+            if address_id in read:
+                self._set_address(records, AddressView(address_id, to_fields(read[address_id])))
+            if mailbox_id in read:
+                records.mailbox = AddressView(mailbox_id, to_fields(read[mailbox_id]))
         return records
+
+    def _address_ids(self, address: str) -> tuple[str, str]:
+        """Those of the address, and of its mailbox where it is an alias of another; else ""."""
+        return keys.address_id(self._pii_key, address), keys.alias_mailbox_id(self._pii_key, address)
 
     def _set_address(self, records: Records, view: AddressView) -> None:
         records.address = view
@@ -110,17 +115,17 @@ class Lookup:
             records.person.see_address(view.ordered)
 
     def _add_missing_addresses(self, shop: str, all_records: Iterable[Records]) -> None:
-        """A user id that turns out to be an address, the mailbox of an alias, and the like: one more trip, for few
-        sends."""
+        """An address of which no register has the id, such as a page's where that is believed since: one more trip."""
         missing: list[tuple[Callable[[AddressView], None], str]] = []
         for records in all_records:
             address = address_of(records)
             if not address:
                 continue
+            address_id, mailbox_id = self._address_ids(address)
             if records.address is None:
-                missing.append((partial(self._set_address, records), keys.address_id(self._pii_key, address)))
-            if mailbox_of(address) != address.lower():
-                missing.append((partial(setattr, records, "mailbox"), keys.mailbox_id(self._pii_key, address)))
+                missing.append((partial(self._set_address, records), address_id))
+            if mailbox_id and records.mailbox is None:
+                missing.append((partial(setattr, records, "mailbox"), mailbox_id))
         if not missing:
             return
         pipe = self._client.pipeline(transaction=False)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b, sha256
 from typing import Any, Literal, NamedTuple
 
-from freshgate.addresses import mailbox_of, read_address
+from freshgate.addresses import DOTLESS_DOMAINS, mailbox_of, read_address
 
 PREFIX = "fg:"
 QUEUE = "freshgate-"
@@ -84,6 +84,14 @@ def address_id(pii_key: bytes, address: str) -> str:
 def mailbox_id(pii_key: bytes, address: str) -> str:
     """As `address_id`, the same for all aliases of one mailbox: for caps and limits alone."""
     return address_id(pii_key, mailbox_of(address))
+
+
+def alias_mailbox_id(pii_key: bytes, address: str) -> str:
+    """`mailbox_id` of an address that is another name of its mailbox; "" for the mailbox's own, as most are."""
+    if "+" not in address and address.rpartition("@")[2].strip().lower() not in DOTLESS_DOMAINS:
+        return ""
+    mailbox = mailbox_id(pii_key, address)
+    return "" if mailbox == address_id(pii_key, address) else mailbox
 
 
 def person(id_space: str, record_id: str) -> str:

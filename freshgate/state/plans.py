@@ -70,6 +70,8 @@ def plan_order(body: dict[str, Any], event: Event, event_type: EventType, at: st
         email = event.fields.get(ORDER_EMAIL)
         if email:
             firsts += [("F:email", at, email), ("A:order", at, keys.address_id(pii_key, email))]
+            if mailbox := keys.alias_mailbox_id(pii_key, email):
+                firsts.append(("M:order", at, mailbox))
     elif event_type.order == "cancelled":
         registers.append(("m:cancelled", at, ""))
     else:

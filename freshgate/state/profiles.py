@@ -27,7 +27,8 @@ def profile_registers(
     trusted: bool,
     page_addresses: bool = False,
 ) -> Iterable[Register]:
-    """Traits; and for each address that mail may go to (`PersonView.email`) its id, so that Redis finds its record.
+    """Traits; and for each address that mail may go to (`PersonView.email`) its id, so that Redis finds its record, and
+    that of its mailbox where it is an alias.
 
     What a page says has registers of its own: however new it is, it never takes the place of what a server said.
     Neither does what was typed into a form.
@@ -40,6 +41,8 @@ def profile_registers(
         yield "t:id", at, event.user_id
         if (own_address := address_in(event.user_id)) is not None:
             yield "A:id", at, keys.address_id(pii_key, own_address)
+            if mailbox := keys.alias_mailbox_id(pii_key, own_address):
+                yield "M:id", at, mailbox
     address: str | None
     # An address that bounced may be an old one, or another's.
     if event.email and not event_type.suppresses:
@@ -51,6 +54,8 @@ def profile_registers(
         yield f"t:{email}", at, address
         if trusted or page_addresses:
             yield f"A:{email}", at, address_id or keys.address_id(pii_key, address)
+            if mailbox := keys.alias_mailbox_id(pii_key, address):
+                yield f"M:{email}", at, mailbox
     for name in event_type.profile:
         value = event.fields.get(name)
         if value not in (None, ""):

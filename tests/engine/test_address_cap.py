@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from msgspec.structs import replace
 from redis import Redis
@@ -10,6 +12,7 @@ from catalog import TRIGGERS
 from freshgate.errors import EspError
 from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, PII_KEY, World, product
+from workers.lookup import Lookup
 
 ADA = "ada@example.com"
 CART, ORDER = ("abandoned_cart", ADA), ("order_confirmation", ADA)
@@ -157,6 +160,36 @@ def test_aliases_of_one_mailbox_get_one_mail_of_a_trigger_in_its_window(redis: R
     assert to in aliases
     states = sorted(world.outcomes(f"u{number}")[-1][1] for number in range(3))
     assert states == ["capped", "capped", "sent"]
+
+
+class CountedClient:
+    """A client that remembers how many pipelines it was asked for."""
+
+    def __init__(self, client: Redis) -> None:
+        self._client = client
+        self.pipelines = 0
+
+    def pipeline(self, **options: bool) -> Any:
+        self.pipelines += 1
+        return self._client.pipeline(**options)
+
+
+@pytest.mark.parametrize("address", [ALIASES[0], DOTTED[0], "Ada@googlemail.com", ADA])
+@pytest.mark.parametrize("field", ["email", "contact_email"])
+def test_what_counts_the_mails_of_an_alias_is_read_with_the_person(world: World, address: str, field: str) -> None:
+    fields: dict[str, Any] = {field: address}
+    world.record(world.event("Product Added", user="ada", product=product("tea"), **fields))
+    world.record(world.event("Product Added", user=address, product=product("tea")))
+    world.record(world.event("Order Completed", user="bob", order_id="1", order_email=address))
+    timers = [keys.timer("abandoned_cart", "p", keys.person_id("main", user)) for user in ("ada", address)]
+    timers.append(keys.timer("order_confirmation", "o", keys.order_id("main", "1")))
+    client = CountedClient(world.client)
+    lookup = Lookup(client, PII_KEY, 0)  # type: ignore[arg-type]  # it has what is used of a client
+    _, records, _ = lookup.read("main", timers, world.now)
+    assert client.pipelines == 1
+    counted = keys.mailbox_id(PII_KEY, address)
+    assert [read.counted.id for read in records if read.counted] == [counted] * 3
+    assert [read.mailbox is not None for read in records] == [address != ADA] * 3
 
 
 def test_aliases_share_the_cap_over_all_triggers(world: World) -> None:

@@ -21,10 +21,13 @@ def shop(redis: Redis) -> Redis:
 def fill(shop: Redis, moment: int) -> None:
     """Everything that an event can leave with a person, an order and an address, at that moment."""
     registers = [(f"{kind}{moment - START}", at(moment), "") for kind in ("m:", "t:")] + [
-        (f"A:{moment - START}", at(moment), "a1")
+        (f"A:{moment - START}", at(moment), "a1"),
+        (f"M:{moment - START}", at(moment), "a2"),
     ]
     name = f"p{moment - START}"
-    telling = order(("m:order", at(moment), ""), firsts=[("F:order", at(moment), ""), ("w:uada", at(moment), "")])
+    telling = order(
+        ("m:order", at(moment), ""), firsts=[(name, at(moment), "") for name in ("F:order", "w:uada", "M:order")]
+    )
     address = ("a1", [("m:who", at(moment), "uada"), ("m:order", at(moment), "")], DAY)
     record(
         shop, regs=registers, lines=[(name, at(moment), "+1", "{}"), (f"r{name}", at(moment), "-1", "{}")],
@@ -39,9 +42,11 @@ def test_erasure_takes_everything_up_to_its_very_moment(shop: Redis, moment: int
     fill(shop, moment)
     record(shop, at=START, now=START + MINUTE, **erasure(START))
     person, order_fields, address = fields(shop), fields(shop, ORDERS), fields(shop, ADDRESS)
-    names = {name for name in person if name[:2] in ("m:", "t:", "A:", "n:") or name[0] in "+-" or name in ("O", "cc")}
-    assert (len(names) == 8, not names) == (stays, not stays)
-    names = {"m:order", "F:order", "w:uada"}
+    names = {
+        name for name in person if name[:2] in ("m:", "t:", "A:", "M:", "n:") or name[0] in "+-" or name in ("O", "cc")
+    }
+    assert (len(names) == 9, not names) == (stays, not stays)
+    names = {"m:order", "F:order", "w:uada", "M:order"}
     assert names & order_fields.keys() == (names if stays else set())
     assert order_fields["rev"] == ("1" if stays else "2")
     assert {"m:who", "m:order"} & address.keys() == ({"m:who", "m:order"} if stays else set())

@@ -107,7 +107,7 @@ def identify(world: World) -> Iterator[None]:
         world.record(world.event("Page", user="loyal", anon=f"device-{number}"))
     yield
     world.record(world.event("Identify", user="carl@example.com"), world.event("Unsubscribed", user="carl@example.com"))
-    world.record(world.event("Order Completed", email="only@example.com", order_id="by-address"))
+    world.record(world.event("Order Completed", email="only+1@example.com", order_id="by-address"))
     world.record(world.event("Opted In", user="carl@example.com"), world.event("Opted In", email=EVE))
     yield
     world.record(world.event("Delete", user="loyal"))
@@ -124,7 +124,7 @@ def shop_and_buy(world: World) -> Iterator[None]:
     yield
     order: dict[str, Any] = {
         "order_id": "1",
-        "order_email": "work@example.com",
+        "order_email": "work+shop@example.com",
         "products": (product("mug"),),
         "total": "10.00",
     }

@@ -162,14 +162,14 @@ redis.register_function('fg_report', function(keys, args)
   state = hash(account .. 'state')
   if next(state) and state.breaker ~= 'held' then redis.call('PEXPIRE', account .. 'state', ms(STATE_TTL)) end
   return { ms(now), breaker_of(state, now), state['until'] or '0', state.reason or '',
-    ms((learned_rate(state, now) or 0) * 1000), state.pause or '0' }
+    ms(math.floor((learned_rate(state, now) or 0) * 1000)), state.pause or '0' }
 end)
 
 redis.register_function('fg_admit', function(keys, args)
   local account, now, asked = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
   local state = hash(account .. 'state')
   local breaker = breaker_of(state, now)
-  local function refuse(reason, due) return { ms(now), 0, ms(now), reason, ms(due), 0 } end
+  local function refuse(reason, due) return { ms(now), 0, ms(now), reason, ms(math.floor(due)), 0 } end
   if breaker == 'held' then return refuse('breaker_open', now + 30000) end
   if breaker == 'open' then return refuse('breaker_open', tonumber(state['until'])) end
   if breaker == 'probing' then return refuse('breaker_open', tonumber(state.probe_until)) end
@@ -197,7 +197,7 @@ redis.register_function('fg_admit', function(keys, args)
     redis.call('ZADD', flights, ms(now + asked.lease), asked.token)
     redis.call('PEXPIRE', flights, ms(asked.lease))
   end
-  return { ms(now), count, ms(math.max(now, math.ceil(last))), count < asked.mails and 'limited' or '', ms(slot), 0 }
+  return { ms(now), count, ms(math.max(now, math.ceil(last))), count < asked.mails and 'limited' or '', ms(math.floor(slot)), 0 }
 end)
 
 -- The rate of today: that of the ramp until it is over, never more than the one that is set; nil without a limit.

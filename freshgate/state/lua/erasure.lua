@@ -27,7 +27,7 @@ local function erase_order(shop, id, del)
   if newest and #newest == STAMP and first then redis.call('HSET', key, 'm:order', newest .. string.sub(first, STAMP + 1)) end
   for field, value in pairs(order) do
     local kind = string.sub(field, 1, 2)
-    if (kind == 'm:' or kind == 'F:' or kind == 'A:' or kind == 'w:') and stamp_ms(value) <= del then
+    if (kind == 'm:' or kind == 'F:' or kind == 'A:' or kind == 'M:' or kind == 'w:') and stamp_ms(value) <= del then
       if kind == 'A:' then forget_address(shop, string.sub(value, STAMP + 1), del) end
       redis.call('HDEL', key, field)
     end
@@ -44,7 +44,7 @@ local function erase_record(shop, id, del)
     count = count + 1
     local kind = string.sub(field, 1, 2)
     if kind == 'A:' and stamp_ms(value) <= del then forget_address(shop, string.sub(value, STAMP + 1), del) end
-    if not REFUSALS[field] and (kind == 'm:' or kind == 's:' or kind == 't:' or kind == 'A:' or field == 'cc'
+    if not REFUSALS[field] and (kind == 'm:' or kind == 's:' or kind == 't:' or kind == 'A:' or kind == 'M:' or field == 'cc'
         or string.sub(field, 1, 1) == '+' or string.sub(field, 1, 1) == '-') then
       if stamp_ms(value) <= del then gone[#gone + 1] = field end
     elseif kind == 'n:' then

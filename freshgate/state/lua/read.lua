@@ -12,13 +12,14 @@ local MAX_ADDRESSES = 8
 -- them. Ten of the largest carts, or a hundred of twenty lines. A send's own records are read as large as they are.
 local MAX_READ, ITEM = 3000000, 350
 
--- The address ids that the person's mails may go to; which one it is, the reader decides. Returns how much work the
--- record was.
-local function collect_addresses(flat, wanted)
+-- The ids of addresses that the person's mails may go to, and of the mailboxes of aliases; which one it is, the reader
+-- decides. Returns how much work the record was.
+local function collect_addresses(flat, wanted, with_mailboxes)
   local work = #flat * ITEM
   for i = 1, #flat, 2 do
     work = work + #flat[i + 1]
-    if string.sub(flat[i], 1, 2) == 'A:' then wanted[string.sub(flat[i + 1], STAMP + 1)] = true end
+    local kind = string.sub(flat[i], 1, 2)
+    if kind == 'A:' or (kind == 'M:' and with_mailboxes) then wanted[string.sub(flat[i + 1], STAMP + 1)] = true end
   end
   return work
 end
@@ -41,7 +42,7 @@ local function read_send(shop, timer)
   local order, person, wanted, work = {}, id, {}, ITEM
   if kind == 'o' then
     order = redis.call('HGETALL', order_key(shop, id))
-    work = work + collect_addresses(order, wanted)
+    work = work + collect_addresses(order, wanted, true)
     person = buyer_of(shop, order)
   end
   local root = person and root_of(shop, person) or ''
@@ -57,7 +58,7 @@ local function read_send(shop, timer)
     table.insert(ids, 1, root)
     for _, member in ipairs(ids) do
       local record = redis.call('HGETALL', person_key(shop, member))
-      work = work + collect_addresses(record, wanted)
+      work = work + collect_addresses(record, wanted, true)
       records[#records + 1] = { member, record }
     end
   end

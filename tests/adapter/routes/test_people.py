@@ -154,6 +154,13 @@ def test_an_unsubscribe_is_shown_as_consent(client: FlaskClient) -> None:
     assert consent["unsubscribed"] and (consent["marketing"], consent["transactional"]) == (False, True)
 
 
+def test_what_the_owner_of_a_mailbox_refused_is_not_shown_of_its_alias(client: FlaskClient) -> None:
+    identify(client, email="ada+shop@example.com")
+    identify(client, user="owner", email=ADA)
+    post(client, type="track", event="Unsubscribed", userId="owner", properties={"email": ADA})
+    assert get(client, "ada")["consent"]["unsubscribed"] is None
+
+
 @pytest.mark.parametrize("path", ["nobody", "nobody/recent", "nobody@example.com", "a/b/c"])
 def test_whom_nobody_knows_is_404(client: FlaskClient, path: str) -> None:
     assert client.get(f"/api/people/{path}", headers=AUTH).status_code == 404

@@ -10,7 +10,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("if redis.call('EXISTS', key) == 1 then bump(key) end", "bump(key)", "erasing creates an order"),
     ("if newest and #newest == STAMP and first then", "if false then", "a newer telling loses its text"),
-    (" or kind == 'w:') and", ") and", "who told an order outlives the erasure"),
+    (" or kind == 'M:' or kind == 'w:') and", " or kind == 'M:') and", "who told an order outlives the erasure"),
     (
         "if kind == 'A:' and stamp_ms(value) <= del then",
         "if false then",
@@ -42,7 +42,17 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "kind == 'm:' or kind == 't:' or",
         "what is known of a subject outlives the erasure",
     ),
-    ("kind == 't:' or kind == 'A:' or field", "kind == 't:' or field", "ids of addresses outlive the erasure"),
+    (
+        "kind == 't:' or kind == 'A:' or kind == 'M:' or",
+        "kind == 't:' or kind == 'M:' or",
+        "ids of addresses outlive the erasure",
+    ),
+    (
+        "kind == 't:' or kind == 'A:' or kind == 'M:' or",
+        "kind == 't:' or kind == 'A:' or",
+        "ids of mailboxes outlive the erasure",
+    ),
+    (" or kind == 'M:' or kind == 'w:') and", " or kind == 'w:') and", "the mailbox of an order outlives the erasure"),
     (" or field == 'cc'\n", "\n", "the clearing of a cart outlives the erasure"),
     ("or string.sub(field, 1, 1) == '+' or", "or", "lines of a cart outlive the erasure"),
     (

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
-    ("if string.sub(flat[i], 1, 2) == 'A:' then", "if false then", "no address is read"),
+    ("if kind == 'A:' or (kind", "if (kind", "no address is read"),
+    ("(kind == 'M:' and with_mailboxes) then", "false then", "a mail to an alias costs one more trip"),
+    (
+        "(kind == 'M:' and with_mailboxes) then",
+        "kind == 'M:' then",
+        "a mailbox's refusals are shown as those of its aliases",
+    ),
     (
         "if not cut or stamp < cut then",
         "if true then",
