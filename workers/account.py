@@ -152,7 +152,8 @@ class Account:
         is_limited = error is not None and error.status == 429
         is_failure = error is not None and not error.permanent and not is_limited
         with self._lock:
-            self._calls += 1
+            # A 429 is neither a success nor a failure: it says something about the rate.
+            self._calls += not is_limited
             self._failures += is_failure
             self._weight += min(admission.mails, MAX_WEIGHT) if is_failure else 0
             self._mails += taken

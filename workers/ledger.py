@@ -204,7 +204,11 @@ class Ledger:
         """Fired too early, or somebody else holds the claim: no outcome, a line on the trail."""
         trigger = records.timer.trigger
         entry = {"trigger": trigger, "state": "moved", "reason": decision.reason, "due": decision.due}
-        self._settle(records, due=decision.due, entry=entry, same=f"{trigger} moved {decision.reason}")
+        body = self._body(records, due=decision.due, entry=entry, same=f"{trigger} moved {decision.reason}")
+        if decision.reason == "claimed_elsewhere":
+            # Whoever has the claim may have ended the send meanwhile: then nothing is left to wait for.
+            body["revision"] = records.subject.revision
+        self._gather(records.shop, body)
         metrics.RETIMED.labels(trigger, decision.reason).inc()
 
     def wait(self, records: Records, due: int, reason: str) -> None:
@@ -270,6 +274,7 @@ class Ledger:
                 "token": claim.token,
                 "claim": parts["text"],
                 "keep": parts["keep"],
+                "deferred": str(claim.until),
             }
             if self._feedback:
                 body["feedback"] = True

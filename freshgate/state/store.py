@@ -27,7 +27,7 @@ from freshgate.state.failover import FailoverPool
 _FILES = (
     "library", "cart", "members", "erasure", "moves", "identity", "subjects",
     "dedupe", "purchases", "limits", "record", "read", "people", "outcomes", "sends", "claim", "feedback", "timers",
-    "unmapped", "account",
+    "unmapped", "rates", "account",
 )  # fmt: skip
 # No other file uses what these define. A block of its own for each, since Lua takes 200 local names side by side.
 _BLOCKS = frozenset({"record", "people", "feedback", "timers", "unmapped", "account"})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import msgspec
@@ -20,6 +21,7 @@ SECOND = 1000
 BLOCKED = EspError("401", blocked=True, status=401)
 FAILED = EspError("503", status=503)
 HUNG = EspError("timeout", ambiguous=True)
+LIMITED = EspError("429", status=429)
 
 
 class Clock:
@@ -48,6 +50,11 @@ class Worker:
         if admission.mails:
             self.account.report(admission, 0 if error else admission.mails, error)
         return admission
+
+    @property
+    def learned(self) -> float:
+        self.account._synced_at = float("-inf")
+        return self.account.state.learned
 
     @property
     def breaker(self) -> str:
@@ -105,6 +112,36 @@ class TestBreaker:
         worker.call(HUNG, mails=100)
         assert worker.breaker == "closed"
         worker.call(HUNG, mails=100)
+        assert worker.breaker == "open"
+
+    def test_batches_that_fail_by_chance_among_many_calls_do_not_open_it(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock)
+        for _ in range(20):
+            worker.call(mails=10)
+        for _ in range(3):
+            worker.call(HUNG, mails=10)
+        assert worker.breaker == "closed"
+        worker.call(HUNG, mails=10)
+        assert worker.breaker == "open"
+
+    def test_an_account_that_fails_at_once_is_known_after_ten_calls(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock)
+        for _ in range(1000):
+            worker.account.report(Admission(1), 1, None)
+        for number in range(10):
+            assert worker.breaker == "closed", number
+            worker.call(FAILED)
+        assert worker.breaker == "open"
+
+    def test_429_is_neither_a_success_nor_a_failure(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock)
+        for _ in range(100):
+            worker.account.report(Admission(1), 0, LIMITED)
+        for _ in range(4):
+            worker.account.report(Admission(1), 0, FAILED)
+            worker.account.report(Admission(1), 0, LIMITED)
+        assert worker.breaker == "closed"
+        worker.account.report(Admission(1), 0, FAILED)
         assert worker.breaker == "open"
 
     def test_a_success_ends_the_row(self, redis: Redis, clock: Clock) -> None:
@@ -324,7 +361,7 @@ class TestCallsAtOnce:
         assert worker.admit().mails == 1
 
 
-class TestLearning:
+class TestPause:
     def test_retry_after_stops_all_workers_until_then(self, redis: Redis, clock: Clock) -> None:
         first, second = Worker(redis, clock), Worker(redis, clock)
         first.call(EspError("429", status=429, retry_after_s=7.0))
@@ -340,52 +377,70 @@ class TestLearning:
             assert worker.admit().due == clock.now + pause * SECOND
             clock.now += pause * SECOND
 
-    def test_the_rate_falls_below_what_was_taken_and_grows_again_until_it_is_forgotten(
+    def test_a_429_that_names_no_pause_stops_nobody_while_mails_are_taken(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock)
+        worker.call()
+        worker.call(LIMITED)
+        assert worker.admit().mails == 1
+        clock.now += 3 * SECOND
+        worker.call(LIMITED)
+        assert worker.admit().due == clock.now + SECOND
+
+
+class TestLearning:
+    def limit(self, worker: Worker, taken: int = 50) -> None:
+        """The account takes so many mails, and answers the next calls with 429."""
+        worker.call(mails=taken)
+        for admission in [worker.admit() for _ in range(25)]:
+            worker.account.report(admission, 0, LIMITED)
+
+    def test_the_rate_falls_below_what_was_taken_and_grows_until_it_is_forgotten(
         self, redis: Redis, clock: Clock
     ) -> None:
         worker = Worker(redis, clock)
-        for _ in range(3):
-            worker.call(mails=50)
-            clock.now += SECOND
-        worker.call(EspError("429", status=429))
-        assert worker.account.state.learned == pytest.approx(35, abs=0.5)
-        clock.now += 60 * SECOND
-        assert worker.breaker == "closed"
-        assert worker.account.state.learned == pytest.approx(35 * 1.05**6, abs=0.5)
+        self.limit(worker)
+        rates = []
+        for _ in range(10):
+            rates.append(worker.learned)
+            clock.now += 5 * SECOND
+        assert rates == pytest.approx([35, 42.5, 50, 57.5, 65, 72.5, 80, 87.5, 95, 0])
+        clock.now -= 40 * SECOND
         assert worker.admit(1).mails == 1
         limited = worker.admit(1000)
-        assert 0 < limited.mails < 40
-        clock.now += 600 * SECOND
+        assert 20 < limited.mails < 40
+        clock.now += 40 * SECOND
         assert worker.admit(1000).mails == 1000
-        assert worker.account.state.learned == 0
 
     def test_what_was_taken_seconds_ago_says_nothing_about_now(self, redis: Redis, clock: Clock) -> None:
         worker = Worker(redis, clock)
         worker.call(mails=1000)
         worker.admit()
         clock.now += 4 * SECOND
-        worker.call(mails=10)
-        worker.call(EspError("429", status=429))
-        worker.admit()
-        assert worker.account.state.learned == pytest.approx(7, abs=0.1)
+        self.limit(worker, 10)
+        assert worker.learned == pytest.approx(7)
+
+    def test_few_429_teach_nothing(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock)
+        for _ in range(100):
+            for error in [None] * 9 + [LIMITED]:
+                worker.call(error)
+            clock.now += 100
+        assert worker.learned == 0
 
     def test_calls_that_are_answered_together_teach_once(self, redis: Redis, clock: Clock) -> None:
         worker = Worker(redis, clock)
         worker.call(mails=100)
         together = [worker.admit() for _ in range(30)]
         for admission in together:
-            worker.account.report(admission, 0, EspError("429", status=429))
-        worker.admit()
-        assert worker.account.state.learned == pytest.approx(70, abs=0.5)
-        clock.now += 2 * SECOND
-        worker.call(EspError("429", status=429))
-        assert worker.account.state.learned == pytest.approx(49, abs=2)
+            worker.account.report(admission, 0, LIMITED)
+        assert worker.learned == pytest.approx(70)
 
     def test_what_is_learned_is_never_more_than_the_rate_that_is_set(self, redis: Redis, clock: Clock) -> None:
         worker = Worker(redis, clock, rate=(10, SECOND))
         worker.account.report(Admission(500), 500, None)
-        worker.call(EspError("429", status=429))
-        assert worker.account.state.learned == pytest.approx(7, abs=0.1)
+        for _ in range(25):
+            worker.account.report(Admission(1), 0, LIMITED)
+        assert worker.learned == pytest.approx(7)
 
     def test_the_slower_one_of_the_rate_and_of_what_was_learned_holds(self, redis: Redis, clock: Clock) -> None:
         worker = Worker(redis, clock, rate=(10, SECOND))
@@ -399,10 +454,86 @@ class TestLearning:
 
     def test_it_never_falls_to_nothing(self, redis: Redis, clock: Clock) -> None:
         worker = Worker(redis, clock)
-        for _ in range(30):
-            worker.call(EspError("429", status=429))
-            clock.now += 11 * SECOND
-        assert worker.account.state.learned >= 0.1
+        self.limit(worker, 1)
+        for _ in range(300):
+            worker.call(LIMITED)
+            clock.now += SECOND
+        assert worker.learned >= 0.1
+
+
+class LimitingEsp:
+    """Takes so many mails a second, after a burst of a second's at most, and answers 429 to a share of all the same."""
+
+    def __init__(self, clock: Clock, rate: float = float("inf"), share: float = 0.0) -> None:
+        self.clock, self.rate, self.share = clock, rate, share
+        self.dice = random.Random(7)
+        self.tokens, self.at = rate, clock.now
+        self.taken = self.limited = 0
+
+    def call(self) -> EspError | None:
+        self.tokens = min(self.rate, self.tokens + self.rate * (self.clock.now - self.at) / 1000)
+        self.at = self.clock.now
+        if self.dice.random() < self.share or self.tokens < 1:
+            self.limited += 1
+            return LIMITED
+        self.tokens -= 1
+        self.taken += 1
+        return None
+
+
+def send_for(worker: Worker, esp: LimitingEsp, seconds: int, demand: int = 100) -> None:
+    """A worker with a backlog tries `demand` mails a second, for so long."""
+    for _ in range(seconds * demand):
+        worker.clock.now += SECOND // demand
+        admission = worker.account.admit(1, "marketing", worker.sleep)
+        if admission.mails and admission.wait_s > 0:
+            # Its turn is not now: somebody else's try comes then.
+            worker.account.give_back(admission, 1)
+        elif admission.mails:
+            error = esp.call()
+            worker.account.report(admission, 0 if error else 1, error)
+
+
+class TestLaw:
+    """What a learned limit does to an account with a backlog of mails."""
+
+    @pytest.fixture
+    def worker(self, redis: Redis, clock: Clock) -> Worker:
+        worker = Worker(redis, clock)
+        worker.account._sync_interval_s = 0.0
+        return worker
+
+    @pytest.mark.parametrize("share", [0.05, 0.25])
+    def test_429_that_do_not_depend_on_the_rate_do_not_slow_the_account_down(
+        self, worker: Worker, clock: Clock, share: float
+    ) -> None:
+        esp = LimitingEsp(clock, share=share)
+        send_for(worker, esp, 60)
+        assert esp.taken > 0.6 * (1 - share) * 60 * 100
+
+    @pytest.mark.parametrize("rate", [5, 20])
+    def test_a_limit_of_the_account_is_used_and_seldom_exceeded(self, worker: Worker, clock: Clock, rate: int) -> None:
+        esp = LimitingEsp(clock, rate)
+        send_for(worker, esp, 20, demand=2 * rate)
+        esp.taken = esp.limited = 0
+        send_for(worker, esp, 90, demand=2 * rate)
+        assert esp.taken > 0.8 * rate * 90
+        assert esp.limited < 0.1 * esp.taken
+
+    def test_an_account_that_takes_nothing_for_a_minute_is_left_alone_and_recovers_within_another(
+        self, worker: Worker, clock: Clock
+    ) -> None:
+        esp = LimitingEsp(clock)
+        send_for(worker, esp, 5, demand=50)
+        esp.share, esp.taken = 1.0, 0
+        send_for(worker, esp, 60, demand=50)
+        assert esp.taken == 0
+        assert esp.limited < 200
+        esp.share = 0.0
+        send_for(worker, esp, 45, demand=50)
+        before = esp.taken
+        send_for(worker, esp, 5, demand=50)
+        assert esp.taken - before > 240
 
 
 class TestPace:

@@ -18,6 +18,7 @@ from freshgate.state.store import fcall
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SHOP, World, product
 from tests.harness.operator import Operator
 from workers.esp.base import Message
+from workers.gate import decide
 
 ADA = "ada@example.com"
 LEASE_LOST_MS = 16_000
@@ -55,6 +56,39 @@ def claim_due(world: World, at: int = 0, lease_ms: int = 30_000) -> list[tuple[s
     """Lease what is due by `at` (ms; in a minute if 0), as a timers process does; returns (timer, due)."""
     _, _, *flat = fcall(world.client, "claim_due", SHOP, at or world.now + MINUTE, 100, lease_ms)
     return [(flat[i].decode(), int(flat[i + 1])) for i in range(0, len(flat), 3)]
+
+
+def test_whoever_finds_a_send_claimed_leaves_nothing_behind_once_it_has_ended(world: World) -> None:
+    timer = order_of(world)
+    other = world.new_courier()
+
+    def takes_long(_message: Message) -> None:
+        world.esp.before_send = None
+        world.deliver(timer, courier=other)
+
+    world.esp.before_send = takes_long
+    world.deliver(timer)
+    assert world.due_timers(world.now + HOUR) == []
+    assert [state for _, state in world.outcomes("ada")] == ["moved", "sent"]
+
+
+def test_whoever_learns_of_a_claim_that_has_ended_meanwhile_sets_no_timer(world: World) -> None:
+    timer = order_of(world)
+    late = world.new_courier()
+    before = world.records(timer)
+
+    def read(_message: Message) -> None:
+        nonlocal before
+        before = world.records(timer)
+
+    world.esp.before_send = read
+    world.deliver(timer)
+    decision = decide(world.triggers["order_confirmation"], before, world.now)
+    assert decision.reason == "claimed_elsewhere"
+    late._ledger.defer(before, decision)
+    late._ledger.flush()
+    assert world.due_timers(world.now + HOUR) == []
+    assert [state for _, state in world.outcomes("ada")] == ["sent"]
 
 
 def test_an_unknown_send_that_turns_out_sent_leaves_the_list_and_is_not_resent(

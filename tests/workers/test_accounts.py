@@ -64,7 +64,8 @@ def test_it_says_why_a_breaker_is_open_and_who_sends(
 
 
 def test_it_shows_a_learned_limit_and_a_pause(redis: Redis, run: Command, capsys: pytest.CaptureFixture[str]) -> None:
-    report(redis, "news", EspError("429", status=429, retry_after_s=30.0))
+    for _ in range(25):
+        report(redis, "news", EspError("429", status=429, retry_after_s=30.0))
     run("list", "news")
     (line,) = capsys.readouterr().out.splitlines()
     assert "learned limit 0.7/s; pauses until 20" in line

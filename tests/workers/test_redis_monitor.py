@@ -196,7 +196,9 @@ def test_mails_whose_failover_sends_do_not_wait_for_their_account(redis: Redis) 
 def test_a_learned_limit_and_the_calls_at_once_are_served(redis: Redis) -> None:
     load(redis)
     account = Account(redis, "news", EspSettings(max_in_flight=2), RedisClock())
-    account.report(account.admit(1, "marketing"), 0, EspError("429", status=429))
+    admission = account.admit(1, "marketing")
+    for _ in range(25):
+        account.report(admission, 0, EspError("429", status=429))
     figures = poll_accounts(redis, shop=EspSettings(), news=EspSettings(max_in_flight=2))
     assert 0.5 < figures['freshgate_learned_limit{esp="news"}'] < 1
     assert figures['freshgate_calls_at_once{esp="news"}'] == 0

@@ -14,6 +14,7 @@
 --              owner, field, send, token, claim ("" = given back), keep
 --              revision of the owner that was read; else nothing is written
 --              timer, due claimed, next due or "" (done), failed = our own code failed on it
+--              deferred  the due that others gave the timer while they waited for this claim: its end
 --              park {field, value}              list  the operator's list that the send goes to or leaves
 --              uncount {address id, at}         note {person, key, text}
 --              outcome  that the shop hears of: `outcomes.lua`
@@ -125,18 +126,20 @@ redis.register_function('fg_claim', function(keys, args)
   return { ms(now), 'ok' }
 end)
 
-local function settle_timer(shop, person, timer, claimed, next_due, failed, keeps_trace)
+local function settle_timer(shop, person, timer, settled, keeps_trace)
+  local next_due = settled.next
   local scope, kind = string.match(timer, '^([^|]*)|(%a)')
   local timers = shop .. 'timers:' .. trigger_of(timer)
   -- Whoever brings a send to a state has survived it: what was counted as a crash was a pause, or a long queue.
-  if failed then redis.call('HSETNX', shop .. 'begun', timer, '0') else redis.call('HDEL', shop .. 'begun', timer) end
+  if settled.failed then redis.call('HSETNX', shop .. 'begun', timer, '0') else redis.call('HDEL', shop .. 'begun', timer) end
   -- Only what was claimed is taken away: a due that an event set meanwhile stays.
-  if redis.call('HGET', shop .. 'leased', timer) == claimed then
+  local ours = { [settled.due] = true, [settled.deferred or settled.due] = true }
+  if ours[redis.call('HGET', shop .. 'leased', timer)] then
     redis.call('ZREM', shop .. 'leases', timer)
     redis.call('HDEL', shop .. 'leased', timer)
   end
   local due = redis.call('ZSCORE', timers, timer)
-  if due == claimed then
+  if ours[due] then
     redis.call('ZREM', timers, timer)
     due = nil
   end
@@ -230,7 +233,7 @@ redis.register_function('fg_settle', function(keys, args)
       remove_timer(shop, settled.timer)
       settled.timer = present
     end
-    settle_timer(shop, settled.note and settled.note[1], settled.timer, settled.due, settled.next, settled.failed,
+    settle_timer(shop, settled.note and settled.note[1], settled.timer, settled,
       state == 'dead' or state == 'unknown' or state == 'rejected')
   end
   if state then list_for_operator(shop, entry_of(settled), state, now) end

@@ -18,6 +18,7 @@ from tests.mutants.faults import (
     members,
     moves,
     purchases,
+    rates,
     read,
     record,
     subjects,
@@ -40,6 +41,7 @@ FILES: Sequence[tuple[str, ModuleType]] = (
     ("read.lua", read),
     ("claim.lua", claim),
     ("timers.lua", timers),
+    ("rates.lua", rates),
     ("account.lua", account),
 )
 

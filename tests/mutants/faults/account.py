@@ -1,13 +1,8 @@
-"""Faults in `account.lua`: breaker, limits and pace. Each is (text, its replacement, what breaks)."""
+"""Faults in `account.lua`: breaker and calls at once. Each is (text, its replacement, what breaks)."""
 
 from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
-    ("rate[2] / (rate[1] - burst + 1)", "rate[2] / rate[1]", "a burst lets a window have more than its rate"),
-    ("math.floor((latest - slot) / interval) + 1", "math.floor((latest - slot) / interval) + 2", "a mail too many"),
-    ("slot = math.max(slot or 0, now - (burst - 1) * interval)", "slot = slot or 0", "a pause saves up mails"),
-    ("tonumber(state.peak) * FORGOTTEN_AT", "math.huge", "what was learned is never forgotten"),
-    ("GROWTH ^ ((now - tonumber(state.learned_at)) / 10000)", "1", "what was learned never grows"),
     ("  if state.breaker == 'held' then return 'held' end\n", "", "an operator's opening is probed"),
     ("now < tonumber(state['until'])", "now <= tonumber(state['until'])", "a probe comes a millisecond late"),
     ("now < tonumber(state.probe_until)", "true", "a probe whose worker died is waited for for ever"),
@@ -16,35 +11,19 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("state.breaker and state.since or ms(now)", "ms(now)", "each probe that fails begins the opening anew"),
     ("  redis.call('DEL', account .. 'calls')\n", "", "failures before the closing count after it"),
     ("at <= second - WINDOW_S", "at < second - WINDOW_S - 1", "failures count for too long"),
-    ("at > second - 3", "at > second - 300", "an old rate is taken for that of now"),
-    ("math.min(math.max(pause, MIN_PAUSE), MAX_PAUSE)", "pause", "a pause is as short or long as the ESP says"),
-    (
-        "  if state.learned_at and now < tonumber(state.learned_at) + LESSON_MS then return end\n",
-        "",
-        "calls that were answered together teach again and again",
-    ),
-    ("math.min(known or math.huge, set or math.huge,", "math.min(known or math.huge,", "more than what is set"),
-    ("math.max(0.1, peak * DECREASE)", "peak * DECREASE", "the learned limit falls to nothing"),
     ("if probe and state.probe == probe[1] then", "if probe then", "a probe that was given up closes the breaker"),
     ("  if state.breaker or not report.calls then return end\n", "", "a late answer opens an open breaker once more"),
     ("failed == report.calls and", "failed > 0 and", "a success does not end the row"),
-    ("calls >= MIN_CALLS and", "", "few calls are a share"),
-    ("failures >= calls * MIN_SHARE", "failures > calls * MIN_SHARE", "half is not enough"),
-    ("row >= MIN_ROW", "row > MIN_ROW", "five in a row are not enough"),
     ("slot_text(state.slot - report.unused * interval)", "state.slot", "what did not leave is not given back"),
     ("if report.flight then redis.call('ZREM', account .. 'flights', report.flight) end", "", "a call is never over"),
     ("state.breaker ~= 'held' then redis.call('PEXPIRE'", "true then redis.call('PEXPIRE'", "an opening expires"),
-    ("1000 / learned > interval", "1000 / learned < interval", "the faster of two limits holds"),
     ("    redis.call('ZREMRANGEBYSCORE', flights, '-inf', ms(now))\n", "", "a dead worker's call is never over"),
     (">= asked.most then", "> asked.most then", "one call too many at once"),
     ("asked.mails > 1 and 'breaker_open' or ''", "''", "all mails of a batch leave as the probe"),
-    ("math.floor((now - tonumber(pace.since)) / DAY)", "0", "the ramp does not grow"),
-    ("if mails < ramp[4] then", "if true then", "the ramp never ends"),
-    ("rate[1] / rate[2] < today[1] / today[2]", "false", "a ramp lets more leave than the pace"),
-    (
-        "asked.ramp and pace.ramp ~= asked.ramp[1]",
-        "asked.ramp and not pace.ramp",
-        "another ramp goes on with the old one",
-    ),
-    ("tonumber(pace.slot or now) + asked.mails * interval", "tonumber(pace.slot or now)", "no turn is given back"),
+    ("is_share and (row >= MIN_ROW or", "(row >= MIN_ROW or", "two batches that fail by chance open it"),
+    ("row >= LONG_ROW or", "", "an account that fails at once is known late"),
+    ("window.failures >= window.calls * MIN_SHARE", "window.failures > window.calls * MIN_SHARE", "half is not enough"),
+    ("row >= MIN_ROW or", "row > MIN_ROW or", "five in a row are not enough"),
+    ("window.calls >= MIN_CALLS)", "true)", "few calls are a share"),
+    ("at > second - 3 then", "at > second - 300 then", "an old rate is taken for that of now"),
 )

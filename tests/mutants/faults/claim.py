@@ -61,17 +61,18 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("if redis.call('HEXISTS', key, 'x') == 0 then", "if true then", "an opt-out expires with the count of mails"),
     ("math.max(all[2], MAILS_TTL, own[2] or 0)", "MAILS_TTL", "mails are forgotten before the cap's window ends"),
     (
-        "if failed then redis.call('HSETNX', shop .. 'begun', timer, '0') else",
-        "if not failed then",
+        "if settled.failed then redis.call('HSETNX', shop .. 'begun', timer, '0') else",
+        "if not settled.failed then",
         "our own fault is not counted",
     ),
     ("else redis.call('HDEL', shop .. 'begun', timer) end", "end", "a send that was settled counts as crashed"),
     (
-        "if redis.call('HGET', shop .. 'leased', timer) == claimed then",
+        "if ours[redis.call('HGET', shop .. 'leased', timer)] then",
         "if true then",
         "another's lease is taken away",
     ),
-    ("  if due == claimed then", "  if due then", "a due that an event set meanwhile is lost"),
+    ("  if ours[due] then", "  if due then", "a due that an event set meanwhile is lost"),
+    ("[settled.deferred or settled.due] = true", "", "what others waited for fires after its end"),
     (
         "    redis.call('ZREM', timers, timer)\n    due = nil",
         "    due = nil",
