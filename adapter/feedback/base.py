@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -37,13 +37,14 @@ FeedbackKind = Literal[
     "opened",
     "clicked",
 ]
-FEEDBACK_KINDS: tuple[str, ...] = get_args(FeedbackKind)
 # The names under which our mails carry the send's id to the ESP and back.
 SEND_FIELD = "freshgate_send"
 SEND_ID = re.compile(r"[0-9a-f]{24}")
 # How far a signed timestamp may be off, in seconds: a captured request is good for nothing after that.
 TOLERANCE_S = 300
 MAX_REASON = 200
+# SendGrid's batches are under 1 MB.
+MAX_BYTES = 4 * 1024 * 1024
 
 
 class FeedbackRequest(msgspec.Struct, frozen=True):
@@ -78,7 +79,12 @@ class FeedbackEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeedbackReader(Protocol):
-    """The feedback of one configured account."""
+    """The feedback of one configured account.
+
+    max_bytes  the largest body that is read
+    """
+
+    max_bytes: int
 
     def verify(self, request: FeedbackRequest) -> None:
         """Raise NotAuthentic unless the request is provably from the ESP."""
@@ -89,6 +95,8 @@ class FeedbackReader(Protocol):
 
 class FeedbackAccount:
     """What all kinds share: the account's name, and its secrets, of which each is valid."""
+
+    max_bytes = MAX_BYTES
 
     def __init__(self, name: str, settings: EspSettings, advice: str) -> None:
         """`advice`: where the operator finds or sets the value at that ESP."""

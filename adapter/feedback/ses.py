@@ -19,7 +19,7 @@ from adapter.feedback.base import (
     short_reason,
 )
 from adapter.feedback.bodies import read_json
-from adapter.feedback.sns import Certificates, Fetch, fetch, is_signed, is_url_of_sns
+from adapter.feedback.sns import MAX_ENVELOPE_BYTES, Certificates, Fetch, fetch, is_signed, is_url_of_sns
 from adapter.feedback.times import read_iso
 from freshgate.errors import NotAuthentic, RequestError, SettingsError
 from freshgate.settings import EspSettings
@@ -46,6 +46,9 @@ RECIPIENTS = ("bouncedRecipients", "complainedRecipients", "delayedRecipients")
 
 class SesFeedback:
     """One account's SNS topic, which `feedback_topic` names."""
+
+    # The envelope is decoded before its signature is checked.
+    max_bytes = MAX_ENVELOPE_BYTES
 
     def __init__(self, name: str, settings: EspSettings, fetch: Fetch = fetch) -> None:
         self.name = name

@@ -34,6 +34,9 @@ HASHES: Mapping[str, Callable[[], SHA1 | SHA256]] = {"1": SHA1, "2": SHA256}
 FETCH_TIMEOUT_S = 3.0
 MAX_FETCHED_BYTES = 64 * 1024
 MAX_CERTIFICATES = 8
+# A message has at most 256 KB on its way to HTTPS, whatever the topic allows (docs.aws.amazon.com, sns/latest/dg,
+# large-message-payloads). As a text in the envelope each of its quotes takes two bytes; the other fields are short.
+MAX_ENVELOPE_BYTES = (2 * 256 + 16) * 1024
 # Strangers may name certificates that do not exist: SNS' own are fetched once a year.
 FETCH_INTERVAL_S = 2.0
 

@@ -8,7 +8,7 @@ from typing import Any
 from msgspec.structs import replace
 from redis import Redis
 
-from adapter.feedback.base import FeedbackEvent, FeedbackRequest
+from adapter.feedback.base import MAX_BYTES, FeedbackEvent, FeedbackRequest
 from adapter.ingest.feedback import FeedbackReceiver, FeedbackReply
 from catalog import TRIGGERS
 from freshgate.outcomes import rules_of
@@ -22,6 +22,8 @@ ADA = "ada@example.com"
 
 class AnyReader:
     """Takes any request, and reads the events that the test has put there."""
+
+    max_bytes = MAX_BYTES
 
     def __init__(self) -> None:
         self.events: Sequence[FeedbackEvent] = ()

@@ -11,6 +11,8 @@ from redis import Redis
 from structlog.testing import capture_logs
 
 from adapter.app import check
+from adapter.feedback.base import MAX_BYTES
+from adapter.feedback.sns import MAX_ENVELOPE_BYTES
 from freshgate.errors import SettingsError
 from freshgate.settings import EspSettings, Settings, SourceSettings
 from freshgate.state import keys
@@ -25,6 +27,7 @@ SETTINGS = Settings(
     esps={
         "mail": EspSettings(kind="sendgrid", feedback_secrets=(SIGNER.verification_key,)),
         "silent": EspSettings(kind="sendgrid"),
+        "aws": EspSettings(kind="ses", feedback_topic="arn:aws:sns:eu-west-1:123456789012:mail"),
     },
 )
 BOUNCE = sendgrid_body({"event": "bounce", "email": "ada@example.com", "timestamp": 1, "freshgate_send": SEND})
@@ -51,6 +54,14 @@ def test_a_signed_bounce_suppresses_its_address_and_the_repetition_is_a_duplicat
         )
     address = keys.address("main", keys.address_id(PII_KEY.encode(), "ada@example.com"))
     assert redis.hexists(address, "m:bounced")
+
+
+@pytest.mark.parametrize(("account", "max_bytes"), [("aws", MAX_ENVELOPE_BYTES), ("mail", MAX_BYTES)])
+def test_a_body_larger_than_its_esp_sends_is_refused_unread(client: FlaskClient, account: str, max_bytes: int) -> None:
+    largest = client.post(f"/feedback/{account}", data=b" " * max_bytes)
+    assert (largest.status_code, largest.get_json()) == (401, {"error": "signature rejected"})
+    larger = client.post(f"/feedback/{account}", data=b" " * (max_bytes + 1))
+    assert (larger.status_code, larger.get_json()) == (413, {"error": f"more than {max_bytes} bytes"})
 
 
 def test_whoever_cannot_sign_changes_nothing(client: FlaskClient, redis: Redis) -> None:

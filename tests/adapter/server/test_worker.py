@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import select
@@ -11,7 +12,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from adapter.server.limits import OTHER_BYTES
 from adapter.sources.segment.signature import sign
+from tests.adapter.feedback.signers import sendgrid_body
+from tests.adapter.server.conftest import SIGNER
 from tests.harness.receiver_process import HEAD, SECRET, TOKEN, Receiver, order_body, read_all
 
 CHUNKED = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -35,6 +39,16 @@ def test_orders_are_taken_while_slow_callers_hold_connections(receiver: Receiver
         for _ in range(SLOW_CALLERS):
             held.enter_context(receiver.connect(SLOW[slow]))
         assert [receiver.order()[0] for _ in range(5)] == [200] * 5
+
+
+def test_feedback_larger_than_a_stranger_may_send_is_read_as_a_whole(receiver: Receiver) -> None:
+    event = {"event": "open", "email": "ada@example.com", "timestamp": 1, "useragent": "x" * 2 * OTHER_BYTES}
+    body = sendgrid_body(event)
+    connection = http.client.HTTPConnection("127.0.0.1", receiver.port, timeout=10)
+    connection.request("POST", "/feedback/mail", body, SIGNER.headers(body, int(time.time())))
+    response = connection.getresponse()
+    assert (response.status, json.loads(response.read())) == (200, {"accepted": 0, "duplicate": 0, "unmatched": 1})
+    connection.close()
 
 
 def test_two_hundred_idle_connections_are_nothing(receiver: Receiver) -> None:
