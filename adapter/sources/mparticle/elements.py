@@ -16,13 +16,15 @@ and `opt_out_false` and `consent_renewed` (a refusal taken back).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from adapter.sources.reading.converters import flag, money
 from adapter.sources.reading.limits import MAX_NAME_LENGTH
+from adapter.sources.reading.paths import alternatives, fold
 from adapter.sources.reading.product_lists import MAX_LINES
 from adapter.sources.reading.timestamps import time_ms
+from freshgate.declare import EventType
 from freshgate.events import Refused
 
 AMOUNTS = ("total_amount", "tax_amount", "shipping_amount")
@@ -157,6 +159,17 @@ def _with_links(line: Any) -> Any:
     if type(custom) is not dict:
         return line
     return {**{name: custom[name] for name in PRODUCT_LINKS if name in custom}, **line}
+
+
+def profile_names(catalog: Sequence[EventType]) -> frozenset[str]:
+    """The names, folded, of which a batch's attributes must have one to say anything to `user_profile`. Empty if only
+    reading can show it."""
+    spellings = [event.sources["mparticle"] for event in catalog if "mparticle" in event.sources]
+    profiles = [sp for sp in spellings if "user_profile" in alternatives(sp.when.get("event_type", "user_profile"))]
+    if any(spelling.read for spelling in profiles):
+        return frozenset()
+    paths = (path for spelling in profiles for options in spelling.paths.values() for path in alternatives(options))
+    return frozenset(fold(step) for path in paths for step in path.split("."))
 
 
 class Consent(NamedTuple):

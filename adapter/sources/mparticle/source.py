@@ -18,6 +18,7 @@ from adapter.sources.mparticle.elements import (
     build_element,
     find_renewal,
     find_withdrawal,
+    profile_names,
     read_attributes,
     read_identities,
     refuse_malformed,
@@ -29,7 +30,7 @@ from adapter.sources.reading.dialect import Dialect, product_events, read_values
 from adapter.sources.reading.fields import name_and_email
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling, alternatives, fold
+from adapter.sources.reading.paths import Spelling, fold
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
@@ -67,7 +68,7 @@ class MparticleSource:
         self._purposes = frozenset(purpose.strip().lower() for purpose in settings.consent_purposes)
         self._environments = frozenset(name.strip().lower() for name in settings.environments)
         self._dialect = Dialect("mparticle", catalog, OWN_EMAILS, "data.event_name", self._junk)
-        self._profile_names = _profile_names(catalog)
+        self._profile_names = profile_names(catalog)
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an event, in order, or one for a batch that cannot be read; `received_at` in milliseconds UTC.
@@ -257,17 +258,6 @@ class MparticleSource:
         }
         verdict, _ = self._read_event({"event_type": "custom_event", "data": data}, batch, person, received_at)
         yield verdict
-
-
-def _profile_names(catalog: Sequence[EventType]) -> frozenset[str]:
-    """The names, folded, of which a batch's attributes must have one to say anything to `user_profile`. Empty if only
-    reading can show it."""
-    spellings = [event.sources["mparticle"] for event in catalog if "mparticle" in event.sources]
-    profiles = [sp for sp in spellings if "user_profile" in alternatives(sp.when.get("event_type", "user_profile"))]
-    if any(spelling.read for spelling in profiles):
-        return frozenset()
-    paths = (path for spelling in profiles for options in spelling.paths.values() for path in alternatives(options))
-    return frozenset(fold(step) for path in paths for step in path.split("."))
 
 
 MPARTICLE = SourceKind(

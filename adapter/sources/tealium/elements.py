@@ -19,8 +19,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapter.sources.reading.converters import number
+from adapter.sources.reading.paths import alternatives, fold
 from adapter.sources.reading.product_lists import MAX_LINES
 from adapter.sources.reading.timestamps import time_ms
+from freshgate.declare import EventType
 
 PROFILE_EVENT, REPLACED_EVENT = "visitor_profile", "visitor_replaced"
 CART = "cart_products"
@@ -92,6 +94,15 @@ def add_cart(element: dict[str, Any], payload: Mapping[str, Any]) -> dict[str, A
     if lines is not None:
         element[CART] = lines
     return element
+
+
+def reads_cart(event: EventType) -> bool:
+    """Whether the event type reads the products of the cart, however its paths spell them."""
+    spelling = event.sources.get("tealium")
+    if spelling is None:
+        return False
+    paths = (path for options in spelling.paths.values() for path in alternatives(options))
+    return spelling.read is not None or any(fold(path.partition(".")[0]) == fold(CART) for path in paths)
 
 
 def build_visitor_element(payload: Mapping[str, Any]) -> dict[str, Any]:

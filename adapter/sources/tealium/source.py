@@ -16,7 +16,7 @@ from adapter.sources.reading.dialect import Dialect, product_events, read_values
 from adapter.sources.reading.fields import name_and_email
 from adapter.sources.reading.identity import canonical, junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling, alternatives, fold
+from adapter.sources.reading.paths import Spelling
 from adapter.sources.reading.profiles import has_content
 from adapter.sources.reading.salvage import UnbalancedJson
 from adapter.sources.reading.static_header import HeaderVerifier
@@ -56,7 +56,7 @@ class TealiumSource:
         self._user_ids = tuple(steps_of(key) for key in settings.user_id_keys)
         self._dialect = Dialect("tealium", catalog, settings.email_keys, "tealium_event", self._junk)
         self._cart_events = frozenset(event.name for event in catalog if event.cart in ("add", "remove"))
-        self._cart_readers = frozenset(event.name for event in catalog if _reads_cart(event))
+        self._cart_readers = frozenset(event.name for event in catalog if elements.reads_cart(event))
 
     def read(self, body: bytes, received_at: int, context: RequestContext = NO_CONTEXT) -> Sequence[Verdict]:
         """One verdict an element, in order; `received_at` in milliseconds UTC.
@@ -237,15 +237,6 @@ class TealiumSource:
     def _hash(self, value: Any) -> str:
         """A message id for what has none: a redelivery has the same bytes, and so the same id."""
         return message_id_of(self.name, canonical(value))
-
-
-def _reads_cart(event: EventType) -> bool:
-    """Whether the event type reads the products of the cart, however its paths spell them."""
-    spelling = event.sources.get("tealium")
-    if spelling is None:
-        return False
-    paths = (path for options in spelling.paths.values() for path in alternatives(options))
-    return spelling.read is not None or any(fold(steps_of(path)[0]) == fold(elements.CART) for path in paths)
 
 
 def spell(name: str) -> dict[str, str] | None:
