@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from itertools import count
 
@@ -116,9 +116,23 @@ class Shoppers:
 
 def orders(amount: int) -> Iterator[tuple[int, bytes]]:
     """Orders of as many new people, each with the number in its order id."""
+    return _of_new_people(order_completed, amount)
+
+
+def carts(amount: int) -> Iterator[tuple[int, bytes]]:
+    """A product in the cart of as many new people."""
+    return _of_new_people(product_added, amount)
+
+
+def sign_ups(amount: int) -> Iterator[tuple[int, bytes]]:
+    """As many new people sign up."""
+    return _of_new_people(lambda number: {**_frame(number), "event": "Signed Up", "properties": {}}, amount)
+
+
+def _of_new_people(build: Callable[[int], dict[str, object]], amount: int) -> Iterator[tuple[int, bytes]]:
     for _ in range(amount):
         number = next(_numbers)
-        event = {**order_completed(number), "messageId": f"m{number}", "timestamp": _now()}
+        event = {**build(number), "messageId": f"m{number}", "timestamp": _now()}
         yield number, json.dumps(event, separators=(",", ":")).encode()
 
 

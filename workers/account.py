@@ -29,7 +29,7 @@ SYNC_INTERVAL_S = 1.0
 # mails stay behind transactional ones.
 PATIENCE_MS = {"transactional": 500, "marketing": 250}
 BUSY_POLL_S = 0.02
-# Five failures in a row open the breaker, or two of batches: each may leave that many mails in doubt.
+# A batch that fails weighs as much as so many single mails: it may leave more in doubt.
 MAX_WEIGHT = 3
 # A call that has not ended so long after its deadline died with its worker.
 LEASE_MARGIN_MS = 5000

@@ -1,27 +1,23 @@
 """Lanes: threads that carry out sends at the same time, each with a connection to the ESP of its own.
 
-`rq_worker.py` submits jobs; a lane carries sends of them out with its `courier.py`.
+`rq_worker.py` submits jobs, `line.py` holds their sends; a lane carries these out with its `courier.py`.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import chain
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
-import msgspec
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from freshgate.queue import Item, Job
-from freshgate.state import keys
 from freshgate.telemetry import logs, metrics
 from workers.calls import WaitingForEsp
 from workers.courier import Courier
+from workers.line import Line, QueuedJob, Waiting
 
 log = logs.get(__name__)
 
@@ -40,32 +36,6 @@ MAX_CHUNK = 25
 AVERAGE_SHARE = 0.1
 
 
-class QueuedJob(msgspec.Struct, eq=False):
-    """A job of RQ in this process, until all its sends have reached a state.
-
-    id          RQ's id
-    queue       name of its queue
-    marketing   whether its sends wait while transactional ones leave
-    expires_at  end of its budget (monotonic seconds)
-    remaining   sends that have not reached a state
-    """
-
-    id: bytes
-    queue: str
-    marketing: bool
-    job: Job
-    expires_at: float
-    remaining: int
-    failed: bool = False
-
-
-class Waiting(NamedTuple):
-    """A send that no lane has taken yet."""
-
-    item: Item
-    queued: QueuedJob
-
-
 class Bookkeeper(Protocol):
     """What becomes of RQ's jobs."""
 
@@ -74,37 +44,6 @@ class Bookkeeper(Protocol):
 
     def fail(self, jobs: list[QueuedJob], *, is_idle: bool) -> None:
         """Lists these jobs as failed. Raises RedisError."""
-
-
-class Line:
-    """The sends that wait for a lane, by shop and trigger, which take turns. `count` is how many."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._sends: OrderedDict[tuple[str, str, int], deque[Waiting]] = OrderedDict()
-
-    def __iter__(self) -> Iterator[Waiting]:
-        return chain.from_iterable(self._sends.values())
-
-    def add(self, queued: QueuedJob) -> None:
-        for item in queued.job.sends:
-            # A send that came back may have taken its worker down, and a traced one has a span: each by itself.
-            apart = id(item) if item.returned else id(queued) if queued.job.trace else 0
-            key = (queued.job.shop, keys.trigger_of(item.timer), apart)
-            self._sends.setdefault(key, deque()).append(Waiting(item, queued))
-        self.count += len(queued.job.sends)
-
-    def take(self, limit: int) -> list[Waiting]:
-        """At most so many, of one shop and trigger. There must be some."""
-        key, sends = next(iter(self._sends.items()))
-        taken = [sends.popleft() for _ in range(min(limit, len(sends)))]
-        if sends:
-            # The others' turn comes first.
-            self._sends.move_to_end(key)
-        else:
-            del self._sends[key]
-        self.count -= len(taken)
-        return taken
 
 
 class Lane(threading.Thread):

@@ -41,7 +41,8 @@ from workers.outcomes import build_destination
 from workers.outcomes.sender import OutcomeSender
 from workers.outlet import Outlet
 from workers.redis_monitor import RedisMonitor
-from workers.rq_worker import DeliverQueue, DeliverWorker, LaneStuck
+from workers.rq_jobs import DeliverQueue
+from workers.rq_worker import DeliverWorker, LaneStuck
 from workers.supervisor import supervise
 from workers.timers import Timers
 

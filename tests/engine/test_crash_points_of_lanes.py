@@ -20,7 +20,8 @@ from tests.engine.world import HOUR, MINUTE, SHOP, RememberingEsp, World
 from workers.calls import WaitingForEsp
 from workers.courier import Courier
 from workers.esp.base import Message, SendResult
-from workers.lanes import Lanes, QueuedJob
+from workers.lanes import Lanes
+from workers.line import QueuedJob
 
 ORDERS, LANES = 8, 4
 CONFIRMATION = "order_confirmation"

@@ -17,7 +17,8 @@ from workers import lanes as lanes_module
 from workers.calls import WaitingForEsp
 from workers.courier import BUDGET_S, Courier
 from workers.esp.base import Message, SendResult
-from workers.lanes import Lanes, QueuedJob
+from workers.lanes import Lanes
+from workers.line import QueuedJob
 
 
 class GatedEsp(RememberingEsp):

@@ -23,7 +23,8 @@ from rq.suspension import resume, suspend
 from freshgate import queue as wire
 from freshgate.queue import Item, Job, queue_name, queue_names
 from workers.lanes import Lanes
-from workers.rq_worker import DeliverQueue, DeliverWorker
+from workers.rq_jobs import DeliverQueue
+from workers.rq_worker import DeliverWorker
 
 NAME = queue_name("test")
 
