@@ -33,7 +33,7 @@ def measure(effort: Effort) -> list[Row]:
             window(app, esp, 50)
         amount = effort.of(250, 75)
         windows = [(window(freshgate, esp, amount), window(naive, esp, amount)) for _ in range(effort.of(7, 2))]
-    goal = Goal("ratio", "at most", 1.5)
+    goal = Goal("ratio", "at most", 1.1)
     rows = []
     for name, share in (("p50", 0.5), ("p99", 0.99)):
         pairs = [(percentile(latencies, share), percentile(reference, share)) for latencies, reference in windows]

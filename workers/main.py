@@ -48,7 +48,7 @@ from workers.timers import Timers
 
 log = logs.get(__name__)
 # The worker ends after so many jobs, and its supervisor starts it again.
-MAX_JOBS = 100_000
+MAX_JOBS = 1_000_000
 WORKER_TTL_S = 30
 # Python lets another thread run after 5 ms: too long for one whose claim ages meanwhile.
 SWITCH_INTERVAL_S = 0.001

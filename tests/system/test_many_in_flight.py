@@ -40,6 +40,7 @@ class UnreliableEsp(ThreadingHTTPServer):
     doubtful  send ids of calls whose answer the worker did not get
     late      send ids of calls that this machine was too slow to answer in time, perhaps
     faults    how many calls may fail; then the ESP only refuses bad recipients
+    delay_s   how long it takes to accept mails
     """
 
     daemon_threads = True
@@ -51,6 +52,7 @@ class UnreliableEsp(ThreadingHTTPServer):
         self.doubtful: set[str] = set()
         self.late: set[str] = set()
         self.faults: float = math.inf
+        self.delay_s = 0.02
         self.sizes: list[int] = []
         self.under_way = self.max_under_way = 0
         self.lock = threading.Lock()
@@ -100,7 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
                 time.sleep(TIMEOUT_S + 0.5)
             self.close_connection = True
             return
-        time.sleep(0.02)
+        time.sleep(esp.delay_s)
         with esp.lock:
             esp.accepted.update(sends)
         self._reply(202)
@@ -211,6 +213,26 @@ def test_ledger_outbox_and_metrics_agree_to_the_last_send(
         assert run.counted() == Counter(states.values())
         assert esp.max_under_way > 8 and max(esp.sizes) == 10
         print(f"{orders} sends, {len(esp.sizes)} calls, {seconds:.0f} s, {dict(Counter(states.values()))}")
+
+
+def test_a_worker_told_to_stop_finishes_what_is_under_way_and_leaves_the_rest_to_the_timers(
+    esp: UnreliableEsp,
+) -> None:
+    esp.faults, esp.delay_s = 0, 1.0
+    with running(esp, 200) as run:
+        worker = run.start()
+        deadline = time.monotonic() + 30
+        while esp.under_way < 16:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        worker.popen.terminate()
+        assert worker.popen.wait(30) == 0
+        states = run.states()
+        assert set(states.values()) <= {"sent", "rejected"}
+        assert {send for send, state in states.items() if state == "sent"} == set(esp.accepted)
+        assert len(esp.accepted) >= 16 and max(esp.accepted.values()) == 1
+        waiting: Any = run.client.zcard(f"{SHOP}timers:order_confirmation") + run.client.zcard(f"{SHOP}leases")
+        assert len(states) + waiting == 200
 
 
 @pytest.mark.tools
