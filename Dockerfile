@@ -1,7 +1,7 @@
 # One image, three commands: the receiver (the default), `python -m workers deliver` and `python -m workers timers`.
 # Runs as an unprivileged user, on a read-only root; it writes to FRESHGATE_VAR and /dev/shm only.
 
-FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d AS build
+FROM python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3 AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 RUN python -m venv --without-pip /opt/venv
 COPY requirements.txt /tmp/requirements.txt
@@ -19,7 +19,7 @@ COPY deploy/freshgate /opt/venv/bin/freshgate
 RUN python -m compileall -q /opt/venv/lib freshgate adapter workers catalog freshgate_cli
 
 
-FROM python:3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
+FROM python:3.11.15-slim-bookworm@sha256:d29f48a31a8b408ed19272ca1e7b10ebae13b240a27e862d3d4217c528e2e0c3
 LABEL org.opencontainers.image.title="freshgate" \
       org.opencontainers.image.description="CDP webhooks in, fresh mails out" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -24,9 +24,9 @@ METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"
 # Set before anything imports prometheus_client, which reads it at import.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS)
 
-from prometheus_client import start_http_server
 
 from freshgate.telemetry.metric_files import MetricFiles, prepare_process
+from freshgate.telemetry.metrics_port import serve_metrics
 
 METRIC_FILES = MetricFiles(METRICS)
 
@@ -127,8 +127,7 @@ def refresh_catalog() -> bool:
 
 
 def when_ready(_server: Any) -> None:
-    if SETTINGS.metrics_port:
-        start_http_server(SETTINGS.metrics_port, SETTINGS.metrics_host, METRIC_FILES.registry())
+    serve_metrics(SETTINGS.metrics_host, SETTINGS.metrics_port, METRIC_FILES.registry())
 
 
 def post_fork(_server: Any, _worker: Any) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import yaml
 
 from dashboards import alerts, objective
-from dashboards.boards import BOARDS
+from dashboards.boards import BOARDS, lines
 from dashboards.datadog import alerting, conf, widgets
+from dashboards.datadog import lines as datadog_lines
 from dashboards.runbook_forms import with_forms
 from freshgate.command_line import run_command
 
@@ -28,6 +29,7 @@ def files() -> Mapping[str, str]:
     boards = {f"grafana/{board.uid}.json": board.to_json() for board in BOARDS}
     return {
         **boards,
+        f"grafana/logs/{lines.UID}.json": lines.to_json(),
         "prometheus/rules.yml": _yaml(objective.recording_rules()),
         "prometheus/alerts.yml": _yaml(alerts.alerting_rules()),
         **_datadog(),
@@ -46,7 +48,14 @@ def runbooks() -> Mapping[str, str]:
 def _datadog() -> Mapping[str, str]:
     boards = {f"datadog/boards/{uid}.json": _json(board) for uid, board in widgets.build_dashboards().items()}
     monitors = {f"datadog/monitors/{name}.json": _json(parts) for name, parts in alerting.build_all_monitors().items()}
-    return {**boards, **monitors, "datadog/conf.d/openmetrics.d/conf.yaml": _yaml(conf.build_configuration())}
+    return {
+        **boards,
+        **monitors,
+        "datadog/logs/board.json": _json(datadog_lines.build_board()),
+        "datadog/logs/pipeline.json": _json(datadog_lines.build_pipeline()),
+        "datadog/conf.d/openmetrics.d/conf.yaml": _yaml(conf.build_configuration()),
+        "datadog/conf.d/freshgate.d/conf.yaml": _yaml(datadog_lines.build_agent_configuration()),
+    }
 
 
 def _json(document: Any) -> str:

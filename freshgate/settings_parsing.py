@@ -110,3 +110,8 @@ def check_names(table: object, known: Iterable[str], *parts: str) -> dict[str, A
             advice = f"did you mean '{nearest[0]}'?" if nearest else f"known here: {', '.join(known)}"
             raise SettingsError(f"{setting_name(*parts, name)}: no such setting; {advice}")
     return table
+
+
+def split_hosts(hosts: str) -> list[str]:
+    """The hosts of the setting `metrics_host`; the first is what the processes' own machine asks."""
+    return [host.strip() for host in hosts.split(",") if host.strip()] or ["127.0.0.1"]

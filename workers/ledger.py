@@ -18,7 +18,7 @@ from freshgate.state.clock import RedisClock
 from freshgate.state.records import WENT_OUT, WITH_ESP, Claim
 from freshgate.state.store import fcall
 from freshgate.state.subjects import SubjectView, describe
-from freshgate.telemetry import metrics
+from freshgate.telemetry import logs, metrics
 from workers.decisions import Decision, Records
 
 # How many sends of a trigger are remembered with their subject, at least: the newest decides on duplicates, and all
@@ -27,6 +27,7 @@ MIN_CLAIMS = 20
 # A claim that reaches Redis later than this is not written: its worker may have given it up. The timeout of a reply is
 # not shorter, and a call that begins later than a tenth of a second after its claim is not made.
 MAX_CLAIM_AGE_MS = 1000
+log = logs.get(__name__)
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -145,6 +146,15 @@ class Ledger:
             review=state,
             outcome=self._outcome(records, state, reply if state not in WITH_ESP else "", claim.send_id, decision.to),
         )
+        log.info(
+            "send",
+            outcome=state,
+            send=claim.send_id,
+            trigger=trigger.name,
+            esp=self._esp,
+            attempts=attempts,
+            **({} if status is None else {"status": status}),
+        )
         if state in metrics.OUTCOMES:
             metrics.SENDS.labels(trigger.name, self._esp, state).inc()
         else:
@@ -177,6 +187,7 @@ class Ledger:
         self._settle(
             records, entry={"trigger": trigger, "state": decision.outcome, **entry}, same=same, outcome=outcome
         )
+        log.info("send", outcome=decision.outcome, reason=decision.reason, send=send_id, trigger=trigger, esp=self._esp)
         metrics.SENDS.labels(trigger, self._esp, decision.outcome).inc()
         metrics.GATED.labels(trigger, decision.outcome, decision.reason).inc()
 
@@ -187,6 +198,7 @@ class Ledger:
         entry = {"trigger": timer.trigger, "state": "dead", "reason": reason, "send": send_id, "compared": {}}
         outcome = self._outcome(records, "dead", reason, send_id)
         self._settle(records, entry=entry, review="dead", outcome=outcome, field=f"c:{timer.scope}", send=send_id)
+        log.info("send", outcome="dead", reason=reason, send=send_id, trigger=timer.trigger, esp=self._esp)
         metrics.SENDS.labels(timer.trigger, self._esp, "dead").inc()
         metrics.GATED.labels(timer.trigger, "dead", reason).inc()
 

@@ -134,6 +134,10 @@ class Receiver:
             if count:
                 tracing.annotate(**{verdict: count})
                 meters.events[verdict].inc(count)
+        if tracing.is_sampled():
+            log.info(
+                "webhook", source=source.name, **{verdict: getattr(reply, verdict) for verdict in metrics.VERDICTS}
+            )
         return reply
 
     def replay_element(self, source: Source, element: quarantine.QuarantinedElement) -> WebhookReply:

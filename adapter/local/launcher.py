@@ -27,6 +27,7 @@ from freshgate.durations import format_duration
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import with_secrets
 from freshgate.settings import Settings, load
+from freshgate.settings_parsing import split_hosts
 
 POLL_INTERVAL_S = 0.1
 READY_TIMEOUT_S = 60.0
@@ -139,10 +140,11 @@ class Launcher:
         self._start("timers", (python, "-m", "workers", "timers"))
         gunicorn = (python, "-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()")
         self._start("receiver", gunicorn)
+        metrics_host = split_hosts(settings.metrics_host)[0]
         pages = {
             "sandbox": (settings.sandbox_host, settings.sandbox_port, "/"),
-            "worker": (settings.metrics_host, settings.worker_metrics_port, "/metrics"),
-            "timers": (settings.metrics_host, settings.timers_metrics_port, "/metrics"),
+            "worker": (metrics_host, settings.worker_metrics_port, "/metrics"),
+            "timers": (metrics_host, settings.timers_metrics_port, "/metrics"),
             "receiver": (settings.host, settings.port, "/readyz"),
         }
         for child in self.children:

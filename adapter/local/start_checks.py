@@ -16,6 +16,7 @@ from pathlib import Path
 from freshgate.errors import FreshgateError
 from freshgate.local_settings import is_sandbox
 from freshgate.settings import Settings
+from freshgate.settings_parsing import split_hosts
 
 LEFTOVERS_TIMEOUT_S = 12.0
 POLL_INTERVAL_S = 0.1
@@ -72,11 +73,12 @@ def _is_running(pid: int) -> bool:
 
 def check_ports(settings: Settings) -> None:
     """Every port that the children will listen on is free, and no two of them are the same."""
+    metrics_host = split_hosts(settings.metrics_host)[0]
     ports = {
         "FRESHGATE_PORT": (settings.host, settings.port),
-        "FRESHGATE_METRICS_PORT": (settings.metrics_host, settings.metrics_port),
-        "FRESHGATE_WORKER_METRICS_PORT": (settings.metrics_host, settings.worker_metrics_port),
-        "FRESHGATE_TIMERS_METRICS_PORT": (settings.metrics_host, settings.timers_metrics_port),
+        "FRESHGATE_METRICS_PORT": (metrics_host, settings.metrics_port),
+        "FRESHGATE_WORKER_METRICS_PORT": (metrics_host, settings.worker_metrics_port),
+        "FRESHGATE_TIMERS_METRICS_PORT": (metrics_host, settings.timers_metrics_port),
     }
     if uses_sandbox(settings):
         ports["FRESHGATE_SANDBOX_PORT"] = (settings.sandbox_host, settings.sandbox_port)

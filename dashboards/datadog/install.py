@@ -1,4 +1,4 @@
-"""`python -m dashboards.datadog.install`: creates or updates the committed dashboards and monitors in DataDog.
+"""`python -m dashboards.datadog.install`: creates or updates our dashboards, monitors and log pipeline in DataDog.
 
 It recognises existing ones by their title or name, and removes nothing.
 """
@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,7 +22,8 @@ EPILOG = """examples:
   DD_API_KEY=… DD_APP_KEY=… python -m dashboards.datadog.install
   DD_SITE=datadoghq.eu DD_API_KEY=… DD_APP_KEY=… python -m dashboards.datadog.install --only monitors
 
-The application key needs the scopes dashboards_write, dashboards_read, monitors_write and monitors_read."""
+The application key needs the scopes dashboards_write, dashboards_read, monitors_write, monitors_read,
+logs_read_config and logs_write_pipelines."""
 
 
 class RequestRefused(Exception):
@@ -32,11 +33,11 @@ class RequestRefused(Exception):
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dashboards.datadog.install",
-        description="create or update our dashboards and monitors in DataDog",
+        description="create or update our dashboards, monitors and log pipeline in DataDog",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", choices=("boards", "monitors"), default="", help="install only these (default: both)")
+    parser.add_argument("--only", choices=tuple(PARTS), help="install only these (default: all)")
     options = parser.parse_args(arguments)
     keys = {name: os.environ.get(name, "") for name in ("DD_API_KEY", "DD_APP_KEY")}
     if not all(keys.values()):
@@ -45,10 +46,9 @@ def main(arguments: list[str] | None = None) -> int:
     site = os.environ.get("DD_SITE", "datadoghq.com")
     account = Account(f"https://api.{site}" if "://" not in site else site, *keys.values())
     try:
-        if options.only != "monitors":
-            install_boards(account)
-        if options.only != "boards":
-            install_monitors(account)
+        for part, install in PARTS.items():
+            if options.only in (None, part):
+                install(account)
     except (RequestRefused, OSError, http.client.HTTPException) as error:
         print(f"datadog: {error}", file=sys.stderr)
         return 1
@@ -80,8 +80,24 @@ class Account:
 
 
 def install_boards(account: Account) -> None:
+    _install_boards(account, [board for _, board in _read_documents("boards")])
+
+
+def install_logs(account: Account) -> None:
+    """The pipeline that reads our lines, and the board that shows them."""
+    documents = dict(_read_documents("logs"))
+    _install_boards(account, [documents["board"]])
+    pipeline = documents["pipeline"]
+    ids = {installed["name"]: installed["id"] for installed in account.request("GET", "logs/config/pipelines")}
+    pipeline_id = ids.get(pipeline["name"])
+    path = f"logs/config/pipelines/{pipeline_id}" if pipeline_id else "logs/config/pipelines"
+    account.request("PUT" if pipeline_id else "POST", path, pipeline)
+    print(f"{'updated' if pipeline_id else 'created'} log pipeline {pipeline['name']}")
+
+
+def _install_boards(account: Account, boards: Iterable[Any]) -> None:
     ids = {board["title"]: board["id"] for board in account.request("GET", "dashboard")["dashboards"]}
-    for _, board in _read_documents("boards"):
+    for board in boards:
         board_id = ids.get(board["title"])
         account.request("PUT" if board_id else "POST", f"dashboard/{board_id}" if board_id else "dashboard", board)
         print(f"{'updated' if board_id else 'created'} dashboard {board['title']}")
@@ -110,6 +126,8 @@ def _read_documents(folder: str) -> Iterator[tuple[str, Any]]:
     for file in sorted((FOLDER / folder).glob("*.json")):
         yield file.stem, json.loads(file.read_text(encoding="utf-8"))
 
+
+PARTS = {"boards": install_boards, "monitors": install_monitors, "logs": install_logs}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -178,6 +178,11 @@ def traceparent() -> str:
     return carrier.get("traceparent", "")
 
 
+def is_sampled() -> bool:
+    """Whether there is a present span: then a line of the log leads to its trace, and the trace to the line."""
+    return _span.get() is not None
+
+
 def annotate(*, failed: bool = False, **attributes: str | int) -> None:
     """Adds attributes to the present span, if there is one: `annotate(outcome="stale")` sets `freshgate.outcome`."""
     span = _span.get()

@@ -25,7 +25,8 @@ class Fake(BaseHTTPRequestHandler):
         server: Any = self.server
         length = int(self.headers.get("content-length", 0))
         document = json.loads(self.rfile.read(length) or b"{}")
-        resource, _, number = self.path.removeprefix("/api/v1/").partition("?")[0].partition("/")
+        path = self.path.removeprefix("/api/v1/").partition("?")[0].replace("logs/config/", "")
+        resource, _, number = path.partition("/")
         server.requests.append((self.command, resource))
         if self.headers["dd-api-key"] != "right":
             self._answer(403, {"errors": ["Forbidden"]})
@@ -53,7 +54,7 @@ class Fake(BaseHTTPRequestHandler):
 @pytest.fixture
 def datadog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server: Any = HTTPServer(("127.0.0.1", 0), Fake)
-    server.stored, server.requests = {"dashboard": {}, "monitor": {}}, []
+    server.stored, server.requests = {"dashboard": {}, "monitor": {}, "pipelines": {}}, []
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     for name, value in {"SITE": f"http://127.0.0.1:{server.server_port}", "API_KEY": "right", "APP_KEY": "app"}.items():
         monkeypatch.setenv(f"DD_{name}", value)
@@ -64,8 +65,10 @@ def datadog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_the_installer_puts_all_of_it_there_and_a_second_time_changes_nothing_else(datadog: Any) -> None:
     assert install.main([]) == 0
-    expected = [len(documents("boards")), sum(len(monitors) for monitors in documents("monitors").values())]
-    assert [len(datadog.stored[resource]) for resource in ("dashboard", "monitor")] == expected
+    boards, monitors = documents("boards"), documents("monitors").values()
+    # Of the log lines: a board and the pipeline.
+    expected = [len(boards) + 1, sum(len(parts) for parts in monitors), 1]
+    assert [len(stored) for stored in datadog.stored.values()] == expected
     composites = {
         number: monitor for number, monitor in datadog.stored["monitor"].items() if monitor["type"] == "composite"
     }

@@ -16,13 +16,13 @@ import yaml
 from deploy import prepare
 
 ROOT = Path(__file__).resolve().parents[2]
-# These images hold one binary and no shell, so no health check can run in them. Prometheus scrapes both.
-WITHOUT_SHELL = ("otel-collector", "tempo")
+# These images hold one binary and no shell or client, so no health check can run in them. Prometheus scrapes them.
+WITHOUT_SHELL = ("otel-collector", "tempo", "loki", "alloy")
+# The files of Docker's logs are root's. It has no capability and no way out.
+READS_LOGS = "alloy"
 METRICS_PORTS = {"9108", "9109", "9110"}
 FRESHGATE_SERVICES = ("receiver", "worker", "timers", "sandbox", "traffic", "pager")
 VERSIONED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
-# No two projects agree on its digest: docs/RELEASING.md.
-WITHOUT_DIGEST = ("otel/opentelemetry-collector",)
 INTERPOLATED = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
 # A scheme, or the quotes or brackets around a scrape target; then a host name; then a port.
 CALLED = re.compile(r"(?:https?://|[\"'\[\s])([a-z][a-z0-9-]*):(\d{2,5})\b")
@@ -88,8 +88,7 @@ def unpinned(document: Mapping[str, Any], dockerfile: str) -> list[str]:
 
 def _is_pinned(image: str, *, is_built: bool = False) -> bool:
     match = VERSIONED.fullmatch(image)
-    is_excused = is_built or image.partition(":")[0] in WITHOUT_DIGEST
-    return match is not None and (match[1] is not None or is_excused)
+    return match is not None and (match[1] is not None or is_built)
 
 
 def unguarded(document: Mapping[str, Any]) -> list[str]:
@@ -104,7 +103,7 @@ def _lacks(name: str, service: Mapping[str, Any]) -> Iterator[str]:
         yield "cap_drop"
     if "no-new-privileges:true" not in service.get("security_opt", []):
         yield "no-new-privileges"
-    if str(service.get("user", "0")).partition(":")[0] in ("0", "root", ""):
+    if str(service.get("user", "0")).partition(":")[0] in ("0", "root", "") and name != READS_LOGS:
         yield "user"
     limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
     if not {"cpus", "memory", "pids"} <= set(limits):
@@ -128,13 +127,31 @@ def exposed(document: Mapping[str, Any]) -> list[str]:
     return faults
 
 
+def scraped_elsewhere(document: Mapping[str, Any]) -> list[str]:
+    """Processes of ours whose metrics can be asked for on another network than `metrics`."""
+    faults = []
+    for name, service in document["services"].items():
+        networks = service.get("networks", [])
+        aliases = {
+            network: (options or {}).get("aliases", [])
+            for network, options in (networks.items() if isinstance(networks, dict) else ())
+        }
+        hosts = str(service.get("environment", {}).get("FRESHGATE_METRICS_HOST", "127.0.0.1")).split(",")
+        named = {network for network, names in aliases.items() if set(names) & set(hosts)}
+        if set(hosts) - {"127.0.0.1", "scraped"} or named - {"metrics"} or (len(hosts) > 1 and not named):
+            faults.append(name)
+    return faults
+
+
 def missing_paths(document: Mapping[str, Any], root: Path, secret_names: Iterable[str]) -> list[str]:
     """Mounts, networks and services that do not exist. secret_names: the secrets that deploy/prepare.py creates."""
     missing = []
     for service in document["services"].values():
-        sources = [volume.split(":")[0] for volume in service.get("volumes", [])]
+        volumes = [INTERPOLATED.sub(lambda match: match[2] or "", volume) for volume in service.get("volumes", [])]
+        sources = [volume.split(":")[0] for volume in volumes]
         missing += [source for source in sources if source.startswith(".") and not (root / committed(source)).exists()]
-        missing += [source for source in sources if not source.startswith(".") and source not in document["volumes"]]
+        named = [source for source in sources if not source.startswith((".", "$", "/"))]
+        missing += [source for source in named if source not in document["volumes"]]
         missing += [secret for secret in service.get("secrets", []) if secret not in document["secrets"]]
         missing += [network for network in service.get("networks", []) if network not in document["networks"]]
         missing += [other for other in service.get("depends_on", {}) if other not in document["services"]]

@@ -49,6 +49,10 @@ def test_it_has_all_that_the_manual_promises(composed: dict[str, Any]) -> None:
         "traffic",
         "pager",
     }
+    assert {name for name, service in composed["services"].items() if service.get("profiles") == ["logs"]} == {
+        "loki",
+        "alloy",
+    }
 
 
 def test_one_service_builds_the_image_and_the_others_use_it(composed: dict[str, Any]) -> None:
@@ -93,6 +97,38 @@ def test_the_store_and_the_metrics_have_no_way_out(composed: dict[str, Any]) -> 
     assert composed["services"]["redis"]["networks"] == ["store"]
 
 
+def test_metrics_are_served_on_a_network_of_our_own_and_of_those_who_watch(composed: dict[str, Any]) -> None:
+    """A process listens on the address of `scraped`, which is a name on the network metrics alone."""
+    assert stack.scraped_elsewhere(composed) == []
+    inside = {name for name, service in composed["services"].items() if "metrics" in service["networks"]}
+    watching = {"prometheus", "alertmanager", "grafana", "otel-collector", "tempo", "loki", "alloy"}
+    assert inside == {"receiver", "worker", "timers"} | watching
+
+
+def test_nothing_is_published_but_the_receiver_and_what_people_look_at(composed: dict[str, Any]) -> None:
+    published = {name for name, service in composed["services"].items() if service.get("ports")}
+    assert published == {"receiver", "grafana", "sandbox", "pager"}
+    assert {name for name in published if composed["services"][name].get("profiles")} == {"sandbox", "pager"}
+
+
+def test_whoever_reads_the_logs_of_all_containers_has_no_way_out_and_no_right_but_to_read(
+    composed: dict[str, Any],
+) -> None:
+    alloy = composed["services"][stack.READS_LOGS]
+    assert (alloy["networks"], alloy["cap_drop"], "cap_add" in alloy) == (["metrics"], ["ALL"], False)
+    assert [volume for volume in alloy["volumes"] if not volume.endswith(":ro")] == ["positions:/positions"]
+    assert [name for name, service in composed["services"].items() if "docker.sock" in str(service)] == []
+
+
+def test_each_line_in_the_log_says_which_service_wrote_it(composed: dict[str, Any]) -> None:
+    """Compose sets the labels; Docker's log driver writes them beside each line; Alloy reads them."""
+    alloy = (ROOT / "deploy" / "alloy" / "config.alloy").read_text(encoding="utf-8")
+    for name, service in composed["services"].items():
+        labels = service["logging"]["options"]["labels"].split(",")
+        assert labels == ["com.docker.compose.project", "com.docker.compose.service"], name
+        assert [label for label in labels if f'"attrs.\\"{label}\\""' not in alloy] == []
+
+
 def test_what_is_mounted_exists(composed: dict[str, Any], secrets: dict[str, str]) -> None:
     assert stack.missing_paths(composed, ROOT, secrets) == []
     assert {name for name in secrets if name not in composed["secrets"]} == set()
@@ -121,7 +157,7 @@ def test_the_environment_of_every_process_is_accepted(
         return
     assert settings.esps["sendgrid"].base_url == "http://sandbox:8025"
     if name in ("receiver", "worker", "timers"):
-        assert settings.metrics_host == "0.0.0.0"
+        assert settings.metrics_host == "127.0.0.1,scraped"
         assert settings.pii_key and settings.redis_url.endswith("@redis:6379/0")
     if name == "sandbox":
         assert settings.sandbox_password == secrets["esp_api_key"].strip()

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import yaml
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
+from dashboards.boards import lines
 from freshgate.settings import Settings
 from tests.deploy import stack
 from tests.deploy.stack import ROOT
@@ -21,9 +24,14 @@ CONFIGS = {
     "prometheus": "deploy/prometheus/prometheus.yml",
     "otel-collector": "deploy/otel/collector.yml",
     "tempo": "deploy/tempo/tempo.yml",
+    "loki": "deploy/loki/loki.yml",
+    "alloy": "deploy/alloy/config.alloy",
     "grafana": "deploy/grafana/provisioning/datasources/freshgate.yml",
 }
 YAML_FILES = [ROOT / "docker-compose.yml", ROOT / ".yamllint.yml", *sorted((ROOT / "deploy").rglob("*.yml"))]
+
+
+ALLOY = (ROOT / CONFIGS["alloy"]).read_text(encoding="utf-8")
 
 
 def read(path: str) -> Any:
@@ -32,7 +40,7 @@ def read(path: str) -> Any:
 
 def mounted(service: str) -> dict[str, str]:
     """Path in the container → path in this repository."""
-    volumes = stack.compose()["services"][service]["volumes"]
+    volumes = [stack.INTERPOLATED.sub("/", volume) for volume in stack.compose()["services"][service]["volumes"]]
     return {parts[1]: stack.committed(parts[0]) for parts in (volume.split(":") for volume in volumes)}
 
 
@@ -45,7 +53,9 @@ def test_a_configuration_calls_services_that_it_reaches(service: str, path: str)
 @pytest.mark.parametrize("service", [*CONFIGS, "redis", "alertmanager"])
 def test_the_command_names_a_file_that_is_mounted(service: str) -> None:
     composed = stack.compose()["services"][service]
-    named = [word.rpartition("=")[2] for word in composed.get("command", []) if word.endswith((".yml", ".conf"))]
+    named = [
+        word.rpartition("=")[2] for word in composed.get("command", []) if word.endswith((".yml", ".conf", ".alloy"))
+    ]
     local = [
         ROOT / file.replace(folder, source, 1)
         for file in named
@@ -90,10 +100,46 @@ def test_the_boards_are_provisioned_from_where_they_are_mounted() -> None:
 
 def test_the_data_sources_have_fixed_uids_and_traces_are_linked() -> None:
     sources = {source["uid"]: source for source in read(CONFIGS["grafana"])["datasources"]}
-    assert set(sources) == {"prometheus", "tempo", "alertmanager"}
+    assert set(sources) == {"prometheus", "tempo", "alertmanager", "loki"}
     assert [uid for uid, source in sources.items() if source.get("isDefault")] == ["prometheus"]
     (link,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
     assert link["datasourceUid"] in sources
+
+
+def test_a_span_leads_to_the_lines_of_its_trace_and_a_line_to_its_trace_and_send() -> None:
+    sources = {source["uid"]: source["jsonData"] for source in read(CONFIGS["grafana"])["datasources"][1:3]}
+    lines_of_trace = sources["tempo"]["tracesToLogsV2"]
+    assert lines_of_trace["datasourceUid"] == "loki"
+    # Grafana replaces a single dollar by a variable of its environment.
+    assert "| trace_id=`$${__trace.traceId}`" in lines_of_trace["query"]
+    trace, send = sources["loki"]["derivedFields"]
+    assert (trace["matcherRegex"], trace["datasourceUid"]) == ("trace_id", "tempo")
+    assert send["url"] == f"/d/{lines.UID}?var-send=$${{__value.raw}}"
+    for field in (trace["matcherRegex"], send["matcherRegex"]):
+        assert re.search(rf'stage.structured_metadata {{\s+values = {{[^}}]*\b{field} = ""', ALLOY)
+
+
+def test_the_labels_of_lines_are_few_and_those_that_the_board_asks_for() -> None:
+    """Each value of a label is a stream of its own: an id among them would be the end of Loki."""
+    labels = set(re.findall(r"(\w+) = \"\"", " ".join(re.findall(r"stage\.labels {\s+values = {([^}]*)}", ALLOY))))
+    assert labels == {"project", "service", "level"}
+    board = json.dumps(lines.as_dict())
+    assert set(re.findall(r"[{ ,](\w+)=~", board)) <= labels
+    assert {"send", "trace_id"} <= set(re.findall(r"\| (\w+)=`", board))
+
+
+def test_lines_go_from_docker_through_alloy_to_the_log_store_and_are_removed_in_time() -> None:
+    loki = read(CONFIGS["loki"])
+    assert f'url = "http://loki:{loki["server"]["http_listen_port"]}/loki/api/v1/push"' in ALLOY
+    assert set(re.findall(r"forward_to\s+= \[([\w.]+)\]", ALLOY)) == {
+        "loki.process.lines.receiver",
+        "loki.write.loki.receiver",
+    }
+    assert "/var/log/containers" in mounted("alloy")
+    assert '"/var/log/containers/*/*-json.log"' in ALLOY
+    assert (loki["compactor"]["retention_enabled"], loki["limits_config"]["retention_period"]) == (True, "336h")
+    assert loki["schema_config"]["configs"][0]["schema"] == "v13"
+    assert loki["common"]["path_prefix"] in mounted("loki")
 
 
 def test_spans_go_from_the_collector_to_the_trace_store() -> None:
@@ -103,7 +149,7 @@ def test_spans_go_from_the_collector_to_the_trace_store() -> None:
     for part in ("receivers", "processors", "exporters"):
         assert set(pipeline[part]) == set(collector[part])
     listens = tempo["distributor"]["receivers"]["otlp"]["protocols"]["http"]["endpoint"]
-    assert collector["exporters"]["otlphttp/tempo"]["endpoint"] == f"http://tempo:{listens.rpartition(':')[2]}"
+    assert collector["exporters"]["otlp_http/tempo"]["endpoint"] == f"http://tempo:{listens.rpartition(':')[2]}"
 
 
 def test_the_files_of_the_trace_store_lie_on_its_volume() -> None:

@@ -11,8 +11,8 @@ from tests.deploy.stack import FRESHGATE_SERVICES, ROOT, compose
 NEW = "sha256:" + "1" * 64
 OLD = "sha256:" + "2" * 64
 TEXT = f"""\
-FROM python:3.11.14-slim-bookworm@{OLD} AS build
-FROM python:3.11.14-slim-bookworm@{NEW}
+FROM python:3.11.15-slim-bookworm@{OLD} AS build
+FROM python:3.11.15-slim-bookworm@{NEW}
     image: valkey/valkey:9.1.1-alpine
   image: freshgate:0.1.0
 # image: no/image:1
@@ -21,7 +21,7 @@ FROM python:3.11.14-slim-bookworm@{NEW}
 
 def test_a_digest_that_differs_and_an_image_without_one_are_named() -> None:
     assert compare(TEXT, lambda image: NEW) == [
-        f"python:3.11.14-slim-bookworm: {OLD}, the registry has {NEW}",
+        f"python:3.11.15-slim-bookworm: {OLD}, the registry has {NEW}",
         f"valkey/valkey:9.1.1-alpine: not pinned, the registry has {NEW}",
     ]
 
@@ -42,4 +42,4 @@ def test_every_image_that_is_pulled_is_asked_for() -> None:
         for name, service in compose()["services"].items()
         if name not in FRESHGATE_SERVICES
     }
-    assert asked == pulled | {"python:3.11.14-slim-bookworm"}
+    assert asked == pulled | {"python:3.11.15-slim-bookworm"}

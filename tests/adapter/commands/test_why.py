@@ -31,6 +31,8 @@ def world(redis: Redis) -> World:
 @pytest.fixture
 def ask(world: World, redis_server: str, capsys: pytest.CaptureFixture[str]) -> Any:
     def call(searched_id: str, **options: Any) -> tuple[int, str]:
+        # Without what the engine logged before.
+        capsys.readouterr()
         code = why.main(Settings(redis_url=redis_server, pii_key=PII_KEY.decode()), searched_id, **options)
         printed = capsys.readouterr()
         return code, printed.out + printed.err

@@ -73,6 +73,22 @@ def test_every_send_is_one_connected_trace(system: System, collector: Collector)
         assert shopper.user not in text
 
 
+def test_a_trace_leads_to_the_lines_of_the_request_and_of_its_send(system: System, collector: Collector) -> None:
+    trace, ada = token_hex(16), Shopper()
+    order(system, ada, trace)
+
+    def lines() -> list[dict[str, object]]:
+        texts = [(system.var / "log" / f"{name}.log").read_text(encoding="utf-8") for name in ("receiver", "worker")]
+        return [json.loads(line) for text in texts for line in text.splitlines() if trace in line]
+
+    system.wait_for(lambda: len(lines()) == 2)
+    received, sent = lines()
+    assert (received["event"], received["source"], received["accepted"]) == ("webhook", "segment", 1)
+    assert (sent["event"], sent["outcome"], sent["trigger"]) == ("send", "sent", "order_confirmation")
+    system.wait_for(lambda: connected(collector, trace))
+    assert str(sent["send"]) in repr(collector.of(trace))
+
+
 def test_a_mail_about_a_cart_links_the_event_that_set_its_timer(system: System, collector: Collector) -> None:
     ada = Shopper()
     before = {span.span for span in list(collector.spans)}

@@ -244,3 +244,22 @@ def test_log_lines_carry_the_trace_only_within_a_sampled_span(shop: Shop, monkey
     assert sampled["span_id"] == f"{shop.spans()['decide'].context.span_id:016x}"
     assert sampled["send"] == dict(shop.spans()["decide"].attributes or {})["freshgate.send"]
     assert not {"trace_id", "span_id"} & set(unsampled)
+
+
+def test_each_outcome_and_retry_of_a_send_is_a_line_with_its_id_and_its_trace(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", written)
+    logs.configure("info", json=True)
+    shop.world.esp.errors = [EspError("down", status=503)]
+    shop.request(shop.order("1"), traceparent=CALLER)
+    shop.work()
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    (send,) = [line for line in lines if line["event"] == "send"]
+    assert (send["outcome"], send["trigger"], send["attempts"]) == ("retry", "order_confirmation", 1)
+    assert (send["send"], send["trace_id"]) == (
+        dict(shop.spans()["decide"].attributes or {})["freshgate.send"],
+        "ab" * 16,
+    )
+    assert ADA not in written.getvalue()
