@@ -28,9 +28,11 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     FRESHGATE_HOST=0.0.0.0 \
     FRESHGATE_VAR=/var/lib/freshgate
+# The last line is for the store's copies and data: a new volume takes owner and mode from the image.
 RUN groupadd --system --gid 10001 freshgate \
  && useradd --system --uid 10001 --gid freshgate --home-dir /app --no-create-home --shell /usr/sbin/nologin freshgate \
- && install --directory --owner=freshgate --group=freshgate --mode=0700 /var/lib/freshgate
+ && install --directory --owner=freshgate --group=freshgate --mode=0700 /var/lib/freshgate \
+ && install --directory --owner=999 --group=1000 --mode=0700 /var/backups/freshgate /data
 COPY --from=build /opt/venv /opt/venv
 COPY --from=build /app /app
 WORKDIR /app

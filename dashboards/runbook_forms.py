@@ -52,10 +52,12 @@ def to_kubernetes(command: str) -> str:
 
 COMPOSE = {
     "restart": "docker compose restart {name}",
+    "backup": "docker compose run --rm backup --keep 28",
     "more": "docker compose up -d --no-recreate --scale worker=4",
 }
 CLUSTER = {
     "restart": "kubectl rollout restart {target}",
+    "backup": "kubectl create job --from=cronjob/freshgate-backup freshgate-backup-by-hand",
     "more": "kubectl scale --replicas=4 deploy/freshgate-worker",
 }
 
@@ -87,6 +89,8 @@ def _translate_part(command: str, run: str, logs: str, actions: dict[str, str]) 
         if match[3] in SERVED_BY_PROCESSES:
             return fill(run, SERVED_BY_PROCESSES[match[3]]) + f"python -IS deploy/probe.py --show {match[2]}"
         return run.format(name=SERVED_BY_WATCHERS[match[3]]) + f"timeout {match[1]} wget -q -O - {match[2]}"
+    if command == "python -m workers backup FOLDER":
+        return actions["backup"]
     if command == "df -h":
         return fill(run, "redis") + "df -h /data"
     if match := re.fullmatch(r"python -m (adapter|workers) (.*?)( [\w-]+\.json| FILE)?", command):

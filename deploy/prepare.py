@@ -43,10 +43,13 @@ def main(root: Path = ROOT) -> int:
 def warnings(root: Path) -> Iterator[str]:
     """What nobody should go live with, once the demo's profile is off."""
     env = (root / ".env").read_text(encoding="utf-8")
-    is_demo = any(line.split("=", 1)[0] == "COMPOSE_PROFILES" and "demo" in line for line in env.splitlines())
+    profiles = "".join(line for line in env.splitlines() if line.startswith("COMPOSE_PROFILES="))
+    is_demo = "demo" in profiles
     receivers = (root / COPIES["dashboards/alertmanager/alertmanager.yml"]).read_text(encoding="utf-8")
     if not is_demo and any("//pager:" in line for line in receivers.splitlines() if not line.lstrip().startswith("#")):
         yield "deploy/local/alertmanager/alertmanager.yml names the demo's pager: nobody is woken. Write your receivers"
+    if not is_demo and "backup" not in profiles:
+        yield "COMPOSE_PROFILES in .env has no profile backup: the store is never copied, unless you do so yourself"
 
 
 def contents(folder: Path) -> Iterator[tuple[str, str]]:

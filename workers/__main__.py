@@ -14,7 +14,7 @@ from freshgate.command_line import Parser, run_command
 from freshgate.local_settings import load_local_settings
 from freshgate.settings import Settings, load
 from freshgate.telemetry import logs
-from workers import accounts, commands, esp_table, suppressions
+from workers import accounts, backup, commands, esp_table, suppressions
 
 PROCESSES = {
     "deliver": "work on the sends: gate, claim, call the ESP, settle",
@@ -26,6 +26,7 @@ OPERATOR_COMMANDS = {
     **commands.HELP,
     "suppressions": suppressions.HELP,
     "accounts": accounts.HELP,
+    **backup.HELP,
     "esps": esp_table.HELP,
 }
 EXAMPLES = """examples:
@@ -79,6 +80,8 @@ def run_as(program: str, arguments: Sequence[str]) -> int:
         return _run_process(options, settings)
     if options.command == "suppressions":
         return suppressions.run(settings, options)
+    if options.command in backup.HELP:
+        return backup.run(settings, options)
     if options.command == "accounts":
         return accounts.run(settings, options)
     return commands.run(settings, options)
@@ -109,6 +112,7 @@ def build_parser(program: str = "python -m workers") -> argparse.ArgumentParser:
     suppressions.add_command(subcommands)
     esp_table.add_command(subcommands)
     accounts.add_command(subcommands)
+    backup.add_commands(subcommands)
     return parser
 
 

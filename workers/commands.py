@@ -17,7 +17,6 @@ from msgspec.structs import replace
 
 from freshgate.catalogs import load_triggers
 from freshgate.declare import Trigger
-from freshgate.errors import SettingsError
 from freshgate.local_settings import connect_local_store
 from freshgate.settings import Settings
 from freshgate.settings_parsing import duration_ms
@@ -25,6 +24,7 @@ from freshgate.state import keys
 from freshgate.state.operations import count_operation
 from freshgate.state.records import Claim, parse_claims
 from freshgate.state.store import fcall, shops
+from workers import holds
 from workers.decisions import Records
 from workers.gate import version_of
 from workers.lookup import Lookup
@@ -73,7 +73,11 @@ Mails wait. Those that are older than their max_age when they are released end a
   python -m workers release
   python -m workers release abandoned_cart
 
-A hold on all triggers and a hold on one are released one by one; the answer names what is still held.""",
+A hold on all triggers and a hold on one are released one by one; the answer names what is still held.
+
+A store that was restored from a copy does not know which mails left after the copy was made, so `release` asks:
+  python -m workers release --sent-until 2026-11-30T14:02:00Z      (what was due until then does not leave again)
+  python -m workers release --sent-until none                      (everything leaves that is due)""",
 }
 
 
@@ -102,6 +106,12 @@ def add_commands(commands: Any) -> None:
             help="one trigger, or esp:NAME for an account's marketing mail; all if left out",
         )
     parsers["hold"].add_argument("--list", action="store_true", help="only say what is held")
+    parsers["release"].add_argument(
+        "--sent-until",
+        metavar="TIME",
+        default="",
+        help="of a restored store: until when the lost one sent, such as 2026-11-30T14:02:00Z, or `none`",
+    )
 
 
 class ListedSend(NamedTuple):
@@ -133,10 +143,7 @@ def run(settings: Settings, chosen: argparse.Namespace, fixed_now: int | None = 
     triggers = {trigger.name: trigger for trigger in load_triggers(settings)}
     client = connect_local_store(settings)
     if chosen.command in ("hold", "release"):
-        if chosen.command == "hold" and chosen.list:
-            print(f"held: {_held(client) or 'none'}")
-            return 0
-        return _switch(client, settings, triggers, chosen.command, chosen.trigger)
+        return holds.run(client, settings, triggers, chosen)
     max_age = duration_ms(chosen.max_age, "--max-age")
     sends = [send for send in _listed_sends(client, chosen.command) if chosen.send in (None, send.send)]
     lookup = Lookup(
@@ -167,35 +174,6 @@ def run(settings: Settings, chosen: argparse.Namespace, fixed_now: int | None = 
             + (f"; {unchanged} not" if unchanged else "")
         )
     return 1 if unchanged or (chosen.send and not sends) else 0
-
-
-def _switch(client: Any, settings: Settings, triggers: Mapping[str, Trigger], command: str, name: str) -> int:
-    if command == "release":
-        # Also of a trigger that the catalog no longer has.
-        known = client.srem(keys.HOLD, name)
-        if name.startswith(keys.HELD_ESP):
-            # Else the next report would hold the account once more, for the same wave.
-            client.delete(keys.FEEDBACK + name.removeprefix(keys.HELD_ESP))
-        text = _name(name)
-        print(f"released: {text}" if known else f"{text} was not held", f"(still held: {_held(client) or 'none'})")
-        if known:
-            count_operation(client, "release")
-        return 0 if known else 1
-    accounts = [keys.HELD_ESP + account for account in settings.esps]
-    if name != "*" and name not in triggers and name not in accounts:
-        raise SettingsError(f"hold {name}: no such trigger; known: {', '.join([*sorted(triggers), *accounts])}")
-    if client.sadd(keys.HOLD, name):
-        count_operation(client, "hold")
-    print(f"held: {_name(name)}; mails wait, and leave if still true when released")
-    return 0
-
-
-def _name(trigger: str) -> str:
-    return "all triggers" if trigger == "*" else trigger
-
-
-def _held(client: Any) -> str:
-    return ", ".join(sorted(_name(bytes(name).decode()) for name in client.smembers(keys.HOLD)))
 
 
 def _listed_sends(client: Any, state: str) -> Iterator[ListedSend]:

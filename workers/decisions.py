@@ -41,6 +41,7 @@ class Records(msgspec.Struct):
     mailbox     what mails to the address are counted with, where the address is an alias of another
     refused_at, refused_since
                 when events of the shop were refused last, and since when they are; 0 where that is long ago
+    sent_until  mails that were due until then may have left before the store was restored; 0 where it was not
     """
 
     timer: keys.TimerRef
@@ -52,6 +53,7 @@ class Records(msgspec.Struct):
     shop: str = "main"
     refused_at: int = 0
     refused_since: int = 0
+    sent_until: int = 0
 
     @property
     def counted(self) -> AddressView | None:

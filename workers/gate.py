@@ -69,6 +69,7 @@ def decide(  # noqa: PLR0911  # one return a rule
     )
     return (
         _already_sent(claims, send, now)  # duplicate; or another worker has it
+        or _before_restore(trigger, records, tries, send)  # stale
         or _suppressed(trigger, records, send)  # suppressed
         or _withdrawn(trigger, records, send)  # superseded, cancelled
         or _stale(records, send, now)  # stale, no_address
@@ -130,6 +131,14 @@ def _already_sent(claims: list[Claim], send: Decision, now: int) -> Decision | N
             sent_version = {"sent_version": millis(claim.version)} if claim.version else {}
             return _withhold(send, "duplicate", f"already_{claim.state}", sent_version | {"sent_at": claim.at})
     return None
+
+
+def _before_restore(trigger: Trigger, records: Records, tries: list[Claim], send: Decision) -> Decision | None:
+    """`stale` if the store was restored from a copy, and the mail was due while the lost store still sent: it may have
+    left. What an operator replays leaves."""
+    if send.occurred_at + trigger.delay > records.sent_until or any(claim.state == "replay" for claim in tries):
+        return None
+    return _withhold(send, "stale", "before_restore", {"sent_until": records.sent_until})
 
 
 def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision | None:

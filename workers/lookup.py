@@ -16,6 +16,7 @@ from freshgate.state import keys
 from freshgate.state.orders import OrderView
 from freshgate.state.products import parse_product
 from freshgate.state.records import to_fields
+from freshgate.state.restored import sent_until
 from freshgate.state.store import fcall, with_library
 from freshgate.state.views import AddressView, PersonView
 from workers.decisions import Records
@@ -71,9 +72,13 @@ class Lookup:
             # Large persons take calls of their own.
             if len(records) == len(timers):
                 break
+        names = {name.decode() for name in holds[0]} if holds else set()
+        until = sent_until(names)
+        for record in records if until else ():
+            record.sent_until = until
         self._add_missing_addresses(shop, records)
         self._add_products(shop, records)
-        return int(reply[0]), records, {name.decode() for name in holds[0]} if holds else set()
+        return int(reply[0]), records, names
 
     def _build(self, shop: str, send: Any, refused_at: int, refused_since: int) -> Records:
         timer, due, root, persons, order, addresses = send

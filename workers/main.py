@@ -24,6 +24,7 @@ from freshgate.routing import routes_of
 from freshgate.settings import EspSettings, Settings, require_pii_key
 from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
+from freshgate.state.restored import hold_if_restored
 from freshgate.state.store import connect, load, redis_now_ms
 from freshgate.telemetry import logs, metrics, tracing
 from freshgate.telemetry.metrics_port import serve_metrics
@@ -87,6 +88,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
         settings.redis_url, timeout_s=5.0, pool=esp_settings.concurrency + 8, queue_url=settings.queue_redis_url
     )
     load(client)
+    hold_if_restored(client)
     traces = tracing.setup(settings, "worker")
     lookup = Lookup(
         client,

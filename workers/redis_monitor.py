@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.operations import OPERATIONS
+from freshgate.state.restored import holds_of
 from freshgate.state.store import fcall, nodes, redis_now_ms, shops, used_share, with_library
 from freshgate.telemetry import logs, metrics
 from workers.account_monitor import AccountMonitor
@@ -123,10 +124,12 @@ class RedisMonitor:
                 if not timer.startswith(LOOKBACK + b"|")
             )
         pipe = self._client.pipeline(transaction=False)
-        pipe.scard(keys.HOLD)
+        pipe.smembers(keys.HOLD)
+        pipe.hlen(keys.RESTORED)
+        pipe.hgetall(keys.BACKUP)
         pipe.llen(keys.QUARANTINE)
         pipe.hgetall(keys.OPERATIONS)
-        holds, quarantined, counts = pipe.execute()
+        holds, is_restored, backup, quarantined, counts = pipe.execute()
         metrics.MAILS_WAITING.set(for_account)
         metrics.TIMERS_WAITING.set(waiting)
         metrics.TIMERS_OVERDUE.set(overdue)
@@ -134,7 +137,12 @@ class RedisMonitor:
         metrics.LEASES.set(leases)
         metrics.SENDS_LATE.set(late)
         metrics.SENDS_TO_REVIEW.set({(state,): count for state, count in reviews.items()})
-        metrics.HOLDS.set(holds)
+        metrics.HOLDS.set(len(holds_of(holds)))
+        metrics.STORE_RESTORED.set(bool(is_restored))
+        if b"at" in backup:
+            age_ms, interval_ms = now_ms - int(backup[b"at"]), int(backup.get(b"interval", 0))
+            metrics.BACKUP_AGE.set(max(0, age_ms) / 1000)
+            metrics.BACKUP_OVERDUE.set(max(0, age_ms - interval_ms) / 1000 if interval_ms else {})
         metrics.QUARANTINED.set(quarantined)
         metrics.OPERATIONS.set({(name,): int(counts.get(name.encode(), 0)) for name in OPERATIONS})
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import redis
@@ -16,7 +17,7 @@ from freshgate.declare import Trigger
 from freshgate.queue import push
 from freshgate.routing import Routes
 from freshgate.settings import EspSettings
-from freshgate.state import keys
+from freshgate.state import keys, restored
 from freshgate.state.keys import trigger_of
 from freshgate.state.store import fcall, shops, with_library
 from freshgate.telemetry import logs, metrics
@@ -31,7 +32,6 @@ LEASE_MS = 30_000
 MAX_SLEEP_S, MAX_IDLE_SLEEP_S = 0.05, 0.1
 HEARTBEAT_INTERVAL_S = 5.0
 SHOPS_INTERVAL_S = 5.0
-OUTAGE_MS = 600_000
 
 
 class Timers:
@@ -54,10 +54,20 @@ class Timers:
         self._settle_ms = settle_ms
         self._shops: list[str] = []
         self._shops_read_at = self._beaten = float("-inf")
+        self._last_beat_ms = 0
         # Whether the last look claimed something: then the next one claims at once.
         self._is_busy = False
 
     def run(self, should_stop: Callable[[], bool]) -> None:
+        try:
+            self._run(should_stop)
+        finally:
+            # Also after an error that ends the process: it is no sign of another store.
+            with suppress(RedisError):
+                restored.note_stop(self._client)
+
+    def _run(self, should_stop: Callable[[], bool]) -> None:
+        self._hold_if_restored(should_stop)
         self._wait_after_outage(should_stop)
         while not should_stop():
             try:
@@ -141,7 +151,19 @@ class Timers:
         if time.monotonic() - self._beaten < HEARTBEAT_INTERVAL_S:
             return
         self._beaten = time.monotonic()
-        self._client.set(keys.HEARTBEAT, time.time_ns() // 1_000_000)
+        now_ms = time.time_ns() // 1_000_000
+        restored.beat(self._client, now_ms, self._last_beat_ms)
+        self._last_beat_ms = now_ms
+
+    def _hold_if_restored(self, should_stop: Callable[[], bool]) -> None:
+        """Nothing is claimed before it is known whether this store is a copy."""
+        while not should_stop():
+            try:
+                restored.hold_if_restored(self._client)
+                return
+            except RedisError as error:
+                log.warning("redis_unavailable", error=type(error).__name__)
+                time.sleep(0.5)
 
     def _wait_after_outage(self, should_stop: Callable[[], bool]) -> None:
         """After a long silence events are about to arrive in bulk: due mails wait until they have settled."""
@@ -149,7 +171,7 @@ class Timers:
             last: Any = self._client.get(keys.HEARTBEAT)
         except RedisError:
             return
-        if last is None or time.time_ns() // 1_000_000 - int(last) < OUTAGE_MS:
+        if last is None or time.time_ns() // 1_000_000 - int(last) < restored.OUTAGE_MS:
             return
         log.warning("waking_after_outage", waits_s=self._settle_ms / 1000)
         until = time.monotonic() + self._settle_ms / 1000

@@ -35,6 +35,20 @@ def redis_alerts() -> list[Alert]:
             panel="Redis is safe for state (each must be 1)",
         ),
         Alert(
+            "StoreRestored",
+            "page",
+            f"{highest(metrics.STORE_RESTORED)} > 0",
+            "The store was restored from a copy: all mail is held until an operator says what may have left.",
+            panel="For the operator",
+        ),
+        Alert(
+            "BackupOverdue",
+            "ticket",
+            f"{highest(metrics.BACKUP_OVERDUE)} > 3600",
+            "The next copy of the store has been due for {{ $value | humanizeDuration }}.",
+            panel="Redis: age of the newest copy",
+        ),
+        Alert(
             "RedisFull",
             "page",
             f"{memory} > 0.8",

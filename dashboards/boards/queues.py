@@ -63,7 +63,8 @@ def _verdict() -> Sequence[Panel]:
         numbers(
             "For the operator",
             describe(
-                "What waits for an operator: unknown, dead and rejected sends, elements in quarantine, holds?",
+                "What waits for an operator: unknown, dead and rejected sends, elements in quarantine, holds, a "
+                "restored store?",
                 "`python -m workers unknown list`, `dead list`, `rejected list` and `python -m adapter quarantine "
                 "list` show them; `python -m workers release` ends a hold.",
             ),
@@ -72,6 +73,7 @@ def _verdict() -> Sequence[Panel]:
                 (highest(metrics.SENDS_TO_REVIEW, ["state"]), "{{state}}"),
                 (highest(metrics.QUARANTINED), "in quarantine"),
                 (highest(metrics.HOLDS), "holds"),
+                (highest(metrics.STORE_RESTORED), "restored store"),
             ],
             limits=red_above(1),
             width=24,

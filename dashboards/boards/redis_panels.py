@@ -39,6 +39,15 @@ def redis_panels() -> Sequence[Panel]:
             [(highest(metrics.REDIS_MEMORY), "used"), (f"{highest(metrics.REDIS_MAX_MEMORY)} > 0", "limit")],
         ),
         lines(
+            "Redis: age of the newest copy",
+            describe(
+                "How much would be lost with the store? And does the schedule of copies keep its time?",
+                "never. A copy that is an hour overdue: runbook BackupOverdue.",
+            ),
+            "s",
+            [(highest(metrics.BACKUP_AGE), "age"), (highest(metrics.BACKUP_OVERDUE), "overdue")],
+        ),
+        lines(
             "Hosts' clocks against Redis' clock",
             describe(
                 "How far are hosts ahead of Redis' clock (below 0: behind), by which everything is decided?",

@@ -17,6 +17,11 @@ PREFIX = "fg:"
 QUEUE = "freshgate-"
 HOLD = PREFIX + "hold"
 HEARTBEAT = PREFIX + "heartbeat"
+# Set while the timers are stopped as they were told to.
+STOPPED = PREFIX + "stopped"
+# What is known of a store that was restored from a copy, until an operator has released its mail; the newest copy.
+RESTORED = PREFIX + "restored"
+BACKUP = PREFIX + "backup"
 UNMAPPED = PREFIX + "unmapped"
 QUARANTINE = PREFIX + "quarantine"
 OPERATIONS = PREFIX + "operations"
@@ -34,6 +39,8 @@ PEOPLE_CACHE = PREFIX + "people:"
 PEOPLE_LIMIT = PREFIX + "api:"
 # In `HOLD`, before the name of an account whose marketing mail waits.
 HELD_ESP = "esp:"
+# In `HOLD`, before a time: mails that were due until then may have left before the store was restored.
+SENT_UNTIL = "sent_until:"
 
 Entity = Literal["p", "o", "a"]
 SHA256_BLOCK = 64

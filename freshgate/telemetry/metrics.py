@@ -257,6 +257,13 @@ SENDS_LATE = PolledMetric("freshgate_sends_late", "Sends that have been due for 
 LEASES = PolledMetric("freshgate_leases_open", "Timers that somebody has claimed and not finished")
 SENDS_TO_REVIEW = PolledMetric("freshgate_desk_sends", "Sends that an operator should look at", ("state",))
 HOLDS = PolledMetric("freshgate_holds", "Triggers held by an operator; holding all counts as one")
+STORE_RESTORED = PolledMetric(
+    "freshgate_store_restored", "1 while mail is held since the store was restored from a copy"
+)
+BACKUP_AGE = PolledMetric("freshgate_backup_age_seconds", "Age of the newest copy of the store; none without a copy")
+BACKUP_OVERDUE = PolledMetric(
+    "freshgate_backup_overdue_seconds", "For how long the next copy has been due; none without a schedule"
+)
 BREAKER_OPEN = PolledMetric(
     "freshgate_breaker_open", "1 while no mail leaves through an ESP account but a probe", ("esp",)
 )

@@ -25,6 +25,8 @@ CLOCK_SKEW = "freshgate_clock_skew_seconds"
 REJECTED = 'freshgate_desk_sends{state="rejected"}'
 UNKNOWN = 'freshgate_desk_sends{state="unknown"}'
 HOLDS = "freshgate_holds"
+RESTORED = "freshgate_store_restored"
+OVERDUE_COPY = "freshgate_backup_overdue_seconds"
 UP = 'up{job="freshgate-receiver",instance="a"}'
 REDIS_UP = "freshgate_redis_up"
 EVICTED = "freshgate_redis_evicted_keys_total"
@@ -145,6 +147,10 @@ CASES = [
     Case("HostClockOff", False, {CLOCK_SKEW: "0.5+0"}),
     Case("HeldMails", True, {HOLDS: "1+0"}),
     Case("HeldMails", False, {HOLDS: "0x80 1x300"}),
+    Case("StoreRestored", True, {RESTORED: "1+0"}),
+    Case("StoreRestored", False, {RESTORED: "0+0"}),
+    Case("BackupOverdue", True, {OVERDUE_COPY: "4000+0"}),
+    Case("BackupOverdue", False, {OVERDUE_COPY: "600+0"}),
     Case("ScrapeDown", True, {UP: "0+0"}),
     Case("RedisDown", True, {REDIS_UP: "0+0"}),
     Case("RedisEvicting", True, {EVICTED: ONCE.replace("90", "95")}),

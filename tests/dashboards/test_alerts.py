@@ -21,6 +21,7 @@ from dashboards.runbook_forms import by_hand
 from freshgate.settings import Settings
 from tests.dashboards import expressions
 from workers import accounts as worker_accounts
+from workers import backup
 from workers import commands as worker_commands
 
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
@@ -78,6 +79,7 @@ def _workers_parser() -> argparse.ArgumentParser:
     added.add_parser("timers")
     worker_commands.add_commands(added)
     worker_accounts.add_command(added)
+    backup.add_commands(added)
     return parser
 
 

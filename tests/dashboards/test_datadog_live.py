@@ -122,6 +122,8 @@ def test_datadogs_models_understand_the_dashboards_and_monitors() -> None:
     for monitors in documents("monitors").values():
         for monitor in monitors:
             assert faults(monitor, "Monitor") == [], monitor["name"]
+    logs = documents("logs")
+    assert faults(logs["board"], "Dashboard") == faults(logs["pipeline"], "LogsPipeline") == []
 
 
 def test_json_that_datadog_would_not_understand_is_noticed() -> None:

@@ -21,7 +21,9 @@ WITHOUT_SHELL = ("otel-collector", "tempo", "loki", "alloy")
 # The files of Docker's logs are root's. It has no capability and no way out.
 READS_LOGS = "alloy"
 METRICS_PORTS = {"9108", "9109", "9110"}
-FRESHGATE_SERVICES = ("receiver", "worker", "timers", "sandbox", "traffic", "pager")
+FRESHGATE_SERVICES = ("receiver", "worker", "timers", "sandbox", "traffic", "pager", "backup", "restore")
+# Ends when its work is done.
+RUNS_ONCE = "restore"
 VERSIONED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")
 INTERPOLATED = re.compile(r"\$\{(\w+)(?::?-([^}]*))?\}")
 # A scheme, or the quotes or brackets around a scrape target; then a host name; then a port.
@@ -108,7 +110,7 @@ def _lacks(name: str, service: Mapping[str, Any]) -> Iterator[str]:
     limits = service.get("deploy", {}).get("resources", {}).get("limits", {})
     if not {"cpus", "memory", "pids"} <= set(limits):
         yield "limits"
-    if service.get("restart") != "unless-stopped":
+    if service.get("restart") != ("no" if name == RUNS_ONCE else "unless-stopped"):
         yield "restart"
     if "healthcheck" not in service and name not in WITHOUT_SHELL:
         yield "healthcheck"
@@ -138,7 +140,11 @@ def scraped_elsewhere(document: Mapping[str, Any]) -> list[str]:
         }
         hosts = str(service.get("environment", {}).get("FRESHGATE_METRICS_HOST", "127.0.0.1")).split(",")
         named = {network for network, names in aliases.items() if set(names) & set(hosts)}
-        if set(hosts) - {"127.0.0.1", "scraped"} or named - {"metrics"} or (len(hosts) > 1 and not named):
+        if (
+            set(hosts) - {"127.0.0.1", "scraped"}
+            or named - {"metrics"}
+            or ("metrics" in networks and len(hosts) > 1 and not named)
+        ):
             faults.append(name)
     return faults
 

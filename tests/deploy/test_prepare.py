@@ -103,14 +103,19 @@ def test_what_is_edited_is_a_copy_that_git_ignores_and_an_upgrade_leaves_alone(r
     assert {(root / copy).read_text(encoding="utf-8") for copy in prepare.COPIES.values()} == {"mine\n"}
 
 
-def test_nobody_goes_live_with_the_demos_pager_without_being_told(
+def test_nobody_goes_live_with_the_demos_pager_or_without_copies_without_being_told(
     root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     prepare.main(root)
     assert "warning" not in capsys.readouterr().out
     (root / ".env").write_text("# COMPOSE_PROFILES=demo\n", encoding="utf-8")
     prepare.main(root)
-    assert "nobody is woken" in capsys.readouterr().out
+    warnings = capsys.readouterr().out
+    assert "nobody is woken" in warnings
+    assert "never copied" in warnings
+    (root / ".env").write_text("COMPOSE_PROFILES=backup,logs\n", encoding="utf-8")
+    prepare.main(root)
+    assert "never copied" not in capsys.readouterr().out
     routes = root / "deploy" / "local" / "alertmanager" / "alertmanager.yml"
     routes.write_text(routes.read_text(encoding="utf-8").replace("http://pager:8026", "https://x.example"), "utf-8")
     prepare.main(root)

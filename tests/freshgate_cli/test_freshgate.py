@@ -93,6 +93,8 @@ def test_help_lists_every_command_with_a_line(freshgate: Run) -> None:
             "release",
             "suppressions",
             "accounts",
+            "backup",
+            "restore",
             "esps",
         ),
         *PROCESSES,

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
@@ -25,14 +27,14 @@ from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.links import LinkToken, LinkTokens
 from freshgate.routing import Routes
 from freshgate.settings import EspSettings, OutcomeSettings, Settings, SourceSettings
-from freshgate.state import keys
+from freshgate.state import keys, restored
 from freshgate.state.clock import RedisClock
 from freshgate.state.planner import Planner
 from freshgate.state.store import fcall, load, open_shops
 from tests.engine.subjects import BACK_IN_STOCK, SUBJECT_EVENTS
 from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, World, product
 from tests.harness.reporting import ReportingWorld
-from workers import commands, suppressions
+from workers import backup, commands, suppressions
 from workers.account import Account
 from workers.delays import note_delays
 from workers.pace import Pace
@@ -73,6 +75,7 @@ def live_through_everything(redis: Redis, url: str) -> Iterator[None]:
     yield from report(ReportingWorld(redis))
     yield from tell(redis)
     yield from ask(redis)
+    yield from copy_and_restore(redis, url)
     yield from run_processes(world, redis)
 
 
@@ -198,6 +201,18 @@ def operate(world: World, redis: Redis, url: str) -> Iterator[None]:
     request = WebhookRequest(b"", {}, world.now, remote_ip="93.184.216.34")
     world.receiver.receive(ThreeVerdicts(event), request)
     yield
+
+
+def copy_and_restore(redis: Redis, url: str) -> Iterator[None]:
+    """A copy of the store; its timers stop as told; and a store that was restored is recognised, and released."""
+    with tempfile.TemporaryDirectory() as folder:
+        backup.make_copy(Settings(redis_url=url, pii_key=PII_KEY.decode()), Path(folder), keep=1)
+    restored.note_stop(redis)
+    yield
+    restored.beat(redis, time.time_ns() // 1_000_000 - 365 * 24 * HOUR)
+    restored.hold_if_restored(redis)
+    yield
+    restored.settle_restored(redis, 0)
 
 
 def report(world: ReportingWorld) -> Iterator[None]:

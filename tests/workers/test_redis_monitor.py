@@ -64,6 +64,7 @@ def test_an_empty_redis_is_healthy_and_nobody_works(redis: Redis) -> None:
 
 
 def test_every_polled_metric_is_served_after_one_poll(redis: Redis) -> None:
+    redis.hset(keys.BACKUP, mapping={"at": now_ms(), "interval": 1000})
     names = {name.partition("{")[0] for name in poll(redis)}
     assert names == {metric._name for metric in metrics.POLLED_METRICS}
 

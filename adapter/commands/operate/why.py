@@ -15,6 +15,7 @@ from adapter.commands.operate.trail_lookup import SubjectType, TrailSubject, fin
 from freshgate.local_settings import connect_local_store, load_local_settings
 from freshgate.settings import Settings
 from freshgate.state import keys
+from freshgate.state.restored import holds_of
 from freshgate.state.stored import read_trail_entry
 from freshgate.state.views import PersonView
 from freshgate.telemetry import logs
@@ -124,7 +125,7 @@ def load_trail(client: Any, shop: str, person: str) -> list[dict[str, Any]]:
 
 def _held_triggers(client: Any) -> list[str]:
     """The triggers that an operator holds back; "*" stands for all."""
-    return sorted(bytes(name).decode() for name in client.smembers(keys.HOLD))
+    return holds_of(client.smembers(keys.HOLD))
 
 
 def _format_event(entry: dict[str, Any]) -> str:
