@@ -83,8 +83,10 @@ class Recorder:
             return
         plans = [self._planner.plan(event, replay=replay, trusted=trusted) for event in events]
         shop = events[0].id_space
+        now = time.monotonic()
         for plan in plans:
-            self._drop_known_links(plan)
+            if "links" in plan.body:
+                self._drop_known_links(plan, now)
         # Taken away first: what another thread notes from now on is for the next call.
         has_gap = shop in self._shops_with_gap
         self._shops_with_gap.discard(shop)
@@ -139,7 +141,10 @@ class Recorder:
                     tracing.set_job_id(push(pipe, queue, shop, sends, created, tracing.traceparent()))
             for reply in pipe.execute()[: len(calls)]:
                 replies += within(reply)
-        return [self._finish(shop, plan, reply) for plan, reply in zip(plans, replies, strict=True)]
+        return [
+            reply if reply[:5] != "more " else self._finish(shop, plan, reply)
+            for plan, reply in zip(plans, replies, strict=True)
+        ]
 
     def _finish(self, shop: str, plan: Plan, reply: str) -> str:
         """The reply to an erasure of a large person once all of it is done: a call takes out a bounded part."""
@@ -165,13 +170,9 @@ class Recorder:
             work += own_work
         return calls
 
-    def _drop_known_links(self, plan: Plan) -> None:
-        links = plan.body.get("links")
-        if not links:
-            return
-        now = time.monotonic()
+    def _drop_known_links(self, plan: Plan, now: float) -> None:
         new_links = []
-        for link in links:
+        for link in plan.body["links"]:
             first_at, until = self._linked.get(link, (0, 0.0))
             # An earlier event moves the link's stamp, which decides to whom a device belongs.
             if until < now or plan.event.occurred_at < first_at:
@@ -183,8 +184,9 @@ class Recorder:
 
     def _count(self, plan: Plan, reply: str, answer: WebhookReply) -> None:
         verdict, _, rest = reply.partition(" ")
-        results = rest.partition(" ")[2]
-        for link, result in zip(plan.body.get("links", ()), results.split(","), strict=False):
+        links = plan.body.get("links")
+        results = rest.partition(" ")[2].split(",") if links else ()
+        for link, result in zip(links or (), results, strict=False):
             if not result:
                 continue
             metrics.IDENTITY_LINKS.labels(result if result in metrics.IDENTITY else "ambiguous").inc()

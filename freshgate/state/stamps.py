@@ -27,7 +27,8 @@ def tail(message_id: str) -> str:
     # An error handler, for half of a surrogate pair, doubles the cost.
     text = message_id.encode() if message_id.isascii() else message_id.encode("utf-8", "surrogatepass")
     digest = blake2b(text, digest_size=8).digest()
-    return _base36(int.from_bytes(digest, "big"))[2:]
+    high, low = divmod(int.from_bytes(digest, "big"), _SQUARE)
+    return _PAIRS[high % 1296] + _PAIRS[low // 1296] + _PAIRS[low % 1296]
 
 
 def stamp(occurred_at: int, message_id: str, rank: str = ADD) -> str:
