@@ -25,7 +25,7 @@ from freshgate import catalogs
 from freshgate.catalogs import load_triggers
 from freshgate.durations import format_duration
 from freshgate.errors import CatalogError, FreshgateError
-from freshgate.local_settings import with_secrets
+from freshgate.local_settings import is_sandbox, with_secrets
 from freshgate.settings import Settings, load
 from freshgate.settings_parsing import split_hosts
 
@@ -239,6 +239,8 @@ def _welcome(settings: Settings, environ: Mapping[str, str]) -> str:
     if uses_sandbox(settings):
         smtp = f" (SMTP: 127.0.0.1:{settings.sandbox_smtp_port})" if settings.sandbox_smtp_port else ""
         lines.append(f"Mails end up in the sandbox: http://127.0.0.1:{settings.sandbox_port}/{smtp}")
+        if any(is_sandbox(wish.url, settings) for wish in settings.outcomes.values()):
+            lines.append(f"What became of them: http://127.0.0.1:{settings.sandbox_port}/outcomes")
     ports = (settings.metrics_port, settings.worker_metrics_port, settings.timers_metrics_port)
     lines.append("Metrics: " + "  ".join(f"http://127.0.0.1:{port}/metrics" for port in ports if port))
     order = order_line(settings)

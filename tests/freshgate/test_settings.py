@@ -191,3 +191,32 @@ def test_a_cluster_needs_a_redis_of_its_own_for_the_queues_and_nothing_else_has_
     for environ in (cluster, cluster | {"FRESHGATE_QUEUE_REDIS_URL": "redis+cluster://c:3"}, queues):
         with pytest.raises(SettingsError, match="queue_redis_url"):
             load(environ)
+
+
+def test_three_lines_of_the_docs_send_by_three_kinds_side_by_side(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "ESPS.md").read_text(encoding="utf-8")
+    lines = text.partition("```toml\nesps = ")[2].partition("```")[0]
+    file = tmp_path / "freshgate.toml"
+    file.write_text(f"esps = {lines}", encoding="utf-8")
+    settings = load({}, file)
+    assert [esp.kind for esp in settings.esps.values()] == ["sendgrid", "mailchimp_transactional", "smtp"]
+    assert {name: trigger.esp for name, trigger in settings.triggers.items()} == {
+        "welcome": "mailchimp_transactional",
+        "abandoned_cart": "smtp",
+    }
+    assert len(lines.strip().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("environ", "advice"),
+    [
+        ({"FRESHGATE_OUTCOMES__SHOP__URL": "https://x.example"}, r"\[outcomes.main\]"),
+        ({"FRESHGATE_OUTCOMES__MAIN__EVENTS": "Email Bounce"}, "did you mean 'Email Bounced'"),
+        ({"FRESHGATE_OUTCOMES__MAIN__KIND": "segmnt"}, "segment, webhook"),
+        ({"FRESHGATE_OUTCOMES__MAIN__BACKLOG": "0"}, "from 100 to"),
+        ({"FRESHGATE_OUTCOMES__MAIN__WRITEKEY": "k"}, "did you mean 'write_key'"),
+    ],
+)
+def test_what_is_wrong_with_outcomes_is_said_with_what_to_write(environ: dict[str, str], advice: str) -> None:
+    with pytest.raises(SettingsError, match=advice):
+        load(environ, Path("/dev/null"))
