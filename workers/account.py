@@ -85,7 +85,6 @@ class Account:
         *,
         sync_interval_s: float = SYNC_INTERVAL_S,
     ) -> None:
-        self.name = name
         self._client = client
         self._key = keys.account(name)
         self._rate = settings.rate
@@ -121,14 +120,17 @@ class Account:
         now = self._clock.now()
         if state.breaker == "closed" and not (self._rate or self._max_in_flight or state.learned or state.pause > now):
             return Admission(mails)
-        if state.breaker in ("open", "held") and now < state.until:
+        if now < state.until:
             return Admission(0, "breaker_open", state.until)
         patience_ms, token = PATIENCE_MS[kind], token_hex(6)
-        asked: dict[str, Any] = {"mails": mails, "patience": patience_ms, "token": token, "lease": self._lease_ms}
-        if self._rate:
-            asked["rate"] = self._rate
-        if self._max_in_flight:
-            asked["most"] = self._max_in_flight
+        asked = {
+            "mails": mails,
+            "patience": patience_ms,
+            "token": token,
+            "lease": self._lease_ms,
+            "rate": self._rate,
+            "most": self._max_in_flight,
+        }
         give_up_at = time.monotonic() + patience_ms / 1000
         while True:
             now, count, at, reason, due, is_probe = self._call("admit", asked)
@@ -142,7 +144,7 @@ class Account:
             reason.decode(),
             int(float(due)),
             max(0, int(at) - int(now)) / 1000,
-            token if count and (self._max_in_flight or is_probe) else "",
+            token if self._max_in_flight or is_probe else "",
             bool(is_probe),
             is_limited=True,
         )
@@ -155,11 +157,11 @@ class Account:
             # A 429 is neither a success nor a failure: it says something about the rate.
             self._calls += not is_limited
             self._failures += is_failure
-            self._weight += min(admission.mails, MAX_WEIGHT) if is_failure else 0
+            self._weight += min(admission.mails, MAX_WEIGHT)
             self._mails += taken
         body: dict[str, Any] = {}
         if error is not None and error.blocked:
-            body["blocked"] = 1
+            body["blocked"] = True
         if is_limited and error is not None:
             body["limited"] = int((error.retry_after_s or 0.0) * 1000)
         if admission.is_probe:
@@ -170,20 +172,17 @@ class Account:
         if body or is_failure:
             self._report(body)
 
-    def give_back(self, admission: Admission, mails: int, *, is_over: bool = True) -> None:
-        """So many of the admitted mails did not leave. Raises RedisError.
-
-        is_over  no call was made for this admission
-        """
+    def give_back(self, admission: Admission, mails: int) -> None:
+        """So many of the admitted mails did not leave, perhaps none at all. Raises RedisError."""
         if not admission.is_limited:
             return
-        body: dict[str, Any] = {"unused": mails} if mails and not admission.is_probe else {}
-        if is_over and admission.is_probe:
-            body["probe"] = (admission.token, "unused")
-        elif is_over and admission.token:
+        body: dict[str, Any] = {"unused": mails}
+        if admission.is_probe:
+            # It has taken no turn of the rate.
+            body = {"probe": (admission.token, "unused")}
+        elif admission.token:
             body["flight"] = admission.token
-        if body:
-            self._report(body)
+        self._report(body)
 
     def flush(self) -> None:
         """Hands over what was counted, at the end of the process. A Redis that is away learns nothing."""
@@ -200,8 +199,7 @@ class Account:
             }
             self._calls = self._failures = self._weight = self._mails = 0
         body |= {name: count for name, count in counts.items() if count}
-        if self._rate:
-            body["rate"] = self._rate
+        body |= {"rate": self._rate}
         _, breaker, until, reason, learned, pause = self._call("report", body | {"wait": self._wait_ms})
         self._state = AccountState(
             breaker.decode(), int(float(until)), reason.decode(), int(learned) / 1000, int(float(pause))

@@ -121,7 +121,7 @@ class Outlet:
         with suppress(RedisError):
             self._account.report(turn.admission, taken, errors[0] if errors and not taken else None)
             if mails < turn.mails:
-                self._account.give_back(turn.admission, turn.mails - mails, is_over=False)
+                self._account.give_back(turn.admission, turn.mails - mails)
 
     def leave(self, turn: Turn) -> None:
         """Gives the turn back, unless a call was made."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 from redis import Redis
+from redis.exceptions import RedisError
 
 from freshgate.errors import EspError
 from freshgate.settings import EspSettings
@@ -88,6 +89,49 @@ def test_without_limits_and_with_a_closed_breaker_nothing_is_asked_or_kept(redis
     assert 0 < redis.ttl(f"{keys.account('shop')}calls") <= 60
 
 
+def trips(redis: Redis) -> int:
+    stats: Any = redis.info("commandstats")
+    return int(stats["cmdstat_fcall"]["calls"])
+
+
+def test_what_is_known_is_asked_for_once_a_second_and_not_by_each_mail(redis: Redis, clock: Clock) -> None:
+    worker = Worker(redis, clock, rate=(100, SECOND))
+    admission = worker.admit()
+    before = trips(redis)
+    worker.account.report(admission, 1, None)
+    assert trips(redis) == before, "a success waits for the next report"
+    worker.account._synced_at = float("-inf")
+    worker.account.report(admission, 0, FAILED)
+    assert trips(redis) == before + 1
+    assert worker.account.state.breaker == "closed"
+    assert trips(redis) == before + 1, "the failure's report has asked"
+
+
+def test_while_it_is_open_no_mail_asks_until_a_probe_may(redis: Redis, clock: Clock) -> None:
+    worker = Worker(redis, clock)
+    worker.call(BLOCKED)
+    worker.admit()
+    before = trips(redis)
+    clock.now += 5 * SECOND - 1
+    assert worker.account.admit(1, "marketing").due == START + 5 * SECOND
+    assert trips(redis) == before
+    clock.now += 1
+    assert worker.account.admit(1, "marketing").is_probe
+
+
+def test_a_redis_that_is_away_is_asked_once_a_second(clock: Clock) -> None:
+    account = Account(store.connect("redis://127.0.0.1:1/0"), "shop", EspSettings(), RedisClock(lambda: clock.now))
+    with pytest.raises(RedisError):
+        account.is_open()
+    assert not account.is_open()
+
+
+def test_it_learns_redis_time(redis: Redis) -> None:
+    skews: list[float] = []
+    assert Account(redis, "shop", EspSettings(), RedisClock(None, skews.append)).state.breaker == "closed"
+    assert len(skews) == 1
+
+
 class TestBreaker:
     def test_a_refusal_of_the_account_opens_it_for_all_workers(self, redis: Redis, clock: Clock) -> None:
         first, second = Worker(redis, clock), Worker(redis, clock)
@@ -142,6 +186,14 @@ class TestBreaker:
             worker.account.report(Admission(1), 0, LIMITED)
         assert worker.breaker == "closed"
         worker.account.report(Admission(1), 0, FAILED)
+        assert worker.breaker == "open"
+
+    def test_a_batch_weighs_as_much_as_three_mails(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock)
+        worker.call(HUNG, mails=100)
+        worker.call(HUNG)
+        assert worker.breaker == "closed"
+        worker.call(HUNG)
         assert worker.breaker == "open"
 
     def test_a_success_ends_the_row(self, redis: Redis, clock: Clock) -> None:
@@ -245,6 +297,14 @@ class TestBreaker:
         assert worker.breaker == "ready"
         assert worker.admit().is_probe
 
+    def test_a_probe_that_is_given_back_gives_no_turn_of_the_rate_back(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock, rate=(2, 60 * SECOND))
+        worker.call(BLOCKED)
+        clock.now += 5 * SECOND
+        worker.account.give_back(worker.admit(), 1)
+        fcall(redis, "breaker", keys.account("shop"), clock.now, "close", "")
+        assert worker.admit().due == START + 30 * SECOND
+
     def test_a_probe_whose_worker_died_is_tried_by_another_after_its_deadline(self, redis: Redis, clock: Clock) -> None:
         dead, other = Worker(redis, clock), Worker(redis, clock)
         dead.call(BLOCKED)
@@ -322,6 +382,16 @@ class TestRate:
         assert worker.admit(1, "marketing").mails == 0
         assert worker.admit(1, "transactional").mails == 1
 
+    def test_what_needed_no_turn_is_given_back_without_a_trip(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock)
+        admission, before = worker.admit(5), trips(redis)
+        worker.account.give_back(admission, 5)
+        assert trips(redis) == before
+
+    def test_a_call_is_under_way_for_redis_only_where_calls_are_limited(self, redis: Redis, clock: Clock) -> None:
+        assert Worker(redis, clock, rate=(10, SECOND)).admit().token == ""
+        assert Worker(redis, clock, rate=(10, SECOND), max_in_flight=2).admit().token
+
     def test_what_did_not_leave_is_given_back(self, redis: Redis, clock: Clock) -> None:
         first, second = Worker(redis, clock, rate=(10, SECOND)), Worker(redis, clock, rate=(10, SECOND))
         admission = first.admit(5)
@@ -369,6 +439,14 @@ class TestPause:
         assert (refused.mails, refused.reason, refused.due) == (0, "limited", START + 7 * SECOND)
         clock.now += 7 * SECOND
         assert second.admit().mails == 1
+
+    def test_a_long_pause_holds_when_the_limit_is_forgotten(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock)
+        worker.call(EspError("429", status=429, retry_after_s=600.0))
+        clock.now += 599 * SECOND
+        refused = worker.admit()
+        assert worker.account.state.learned == 0
+        assert (refused.mails, refused.due) == (0, START + 600 * SECOND)
 
     def test_a_pause_is_a_second_at_least_and_ten_minutes_at_most(self, redis: Redis, clock: Clock) -> None:
         worker = Worker(redis, clock)

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +23,8 @@ from tests.harness.receiver_process import SECRET, Receiver
 
 EVIL = "\x1b[2J\x1b]0;pwned\x07\x1b[31mred\u202e\x9b1m\r\x08"
 WHO = "esc-user"
+# Control characters, separators of lines and paragraphs, halves of characters.
+ACTED_ON = ("Cc", "Zl", "Zp", "Cs")
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,7 @@ def test_no_command_prints_what_a_terminal_would_act_on(receiver: Receiver, word
     printed = (completed.stdout + completed.stderr).decode()
     assert printed.strip() and "Traceback" not in printed
     assert printable(printed) == printed
+    assert [char for char in printed if unicodedata.category(char) in ACTED_ON and char not in "\n\t"] == []
     if "--json" in words:
         json.loads(completed.stdout)
 

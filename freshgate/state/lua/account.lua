@@ -11,7 +11,7 @@
 --
 -- fg_report  ARGV now or "", msgpack map of what happened since the last report; all may be missing:
 --              calls, failures, mails      counts, without the calls that were answered 429      weight  of the failures
---              blocked  1 = the account was refused (401, 403)      limited  a 429, with the pause that it asked for (ms)
+--              blocked  true = the account was refused (401, 403)      limited  a 429, with the pause that it asked for (ms)
 --              wait     the first pause before a probe (ms)         probe {token, "taken" | "failed" | "unused"}
 --              flight   the token of a call that is over            unused   mails of the rate that did not leave
 --              rate     the rate that is set
