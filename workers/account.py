@@ -157,7 +157,7 @@ class Account:
             # A 429 is neither a success nor a failure: it says something about the rate.
             self._calls += not is_limited
             self._failures += is_failure
-            self._weight += min(admission.mails, MAX_WEIGHT)
+            self._weight += min(admission.mails, MAX_WEIGHT) if is_failure else 0
             self._mails += taken
         body: dict[str, Any] = {}
         if error is not None and error.blocked:

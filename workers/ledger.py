@@ -289,7 +289,7 @@ class Ledger:
                 "deferred": str(claim.until),
             }
             if self._feedback:
-                body["feedback"] = True
+                body["feedback"] = self._esp
             # A mail that did not leave is not counted among those that the address may get.
             if records.counted and parts["review"] not in WENT_OUT:
                 body["uncount"] = (records.counted.id, claim.at)

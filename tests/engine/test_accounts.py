@@ -186,7 +186,7 @@ class TestFailover:
         assert news.esp.mails == []
         self.open(world, shop)
         shop.deliver(timers[1])
-        assert due_of(world, timers[1]) - world.now < SECOND, "the timers route it at once"
+        assert due_of(world, timers[1]) == world.now + 300, "the timers route it at once"
         news.deliver(timers[1])
         assert [mail.to for mail in news.esp.mails] == ["user-1@example.com"]
         fcall(world.client, "breaker", keys.account("shop"), world.now, "close", "")
@@ -194,6 +194,45 @@ class TestFailover:
         assert len(news.esp.mails) == 1
         shop.deliver(*timers)
         assert len(shop.esp.mails) == 2
+
+    def test_an_account_that_is_nobodys_failover_sends_nothing_of_others(self, world: World, shop: Account) -> None:
+        bulk = Account(world, "bulk", bulk=EspSettings(), **self.SETTINGS)
+        self.open(world, shop)
+        bulk.deliver(timer := order(world))
+        assert bulk.esp.mails == []
+        assert due_of(world, timer) == world.now
+
+    def test_the_claim_of_a_mail_of_others_names_the_account(self, world: World, shop: Account, news: Account) -> None:
+        self.open(world, shop)
+        timer, accounts = order(world), []
+
+        def note(_: Any) -> None:
+            (claim,) = world.records(timer).subject.claims("order_confirmation")
+            accounts.append(claim.account)
+
+        news.esp.before_send = note
+        news.deliver(timer)
+        assert accounts == ["news"]
+
+    def test_a_limit_is_waited_for_and_is_no_reason_to_fail_over(self, world: World) -> None:
+        shop = Account(world, "shop", shop=EspSettings(failover="news", rate=(2, 60 * SECOND)))
+        timers = [order(world, number) for number in range(2)]
+        shop.deliver(*timers)
+        assert due_of(world, timers[1]) == world.now + 30 * SECOND
+
+    def test_its_own_account_asks_again_about_what_the_other_lost(
+        self, world: World, shop: Account, news: Account
+    ) -> None:
+        for courier in (shop.courier, news.courier):
+            confirmation = courier._triggers["order_confirmation"]
+            courier._triggers = {"order_confirmation": replace(confirmation, unknown="resend")}
+        self.open(world, shop)
+        news.esp.errors = [LOST]
+        news.deliver(timer := order(world))
+        fcall(world.client, "breaker", keys.account("shop"), world.now, "close", "")
+        world.now = due_of(world, timer)
+        shop.deliver(timer)
+        assert [mail.to for mail in shop.esp.mails] == ["user-1@example.com"]
 
     def test_a_send_that_its_own_account_refused_leaves_through_the_other(
         self, world: World, shop: Account, news: Account
@@ -346,6 +385,17 @@ class TestPace:
         news.deliver(timer, paced=1)
         assert news.esp.mails == []
         assert self.next_turns(world) == 1
+
+
+def test_a_mail_waits_for_its_turn_and_only_then(world: World) -> None:
+    settings = {"shop": EspSettings(rate=(10, SECOND))}
+    outlet = Outlet(world.client, "shop", settings, RedisClock(lambda: world.now))
+    slept: list[float] = []
+    confirmation = world.triggers["order_confirmation"]
+    outlet.enter(confirmation, 1, slept.append)
+    assert slept == []
+    outlet.enter(confirmation, 2, slept.append)
+    assert slept == [pytest.approx(0.2)]
 
 
 def test_a_limited_account_takes_no_more_than_its_rate_and_the_rest_comes_again(world: World) -> None:

@@ -6,13 +6,15 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from structlog.testing import capture_logs
 
 from adapter.ingest.feedback import FeedbackReply
 from freshgate.errors import EspError
 from freshgate.state import keys
+from freshgate.state.stamps import LENGTH
 from freshgate.state.store import add_shops
 from tests.engine.test_operator import listed
-from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, World, product
+from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, START, World, product
 from tests.harness.operator import Operator
 from tests.harness.reporting import ADA, ReportingWorld
 from workers.esp.base import Message
@@ -86,6 +88,16 @@ def test_soft_bounces_alone_are_no_suppression(world: ReportingWorld) -> None:
     assert world.abandon() == [("abandoned_cart", "sent")]
 
 
+def test_a_soft_bounce_that_is_reported_again_is_one_in_the_row(redis: Redis) -> None:
+    world = ReportingWorld(redis, soft_bounces=3)
+    for number in range(9):
+        world.report("soft_bounced", at=START + number % 2)
+    assert world.abandon() == [("abandoned_cart", "sent")]
+    world.report("soft_bounced", at=START + 2)
+    world.order()
+    assert world.outcomes("ada")[-1] == ("order_confirmation", "suppressed")
+
+
 @pytest.mark.parametrize("kind", ["accepted", "delivered", "deferred", "opened", "clicked", "bounced"])
 def test_any_report_of_a_send_settles_that_it_has_left(world: ReportingWorld, operator: Operator, kind: str) -> None:
     world.esp.errors = [EspError("connection lost", ambiguous=True)]
@@ -114,6 +126,85 @@ def test_a_report_that_is_faster_than_the_worker_settles_the_send_too(world: Rep
     assert listed(world, "unknown") == []
     (claim,) = [claim for claim in order_claims(world) if claim[0] == send]
     assert claim[1] == "sent"
+
+
+def test_a_report_during_a_later_attempt_settles_that_attempt_too(redis: Redis) -> None:
+    world = ReportingWorld(redis, unknown="resend")
+    world.esp.errors = [EspError("busy", status=503, retry_after_s=60)]
+    send = world.order()
+    assert order_claims(world) == [(send, "retry")]
+
+    def lose_answer(message: Message) -> None:
+        world.report("delivered", message.send_id)
+        raise EspError("connection lost", ambiguous=True)
+
+    world.esp.before_send = lose_answer
+    world.run()
+    assert order_claims(world) == [(send, "sent")]
+    world.esp.before_send = None
+    world.run(world.now + HOUR)
+    assert world.mails() == [], "it has left once"
+
+
+def test_an_account_reports_of_its_own_mails_alone(world: ReportingWorld) -> None:
+    world.esp.errors = [EspError("connection lost", ambiguous=True)]
+    send = world.order()
+    world.client.hset(f"{SHOP}s:{send}", "a", "another")
+    assert world.report("delivered", send) == FeedbackReply(0, 0, 1)
+    assert (listed(world, "unknown"), order_claims(world)) == ([send], [(send, "unknown")])
+    world.client.hset(f"{SHOP}s:{send}", "a", "sendgrid")
+    assert world.report("delivered", send) == FeedbackReply(1, 0, 0)
+    assert listed(world, "unknown") == []
+
+
+def test_a_report_between_reading_and_claiming_of_a_retry_is_seen(redis: Redis) -> None:
+    world = ReportingWorld(redis, unknown="resend")
+    world.esp.errors = [EspError("connection lost", ambiguous=True)]
+    send = world.order()
+    timer = keys.timer("order_confirmation", "o", keys.order_id("main", "1"))
+    world.deliver(timer, courier=world.interrupted_courier(lambda: world.report("delivered", send)))
+    assert (world.mails(), order_claims(world)) == ([], [(send, "sent")])
+
+
+def test_a_send_that_was_given_up_is_sent_once_the_esp_says_so(redis: Redis) -> None:
+    world = ReportingWorld(redis)
+    world.esp.errors = [EspError("busy", status=503, retry_after_s=48 * 3600)]
+    send = world.order()
+    assert listed(world, "dead") == [send]
+    world.report("delivered", send)
+    assert (listed(world, "dead"), order_claims(world)) == ([], [(send, "sent")])
+
+
+def address_key() -> str:
+    return keys.address("main", keys.address_id(PII_KEY, ADA))
+
+
+def test_what_is_reported_of_an_address_stays_whatever_is_told_of_it_before_or_after(world: ReportingWorld) -> None:
+    world.order()
+    assert world.client.ttl(address_key()) > 0
+    world.report("bounced", at=world.now)
+    newest = world.client.hget(address_key(), "m:bounced")
+    world.report("bounced", at=world.now - HOUR)
+    world.order("2")
+    assert world.client.hget(address_key(), "m:bounced") == newest
+    assert (world.client.ttl(address_key()), world.client.hget(address_key(), "x")) == (-1, b"forever")
+
+
+def test_soft_bounces_of_an_unknown_address_expire_and_their_row_is_bounded(redis: Redis) -> None:
+    world = ReportingWorld(redis, soft_bounces=100)
+    world.report("soft_bounced")
+    assert redis.ttl(address_key()) > 0
+    few = ReportingWorld(redis, soft_bounces=3)
+    for number in range(9):
+        few.report("soft_bounced", at=START + number)
+    assert redis.hstrlen(address_key(), "soft") == 3 * LENGTH
+
+
+def test_the_log_says_of_a_suppression_and_of_no_opt_in(world: ReportingWorld) -> None:
+    with capture_logs() as lines:
+        world.report("resubscribed")
+        world.report("complained")
+    assert [line["kind"] for line in lines if line["event"] == "suppressed_by_feedback"] == ["complained"]
 
 
 def order_claims(world: World) -> list[tuple[str, str]]:

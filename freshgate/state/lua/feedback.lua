@@ -31,6 +31,8 @@ end
 local function settle_by_feedback(shop, send, sent, address, now)
   local key = shop .. sent.o
   local current = claim_of(key, sent.f, send)
+  -- A further attempt is under way: whoever settles it learns that the mail has left.
+  if current and current.state == 'claimed' then redis.call('HSET', shop .. 's:' .. send, 'r', '1') end
   if not current or not UNSETTLED[current.state] then return false end
   if address ~= '' then
     -- A retry had given back its place among the mails that the address may get.
@@ -64,17 +66,25 @@ local function count_soft(shop, report)
   local key = address_key(shop, report.address)
   if report.kind == 'delivered' then redis.call('HDEL', key, 'soft') end
   if report.kind ~= 'soft_bounced' then return report.field end
-  local count = redis.call('HINCRBY', key, 'soft', 1)
+  -- An ESP reports more than once, and a request can be sent again: each bounce counts once.
+  local row = redis.call('HGET', key, 'soft') or ''
+  if not string.find(row, report.stamp, 1, true) and #row < report.soft * #report.stamp then
+    row = row .. report.stamp
+    redis.call('HSET', key, 'soft', row)
+  end
   if redis.call('PTTL', key) == -1 and redis.call('HEXISTS', key, 'x') == 0 then
     redis.call('PEXPIRE', key, ms(PERSON_TTL))
   end
-  return count >= report.soft and report.field or nil
+  return #row >= report.soft * #report.stamp and report.field or nil
 end
 
 redis.register_function('fg_feedback', function(keys, args)
   local shop, now, report = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
   local key, sent, settled = shop .. 's:' .. report.send, {}, false
-  if report.send ~= '' then
+  local account = report.send ~= '' and redis.call('HGET', key, 'a')
+  -- Whoever may report for one account says nothing of another one's mails.
+  local is_anothers = account and account ~= report.esp
+  if report.send ~= '' and not is_anothers then
     if not remember_report(key, report.key) then return { 'duplicate', '', '', '', '' } end
     sent = hash(key)
     if sent.o then

@@ -1,7 +1,7 @@
 -- sends: what is known of a send for which an ESP was called, so that the ESP's reports find its claim.
 -- s:<send>  hash, for two weeks:
 --   o owner of its claim   f field of the claims   l its entry in the operator's lists   p person of the trail
---   g trigger   at when it was accepted (ms)
+--   g trigger   a account that was called last   at when it was accepted (ms)
 --   e what was reported, ";"-separated, newest first   r "1" = reported before its claim was settled
 --   q outcomes of those reports, msgpack: they wait for the person and the trigger, which the claim knows
 
@@ -15,7 +15,7 @@ local function to_sent(claim) return (string.gsub(claim, '^%S+', 'sent', 1)) end
 local function index_send(shop, settled, entry, now)
   local key = shop .. 's:' .. settled.send
   redis.call('HSET', key, 'o', settled.owner, 'f', settled.field, 'l', entry,
-    'p', settled.note and settled.note[1] or '', 'g', trigger_of(settled.timer), 'at', ms(now))
+    'p', settled.note and settled.note[1] or '', 'g', trigger_of(settled.timer), 'a', settled.feedback, 'at', ms(now))
   redis.call('PEXPIRE', key, ms(SENDS_TTL))
   return redis.call('HDEL', key, 'r') == 1
 end

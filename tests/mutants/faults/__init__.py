@@ -12,6 +12,7 @@ from tests.mutants.faults import (
     claim,
     dedupe,
     erasure,
+    feedback,
     identity,
     library,
     limits,
@@ -43,6 +44,7 @@ FILES: Sequence[tuple[str, ModuleType]] = (
     ("timers.lua", timers),
     ("rates.lua", rates),
     ("account.lua", account),
+    ("feedback.lua", feedback),
 )
 
 
@@ -60,3 +62,5 @@ def faults() -> Iterator[Fault]:
     for file, module in FILES:
         for text, replacement, effect in module.FAULTS:
             yield Fault(f"{FOLDER}/{file}", text, replacement, effect)
+    for text, replacement, effect in feedback.SENDS:
+        yield Fault(f"{FOLDER}/sends.lua", text, replacement, effect)
