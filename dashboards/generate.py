@@ -17,6 +17,7 @@ from dashboards import alerts, objective
 from dashboards.boards import BOARDS, lines
 from dashboards.datadog import alerting, conf, widgets
 from dashboards.datadog import lines as datadog_lines
+from dashboards.datadog.objectives import build_objectives
 from dashboards.runbook_forms import with_forms
 from freshgate.command_line import run_command
 
@@ -51,6 +52,7 @@ def _datadog() -> Mapping[str, str]:
     return {
         **boards,
         **monitors,
+        "datadog/objectives.json": _json(build_objectives()),
         "datadog/logs/board.json": _json(datadog_lines.build_board()),
         "datadog/logs/pipeline.json": _json(datadog_lines.build_pipeline()),
         "datadog/conf.d/openmetrics.d/conf.yaml": _yaml(conf.build_configuration()),

@@ -61,7 +61,7 @@ def esp_alerts() -> list[Alert]:
             "No mail leaves through {{ $labels.esp }}: its breaker is open.",
             BOARD,
             "1m",
-            panel="Breaker open",
+            panel="Breakers open",
         ),
         Alert(
             "AccountLimited",

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from dashboards.alerts.base import MIN_MAILS, Alert, burn_rate_alert, dropped_since_last_week
-from dashboards.objective import MAILS, PATH_LATE
+from dashboards.objective import MAILS, PATH_LATE, PATH_TARGET
 from dashboards.promql import increase, selector
 from freshgate.telemetry import metrics
 
 
 def mail_alerts() -> list[Alert]:
-    path_late = [f"{selector(PATH_LATE[window])} > 0.25" for window in ("6h", "1h")]
+    path_late = [f"{selector(PATH_LATE[window])} > {1 - PATH_TARGET:g}" for window in ("6h", "1h")]
     return [
         burn_rate_alert("MailsLate", "page", 14.4, "1h", "5m", "1h"),
         burn_rate_alert("MailsLate", "page", 6, "6h", "30m", "6h"),

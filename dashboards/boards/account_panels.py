@@ -5,15 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards.boards.base import ESP, MAIL, Panel
-from dashboards.panels import COUNT, PER_MINUTE, describe, lines, red_above
+from dashboards.panels import COUNT, NO_POLLS, PER_MINUTE, describe, lines, numbers, red_above
 from dashboards.promql import highest, per_minute
 from freshgate.telemetry import metrics
+
+
+def breakers() -> Panel:
+    """For the verdict."""
+    return numbers(
+        "Breakers open",
+        describe(
+            "Is a breaker open (1)? Then no mail leaves through that account but a probe.",
+            "mails wait, or leave through the failover: runbook BreakerOpen.",
+        ),
+        COUNT,
+        [(highest(metrics.BREAKER_OPEN, ["esp"], **ESP), "{{esp}}")],
+        limits=red_above(1),
+        width=8,
+        when_empty=NO_POLLS,
+    )
 
 
 def account_panels() -> Sequence[Panel]:
     return [
         lines(
-            "Breaker open",
+            "Breaker open, over time",
             describe(
                 "Through which accounts does no mail leave but a probe (1)?",
                 "mails wait, or leave through the failover: runbook BreakerOpen. `workers accounts` says why.",

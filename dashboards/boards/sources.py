@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dashboards.boards.account_panels import account_panels
+from dashboards.boards.account_panels import account_panels, breakers
 from dashboards.boards.base import QUANTILES, SOURCE, Board, Panel
 from dashboards.boards.esp_panels import calls_by_result, esp_panels, failed_calls
 from dashboards.boards.feedback_panels import feedback_panels
@@ -54,9 +54,10 @@ def _verdict() -> Sequence[Panel]:
             "s",
             [(f"time() - max by (source) ({selector(metrics.LAST_EVENT, **SOURCE)})", "{{source}}")],
             limits=red_above(3600, yellow=600),
-            width=24,
+            width=16,
             when_empty="no event yet, or the receiver is down",
         ),
+        breakers(),
     ]
 
 

@@ -1,4 +1,4 @@
-"""`python -m dashboards.datadog.install`: creates or updates our dashboards, monitors and log pipeline in DataDog.
+"""`python -m dashboards.datadog.install`: creates or updates our dashboards, monitors, objectives and log pipeline.
 
 It recognises existing ones by their title or name, and removes nothing.
 """
@@ -22,8 +22,11 @@ EPILOG = """examples:
   DD_API_KEY=… DD_APP_KEY=… python -m dashboards.datadog.install
   DD_SITE=datadoghq.eu DD_API_KEY=… DD_APP_KEY=… python -m dashboards.datadog.install --only monitors
 
-The application key needs the scopes dashboards_write, dashboards_read, monitors_write, monitors_read,
-logs_read_config and logs_write_pipelines."""
+The application key needs the scopes dashboards_write, dashboards_read, monitors_write, monitors_read, slos_write,
+slos_read, logs_read_config and logs_write_pipelines. RUNBOOKS_URL, where a browser finds the runbooks, makes their
+names in the monitors links."""
+# How the committed monitors name a runbook.
+RUNBOOKS = "dashboards/runbooks/"
 
 
 class RequestRefused(Exception):
@@ -33,7 +36,7 @@ class RequestRefused(Exception):
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m dashboards.datadog.install",
-        description="create or update our dashboards, monitors and log pipeline in DataDog",
+        description="create or update our dashboards, monitors, objectives and log pipeline in DataDog",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -105,6 +108,9 @@ def _install_boards(account: Account, boards: Iterable[Any]) -> None:
 
 def install_monitors(account: Account) -> None:
     """The parts of a composite come before it, so that their ids are known."""
+    runbooks = os.environ.get("RUNBOOKS_URL", "").rstrip("/")
+    if not runbooks:
+        print("monitors name their runbooks; set RUNBOOKS_URL for links to them", file=sys.stderr)
     installed = account.request("GET", "monitor?monitor_tags=service:freshgate")
     ids = {monitor["name"]: int(monitor["id"]) for monitor in installed}
     for name, monitors in _read_documents("monitors"):
@@ -112,9 +118,20 @@ def install_monitors(account: Account) -> None:
             query = with_ids(monitor["query"], ids)
             monitor_id = ids.get(monitor["name"])
             path = f"monitor/{monitor_id}" if monitor_id else "monitor"
-            reply = account.request("PUT" if monitor_id else "POST", path, {**monitor, "query": query})
+            message = monitor["message"].replace(RUNBOOKS, f"{runbooks}/") if runbooks else monitor["message"]
+            changed = {**monitor, "query": query, "message": message}
+            reply = account.request("PUT" if monitor_id else "POST", path, changed)
             ids[monitor["name"]] = int(reply["id"])
         print(f"monitor {name}")
+
+
+def install_objectives(account: Account) -> None:
+    installed = account.request("GET", "slo?tags_query=service:freshgate")["data"]
+    ids = {objective["name"]: objective["id"] for objective in installed}
+    for objective in json.loads((FOLDER / "objectives.json").read_text(encoding="utf-8")):
+        objective_id = ids.get(objective["name"])
+        account.request("PUT" if objective_id else "POST", f"slo/{objective_id}" if objective_id else "slo", objective)
+        print(f"{'updated' if objective_id else 'created'} objective {objective['name']}")
 
 
 def with_ids(query: str, ids: dict[str, int]) -> str:
@@ -127,7 +144,12 @@ def _read_documents(folder: str) -> Iterator[tuple[str, Any]]:
         yield file.stem, json.loads(file.read_text(encoding="utf-8"))
 
 
-PARTS = {"boards": install_boards, "monitors": install_monitors, "logs": install_logs}
+PARTS = {
+    "boards": install_boards,
+    "monitors": install_monitors,
+    "objectives": install_objectives,
+    "logs": install_logs,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

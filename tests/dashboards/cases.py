@@ -119,6 +119,8 @@ CASES = [
     Case("MailsLate", False, {RECEIVED: "0+100", RECEIVED_5S: "0+97"}),
     Case("WholePathLate", True, {OCCURRED_5S: "0+5"}),
     Case("WholePathLate", False, {OCCURRED_5S: "0+8"}),
+    # What waits is late by the whole path, too.
+    Case("WholePathLate", True, {OCCURRED: "0+10x40 _x300", OCCURRED_5S: "0+10x40 _x300", LATE_NOW: "0x40 1+10x300"}),
     Case("StaleMails", True, {sends("stale"): "0+2"}),
     Case("NeededFieldsStale", True, {needed("stale", "fallback"): "0+2"}),
     Case("NeededFieldsStale", False, {needed("stale", "left_out"): "0+2"}),

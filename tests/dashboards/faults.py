@@ -103,8 +103,8 @@ FAULTS = (
         {**BREAKER_OPENS, error("retry"): changed(error("retry"), "1")},
         {"BreakerOpen": 2},
         frozenset({"MailsLate"}),
-        "*Failed ESP calls* and *Sends late now* are red; *Breaker open* names the account; *ESP errors by class* says "
-        "`retry`.",
+        "*Failed ESP calls* and *Sends late now* are red; *Breakers open* names the account; *ESP errors by class* "
+        "says `retry`.",
     ),
     Fault(
         "the ESP hangs",

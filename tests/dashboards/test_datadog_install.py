@@ -32,7 +32,8 @@ class Fake(BaseHTTPRequestHandler):
             self._answer(403, {"errors": ["Forbidden"]})
         elif self.command == "GET":
             documents = [{**document, "id": number} for number, document in server.stored[resource].items()]
-            self._answer(200, {"dashboards": documents} if resource == "dashboard" else documents)
+            named = {"dashboard": {"dashboards": documents}, "slo": {"data": documents}}
+            self._answer(200, named.get(resource, documents))
         else:
             number = number or str(1000 + len(server.stored[resource]))
             server.stored[resource][number] = document
@@ -54,7 +55,7 @@ class Fake(BaseHTTPRequestHandler):
 @pytest.fixture
 def datadog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     server: Any = HTTPServer(("127.0.0.1", 0), Fake)
-    server.stored, server.requests = {"dashboard": {}, "monitor": {}, "pipelines": {}}, []
+    server.stored, server.requests = {"dashboard": {}, "monitor": {}, "pipelines": {}, "slo": {}}, []
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     for name, value in {"SITE": f"http://127.0.0.1:{server.server_port}", "API_KEY": "right", "APP_KEY": "app"}.items():
         monkeypatch.setenv(f"DD_{name}", value)
@@ -66,8 +67,8 @@ def datadog(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def test_the_installer_puts_all_of_it_there_and_a_second_time_changes_nothing_else(datadog: Any) -> None:
     assert install.main([]) == 0
     boards, monitors = documents("boards"), documents("monitors").values()
-    # Of the log lines: a board and the pipeline.
-    expected = [len(boards) + 1, sum(len(parts) for parts in monitors), 1]
+    # Of the log lines: a board and the pipeline. And the two objectives.
+    expected = [len(boards) + 1, sum(len(parts) for parts in monitors), 1, 2]
     assert [len(stored) for stored in datadog.stored.values()] == expected
     composites = {
         number: monitor for number, monitor in datadog.stored["monitor"].items() if monitor["type"] == "composite"
@@ -79,6 +80,7 @@ def test_the_installer_puts_all_of_it_there_and_a_second_time_changes_nothing_el
         assert {f"part_of:{monitor['tags'][2].removeprefix('alert:')}"} <= set(
             datadog.stored["monitor"][numbers[0]]["tags"]
         )
+    assert [objective["type"] for objective in datadog.stored["slo"].values()] == ["metric"] * 2
     before = json.dumps(datadog.stored)
     datadog.requests.clear()
     assert install.main([]) == 0
@@ -86,9 +88,22 @@ def test_the_installer_puts_all_of_it_there_and_a_second_time_changes_nothing_el
     assert not [method for method, _ in datadog.requests if method == "POST"]
 
 
+def test_monitors_link_their_runbooks_where_these_are(
+    datadog: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert install.main(["--only", "monitors"]) == 0
+    assert "RUNBOOKS_URL" in capsys.readouterr().err
+    monkeypatch.setenv("RUNBOOKS_URL", "https://git.example/shop/runbooks/")
+    assert install.main(["--only", "monitors"]) == 0
+    assert capsys.readouterr().err == ""
+    texts = [monitor["message"] for monitor in datadog.stored["monitor"].values() if monitor.get("priority")]
+    assert all(re.search(r"What to do: https://git\.example/shop/runbooks/[A-Z]\w+\.md$", text) for text in texts)
+
+
 def test_the_installer_says_what_is_wrong(
     datadog: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setenv("RUNBOOKS_URL", "https://git.example/runbooks")
     monkeypatch.setenv("DD_API_KEY", "wrong")
     assert install.main(["--only", "monitors"]) == 1
     assert (

@@ -18,6 +18,7 @@ from tests.dashboards.tools import module
 from tests.harness.system import System
 
 pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]
+OBJECTIVES = json.loads((FOLDER / "objectives.json").read_text(encoding="utf-8"))
 PORTS = {"9108": "METRICS_PORT", "9109": "WORKER_METRICS_PORT", "9110": "TIMERS_METRICS_PORT"}
 
 
@@ -57,6 +58,12 @@ def emitted(live: tuple[System, Any]) -> dict[str, set[str]]:
 def test_every_metric_of_the_dashboards_and_monitors_is_emitted(emitted: dict[str, set[str]], folder: str) -> None:
     missing = {name: metrics_of(document) - set(emitted) for name, document in documents(folder).items()}
     assert {name: names for name, names in missing.items() if names} == {}
+
+
+def test_every_metric_of_the_objectives_is_emitted(emitted: dict[str, set[str]]) -> None:
+    asked = metrics_of({"queries": OBJECTIVES})
+    assert len(asked) == 5
+    assert asked - set(emitted) == set()
 
 
 def test_every_tag_of_the_queries_is_emitted(emitted: dict[str, set[str]]) -> None:
@@ -124,6 +131,12 @@ def test_datadogs_models_understand_the_dashboards_and_monitors() -> None:
             assert faults(monitor, "Monitor") == [], monitor["name"]
     logs = documents("logs")
     assert faults(logs["board"], "Dashboard") == faults(logs["pipeline"], "LogsPipeline") == []
+
+
+def test_datadogs_model_understands_the_objectives() -> None:
+    for objective in OBJECTIVES:
+        assert faults(objective, "ServiceLevelObjectiveRequest") == [], objective["name"]
+        assert faults({**objective, "type": "metrics"}, "ServiceLevelObjectiveRequest")
 
 
 def test_json_that_datadog_would_not_understand_is_noticed() -> None:

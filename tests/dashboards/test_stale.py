@@ -75,10 +75,10 @@ def test_while_the_timers_are_stopped_nobody_claims_that_mails_are_on_time(
     system: System, prometheus: Prometheus
 ) -> None:
     """What waits is not known then: the share of mails on time, the budget and the burn rate are unknown, too."""
-    titles = ("Mails on time", "Error budget left", "Error budget burn rate")
+    titles = ("Mails on time", "Error budget left", "On time with CDP", "Error budget burn rate")
     board = expressions.boards()["freshgate-event-to-email"]
     targets = [at["expr"] for panel in expressions.panels(board) if panel["title"] in titles for at in panel["targets"]]
-    assert len(targets) == 6
+    assert len(targets) == 7
     assert all(prometheus.query(expressions.fill(expr)) for expr in targets)
     with stopped(system, prometheus, "timers"):
         assert [expr for expr in targets if prometheus.query(expressions.fill(expr))] == []
