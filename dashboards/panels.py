@@ -16,7 +16,7 @@ from grafana_foundation_sdk.models import prometheus as prometheus_model
 
 from dashboards.colors import GREEN, GREY, RED, YELLOW, colors_of
 from dashboards.links import links_of
-from dashboards.promql import without_idle
+from dashboards.promql import until_now, without_idle
 
 DATA = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 ABSOLUTE = model.ThresholdsMode.ABSOLUTE
@@ -72,6 +72,7 @@ def lines(
 
     Quantiles get a logarithmic axis; series of a label that did not move in the time range are left out.
     """
+    nothing = NONE_COUNTED if any(without_idle(expr) != expr for expr, _ in queries) else NO_DATA
     panel = (
         timeseries.Panel()
         .title(title)
@@ -87,7 +88,8 @@ def lines(
         .show_points(common_model.VisibilityMode.NEVER)
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
         .thresholds(limits or no_limits())
-        .no_value(NONE_COUNTED if any(without_idle(expr) != expr for expr, _ in queries) else NO_DATA)
+        .no_value(nothing)
+        .mappings([_mapping(nothing)])
         .tooltip(
             common.VizTooltipOptions()
             .mode(common_model.TooltipDisplayMode.MULTI)
@@ -123,7 +125,8 @@ def lines(
     if links := links_of([legend for _, legend in queries]):
         panel.data_links(links)
     for number, (expr, legend) in enumerate(queries):
-        query = _query(number, without_idle(expr) if "{{" in legend else expr).range().legend_format(legend)
+        shown = until_now(without_idle(expr) if "{{" in legend else expr)
+        query = _query(number, shown).range().legend_format(legend)
         panel.with_target(query.exemplar(True) if exemplars else query)
     return panel
 
@@ -188,12 +191,6 @@ def numbers(
 ) -> stat.Panel:
     """Large numbers side by side, one for each series. when_empty: shown in grey where there is no value."""
     is_named = any(legend for _, legend in queries)
-    nothing = model.SpecialValueMap(
-        model.DashboardSpecialValueMapOptions(
-            match=model.SpecialValueMatch.NULL_AND_NAN,
-            result=model.ValueMappingResult(text=when_empty, color=GREY),
-        )
-    )
     panel = (
         stat.Panel()
         .title(title)
@@ -208,7 +205,7 @@ def numbers(
         .text_mode(common_model.BigValueTextMode.VALUE_AND_NAME if is_named else common_model.BigValueTextMode.VALUE)
         .reduce_options(common.ReduceDataOptions().calcs(["last"]))
         .thresholds(limits or no_limits())
-        .mappings([nothing])
+        .mappings([_mapping(when_empty)])
         .no_value(when_empty)
     )
     if unit == COUNT:
@@ -248,6 +245,16 @@ def heat(title: str, description: str, expr: str, *, width: int = 12) -> heatmap
         )
         .thresholds(no_limits())
         .with_target(query)
+    )
+
+
+def _mapping(nothing: str) -> model.SpecialValueMap:
+    """Words in grey in place of no value."""
+    return model.SpecialValueMap(
+        model.DashboardSpecialValueMapOptions(
+            match=model.SpecialValueMatch.NULL_AND_NAN,
+            result=model.ValueMappingResult(text=nothing, color=GREY),
+        )
     )
 
 

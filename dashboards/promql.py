@@ -66,6 +66,7 @@ IDLE_RATE = re.compile(r"(?:60 \* )?sum( by \([^)]*\)) \(rate\(([^\[]*)\[[^\]]*\
 IDLE_QUANTILE = re.compile(
     r"histogram_quantile\([\d.]+, sum by \(le, ([^)]*)\) \(rate\((\w+)_bucket(\{[^}]*\})?\[[^\]]*\]\)\)\)"
 )
+AFTER_END = " or last_over_time("
 STATES = {ALERTS.name, ALERTS_SINCE.name}
 
 Metric = Counter | Gauge | Histogram | PolledMetric | Foreign
@@ -174,6 +175,17 @@ def without_idle(expr: str) -> str:
     else:
         return expr
     return f"{expr} and sum{by} (increase({moved}[$__range] @ end())) > 0"
+
+
+def until_now(expr: str) -> str:
+    """The expression with "not a number" where a series has ended, so that a legend does not show its last value as the
+    present one: that of a worker which has stopped, say."""
+    return f"{expr}{AFTER_END}({expr})[$__range:$__interval] @ end()) * NaN"
+
+
+def without_end(expr: str) -> str:
+    """What `until_now` was given."""
+    return expr.partition(AFTER_END)[0]
 
 
 def per_minute(metric: Metric, by: Sequence[str] = (), part: str = "", **labels: str) -> str:

@@ -14,7 +14,7 @@ from dashboards.links import column_link
 from dashboards.panels import DATA, NO_DATA, no_limits
 
 # In pixels.
-LETTER_WIDTH, MARGIN, MIN_WIDTH, NAME_WIDTH = 8, 24, 76, 165
+LETTER_WIDTH, MARGIN, MIN_WIDTH, NAME_WIDTH = 8, 22, 66, 160
 # What Prometheus adds to each row of a table, and nobody reads.
 UNREAD = ("Time", "__name__", "service")
 

@@ -13,6 +13,7 @@ from dashboards.boards.base import Board, as_dict, panels_of
 from dashboards.datadog.conf import NAMESPACE
 from dashboards.datadog.translate import Translation, parse, translate
 from dashboards.panels import COUNT, PER_MINUTE
+from dashboards.promql import without_end
 
 # Panel → why it is left out, and where to look instead.
 OMITTED = {
@@ -140,7 +141,7 @@ def _request(panel: Any) -> dict[str, Any]:
     formulas = []
     number_format = _unit(panel["fieldConfig"]["defaults"]["unit"])
     for target in panel["targets"]:
-        translation = translate(parse(target["expr"]), windows=True)
+        translation = translate(parse(without_end(target["expr"])), windows=True)
         formula = _renumbered(translation, len(queries))
         queries += translation.queries
         legend = target.get("legendFormat") or ""

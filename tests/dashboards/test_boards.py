@@ -44,7 +44,7 @@ def panel_faults(panel: Any) -> list[str]:
         lacks.append("no expression")
     for target in panel.get("targets", ()):
         for window in re.findall(r"\[([^\]]*)\]", target["expr"]):
-            if window not in ("$__rate_interval", "$__range"):
+            if window not in ("$__rate_interval", "$__range", "$__range:$__interval"):
                 lacks.append(f"a fixed window of {window}")
         if target["datasource"]["uid"] != "${datasource}":
             lacks.append("an expression of another data source")

@@ -36,6 +36,11 @@ def legend_faults(panel: Any) -> list[str]:
     if legend["calcs"] != ["last", "max"]:
         # "lastNotNull" goes on showing what was true before a process died.
         faults.append("calcs")
+    if not all(target["expr"].endswith("@ end()) * NaN") for target in panel["targets"]):
+        faults.append("a series that has ended shows its last value as the present one")
+    (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
+    if mapping["options"]["match"] != "null+nan" or mapping["options"]["result"]["color"] != colors.GREY:
+        faults.append("NaN instead of words")
     return faults
 
 
@@ -164,6 +169,8 @@ def test_a_panel_that_misleads_is_noticed() -> None:
     legend = line["options"]["legend"]
     for wrong in ({"placement": "bottom"}, {"calcs": ["lastNotNull", "max"]}, {"sortBy": "Last *"}):
         assert legend_faults(with_options(line, legend={**legend, **wrong}))
+    assert legend_faults({**line, "targets": [{**line["targets"][0], "expr": "sum(rate(x[1m]))"}]})
+    assert legend_faults(with_defaults(line, mappings=[{"options": {"match": "null", "result": {"color": "green"}}}]))
     assert value_faults(with_options(stat, reduceOptions={"calcs": ["lastNotNull"]}))
     assert value_faults(with_options(stat, textMode="auto"))
     green = {"options": {"match": "null+nan", "result": {"text": "none yet", "color": "green"}}}
