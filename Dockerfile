@@ -7,6 +7,13 @@ RUN python -m venv --without-pip /opt/venv
 COPY requirements.txt /tmp/requirements.txt
 # Wheels only, so that no stage needs a compiler.
 RUN pip --python /opt/venv/bin/python install --require-hashes --only-binary=:all: -r /tmp/requirements.txt
+# `--build-arg EXTRAS="aws memcached"`: what the kinds `ses` and `lambda` need, and what a cache in Memcached needs.
+ARG EXTRAS=""
+COPY requirements-aws.txt /tmp/requirements-aws.txt
+COPY requirements-memcached.txt /tmp/requirements-memcached.txt
+RUN for extra in ${EXTRAS}; do \
+      pip --python /opt/venv/bin/python install --require-hashes --only-binary=:all: --no-deps -r "/tmp/requirements-${extra}.txt" || exit 1; \
+    done
 WORKDIR /app
 COPY freshgate freshgate
 COPY adapter adapter

@@ -19,7 +19,7 @@ def pins(text: str) -> dict[str, str]:
 
 
 def test_there_are_requirements() -> None:
-    assert len(SOURCES) == len(list(ROOT.glob("requirements*.txt"))) == 9
+    assert len(SOURCES) == len(list(ROOT.glob("requirements*.txt"))) == 10
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)

@@ -212,7 +212,8 @@ def test_the_manual_names_every_secret_and_every_port(composed: dict[str, Any]) 
 def test_the_image_holds_what_the_commands_need_and_no_secret() -> None:
     copied = re.findall(r"^COPY (?!--from)(\S+) ", DOCKERFILE, re.MULTILINE)
     rooms = {"freshgate", "adapter", "workers", "catalog", "freshgate_cli"}
-    assert set(copied) == {"requirements.txt", *rooms, "deploy/probe.py", "deploy/freshgate"}
+    requirements = {"requirements.txt", "requirements-aws.txt", "requirements-memcached.txt"}
+    assert set(copied) == {*requirements, *rooms, "deploy/probe.py", "deploy/freshgate"}
     assert [path for path in copied if not (ROOT / path).exists() or ignored(path)] == []
     excluded = [".env", "deploy/secrets/pii_key", "var/secrets/pii_key", ".git/config", "freshgate.toml", ".venv/x"]
     assert [path for path in excluded if not ignored(path)] == []
