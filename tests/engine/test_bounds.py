@@ -288,3 +288,20 @@ def test_an_operators_list_holds_the_newest_ten_thousand(world: World, redis: Re
     newest: Any = redis.zrange(name, -1, -1)
     assert b"order_confirmation" in newest[0]
     assert redis.zscore(name, "o:o0 t|o:o0 c:t s0") is None
+
+
+def test_a_person_with_many_trails_is_shown_with_a_bounded_part_of_each(redis: Redis) -> None:
+    store.load(redis)
+    devices = [f"ad{number}" for number in range(24)]
+    redis.hset(f"{SHOP}p:uada", "ids", " ".join(devices))
+    for record_id in ("uada", *devices):
+        redis.hset(f"{SHOP}p:{record_id}", "rev", "1")
+        redis.rpush(f"{SHOP}p:{record_id}:ev", *[f"ok\t\t{number}" for number in range(200)])
+    entries = fcall(redis, "person", SHOP, "", "", "", "uada")[5]
+    # The newest 80 of each, of 25 ids; of one alone all 200.
+    assert (len(entries), {entry.split(b"\t")[2] for entry in entries}) == (
+        2000,
+        {b"%d" % number for number in range(80)},
+    )
+    redis.hdel(f"{SHOP}p:uada", "ids")
+    assert len(fcall(redis, "person", SHOP, "", "", "", "uada")[5]) == 200
