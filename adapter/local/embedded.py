@@ -38,6 +38,7 @@ maxmemory-policy noeviction
 hash-max-listpack-entries 256
 hash-max-listpack-value 512
 set-max-intset-entries 4096
+locale-collate C
 """
 
 
