@@ -25,7 +25,7 @@ Query = tuple[str, str]
 PER_MINUTE = "suffix:/min"
 COUNT = "locale"
 NO_DATA = "no data"
-NO_POLLS = "no data: timers down?"
+NO_POLLS = "no data: timers or Redis down?"
 # A counter has no series before it counts, so a panel without any may be blind or at peace. *Processes up* tells.
 NONE_COUNTED = "none counted"
 # In pixels: a row of a legend without its name, and a letter of a name.

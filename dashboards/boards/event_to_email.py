@@ -43,7 +43,7 @@ def _verdict() -> Sequence[Panel]:
             "percentunit",
             on_time(range_, **MAIL),
             limits=green_above(TARGET, yellow=TARGET - BUDGET),
-            when_empty="no mail yet",
+            when_empty="no mail, or timers down?",
         ),
         number(
             "Error budget left",
@@ -55,7 +55,7 @@ def _verdict() -> Sequence[Panel]:
             "percentunit",
             f"clamp_min(1 - (1 - {on_time(range_, **MAIL)}) / {BUDGET:.2f}, 0)",
             limits=green_above(0.5, yellow=0.1),
-            when_empty="no mail yet",
+            when_empty="no mail, or timers down?",
         ),
         number(
             "On time with CDP",
@@ -67,7 +67,7 @@ def _verdict() -> Sequence[Panel]:
             "percentunit",
             path_on_time(range_, **MAIL),
             limits=green_above(0.9, yellow=PATH_TARGET),
-            when_empty="no mail yet",
+            when_empty="no mail, or timers down?",
         ),
         alerts_table(),
         lines(

@@ -139,7 +139,7 @@ FAULTS = (
         {**{name: gone(name) for name in OF_TIMERS}, TIMERS_UP: f"1+0x{BEGINS} 0+0x200"},
         {"NoTimers": 3},
         frozenset({"ScrapeDown"}),
-        "*Oldest job*, *Workers alive*, *Sends late now* and *For the operator* are grey: no data: timers down?",
+        "*Oldest job*, *Workers alive*, *Sends late now* and *For the operator* are grey and ask for the timers.",
     ),
     Fault(
         "Redis stopped, or hangs",
