@@ -243,3 +243,23 @@ def test_of_two_ids_of_one_person_the_first_login_counts(shop: Redis) -> None:
         link(shop, user, moment)
     record(shop, at=START + 4, now=START + 4, links=[("uada2", "uada", False)])
     assert (fields(shop, DEVICE)["to"], fields(shop, DEVICE)["cut"]) == ("uada", stamp_time(START + 2))
+
+
+def test_a_server_that_tells_of_a_users_second_page_claim_first_takes_the_device_away(shop: Redis) -> None:
+    def claim(user: str, moment: int) -> None:
+        record(shop, id="ad1", at=moment, now=moment, links=[("ad1", user, True)])
+
+    claim("uada", START)
+    claim("ubob", START + 1)
+    # All that is known of bob is that a page claims a device for him.
+    assert set(fields(shop, BOB)) == {"claimed", "met"}
+    assert "unproven" not in fields(shop, DEVICE)
+    record(shop, id="ubob", at=START + 2, now=START + 2, srv=True)
+    assert fields(shop, DEVICE)["unproven"] == "1"
+
+
+def test_a_new_user_whose_older_name_was_erased_since_is_known_to_a_server(shop: Redis) -> None:
+    record(shop, id="uada", srv=True)
+    record(shop, id="uada", at=START + 9, now=START + 9, **erasure(START + 9))
+    assert record(shop, id="ubob", at=START + 5, links=[("uada", "ubob", False)], srv=True).split()[0] == "del"
+    assert fields(shop, BOB)["srv"] == "1"
