@@ -3,6 +3,7 @@
 It imports none of the other packages. Names that are not exported here are internal and may change.
 """
 
+from freshgate.asks import Ask
 from freshgate.declare import DAY, HOUR, MINUTE, EventType, From, Trigger, Withdrawn
 from freshgate.events import Event, Product
 from freshgate.greeting import first_name
@@ -16,6 +17,7 @@ __all__ = [
     "HOUR",
     "MINUTE",
     "VERSION",
+    "Ask",
     "Event",
     "EventType",
     "Fallback",

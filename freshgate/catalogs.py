@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from collections.abc import Iterable
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
@@ -16,10 +17,12 @@ from typing import Any
 
 import msgspec
 
+from freshgate.asks import Ask
 from freshgate.declare import EventType, Trigger
 from freshgate.durations import format_duration
 from freshgate.errors import CatalogError, SettingsError
 from freshgate.needs import Segment, with_template_ids
+from freshgate.outbound import UrlError, is_loopback, parse_url
 from freshgate.settings import Settings, TriggerSettings
 from freshgate.settings_parsing import setting_name
 
@@ -54,7 +57,35 @@ def load_triggers(settings: Settings) -> tuple[Trigger, ...]:
             raise SettingsError(f"{key}: no such trigger; known: {', '.join(sorted(names))}")
     for trigger in triggers:
         _check(trigger, event_types)
+    _check_asks(triggers, settings)
     return tuple(_with_overrides(trigger, settings) for trigger in triggers)
+
+
+def _check_asks(triggers: Iterable[Trigger], settings: Settings) -> None:
+    asks: dict[str, Ask] = {}
+    for ask in (ask for trigger in triggers for ask in trigger.asks):
+        if asks.setdefault(ask.name, ask) != ask:
+            raise CatalogError(f"Ask({ask.name!r}): two of that name differ; declare it once, or give one another name")
+    for name, own in settings.asks.items():
+        if name not in asks:
+            nearest = get_close_matches(name, asks, n=1)
+            known = f"write one of: {', '.join(asks)}" if asks else "the catalog asks nobody"
+            advice = f"did you mean {nearest[0]!r}?" if nearest else known
+            raise SettingsError(f"{setting_name('asks', name)}: no such Ask; {advice}")
+        if own.base_url:
+            _check_base_url(name, own.base_url)
+
+
+def _check_base_url(name: str, base_url: str) -> None:
+    key = setting_name("asks", name, "base_url")
+    try:
+        target = parse_url(base_url)
+    except UrlError as error:
+        raise SettingsError(f'{key}: {error}; write it like "https://shop.example"') from None
+    if "?" in base_url:
+        raise SettingsError(f"{key}: write it without ?")
+    if target.scheme != "https" and not is_loopback(target.host):
+        raise SettingsError(f"{key}: write https, so that nobody on the way reads or changes the answer")
 
 
 def _load(name: str) -> Any:

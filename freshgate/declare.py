@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
+from freshgate.asks import Ask
 from freshgate.durations import parse_cap, parse_duration
 from freshgate.errors import CatalogError
-from freshgate.needs import Fallback, Needs
+from freshgate.needs import Fallback, Needs, asks_of
 
 if TYPE_CHECKING:
     from freshgate.events import Event
@@ -218,6 +219,11 @@ class Trigger(msgspec.Struct, frozen=True, kw_only=True):
         """Every mail that may leave in place of the trigger's own."""
         first = [need.otherwise for need in self.field_needs if isinstance(need.otherwise, Fallback)]
         return tuple(later for fallback in first for later in fallback.chain())
+
+    @property
+    def asks(self) -> tuple[Ask, ...]:
+        """The sources of truth that may be asked for its mail."""
+        return asks_of(self.needs, self.fallbacks)
 
     @property
     def topic_name(self) -> str:

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 from msgspec.structs import replace
 
+from freshgate.asks import Ask
 from freshgate.durations import parse_duration
 from freshgate.errors import CatalogError
 
@@ -23,6 +25,13 @@ else:
 NONE: Any = None
 # What a fallback's template data calls the value of its segment.
 SEGMENT_KEY = "segment"
+# A send whose field was asked for waits for its turn to be decided on once more.
+MIN_FRESH_FOR_MS = 10_000
+# Fields that an answer may stand for: facts. Consent, orders and who is in a segment are events' to say.
+ASKABLE = re.compile(
+    r"cart\.prices|order\.(total|currency)|(?!(cart|order|consent|last_order)\.|profile\.(email|id)$)\w+\.\w+", re.ASCII
+)
+ASKABLE_FIELDS = "profile.<trait>, <mark>.<field>, subject.<field>, cart.prices, order.total, order.currency"
 
 
 class Needs(msgspec.Struct, frozen=True):
@@ -36,6 +45,7 @@ class Needs(msgspec.Struct, frozen=True):
     critical     False: it never keeps a mail back; without a default it is left out
     default      what stands in its place
     placeholder  another field that is read where this one is missing or stale: what the session told
+    ask          a source of truth that is asked once before `otherwise` counts; of a critical field
     """
 
     field: str | Segment
@@ -44,6 +54,7 @@ class Needs(msgspec.Struct, frozen=True):
     critical: bool = True
     default: Any = None
     placeholder: str | None = None
+    ask: Ask | None = None
 
     def __post_init__(self) -> None:
         head = f"Needs({self.name!r}): "
@@ -57,6 +68,12 @@ class Needs(msgspec.Struct, frozen=True):
             raise CatalogError(f"{head}it has a default, so `otherwise` never counts; leave one of them out")
         if not self.critical and self.otherwise not in (None, "leave_out"):
             raise CatalogError(f'{head}what is not critical keeps no mail back; write a default, or "leave_out"')
+        if self.ask and not self.critical:
+            raise CatalogError(f"{head}no mail waits for what is not critical; leave `ask` out")
+        if self.ask and not (isinstance(self.field, str) and ASKABLE.fullmatch(self.field)):
+            raise CatalogError(f"{head}nobody can be asked for it; `ask` is for {ASKABLE_FIELDS}")
+        if self.ask and self.fresh_for is not None and self.fresh_for < MIN_FRESH_FOR_MS:
+            raise CatalogError(f'{head}an answer would be too old when it is there; write a fresh_for of "10s" or more')
 
     @property
     def name(self) -> str:
@@ -124,3 +141,13 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     value: Callable[[PersonView], str | None]
     needs: tuple[Needs, ...] = ()
+
+    def __post_init__(self) -> None:
+        if any(need.ask for need in self.needs):
+            raise CatalogError(f"segment {self.name}: its needs ask nobody; write `ask` in a trigger's needs")
+
+
+def asks_of(needs: Iterable[str | Needs], fallbacks: Iterable[Fallback] = ()) -> tuple[Ask, ...]:
+    """Every source of truth that these needs, and those of the fallbacks, may ask."""
+    all_needs = [*needs, *(need for fallback in fallbacks for need in fallback.needs)]
+    return tuple(need.ask for need in all_needs if isinstance(need, Needs) and need.ask)

@@ -199,6 +199,22 @@ class OutcomeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     allow_networks: tuple[str, ...] = ()
 
 
+class AskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A source of truth that the catalog asks: `[asks.<name>]`. `freshgate.Ask` declares it."""
+
+    # What stands before the path of its URL, where that is another host than the catalog's.
+    base_url: str = ""
+    # The value of `header`, such as "Bearer …"; without it no header is sent.
+    secret: str = ""
+    header: str = "Authorization"
+    # Networks such as "10.0.0.0/8" that the host's name may lead to, beside the public internet.
+    allow_networks: tuple[str, ...] = ()
+    # Requests of one worker process at once.
+    concurrency: int = 32
+    # How long its host is left alone after it failed five times in a row, before the next one tries.
+    breaker_wait: int = 5000
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings. Durations in milliseconds."""
 
@@ -206,6 +222,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     triggers: Mapping[str, TriggerSettings] = {}
     esps: Mapping[str, EspSettings] = {}
     outcomes: Mapping[str, OutcomeSettings] = {}
+    asks: Mapping[str, AskSettings] = {}
     # The Python package with EVENTS and TRIGGERS.
     catalog: str = "catalog"
     # Empty: `make run` starts an embedded Valkey.
@@ -268,6 +285,7 @@ TABLES: dict[str, type[msgspec.Struct]] = {
     "triggers": TriggerSettings,
     "esps": EspSettings,
     "outcomes": OutcomeSettings,
+    "asks": AskSettings,
 }
 # Kinds of ESP with `url` in place of `base_url`; they say themselves when it is missing.
 HOOKS = ("webhook", "zapier", "make", "azure_function")
@@ -286,7 +304,17 @@ SANDBOX_SMTP_PORT = 1025
 SMTP_FIELDS = frozenset(
     ("host", "port", "username", "password", "tls", "dkim_domain", "dkim_selector", "dkim_key_file")
 )
-SECRETS = ("secrets", "tokens", "write_keys", "api_key", "url", "signing_secret", "password", "feedback_secrets")
+SECRETS = (
+    "secret",
+    "secrets",
+    "tokens",
+    "write_keys",
+    "api_key",
+    "url",
+    "signing_secret",
+    "password",
+    "feedback_secrets",
+)
 OUTCOME_SECRETS = ("write_key", "signing_secret")
 WARNING = "%s is a secret in the settings file: for local use only"
 TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -416,7 +444,7 @@ def _read_file(environ: Mapping[str, str], path: Path | None) -> dict[str, Any]:
 
 
 def _warn_about_secrets(document: dict[str, Any]) -> None:
-    for table in ("sources", "esps"):
+    for table in ("sources", "esps", "asks"):
         entries = document.get(table)
         for name, entry in entries.items() if isinstance(entries, dict) else ():
             for field in SECRETS:

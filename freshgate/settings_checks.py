@@ -62,6 +62,7 @@ IN_WORDS = {
 }
 # Fields that hold a ratio → an example of one.
 RATIOS = {"trace_ratio": 0.05, "bounce_limit": 0.1, "complaint_limit": 0.01}
+HEADER = re.compile(r"[A-Za-z0-9-]+")
 ADDRESS = re.compile(r"[^@\s]+@[^@\s]+")
 LINK_HOST = re.compile(r"(?:\*\.)?[a-z0-9-]+(?:\.[a-z0-9-]+)*", re.IGNORECASE)
 MIN_SECRET_LENGTH = 16
@@ -134,8 +135,17 @@ def _check(value: Any, field: str, key: str) -> None:
         raise SettingsError(f'{key}: {value!r} is not a URL; write one such as "{URLS[field]}"')
     if field == "public_url" and value:
         _check_public_url(value, key)
+    if field in ("header", "secret"):
+        _check_header(value, field, key)
     if field == "unsubscribe_secrets" and any(len(secret) < MIN_SECRET_LENGTH for secret in value):
         raise SettingsError(f"{key}: too short; write long random texts, such as those of `openssl rand -hex 32`")
+
+
+def _check_header(value: str, field: str, key: str) -> None:
+    if field == "header" and not HEADER.fullmatch(value):
+        raise SettingsError(f'{key}: {value!r} is not the name of a header; write one such as "Authorization"')
+    if not (value.isascii() and value.isprintable()):
+        raise SettingsError(f"{key}: it has a character that no header has; write it in one line")
 
 
 def _check_public_url(value: str, key: str) -> None:

@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from random import randint
 from secrets import token_hex
-from typing import Any
+from typing import Any, Protocol
 
 import redis
 from msgspec.structs import replace
@@ -21,6 +23,8 @@ from freshgate.settings import EspSettings
 from freshgate.state.clock import RedisClock
 from freshgate.state.records import WITH_ESP, Claim
 from freshgate.telemetry import logs, metrics, tracing
+from workers.asker import Nobody, Oracle
+from workers.asks import AskAnswer, AskRequest
 from workers.calls import Calls, WaitingForEsp, alone
 from workers.decisions import Decision, Records
 from workers.delays import Delays
@@ -41,11 +45,23 @@ MAX_CLAIM_TO_CALL_S = 0.1
 # A decision that has waited longer for its turn and the connection is made once more: ages go on meanwhile.
 MAX_DECISION_AGE_MS = 2000
 HELD_FOR_MS = 30_000
+# When a send tries once more for whose field a source of truth had no room; spread, so that they do not come at once.
+BUSY_MS = (500, 3000)
 # Hosts are updated one by one within an hour; after that the trigger is taken for removed.
 UNKNOWN_TRIGGER_MS = 60_000
 MAX_UNKNOWN_TRIGGER = 60
 # The timer that `record.lua` sets when something arrives that occurred before a mail which has left.
 LOOKBACK = "lookback"
+
+
+class Aside(Protocol):
+    """The sends of one `carry_out` that wait for a source of truth, and will be carried out once more."""
+
+    def resume(self, item: Item) -> Callable[[], object]:
+        """What brings the send back. It may be called before `add`."""
+
+    def add(self, item: Item) -> None:
+        """The send is no longer the caller's."""
 
 
 class Courier:
@@ -58,6 +74,7 @@ class Courier:
     outlet   the account, shared by all lanes
     delays   those of before, by which waiting timers were set
     outcomes shop → what it wants to hear of its mails
+    oracle   answers for sources of truth, shared by all lanes
     """
 
     def __init__(
@@ -77,6 +94,7 @@ class Courier:
         outlet: Outlet | None = None,
         delays: Delays | None = None,
         outcomes: Mapping[str, OutcomeRules] | None = None,
+        oracle: Oracle | None = None,
     ) -> None:
         self._triggers = triggers
         self._messages = messages or Messages()
@@ -90,6 +108,9 @@ class Courier:
         self._ledger = Ledger(client, esp.name, self._clock, feedback=reports, outcomes=outcomes)
         self._feedback_wait_ms = feedback_wait_ms or 0
         self._outlet = outlet or Outlet(client, esp.name, {esp.name: EspSettings()}, self._clock)
+        self._oracle = oracle or Nobody()
+        self._waiting = waiting
+        self._aside: Aside | None = None
         self._calls = Calls(
             esp, self._ledger, self._clock, traces, self._feedback_wait_ms, waiting, self._outlet, delays or Delays()
         )
@@ -100,14 +121,20 @@ class Courier:
         self.carry_out(job, [(item, expires_at) for item in job.sends])
 
     def carry_out(
-        self, job: Job, sends: Sequence[tuple[Item, float]], finish: Callable[[Any], object] | None = None
+        self,
+        job: Job,
+        sends: Sequence[tuple[Item, float]],
+        finish: Callable[[Any], object] | None = None,
+        aside: Aside | None = None,
     ) -> None:
         """Brings sends of one shop to a state. Raises RedisError: then the timers bring them back.
 
         job     theirs, or any of theirs if none of them is traced
         sends   each with the end of its budget, in monotonic seconds
         finish  adds commands to the pipeline that leaves last
+        aside   takes sends that wait for a source of truth; without it they wait in this call
         """
+        self._aside = aside
         with self._traces.job(queue_name(self._esp.name), len(sends), job.trace, job.id):
             paced = sum(item.paced for item, _ in sends)
             try:
@@ -117,7 +144,7 @@ class Courier:
                     finally:
                         for pending in group:
                             pending.span.end()
-                            paced -= pending.item.paced and pending.was_called
+                            paced -= pending.item.paced and (pending.was_called or pending.is_aside)
             finally:
                 self._outlet.give_back_paced(paced)
             if finish:
@@ -274,11 +301,17 @@ class Courier:
                 self._ledger.mark_dead(records, "poison")
                 return None
         now = self._clock.now()
-        decision = decide(trigger, records, now)
+        decision, own_token = decide(trigger, records, now), ""
         if decision.do == "orphan" and decision.claim:
             if self._ends_orphan(trigger, records, decision, decision.claim):
                 return None
-            decision = decide(trigger, records, now, decision.claim.token)
+            own_token = decision.claim.token
+            decision = decide(trigger, records, now, own_token)
+        while decision.do == "ask":
+            if not self._answers_are_in(pending, decision.requests, now):
+                return None
+            now = self._clock.now()
+            decision = decide(trigger, records, now, own_token)
         if decision.do != "send":
             self._defer_or_finish(trigger, records, decision)
             return None
@@ -298,6 +331,29 @@ class Courier:
         attempts = records.subject.claims(records.timer.scope)
         earlier = next((attempt for attempt in attempts if attempt.send_id == claim.send_id), None)
         return ClaimedSend(pending, decision, claim, message, earlier)
+
+    def _answers_are_in(self, pending: PendingSend, requests: Sequence[AskRequest], now: int) -> bool:
+        """Whether all that is to be asked for a send was asked, and its records have the answers. False: it was set
+        aside until then, or, where a source has no room, brought back to its timer."""
+        aside, done = self._aside, threading.Event()
+        resume = aside.resume(pending.item) if aside else done.set
+        asking = self._oracle.ask(pending.records.shop, requests, now, resume)
+        if asking == "busy":
+            self._ledger.wait(pending.records, now + randint(*BUSY_MS), "source_busy")
+            return False
+        if asking == "asking" and aside:
+            tracing.annotate(outcome="asking")
+            aside.add(pending.item)
+            pending.is_aside = True
+            return False
+        if asking == "asking":
+            with self._waiting(is_call=False):
+                done.wait()
+        answers = {request.key: self._oracle.answer_of(request, now) for request in requests}
+        # One that was lost meanwhile is none: nobody is asked for ever.
+        known = {key: answer or AskAnswer("unreachable", now) for key, answer in answers.items()}
+        pending.records.asked = {**pending.records.asked, **known}
+        return True
 
     def _claim(self, decided: list[ClaimedSend]) -> tuple[list[ClaimedSend], list[PendingSend]]:
         """Those that are claimed on exactly what they were decided on, and those whose records moved on meanwhile."""

@@ -15,6 +15,7 @@ from freshgate.state import keys
 from freshgate.state.orders import OrderView
 from freshgate.state.records import Claim, Mark
 from freshgate.state.views import AddressView, PersonView, SubjectView
+from workers.asks import AskAnswer, AskRequest
 
 
 class NeedAnswer(NamedTuple):
@@ -22,14 +23,25 @@ class NeedAnswer(NamedTuple):
 
     field   its name: "cart.prices"
     state   fresh, stale or missing
-    result  used, placeholder, default, left_out, fallback or skip
-    at      when it was told (ms); 0 where it is missing
+    result  used, placeholder, refreshed, default, left_out, fallback or skip
+    at      when it was told (ms), of one that is refreshed when it was asked for; 0 where it is missing
     """
 
     field: str
     state: Literal["fresh", "stale", "missing"]
-    result: Literal["used", "placeholder", "default", "left_out", "fallback", "skip"]
+    result: Literal["used", "placeholder", "refreshed", "default", "left_out", "fallback", "skip"]
     at: int
+
+
+class AskNote(NamedTuple):
+    """What came of asking for a field, for the trail. `at` is in ms; without an answer, `value` is None."""
+
+    field: str
+    ask: str
+    result: str
+    at: int
+    value: Any
+    status: int | None
 
 
 class Records(msgspec.Struct):
@@ -42,6 +54,7 @@ class Records(msgspec.Struct):
     refused_at, refused_since
                 when events of the shop were refused last, and since when they are; 0 where that is long ago
     sent_until  mails that were due until then may have left before the store was restored; 0 where it was not
+    asked       what sources of truth answered, by the requests' keys
     """
 
     timer: keys.TimerRef
@@ -54,6 +67,7 @@ class Records(msgspec.Struct):
     refused_at: int = 0
     refused_since: int = 0
     sent_until: int = 0
+    asked: Mapping[str, AskAnswer] = {}
 
     @property
     def counted(self) -> AddressView | None:
@@ -70,6 +84,15 @@ class Records(msgspec.Struct):
         """What the mail is about besides the person: the second argument of the trigger's functions."""
         return self.person.subject(self.timer.values) if self.timer.values else self.order
 
+    def answered(self, answers: Mapping[str, Any]) -> tuple[PersonView, OrderView | SubjectView | None]:
+        """Person and subject as the trigger's functions read them, with what stands in the place of some fields."""
+        if not answers:
+            return self.person, self.about
+        person, about = self.person.with_answers(answers), self.about
+        if isinstance(about, OrderView):
+            return person, about.with_answers(answers)
+        return person, about and person.subject(about.key)
+
     def mark(self, name: str) -> Mark | None:
         """The newest mark of what the mail is about."""
         return (self.about or self.person).mark(name)
@@ -83,6 +106,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
                  retime    decide again at `due`
                  park      wait for an address, at most until `due`
                  orphan    a worker died between claim and settle: `claim` is what it left
+                 ask       decide again once `requests` are answered, or are known to have no answer
     outcome      of `withhold`: one of the closed set
     reason       the rule that decided
     version      which state of the subject the mail is about; "" where the trigger sends once for ever
@@ -95,9 +119,11 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     answers      field → what stands in its place in the mail, or None: see `PersonView.with_answers`
     fallback     of `send`: the mail that leaves in place of the trigger's own
     segment      of a fallback: which of its segment's kind the person is in
+    requests     of `ask`: what to ask of whom
+    asked        what came of asking
     """
 
-    do: Literal["send", "withhold", "retime", "park", "orphan"]
+    do: Literal["send", "withhold", "retime", "park", "orphan", "ask"]
     outcome: str = ""
     reason: str = ""
     due: int = 0
@@ -112,3 +138,10 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     answers: Mapping[str, Any] = {}
     fallback: Fallback | None = None
     segment: str = ""
+    requests: tuple[AskRequest, ...] = ()
+    asked: tuple[AskNote, ...] = ()
+
+    @property
+    def refreshed(self) -> Mapping[str, Any]:
+        """The fields for which a source of truth stands, and what it answered."""
+        return {need.field: self.answers[need.field] for need in self.needs if need.result == "refreshed"}

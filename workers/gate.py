@@ -76,7 +76,7 @@ def decide(  # noqa: PLR0911  # one return a rule
         or _capped(trigger, records, own_token, send, now)  # capped
         or _address_capped(trigger, records, send, now)  # capped
         or _without_address(records, send)  # parked until an address arrives
-        or apply_needs(trigger, records, send, now)  # stale; or a fallback in its place
+        or _withdrawn_by_answers(trigger, records, apply_needs(trigger, records, send, now))  # stale; or a fallback
     )
 
 
@@ -166,6 +166,14 @@ def _withdrawn(trigger: Trigger, records: Records, send: Decision) -> Decision |
     """`superseded` or `cancelled` if the trigger's own rule says that the mail is no longer wanted."""
     withdrawn = trigger.withdrawn(records.person, records.about)
     return _withhold(send, withdrawn.outcome, withdrawn.reason, withdrawn.compared) if withdrawn else None
+
+
+def _withdrawn_by_answers(trigger: Trigger, records: Records, send: Decision) -> Decision:
+    """The same rule once more where a source of truth was asked: what it answered may take the mail's reason away."""
+    if send.do != "send" or not send.refreshed:
+        return send
+    withdrawn = trigger.withdrawn(*records.answered(send.refreshed))
+    return _withhold(send, withdrawn.outcome, withdrawn.reason, withdrawn.compared) if withdrawn else send
 
 
 def _stale(records: Records, send: Decision, now: int) -> Decision | None:

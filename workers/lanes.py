@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Protocol
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from freshgate.queue import Item
 from freshgate.telemetry import logs, metrics
 from workers.calls import WaitingForEsp
 from workers.courier import Courier
@@ -70,6 +72,21 @@ class Lane(threading.Thread):
                 self._lanes.carry_out(self)
 
 
+class LaneAside:
+    """The sends of a lane that wait for a source of truth. `carry_out` leaves them out; they are not over."""
+
+    def __init__(self, lanes: Lanes, sends: list[Waiting]) -> None:
+        self._lanes = lanes
+        self._sends = sends
+
+    def resume(self, item: Item) -> Callable[[], object]:
+        waiting = next(waiting for waiting in self._sends if waiting.item is item)
+        return partial(self._lanes.resume, waiting)
+
+    def add(self, item: Item) -> None:
+        self._sends[:] = [waiting for waiting in self._sends if waiting.item is not item]
+
+
 class Lanes:
     """At most `concurrency` lanes of one account, started when they are needed.
 
@@ -120,6 +137,12 @@ class Lanes:
         with self._lock:
             self._jobs += 1
             self._lines[queued.marketing].add(queued)
+            self._hand_out()
+
+    def resume(self, waiting: Waiting) -> None:
+        """Takes up a send whose answers are in. Called by whoever has them."""
+        with self._lock:
+            self._lines[waiting.queued.marketing].add_back(waiting)
             self._hand_out()
 
     def wait(self, is_done: Callable[[], bool], timeout_s: float) -> bool:
@@ -206,17 +229,18 @@ class Lanes:
         """Carries out the lane's sends, and takes the next ones or puts it to rest. Called by the lane."""
         jobs = list({id(waiting.queued): waiting.queued for waiting in lane.sends}.values())
         ended: list[QueuedJob] | None = None
+        own_sends = list(lane.sends)
 
         def finish(pipe: Any) -> None:
             nonlocal ended
-            ended, is_idle = self._end(lane.sends, failed=False)
+            ended, is_idle = self._end(own_sends, failed=False)
             self._bookkeeper.finish([queued for queued in ended if not queued.failed], pipe, is_idle=is_idle)
 
         sends = [(waiting.item, waiting.queued.expires_at) for waiting in lane.sends]
         try:
-            lane.courier.carry_out(jobs[0].job, sends, finish)
+            lane.courier.carry_out(jobs[0].job, sends, finish, LaneAside(self, own_sends))
         except Exception as error:
-            self._fail(lane, jobs if ended is None else ended, ended is None, error)
+            self._fail(own_sends, jobs if ended is None else ended, ended is None, error)
         with self._lock:
             self._changed.notify_all()
             self._deciding -= 1
@@ -244,14 +268,14 @@ class Lanes:
                     ended.append(queued)
             return ended, self._jobs == 0
 
-    def _fail(self, lane: Lane, jobs: list[QueuedJob], is_open: bool, error: Exception) -> None:
+    def _fail(self, sends: list[Waiting], jobs: list[QueuedJob], is_open: bool, error: Exception) -> None:
         """The sends' timers bring them back; RQ's tools see the jobs as failed."""
         # The error's text may quote what the jobs were about.
         log.error(
             "job_failed", jobs=[queued.id.decode("utf-8", "replace") for queued in jobs], error=type(error).__name__
         )
         if is_open:
-            self._end(lane.sends, failed=True)
+            self._end(sends, failed=True)
         try:
             self._bookkeeper.fail(jobs, is_idle=self._jobs == 0)
         except (RedisConnectionError, RedisTimeoutError):

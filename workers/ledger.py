@@ -369,6 +369,8 @@ def _freshness(decision: Decision) -> dict[str, Any]:
     entry: dict[str, Any] = {}
     if decision.needs:
         entry["needs"] = decision.needs
+    if decision.asked:
+        entry["asked"] = decision.asked
     if decision.fallback:
         entry["fallback"] = decision.fallback.template_id
     if decision.segment and decision.fallback and decision.fallback.segment:

@@ -11,6 +11,7 @@ from itertools import chain
 from typing import NamedTuple
 
 import msgspec
+from msgspec.structs import replace
 
 from freshgate.queue import Item, Job
 from freshgate.state import keys
@@ -59,6 +60,14 @@ class Line:
             key = (queued.job.shop, keys.trigger_of(item.timer), apart)
             self._sends.setdefault(key, deque()).append(Waiting(item, queued))
         self.count += len(queued.job.sends)
+
+    def add_back(self, waiting: Waiting) -> None:
+        """Takes a send once more that had waited for a source of truth; that it came back was counted already."""
+        item = replace(waiting.item, returned=0)
+        apart = id(item) if waiting.item.returned else id(waiting.queued) if waiting.queued.job.trace else 0
+        key = (waiting.queued.job.shop, keys.trigger_of(item.timer), apart)
+        self._sends.setdefault(key, deque()).append(Waiting(item, waiting.queued))
+        self.count += 1
 
     def take(self, limit: int) -> list[Waiting]:
         """At most so many, of one shop and trigger. There must be some."""

@@ -21,7 +21,7 @@ from freshgate.links import Links, LinkTokens
 from freshgate.outcomes import rules_of
 from freshgate.queue import queue_names
 from freshgate.routing import routes_of
-from freshgate.settings import EspSettings, Settings, require_pii_key
+from freshgate.settings import AskSettings, EspSettings, Settings, require_pii_key
 from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
 from freshgate.state.restored import hold_if_restored
@@ -30,6 +30,7 @@ from freshgate.telemetry import logs, metrics, tracing
 from freshgate.telemetry.metrics_port import serve_metrics
 from freshgate.templates import load_templates
 from workers.account_monitor import AccountMonitor
+from workers.asker import Asker
 from workers.calls import WaitingForEsp
 from workers.courier import Courier
 from workers.delays import note_delays
@@ -83,9 +84,14 @@ def deliver(settings: Settings, account: str | None = None, processes: int | Non
 
 def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, triggers: Sequence[Trigger]) -> int:
     esp_settings = accounts[name]
-    # A connection for each lane.
+    asks = {ask.name: ask for trigger in triggers if name in _senders(trigger, settings) for ask in trigger.asks}
+    asking = sum(settings.asks.get(ask, AskSettings()).concurrency for ask in asks)
+    # A connection for each lane, and for each request to a source of truth.
     client = connect(
-        settings.redis_url, timeout_s=5.0, pool=esp_settings.concurrency + 8, queue_url=settings.queue_redis_url
+        settings.redis_url,
+        timeout_s=5.0,
+        pool=esp_settings.concurrency + asking + 8,
+        queue_url=settings.queue_redis_url,
     )
     load(client)
     hold_if_restored(client)
@@ -99,6 +105,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
         page_addresses=settings.page_addresses == "any",
     )
     messages = build_messages(settings, name, triggers)
+    asker = Asker(client, asks.values(), settings.asks)
     outlet = Outlet(client, name, accounts, RedisClock(None, metrics.CLOCK_SKEW.set))
     delays = note_delays(client, triggers, redis_now_ms(client))
 
@@ -117,6 +124,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
             outlet=outlet,
             delays=delays,
             outcomes=rules_of(settings),
+            oracle=asker,
         )
 
     # RQ waits for the next job in a blocking pop, longer than any other reply may take.
@@ -125,7 +133,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
     worker = DeliverWorker(queues, connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
     concurrency = min(esp_settings.concurrency, esp_settings.max_in_flight or esp_settings.concurrency)
     lanes = Lanes(build_courier, worker, concurrency, name)
-    metrics.prepare_worker([trigger.name for trigger in triggers if name in _senders(trigger, settings)], name)
+    metrics.prepare_worker([trigger.name for trigger in triggers if name in _senders(trigger, settings)], name, asks)
     serve_metrics(settings.metrics_host, settings.worker_metrics_port)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     log.info("worker_ready", queues=queue_names(name), concurrency=concurrency)

@@ -13,7 +13,6 @@ from freshgate.declare import Trigger
 from freshgate.errors import EspError, TemplateError
 from freshgate.links import TTL_MS, Links, LinkToken, unsubscribe_headers
 from freshgate.needs import SEGMENT_KEY, Fallback
-from freshgate.state.orders import OrderView
 from freshgate.templates import Content, Templates
 from workers.decisions import Decision, Records
 from workers.esp.base import Message
@@ -72,14 +71,7 @@ class Messages:
 def compose(trigger: Trigger, records: Records, decision: Decision) -> dict[str, Any]:
     """The template's data, of the state that the gate saw: what is missing or stale is left out, or answered."""
     composing = (decision.fallback and decision.fallback.compose) or trigger.compose
-    person, about = records.person, records.about
-    if decision.answers:
-        person = person.with_answers(decision.answers)
-        if isinstance(about, OrderView):
-            about = about.with_answers(decision.answers)
-        elif about is not None:
-            about = person.subject(about.key)
-    template_data = composing(person, about)
+    template_data = composing(*records.answered(decision.answers))
     return {**template_data, SEGMENT_KEY: decision.segment} if decision.segment else template_data
 
 

@@ -10,10 +10,13 @@ from typing import Any, Literal
 
 import msgspec
 
+from freshgate.asks import Ask
 from freshgate.declare import Trigger
 from freshgate.needs import Fallback, Needs, Segment
 from freshgate.state.fields import FieldValue, read_field
-from workers.decisions import Decision, NeedAnswer, Records
+from freshgate.state.subjects import describe
+from workers.asks import AskRequest, build_request, covers
+from workers.decisions import AskNote, Decision, NeedAnswer, Records
 
 State = Literal["fresh", "stale", "missing"]
 
@@ -26,11 +29,26 @@ class _Judge:
         self._now = now
         self.needs: list[NeedAnswer] = []
         self.answers: dict[str, Any] = {}
+        self.requests: list[AskRequest] = []
+        self.asked: list[AskNote] = []
 
     def judge(self, needs: Sequence[Needs]) -> Needs | None:
-        """The need that decides: the first that has a fallback, else the first that keeps the mail back; or None."""
+        """The need that decides: the first that has a fallback, else the first that keeps the mail back; or None, also
+        while `requests` have no answer."""
+        self.requests.clear()
         failing = [need for need in needs if not self._is_met(need)]
-        return next((need for need in failing if isinstance(need.answer, Fallback)), None) or next(iter(failing), None)
+        open_fields = {request.field for request in self.requests}
+        if open_fields and all(need.name in open_fields for need in failing):
+            return None
+        # Another field decides, whatever somebody would answer.
+        self.requests.clear()
+        lacking = [need for need in failing if need.name not in open_fields]
+        return next((need for need in lacking if isinstance(need.answer, Fallback)), None) or next(iter(lacking), None)
+
+    def reason(self, failed: NeedAnswer) -> str:
+        """Why there is no mail: "cart_prices_stale", and "_no_answer" where a source of truth gave none that counts."""
+        was_asked = any(note.field == failed.field for note in self.asked)
+        return f"{failed.field.replace('.', '_')}_{failed.state}" + ("_no_answer" if was_asked else "")
 
     def _is_met(self, need: Needs) -> bool:
         state, value = self._read(need.field, need.fresh_for)
@@ -46,11 +64,35 @@ class _Judge:
                 self._note(need, state, "placeholder", held)
                 self.answers[need.name] = held.value
                 return True
+        if need.ask and self._is_refreshed(need, need.ask, state, value):
+            return True
         answer = need.answer
         result: Any = "fallback" if isinstance(answer, Fallback) else answer
         self._note(need, state, result, value)
         self.answers[need.name] = need.default
-        return result in ("default", "left_out", "leave_out")
+        is_open = any(request.field == need.name for request in self.requests)
+        return result in ("default", "leave_out") and not is_open
+
+    def _is_refreshed(self, need: Needs, ask: Ask, state: State, value: FieldValue | None) -> bool:
+        """Whether a source of truth answered for the field; otherwise it is noted why not, or what to ask."""
+        person, about = self._records.person, self._records.about
+        known_at = value.at if value else 0
+        request = build_request(ask, need.name, person, about, known_at, self._now, need.fresh_for)
+        if request is None:
+            self.asked.append(AskNote(need.name, ask.name, "nothing_to_ask", self._now, None, None))
+            return False
+        answer = self._records.asked.get(request.key)
+        if answer is None:
+            self.requests.append(request)
+            return False
+        is_complete = answer.is_answered and (need.name != "cart.prices" or covers(answer.value, person.cart))
+        result = "incomplete" if answer.is_answered and not is_complete else answer.result
+        shown = describe(answer.value) if answer.is_answered else None
+        self.asked.append(AskNote(need.name, ask.name, result, answer.at, shown, answer.status))
+        if is_complete:
+            self.needs.append(NeedAnswer(need.name, state, "refreshed", answer.at))
+            self.answers[need.name] = answer.value
+        return is_complete
 
     def _note(self, need: Needs, state: State, result: str, value: FieldValue | None) -> None:
         word: Any = "left_out" if result == "leave_out" else result
@@ -102,14 +144,24 @@ def apply_needs(trigger: Trigger, records: Records, send: Decision, now: int) ->
                 send,
                 do="withhold",
                 outcome="stale",
-                reason=f"{failed.field.replace('.', '_')}_{failed.state}",
+                reason=judge.reason(failed),
                 compared={**send.compared, **ages},
                 needs=tuple(judge.needs),
+                asked=tuple(judge.asked),
             )
         fallback = following
         own = [Needs(fallback.segment)] if fallback.segment else []
         failing = judge.judge([*own, *fallback.needs])
+    if judge.requests:
+        return msgspec.structs.replace(send, do="ask", requests=tuple(judge.requests))
     segment = judge.value_of(fallback.segment) if fallback and fallback.segment else ""
+    refreshed = {need.field: need.at for need in judge.needs if need.result == "refreshed"}
     return msgspec.structs.replace(
-        send, needs=tuple(judge.needs), answers=judge.answers, fallback=fallback, segment=segment
+        send,
+        compared={**send.compared, **refreshed},
+        needs=tuple(judge.needs),
+        answers=judge.answers,
+        fallback=fallback,
+        segment=segment,
+        asked=tuple(judge.asked),
     )

@@ -21,6 +21,7 @@ class PendingSend(msgspec.Struct, eq=False):
     expires_at  the end of its job's budget (monotonic seconds)
     is_counted  whether its coming back was counted already
     was_called  whether the ESP was called for it
+    is_aside    whether it waits for a source of truth, and comes back to a lane
     """
 
     trigger: Trigger
@@ -30,6 +31,7 @@ class PendingSend(msgspec.Struct, eq=False):
     span: tracing.OpenSpan | tracing.NoSpan
     is_counted: bool = False
     was_called: bool = False
+    is_aside: bool = False
 
 
 class ClaimedSend(msgspec.Struct, frozen=True, eq=False):

@@ -10,6 +10,8 @@ from dashboards.objective import MAILS, PATH_LATE, PATH_TARGET
 from dashboards.promql import increase, selector
 from freshgate.telemetry import metrics
 
+NO_ANSWER = "~" + "|".join(result for result in metrics.ASK_RESULTS if result not in ("answered", "cached"))
+
 
 def mail_alerts() -> list[Alert]:
     path_late = [f"{selector(PATH_LATE[window])} > {1 - PATH_TARGET:g}" for window in ("6h", "1h")]
@@ -46,6 +48,16 @@ def mail_alerts() -> list[Alert]:
             "freshgate-triggers",
             "30m",
             panel="Needed fields that were stale or missing",
+        ),
+        Alert(
+            "SourceOfTruthSilent",
+            "ticket",
+            f"{increase(metrics.ASKS, ['ask'], '', '15m', result=NO_ANSWER)}"
+            f" / ({increase(metrics.ASKS, ['ask'], '', '15m')} > 20) > 0.5",
+            "{{ $labels.ask }} does not answer: more than half of what mails asked it has no answer that counts.",
+            "freshgate-triggers",
+            "5m",
+            panel="Asked of sources of truth",
         ),
         Alert(
             "WrongAfterAll",

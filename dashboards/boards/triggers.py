@@ -182,11 +182,8 @@ def _reasons() -> Sequence[Panel]:
 
 def _freshness() -> Sequence[Panel]:
     ages = [
-        (
-            quantile(q, metrics.NEED_AGE, ["trigger", "field"], **TRIGGER),
-            f"{{{{trigger}}}} {{{{field}}}} p{q * 100:.0f}",
-        )
-        for q in (0.5, 0.95, 0.99)
+        (quantile(q, metrics.NEED_AGE, ["trigger", "field"], **TRIGGER), f"{{{{trigger}}}} {{{{field}}}} {name}")
+        for q, name in ((0.5, "p50"), (0.95, "p95"), (1, "oldest"))
     ]
     return [
         lines(
@@ -230,6 +227,25 @@ def _freshness() -> Sequence[Panel]:
                     "{{trigger}}",
                 )
             ],
+        ),
+        lines(
+            "Asked of sources of truth",
+            describe(
+                "What do sources of truth answer, for fields that were stale or missing?",
+                "most is not `answered` or `cached`: runbook SourceOfTruthSilent.",
+            ),
+            PER_MINUTE,
+            [(per_minute(metrics.ASKS, ["ask", "result"]), "{{ask}}: {{result}}")],
+        ),
+        lines(
+            "How long sources of truth take (p95)",
+            describe(
+                "Does a source of truth answer within its `timeout`?",
+                "it comes near the timeout: runbook SourceOfTruthSilent. Sends put off as `source_busy`: raise its "
+                "`concurrency`.",
+            ),
+            "s",
+            [(quantile(0.95, metrics.ASK_SECONDS, ["ask"]), "{{ask}}")],
         ),
     ]
 

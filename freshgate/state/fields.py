@@ -60,8 +60,8 @@ def _candidates(name: str, person: PersonView, about: About) -> Iterable[FieldVa
     elif head == "subject":
         if isinstance(about, SubjectView):
             yield from _of_marks(about.marks.values(), rest)
-    elif (mark := person.mark(head)) and head == "view" and rest:
-        product = _product.decode(mark.value) if rest == "product" and mark.value else None
+    elif (mark := person.mark(head)) and name == "view.product":
+        product = _product.decode(mark.value) if mark.value else None
         if product and product.name:
             yield FieldValue(product, mark.at)
     elif mark:

@@ -122,6 +122,11 @@ def product(id_space: str, record_id: str) -> str:
     return f"{shop(id_space)}product:{record_id}"
 
 
+def answer(id_space: str, key: str) -> str:
+    """What a source of truth answered; `key` is the request's."""
+    return f"{shop(id_space)}ask:{key}"
+
+
 def timers(id_space: str, trigger: str) -> str:
     return f"{shop(id_space)}timers:{trigger}"
 

@@ -76,7 +76,8 @@ class PersonView(Record):
     def with_answers(self, answers: Mapping[str, Any]) -> Self:
         """The same person as `compose` reads it, without what is missing or stale.
 
-        answers  field ("profile.first_name", "cart.prices") → what stands in its place; None leaves it out
+        answers  field ("profile.first_name", "cart.prices") → what stands in its place; None leaves it out. Of
+                 cart.prices it is {product's line or id: price}, of view.product a Product
         """
         if not answers:
             return self
@@ -204,8 +205,9 @@ class PersonView(Record):
             return mark
         if name in self.answers:
             return None
-        if name == "view":
-            return Mark(mark.stamp, mark.at, "") if "view.product" in self.answers else mark
+        if "view.product" in self.answers and name == "view":
+            product = self.answers["view.product"]
+            return Mark(mark.stamp, mark.at, to_json(product) if isinstance(product, Product) else "")
         head = f"{name}."
         fields = {field[len(head) :]: value for field, value in self.answers.items() if field.startswith(head)}
         return without(mark, fields) if fields else mark
@@ -268,11 +270,10 @@ class PersonView(Record):
             lines = tuple(Line(with_server_data(line.product, self._server_products), line.stamp) for line in lines)
         if not self.answers:
             return lines
-        without_price = "cart.prices" in self.answers
-        priceless = (
-            replace(line, product=replace(line.product, price="")) if without_price else line for line in lines
-        )
-        return () if "cart" in self.answers else tuple(priceless)
+        if "cart.prices" in self.answers:
+            prices = self.answers["cart.prices"] or {}
+            lines = tuple(replace(line, product=_priced(line.product, prices)) for line in lines)
+        return () if "cart" in self.answers else lines
 
     def _view(self) -> Mark | None:
         view = self.register("m:view")
@@ -309,6 +310,10 @@ class AddressView(Record):
         return [
             int(at) for at, send, by in mails if int(at) > since and send != besides and (not trigger or by == trigger)
         ]
+
+
+def _priced(product: Product, prices: Mapping[str, str]) -> Product:
+    return replace(product, price=prices.get(product.line) or prices.get(product.product_id) or "")
 
 
 def _purchase(stamp: str, products: str) -> Purchase:

@@ -57,6 +57,7 @@ UNAUTHENTIC_REASONS = ("NotAuthentic", "BatchWithoutToken")
 ACCOUNT_WAITS = ("breaker_open", "limited", "paced")
 RETIMED_REASONS = (
     *("moved", "after_gap", "parked", "retry", "held", "claimed_elsewhere", "contended", "internal", "rerouted"),
+    "source_busy",
     *ACCOUNT_WAITS,
 )
 # A request that took too long, one that no honest caller sends, and one for which there was no room.
@@ -64,7 +65,12 @@ DROPPED_CONNECTIONS = ("timeout", "malformed", "crowded")
 CALL_RESULTS = ("accepted", "error")
 # How fresh a needed field was when its mail was decided on, and what came of it.
 NEED_STATES = ("fresh", "stale", "missing")
-NEED_RESULTS = ("used", "placeholder", "default", "left_out", "fallback", "skip")
+NEED_RESULTS = ("used", "placeholder", "refreshed", "default", "left_out", "fallback", "skip")
+# What became of requests to sources of truth: `workers/asks.py` has the same words.
+ASK_RESULTS = (
+    *("answered", "cached", "timeout", "unreachable", "forbidden", "refused", "too_large", "unreadable", "wrong_type"),
+    "breaker_open",
+)
 # Reasons against any mail to an address; a trigger's own reasons come from the catalog.
 SUPPRESSIONS = ("unsubscribed", "bounced", "spam")
 # What became of a link to unsubscribe that was opened: left all, or a topic; once more; too old; not ours; too often.
@@ -192,6 +198,12 @@ NEEDED = Counter(
     "freshgate_needed_fields_total",
     "Fields that mails need, by how fresh they were and what came of it",
     ["trigger", "field", "state", "result"],
+)
+ASKS = Counter(
+    "freshgate_asks_total", "Requests to sources of truth for fields that mails need, by result", ["ask", "result"]
+)
+ASK_SECONDS = Histogram(
+    "freshgate_ask_seconds", "One request to a source of truth, answered or not", ["ask"], buckets=_CALL
 )
 GATE = Histogram("freshgate_gate_seconds", "Deciding on one send, with its trips to Redis", ["trigger"], buckets=_FAST)
 GATE_TO_CALL = Histogram("freshgate_gate_to_call_seconds", "From the last look at Redis to the ESP call", buckets=_FAST)
@@ -366,8 +378,12 @@ def prepare_feedback(esps: Iterable[str], triggers: Sequence[str]) -> None:
             ACCEPTED_TO_DELIVERED.labels(trigger, esp)
 
 
-def prepare_worker(triggers: Iterable[str], esp: str) -> None:
+def prepare_worker(triggers: Iterable[str], esp: str, asks: Iterable[str] = ()) -> None:
     """Creates the worker's series; `esp` is the account that it sends through."""
+    for ask in asks:
+        for result in ASK_RESULTS:
+            ASKS.labels(ask, result)
+        ASK_SECONDS.labels(ask)
     for trigger in triggers:
         for outcome in OUTCOMES:
             SENDS.labels(trigger, esp, outcome)

@@ -24,6 +24,7 @@ from freshgate.routing import Routes
 from freshgate.settings import Settings
 from freshgate.state import keys, store
 from freshgate.state.planner import Planner
+from workers.asker import Oracle
 from workers.courier import Courier
 from workers.esp.base import Esp
 from workers.lookup import Lookup
@@ -35,7 +36,7 @@ SAFETY_NET_MS = 20_000
 
 
 class Engine:
-    """One shop on an empty Valkey. `clock` returns the test's time, in ms UTC."""
+    """One shop on an empty Valkey. `clock` returns the time, in ms UTC; `oracle` answers for sources of truth."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Engine:
         triggers: Sequence[Trigger],
         esp: Esp,
         clock: Callable[[], int],
+        oracle: Oracle,
     ) -> None:
         self._client = Redis.from_url(settings.redis_url)
         self._client.flushdb()
@@ -60,7 +62,9 @@ class Engine:
             transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
             page_addresses=settings.page_addresses == "any",
         )
-        self._courier = Courier(self._client, self._triggers, esp, lookup, deadline_ms=DEADLINE_MS, clock=clock)
+        self._courier = Courier(
+            self._client, self._triggers, esp, lookup, deadline_ms=DEADLINE_MS, clock=clock, oracle=oracle
+        )
         self._clock = clock
 
     def record(self, events: Sequence[Event]) -> WebhookReply:

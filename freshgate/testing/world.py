@@ -22,6 +22,7 @@ from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.durations import parse_duration
 from freshgate.events import Event
 from freshgate.settings import Settings, SourceSettings
+from freshgate.testing.answers import Answers
 from freshgate.testing.engine import Engine, valkey_url
 from workers.esp.base import Message, SendResult
 
@@ -48,6 +49,7 @@ class World:
     catalog  the package's name; its triggers are as declared, without the settings' overrides
     now      the clock, in ms UTC; `wait` moves it
     mails    what left so far, oldest first
+    asked    path and query of each request to a source of truth, oldest first
     """
 
     def __init__(self, catalog: str = "catalog") -> None:
@@ -60,7 +62,9 @@ class World:
         self._count = 0
         esp = _RecordingEsp(self)
         events, triggers = [*self.event_types.values()], [*self.triggers.values()]
-        self._engine = Engine(settings, events, triggers, esp, lambda: self.now)
+        self._answers = Answers()
+        self.asked = self._answers.paths
+        self._engine = Engine(settings, events, triggers, esp, lambda: self.now, self._answers)
 
     def event(
         self,
@@ -126,6 +130,10 @@ class World:
             self.now = max(self.now, due)
             self._engine.deliver(timer)
         raise AssertionError(f"sends come back for ever, such as {timers[0][0]}")
+
+    def answer(self, ask: str, reply: Any) -> None:
+        """From now on the source of truth of that name answers this JSON. Before, it does not answer at all."""
+        self._answers.replies[ask] = reply
 
     def outcomes(self, person: str) -> list[tuple[str, str]]:
         """(trigger, outcome) of each decision on mails to the person (an id or an address), oldest first."""

@@ -61,6 +61,10 @@ def needed(state: str, result: str) -> str:
     return f"freshgate_needed_fields_total{{{labels}}}"
 
 
+def asks(result: str) -> str:
+    return f'freshgate_asks_total{{ask="shop_stock",result="{result}"}}'
+
+
 def unauthentic(reason: str) -> str:
     return f'freshgate_unauthentic_requests_total{{source="shop",reason="{reason}"}}'
 
@@ -125,6 +129,8 @@ CASES = [
     Case("NeededFieldsStale", True, {needed("stale", "fallback"): "0+2"}),
     Case("NeededFieldsStale", False, {needed("stale", "left_out"): "0+2"}),
     Case("NeededFieldsStale", False, {needed("stale", "skip"): "0+1", needed("fresh", "used"): "0+2"}),
+    Case("SourceOfTruthSilent", True, {asks("timeout"): "0+2"}),
+    Case("SourceOfTruthSilent", False, {asks("timeout"): "0+1", asks("answered"): "0+2"}),
     Case("WrongAfterAll", True, {CONTRADICTED: ONCE}),
     Case("QueueOld", True, {AGE: "10+0"}),
     Case("QueueOld", False, {AGE: "2+0", JOBS: "500+0"}),

@@ -23,6 +23,7 @@ from freshgate.routing import Routes
 from freshgate.state import keys, store
 from freshgate.state.planner import Planner
 from freshgate.state.views import PersonView
+from workers.asker import Oracle
 from workers.courier import Courier
 from workers.decisions import Records
 from workers.esp.base import Message, SendResult
@@ -95,6 +96,7 @@ class World:
     page_addresses               whether mail goes to addresses that only a page gave
     events                       the catalog's event types
     outcomes                     what the shop wants to hear of its mails
+    oracle                       answers for sources of truth
     """
 
     def __init__(
@@ -109,9 +111,11 @@ class World:
         has_pages: bool = False,
         events: Sequence[EventType] = EVENTS,
         outcomes: Mapping[str, OutcomeRules] | None = None,
+        oracle: Oracle | None = None,
     ) -> None:
         self.client = client
         self.rules = outcomes
+        self.oracle = oracle
         self.now = START
         self.esp = esp or RememberingEsp()
         self.triggers = {trigger.name: trigger for trigger in triggers}
@@ -127,14 +131,18 @@ class World:
         self._event_count = 0
 
     def new_courier(self) -> Courier:
+        return self._courier(self.lookup())
+
+    def _courier(self, lookup: Lookup) -> Courier:
         return Courier(
             self.client,
             self.triggers,
             self.esp,
-            self.lookup(),
-            deadline_ms=10_000,
-            clock=lambda: self.now,
+            lookup,
+            10_000,
+            lambda: self.now,
             outcomes=self.rules,
+            oracle=self.oracle,
         )
 
     def lookup(self) -> Lookup:
@@ -155,7 +163,7 @@ class World:
         """A worker's courier; `then` is called after each of its first `times` readings."""
         lookup = self._lookup(InterruptedLookup)
         lookup.then, lookup.times = then, times
-        return Courier(self.client, self.triggers, self.esp, lookup, deadline_ms=10_000, clock=lambda: self.now)
+        return self._courier(lookup)
 
     def event(
         self, name: str, *, at: int | None = None, user: str | None = None, anon: str | None = None, **fields: Any

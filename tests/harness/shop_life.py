@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,21 +22,25 @@ from adapter.people.caches import build_cache
 from adapter.people.lookup import People
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext
 from catalog import EVENTS, TRIGGERS
+from freshgate.asks import Ask
 from freshgate.declare import EventType
 from freshgate.errors import EspError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.links import LinkToken, LinkTokens
 from freshgate.routing import Routes
-from freshgate.settings import EspSettings, OutcomeSettings, Settings, SourceSettings
+from freshgate.settings import AskSettings, EspSettings, OutcomeSettings, Settings, SourceSettings
 from freshgate.state import keys, restored
 from freshgate.state.clock import RedisClock
 from freshgate.state.planner import Planner
 from freshgate.state.store import fcall, load, open_shops
 from tests.engine.subjects import BACK_IN_STOCK, SUBJECT_EVENTS
-from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, World, product
+from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, START, World, product
 from tests.harness.reporting import ReportingWorld
+from tests.harness.truth_server import Reply, TruthServer
 from workers import backup, commands, suppressions
 from workers.account import Account
+from workers.asker import Asker
+from workers.asks import AskRequest
 from workers.delays import note_delays
 from workers.pace import Pace
 from workers.timers import Timers
@@ -239,6 +244,17 @@ def ask(redis: Redis) -> Iterator[None]:
     """Somebody with a token asks the People API, which has its cache in Redis."""
     cache = build_cache("redis", redis, PII_KEY)
     People(redis, cache, ["main"], PII_KEY, 300_000, (100, MINUTE)).read(EVE, "5f0c")
+    yield
+    # A source of truth answers for a field that nobody told.
+    source = Ask(name="shop_stock", url="https://shop.example/stock", answer="level", type="number")
+    with TruthServer() as truth:
+        truth.reply = Reply({"level": 3})
+        asker = Asker(redis, [source], {"shop_stock": AskSettings(base_url=truth.url)})
+        answered = threading.Event()
+        asker.ask("main", [AskRequest(source, "view.stock", source.path, 0, MINUTE)], START, answered.set)
+        assert answered.wait(10)
+        while not redis.exists(*redis.keys("fg:{main}:ask:*") or ["none"]):
+            time.sleep(0.01)
     yield
 
 

@@ -40,7 +40,11 @@ class Courier:
         self._redis = redis
 
     def carry_out(
-        self, job: Job, sends: Sequence[tuple[Item, float]], finish: Callable[[Any], object] | None = None
+        self,
+        job: Job,
+        sends: Sequence[tuple[Item, float]],
+        finish: Callable[[Any], object] | None = None,
+        aside: object = None,
     ) -> None:
         self.jobs.append(job)
         self.then()

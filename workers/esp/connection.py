@@ -83,6 +83,10 @@ class Connection:
             self.close()
         return response
 
+    @property
+    def is_open(self) -> bool:
+        return self._socket is not None
+
     def prepare(self, timeout_s: float) -> None:
         """Opens a connection unless it stands; the next exchange begins at once. Raises EspError, retryable."""
         self._connect_and_send(b"", time.monotonic() + timeout_s)

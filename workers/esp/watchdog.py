@@ -1,6 +1,6 @@
 """A thread that shuts sockets down at their deadline: a socket's own timeout is per operation, and servers dribble.
 
-`connection.py` guards each call with it.
+`connection.py` guards each call with it, `workers/asker.py` each request.
 """
 
 from __future__ import annotations
@@ -9,16 +9,21 @@ import os
 import socket
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 NEVER = float("inf")
 
 
 class Guard:
-    """One guarded call, as a context manager. `expired` says afterwards whether the deadline ended it."""
+    """One guarded call, as a context manager. `expired` says afterwards whether the deadline ended it.
 
-    def __init__(self, watchdog: Watchdog, deadline: float) -> None:
+    on_expire  called at the deadline, by the watchdog's thread; it must not take long
+    """
+
+    def __init__(self, watchdog: Watchdog, deadline: float, on_expire: Callable[[], object] | None = None) -> None:
         self.deadline = deadline
+        self.on_expire = on_expire
         self.expired = False
         self.sock: socket.socket | None = None
         self._watchdog = watchdog
@@ -46,9 +51,9 @@ class Watchdog:
         # Threads do not survive a fork; the child starts its own.
         os.register_at_fork(after_in_child=self._reset)
 
-    def guard(self, deadline: float) -> Guard:
+    def guard(self, deadline: float, on_expire: Callable[[], object] | None = None) -> Guard:
         """`deadline` in seconds of time.monotonic()."""
-        return Guard(self, deadline)
+        return Guard(self, deadline, on_expire)
 
     def add(self, guard: Guard) -> None:
         with self._changed:
@@ -70,13 +75,19 @@ class Watchdog:
         self._wakes_at = NEVER
 
     def _run(self) -> None:
-        with self._changed:
-            while True:
+        while True:
+            with self._changed:
                 now = time.monotonic()
-                for guard in [guard for guard in self._guards if guard.deadline <= now]:
+                expired = [guard for guard in self._guards if guard.deadline <= now]
+                for guard in expired:
                     self._expire(guard)
                 self._wakes_at = min((guard.deadline for guard in self._guards), default=NEVER)
-                self._changed.wait(None if self._wakes_at == NEVER else self._wakes_at - now)
+                if not any(guard.on_expire for guard in expired):
+                    self._changed.wait(None if self._wakes_at == NEVER else self._wakes_at - now)
+            # Without the lock: what is called may guard something itself.
+            for guard in expired:
+                if guard.on_expire:
+                    guard.on_expire()
 
     def _expire(self, guard: Guard) -> None:
         guard.expired = True

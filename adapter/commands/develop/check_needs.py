@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import fields, replace
 
 from adapter.commands.develop.check_clock import impure_calls
 from adapter.commands.develop.faults import Fault
 from adapter.commands.develop.places import is_own, place_of, short_path
 from freshgate.declare import EventType, Trigger
+from freshgate.events import Product
 from freshgate.needs import SEGMENT_KEY, Fallback, Segment
 from freshgate.state.fields import ORDER_FIELDS
 
@@ -32,14 +33,16 @@ def need_faults(trigger: Trigger, catalog: ModuleType, events: Mapping[str, Even
     segments += [need.field for need in needs if isinstance(need.field, Segment)]
     needs += [need for segment in segments for need in segment.needs]
     for need in needs:
-        for field in (need.field, need.placeholder):
-            if isinstance(field, str) and (text := _field_fault(field, trigger, events)):
+        for field in (need.field, need.placeholder, *(need.ask.fields if need.ask else ())):
+            is_asked = need.ask is not None and field == need.field
+            if isinstance(field, str) and (text := _field_fault(field, trigger, events, is_asked=is_asked)):
                 yield Fault(place, f"{head}needs {field!r}, {text}")
     for segment in dict.fromkeys(segment.name for segment in segments):
         # Of another catalog's trigger, that catalog lists the segment.
         if segment not in {known.name for known in listed} and is_own(trigger, package):
             yield Fault(place, f"{head}the segment {segment!r} stands in no table; add it to SEGMENTS")
     functions: list[tuple[str, Any]] = [(f"segment {segment.name}: value", segment.value) for segment in segments]
+    functions += [(f"Ask {ask.name}: answer", ask.answer) for ask in trigger.asks if callable(ask.answer)]
     functions += [(f"{head}a fallback's compose", item.compose) for item in trigger.fallbacks if item.compose]
     for name, function in functions:
         for file, line, call in impure_calls(function):
@@ -64,14 +67,14 @@ def _composing(trigger: Trigger, fallback: Fallback, missing: Mapping[str, None]
     return compose
 
 
-def _field_fault(field: str, trigger: Trigger, events: Mapping[str, EventType]) -> str:
-    """Why nobody can ever tell the field; empty where somebody can."""
+def _field_fault(field: str, trigger: Trigger, events: Mapping[str, EventType], *, is_asked: bool = False) -> str:
+    """Why nobody can ever tell the field; empty where somebody can. A source of truth may know what no event says."""
     head, _, rest = field.partition(".")
     families = _families(trigger, events)
     if head not in families:
         return _unknown(head, set(families), "which no event type marks")
     known, reason = families[head]
-    return "" if rest in known else _unknown(rest, known, reason)
+    return "" if rest in known or (is_asked and known) else _unknown(rest, known, reason)
 
 
 def _families(trigger: Trigger, events: Mapping[str, EventType]) -> dict[str, tuple[set[str], str]]:
@@ -83,7 +86,7 @@ def _families(trigger: Trigger, events: Mapping[str, EventType]) -> dict[str, tu
         for mark in marks
     }
     if "view" in families:
-        families["view"][0].add("product")
+        families["view"][0].update(("product", *(field.name for field in fields(Product))))
     is_order = trigger.subject == "order"
     subject = set(trigger.subject) if isinstance(trigger.subject, tuple) else set()
     about = {trigger.about, trigger.version, *trigger.marks}

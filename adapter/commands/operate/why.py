@@ -164,6 +164,10 @@ def _format_decision(entry: dict[str, Any]) -> str:
     for field, state, result, at in entry.get("needs", ()):
         since = f" since {_format_time(at)}" if at else ""
         text += f"{CONTINUATION}needs {field}: {state}{since}, {result.replace('_', ' ')}"
+    for field, ask, result, at, value, status in entry.get("asked", ()):
+        answer = f"answered {value}" if result in ("answered", "cached") else f"no answer ({result})"
+        reply = f", status {status}" if result == "refused" else ""
+        text += f"{CONTINUATION}asked {ask} for {field} at {_format_time(at)}: {answer}{reply}"
     if entry.get("fallback"):
         segment = _format_subject(entry.get("segments", {}))
         text += f"{CONTINUATION}fallback {entry['fallback']}{segment}"
