@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from freshgate.asks import Ask
-from freshgate.declare import EventType, Trigger
+from freshgate.declare import FIRST_EVENT_MARK, EventType, Trigger
 from freshgate.durations import format_duration
 from freshgate.errors import CatalogError, SettingsError
 from freshgate.needs import Segment, with_template_ids
@@ -39,6 +39,8 @@ def load_event_types(settings: Settings) -> tuple[EventType, ...]:
     if duplicates:
         raise CatalogError(f"catalog {settings.catalog}: declared twice in EVENTS: {', '.join(duplicates)}")
     for event_type in events:
+        if FIRST_EVENT_MARK in event_type.marks:
+            raise CatalogError(f"{event_type.name}: the mark {FIRST_EVENT_MARK!r} is the engine's; choose another name")
         if event_type.instead and event_type.instead[0] not in names:
             raise CatalogError(f"{event_type.name}: {event_type.instead[0]!r} in `instead` is not in EVENTS")
     return events

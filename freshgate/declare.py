@@ -60,6 +60,8 @@ Suppression = Literal["unsubscribed", "bounced", "spam"]
 WithdrawnOutcome = Literal["cancelled", "superseded", "rejected"]
 WITHDRAWN_OUTCOMES: tuple[str, ...] = get_args(WithdrawnOutcome)
 DEFAULT_TOPIC = "marketing"
+# The engine's own mark: no event type may have it.
+FIRST_EVENT_MARK = "first_seen"
 # Not the name of a topic: whoever leaves all of them.
 ALL_TOPICS = "all"
 TOPIC = re.compile(r"[a-z][a-z0-9_]{0,39}")

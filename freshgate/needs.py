@@ -28,23 +28,22 @@ SEGMENT_KEY = "segment"
 # A send whose field was asked for waits for its turn to be decided on once more.
 MIN_FRESH_FOR_MS = 10_000
 # Fields that an answer may stand for: facts. Consent, orders and who is in a segment are events' to say.
-ASKABLE = re.compile(
-    r"cart\.prices|order\.(total|currency)|(?!(cart|order|consent|last_order)\.|profile\.(email|id)$)\w+\.\w+", re.ASCII
-)
+NOT_ASKABLE = r"(cart|order|session|consent|last_order)\.|profile\.(email|id)$"
+ASKABLE = re.compile(rf"cart\.prices|order\.(total|currency)|(?!{NOT_ASKABLE})\w+\.\w+", re.ASCII)
 ASKABLE_FIELDS = "profile.<trait>, <mark>.<field>, subject.<field>, cart.prices, order.total, order.currency"
 
 
 class Needs(msgspec.Struct, frozen=True):
     """A field that a mail needs, how fresh, and what to do where it is not. Raises CatalogError for what contradicts.
 
-    field        "profile.<trait>", "cart", "cart.prices", a mark ("view") or a field that it carries ("view.product"),
-                 "order.total", "order.products", "last_order", "consent", "subject.<field>"; or a Segment: the person
-                 must be in it
+    field        "profile.<trait>", "session.<trait>", "session.first_seen", "cart", "cart.prices", a mark ("view") or a
+                 field that it carries ("view.product"), "order.total", "order.products", "last_order", "consent",
+                 "subject.<field>"; or a Segment: the person must be in it
     fresh_for    how old it may be: "24h", or milliseconds; None (default) is any age
     otherwise    "skip" (default): no mail, outcome `stale`; "leave_out": the mail without it; or a Fallback
     critical     False: it never keeps a mail back; without a default it is left out
     default      what stands in its place
-    placeholder  another field that is read where this one is missing or stale: what the session told
+    placeholder  another field that is read where this one is missing or stale, such as "session.<trait>"
     ask          a source of truth that is asked once before `otherwise` counts; of a critical field
     """
 
@@ -145,6 +144,20 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if any(need.ask for need in self.needs):
             raise CatalogError(f"segment {self.name}: its needs ask nobody; write `ask` in a trigger's needs")
+
+
+def fields_of(needs: Iterable[str | Needs], fallbacks: Iterable[Fallback] = ()) -> set[str]:
+    """Every field of the state that these needs, those of the fallbacks and those of their segments read."""
+    pending: list[Any] = [*needs]
+    for fallback in fallbacks:
+        pending += [*fallback.needs, *(fallback.segment.needs if fallback.segment else ())]
+    names: set[str] = set()
+    for need in pending:
+        if isinstance(need, Needs) and isinstance(need.field, str):
+            names |= {need.field, need.placeholder or need.field, *(need.ask.fields if need.ask else ())}
+        elif isinstance(need, Needs) and isinstance(need.field, Segment):
+            names |= fields_of(need.field.needs)
+    return names
 
 
 def asks_of(needs: Iterable[str | Needs], fallbacks: Iterable[Fallback] = ()) -> tuple[Ask, ...]:

@@ -258,6 +258,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     receiver_threads: int = 4
     # An order this much older than the cart's newest activity still cancels the cart mail.
     order_grace: int = 300_000
+    # How far apart events of one id are at most that belong to one session.
+    session_window: int = 1_800_000
     # Whether an address is an identity too. It only ever withholds mail.
     email_identity: bool = True
     # "proven": mail goes to addresses that a server gave; "any": marketing mail also to those that only a page gave.

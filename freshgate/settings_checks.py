@@ -18,7 +18,7 @@ from freshgate.settings_parsing import duration_ms, parse_cap, parse_ramp, setti
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-DURATIONS = {"delay", "settle", "max_age", "order_grace", "feedback_wait", "breaker_wait"}
+DURATIONS = {"delay", "settle", "max_age", "order_grace", "session_window", "feedback_wait", "breaker_wait"}
 CAPS = {
     "api_rate",
     *("cap", "address_cap", "rate", "rate_per_ip", "addresses", "addresses_per_ip"),

@@ -28,6 +28,7 @@ ALLOWED_NAMES = {
     "PAGE_LEFT": "the event is called Page Left",
     "ONE_OF": "oneOf is the word of JSON Schema",
     "last_seen": "the usual name for the time of the newest occurrence",
+    "first_seen": "the usual name for the time of the oldest occurrence",
     "connection_made": "asyncio.Protocol calls it",
 }
 

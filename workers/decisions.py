@@ -23,13 +23,14 @@ class NeedAnswer(NamedTuple):
 
     field   its name: "cart.prices"
     state   fresh, stale or missing
-    result  used, placeholder, refreshed, default, left_out, fallback or skip
+    result  used, session (another event of the session told it), placeholder, refreshed, default, left_out, fallback or
+            skip
     at      when it was told (ms), of one that is refreshed when it was asked for; 0 where it is missing
     """
 
     field: str
     state: Literal["fresh", "stale", "missing"]
-    result: Literal["used", "placeholder", "refreshed", "default", "left_out", "fallback", "skip"]
+    result: Literal["used", "session", "placeholder", "refreshed", "default", "left_out", "fallback", "skip"]
     at: int
 
 

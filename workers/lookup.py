@@ -26,7 +26,7 @@ from workers.gate import address_of
 class Lookup:
     """Reads from one Redis.
 
-    order_grace, email_identity  as the settings of these names
+    order_grace, email_identity, session_window  as the settings of these names
     transactional  names of the triggers whose mail may hold nothing that a page said
     page_addresses  whether marketing mail goes to an address that only a page gave
     """
@@ -40,7 +40,9 @@ class Lookup:
         email_identity: bool = True,
         transactional: Collection[str] = (),
         page_addresses: bool = False,
+        session_window: int = 1_800_000,
     ) -> None:
+        self._session_window = session_window
         self._client = client
         self._transactional = frozenset(transactional)
         self._page_addresses = page_addresses
@@ -94,6 +96,7 @@ class Lookup:
                 self._order_grace,
                 trusted_only=ref.trigger in self._transactional,
                 page_addresses=self._page_addresses,
+                session_window=self._session_window,
             ),
             order=OrderView(ref.id, order_fields) if ref.kind == "o" else None,
             shop=shop,

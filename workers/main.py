@@ -103,6 +103,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
         email_identity=settings.email_identity,
         transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
         page_addresses=settings.page_addresses == "any",
+        session_window=settings.session_window,
     )
     messages = build_messages(settings, name, triggers)
     asker = Asker(client, asks.values(), settings.asks)

@@ -14,6 +14,7 @@ from freshgate.asks import Ask
 from freshgate.declare import Trigger
 from freshgate.needs import Fallback, Needs, Segment
 from freshgate.state.fields import FieldValue, read_field
+from freshgate.state.records import Mark
 from freshgate.state.subjects import describe
 from workers.asks import AskRequest, build_request, covers
 from workers.decisions import AskNote, Decision, NeedAnswer, Records
@@ -24,8 +25,9 @@ State = Literal["fresh", "stale", "missing"]
 class _Judge:
     """Looks at needs one after the other, and remembers what stands in the place of those that fail."""
 
-    def __init__(self, records: Records, now: int) -> None:
+    def __init__(self, records: Records, now: int, mark: Mark | None) -> None:
         self._records = records
+        self._mark = mark
         self._now = now
         self.needs: list[NeedAnswer] = []
         self.answers: dict[str, Any] = {}
@@ -52,6 +54,10 @@ class _Judge:
 
     def _is_met(self, need: Needs) -> bool:
         state, value = self._read(need.field, need.fresh_for)
+        if state == "fresh" and value and value.from_session:
+            self._note(need, "missing", "session", value)
+            self.answers[need.name] = value.value
+            return True
         if state == "fresh":
             self._note(need, state, "used", value)
             if need.name.startswith("profile.") and value:
@@ -102,7 +108,7 @@ class _Judge:
         if isinstance(field, Segment):
             return self._read_segment(field)
         since = None if fresh_for is None else self._now - fresh_for
-        value = read_field(field, self._records.person, self._records.about, since)
+        value = read_field(field, self._records.person, self._records.about, since, self._mark)
         if value is None:
             return "missing", None
         return ("stale" if since is not None and value.at < since else "fresh"), value
@@ -131,7 +137,7 @@ def apply_needs(trigger: Trigger, records: Records, send: Decision, now: int) ->
     needs = trigger.field_needs
     if not needs:
         return send
-    judge = _Judge(records, now)
+    judge = _Judge(records, now, records.mark(trigger.about))
     failing, fallback = judge.judge(needs), None
     while failing is not None:
         answer = failing.answer

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from freshgate.declare import FIRST_EVENT_MARK
 from freshgate.state.records import Mark
 from freshgate.state.stamps import LENGTH, TIME_LENGTH, millis, tail
 from freshgate.state.stored import decode_product, read_trail_entry
@@ -20,7 +21,7 @@ from freshgate.state.views import AddressView, PersonView
 TRUST = (("", "server"), ("typed_", "form"), ("said_", "page"))
 SUPPRESSIONS = ("unsubscribed", "bounced", "spam")
 # These are shown as consent, or belong to the engine.
-HIDDEN_MARKS = frozenset({*SUPPRESSIONS, "subscribed"})
+HIDDEN_MARKS = frozenset({*SUPPRESSIONS, "subscribed", FIRST_EVENT_MARK})
 
 
 class Field(msgspec.Struct, frozen=True):

@@ -22,19 +22,24 @@ _product = msgspec.json.Decoder(Product)
 
 
 class FieldValue(NamedTuple):
-    """A field's value and when it was told last (occurred_at, ms)."""
+    """A field's value and when it was told last (occurred_at, ms); whether another event of the session told it."""
 
     value: Any
     at: int
+    from_session: bool = False
 
 
-def read_field(name: str, person: PersonView, about: About = None, since: int | None = None) -> FieldValue | None:
+def read_field(
+    name: str, person: PersonView, about: About = None, since: int | None = None, mark: Mark | None = None
+) -> FieldValue | None:
     """The field as a decision sees it; None where nobody told it.
+
+    mark  what the mail is about, for "session.<trait>": the session is the one in which it was told
 
     A trait that only a page said counts where no server told one, and where the server's is older than `since` (ms)
     and the page's is not. Transactional mail never sees a page's.
     """
-    values = list(_candidates(name, person, about))
+    values = list(_session(name, person, mark) if name.startswith("session.") else _candidates(name, person, about))
     if since is not None:
         values = [value for value in values if value.at >= since] or values
     return values[0] if values else None
@@ -60,12 +65,31 @@ def _candidates(name: str, person: PersonView, about: About) -> Iterable[FieldVa
     elif head == "subject":
         if isinstance(about, SubjectView):
             yield from _of_marks(about.marks.values(), rest)
+            yield from _completed(person, about.marks.values(), rest)
     elif (mark := person.mark(head)) and name == "view.product":
         product = _product.decode(mark.value) if mark.value else None
         if product and product.name:
             yield FieldValue(product, mark.at)
     elif mark:
         yield from _of_marks([mark], rest)
+        yield from _completed(person, [mark], rest)
+
+
+def _session(name: str, person: PersonView, mark: Mark | None) -> Iterable[FieldValue]:
+    """What the session said; the moment at which its person was seen first."""
+    trait = name.removeprefix("session.")
+    if trait == "first_seen":
+        if person.first_seen is not None:
+            yield FieldValue(person.first_seen, person.first_seen)
+    elif mark and (word := person.in_session(mark, trait)):
+        yield FieldValue(word.value, word.at)
+
+
+def _completed(person: PersonView, marks: Iterable[Mark], rest: str) -> Iterable[FieldValue]:
+    """A field that the newest event of a mark lacks, from the same session's newest event that had it."""
+    newest = max(marks, key=lambda mark: mark.stamp, default=None)
+    if rest and newest and (word := person.in_session(newest, rest)):
+        yield FieldValue(word.value, word.at, from_session=True)
 
 
 def _cart(person: PersonView, rest: str) -> Iterable[FieldValue]:

@@ -14,13 +14,15 @@ import msgspec
 from freshgate.declare import DAY, EventType, Trigger
 from freshgate.events import Event
 from freshgate.ids import address_in
+from freshgate.needs import fields_of
 from freshgate.state import keys
 from freshgate.state.plans import Register, bought_products, plan_cart, plan_order
 from freshgate.state.products import product_registers
 from freshgate.state.profiles import PERSON_TTL, contact, plan_addresses, profile_registers
-from freshgate.state.stamps import stamp
+from freshgate.state.stamps import first_stamp, stamp
 from freshgate.state.stored import to_json, trail_entry
 from freshgate.state.subjects import SubjectIndex, carried, mark_value, subject_key, subject_register, subject_values
+from freshgate.state.views import FIRST_EVENT
 from freshgate.state.wire import pack_event
 
 ANONYMOUS_TTL = 30 * DAY
@@ -94,6 +96,9 @@ class Planner:
         self._page_addresses = page_addresses
         self._shops_with_pages = frozenset(shops_with_pages)
         self._subjects = SubjectIndex(self.types.values(), triggers)
+        self._keeps_first = any(
+            "session.first_seen" in fields_of(trigger.needs, trigger.fallbacks) for trigger in triggers
+        )
         # Event type → what it starts, each with the fields that the event must have.
         self._starting: dict[str, list[tuple[Trigger, tuple[str, ...]]]] = {
             name: [(trigger, trigger.event_needs) for trigger in triggers if trigger.enabled and name in trigger.on]
@@ -155,6 +160,8 @@ class Planner:
             *_marks(event, event_type, at, trusted),
             *self._subjects.registers(event, event_type, at, trusted=trusted),
         ]
+        if self._keeps_first and not event.undated:
+            registers.append((FIRST_EVENT, first_stamp(event.occurred_at, event.message_id), str(event.occurred_at)))
         plan_cart(body, event, event_type)
         has_address_id = trusted and address_in(event.user_id or "") is not None
         has_address = (event.email and not event_type.suppresses) or has_address_id or contact(event)

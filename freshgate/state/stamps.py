@@ -19,6 +19,7 @@ SNAPSHOT, ADD, REMOVE, ORDER = "0", "1", "2", "3"
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _SQUARE = 36**4
+_LAST_MS = 36**TIME_LENGTH - 1
 
 
 @lru_cache(maxsize=4096)
@@ -34,6 +35,11 @@ def tail(message_id: str) -> str:
 def stamp(occurred_at: int, message_id: str, rank: str = ADD) -> str:
     """Eight characters of time, one of rank, six of the message."""
     return f"{stamp_time(occurred_at)}{rank}{tail(message_id)}"
+
+
+def first_stamp(occurred_at: int, message_id: str) -> str:
+    """A stamp that is the larger, the older the event is: its register keeps the first one."""
+    return stamp(_LAST_MS - occurred_at, message_id)
 
 
 @lru_cache(maxsize=4096)

@@ -13,6 +13,7 @@ from typing import Any, Self
 import msgspec
 from msgspec.structs import replace
 
+from freshgate.declare import FIRST_EVENT_MARK
 from freshgate.events import Product
 from freshgate.ids import address_in
 from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
@@ -38,6 +39,8 @@ __all__ = [
     "SubjectView",
 ]
 
+# Register: the first event, by a stamp of `stamps.first_stamp`, and its time (ms).
+FIRST_EVENT = f"m:{FIRST_EVENT_MARK}"
 _ids = msgspec.json.Decoder(list[str])
 _product = msgspec.json.Decoder(Product)
 
@@ -49,6 +52,7 @@ class PersonView(Record):
     order_grace     a setting: how much older than an event an order may be that it still belongs to
     trusted_only    for transactional mail: what a page says of the person, or a form, is left out
     page_addresses  whether marketing mail goes to an address that only a page gave
+    session_window  a setting: how far apart (ms) events of one id are at most that belong to one session
     """
 
     def __init__(
@@ -59,7 +63,9 @@ class PersonView(Record):
         *,
         trusted_only: bool = False,
         page_addresses: bool = False,
+        session_window: int = 1_800_000,
     ) -> None:
+        self.session_window = session_window
         self.records = records
         self.deleted_at = max((int(fields.get("asked", "0")) for _, fields in records), default=0)
         super().__init__(record_id, fold(records, self.deleted_at), "p")
@@ -151,6 +157,35 @@ class PersonView(Record):
     def unproven(self) -> bool:
         """A device that says it belongs to somebody known, and nobody confirms it."""
         return "unproven" in self._raw
+
+    @property
+    def first_seen(self) -> int | None:
+        """When the first event of this person occurred (ms), where a trigger needs it. None after an erasure: what was
+        before it is forgotten, whatever arrived when."""
+        if self.deleted_at:
+            return None
+        firsts = [
+            fields[FIRST_EVENT][LENGTH:] for _, fields in self.records if FIRST_EVENT in fields and "del" not in fields
+        ]
+        return min(map(int, firsts), default=None)
+
+    def in_session(self, mark: Mark, trait: str) -> Mark | None:
+        """What the session in which a mark was told said last of a trait: a server's word, else a page's.
+
+        A session is what the person's ids told at most `session_window` before or after the mark. Transactional mail
+        sees no page's word.
+        """
+        for head in ("t:",) if self.trusted_only else ("t:", "t:said_"):
+            words = []
+            for _, fields in self.records:
+                value = fields.get(f"{head}{trait}", "")
+                cut, erased = fields.get("cut", ""), max(self.deleted_at, int(fields.get("del", "0")))
+                belongs = value and millis(value) > erased and not (cut and value[:LENGTH] >= cut)
+                if belongs and abs(millis(value) - mark.at) <= self.session_window:
+                    words.append(Mark(value[:LENGTH], millis(value), value[LENGTH:]))
+            if words:
+                return max(words, key=lambda word: (word.stamp, word.value))
+        return None
 
     @property
     def received_at(self) -> int:

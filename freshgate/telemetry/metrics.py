@@ -65,7 +65,7 @@ DROPPED_CONNECTIONS = ("timeout", "malformed", "crowded")
 CALL_RESULTS = ("accepted", "error")
 # How fresh a needed field was when its mail was decided on, and what came of it.
 NEED_STATES = ("fresh", "stale", "missing")
-NEED_RESULTS = ("used", "placeholder", "refreshed", "default", "left_out", "fallback", "skip")
+NEED_RESULTS = ("used", "session", "placeholder", "refreshed", "default", "left_out", "fallback", "skip")
 # What became of requests to sources of truth: `workers/asks.py` has the same words.
 ASK_RESULTS = (
     *("answered", "cached", "timeout", "unreachable", "forbidden", "refused", "too_large", "unreadable", "wrong_type"),

@@ -61,6 +61,7 @@ class Engine:
             email_identity=settings.email_identity,
             transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
             page_addresses=settings.page_addresses == "any",
+            session_window=settings.session_window,
         )
         self._courier = Courier(
             self._client, self._triggers, esp, lookup, deadline_ms=DEADLINE_MS, clock=clock, oracle=oracle

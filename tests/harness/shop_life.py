@@ -27,6 +27,7 @@ from freshgate.declare import EventType
 from freshgate.errors import EspError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.links import LinkToken, LinkTokens
+from freshgate.needs import Needs
 from freshgate.routing import Routes
 from freshgate.settings import AskSettings, EspSettings, OutcomeSettings, Settings, SourceSettings
 from freshgate.state import keys, restored
@@ -68,7 +69,9 @@ class ThreeVerdicts:
 
 def live_through_everything(redis: Redis, url: str) -> Iterator[None]:
     """Every kind of event, send and command; yields whenever Redis may hold something new."""
-    world = World(redis, [replace(trigger, address_cap=(10, HOUR)) for trigger in (*TRIGGERS, BACK_IN_STOCK)])
+    first_event = Needs("session.first_seen", critical=False)
+    triggers = (*TRIGGERS, replace(BACK_IN_STOCK, needs=(first_event,)))
+    world = World(redis, [replace(trigger, address_cap=(10, HOUR)) for trigger in triggers])
     types = [*EVENTS, OPTED_IN, *SUBJECT_EVENTS]
     world.planner = Planner(types, tuple(world.triggers.values()), PII_KEY, shops_with_pages=("main",))
     world.receiver = Receiver(redis, world.planner, Routes(["test"]), clock=lambda: world.now)

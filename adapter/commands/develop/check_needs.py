@@ -95,6 +95,10 @@ def _families(trigger: Trigger, events: Mapping[str, EventType]) -> dict[str, tu
             {*ALWAYS_STORED, *(name for event in events.values() for name in event.profile)},
             "which no event type keeps in its `profile`",
         ),
+        "session": (
+            {"first_seen", *(name for event in events.values() for name in event.profile)},
+            "which no event type keeps in its `profile`",
+        ),
         "cart": ({"", "prices"}, "which a cart does not have"),
         "order": (
             {"", *ORDER_FIELDS} if is_order else set(),

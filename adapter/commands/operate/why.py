@@ -163,7 +163,8 @@ def _format_decision(entry: dict[str, Any]) -> str:
         text += f"{CONTINUATION}compared {versions}"
     for field, state, result, at in entry.get("needs", ()):
         since = f" since {_format_time(at)}" if at else ""
-        text += f"{CONTINUATION}needs {field}: {state}{since}, {result.replace('_', ' ')}"
+        became = "completed from session" if result == "session" else result.replace("_", " ")
+        text += f"{CONTINUATION}needs {field}: {state}{since}, {became}"
     for field, ask, result, at, value, status in entry.get("asked", ()):
         answer = f"answered {value}" if result in ("answered", "cached") else f"no answer ({result})"
         reply = f", status {status}" if result == "refused" else ""
