@@ -19,6 +19,7 @@ from freshgate.command_line import Parser, run_command
 
 COMMANDS = {
     "run": "adapter.commands.run",
+    "people": "adapter.commands.people",
     "read": "adapter.commands.develop.read",
     "check": "adapter.commands.develop.check",
     "events": "adapter.commands.develop.events",

@@ -22,13 +22,14 @@ from adapter.feedback import configure_feedback
 from adapter.ingest.feedback import FeedbackReceiver
 from adapter.ingest.receive import Receiver
 from adapter.ingest.unsubscribe import Unsubscriber
+from adapter.people import process
 from adapter.people.caches import build_cache, parse_cache
 from adapter.people.lookup import People
 from adapter.routes.answers import add_error_handlers
 from adapter.routes.feedback import add_feedback
 from adapter.routes.health import add_health
 from adapter.routes.methods import KnownMethods
-from adapter.routes.openapi import add_openapi
+from adapter.routes.openapi import add_openapi, document, people_document
 from adapter.routes.people import add_people
 from adapter.routes.slashes import SingleSlashes
 from adapter.routes.snippet import add_snippet
@@ -76,6 +77,22 @@ def from_environment() -> Flask:
     return create_app(settings, client, traces)
 
 
+def people_from_environment() -> Flask:
+    """The People API alone, as gunicorn serves it in a process of its own. Raises SettingsError."""
+    settings = load(os.environ)
+    logs.configure(settings.log_level, json=not sys.stderr.isatty())
+    try:
+        process.check(settings)
+        require_pii_key(settings)
+        client = store.connect(settings.redis_url, queue_url=settings.queue_redis_url)
+        with suppress(RedisError):
+            store.load(client)
+        return create_people_app(settings, client)
+    except FreshgateError as error:
+        log.critical("cannot_start", reason=str(error))
+        raise
+
+
 def check(settings: Settings) -> None:
     """Raises SettingsError or CatalogError for anything that would keep the receiver from starting."""
     require_pii_key(settings)
@@ -87,17 +104,9 @@ def check(settings: Settings) -> None:
 
 def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces = tracing.OFF) -> Flask:
     """The app on one Redis. Raises SettingsError or CatalogError, which stop the start."""
-    app = Flask("freshgate")
-    # A host with a slash at its end, or a path with one, is how people set up SDKs and webhooks.
-    app.url_map.strict_slashes = False
-    app.wsgi_app = SingleSlashes(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's documentation has it
-    if settings.trusted_proxies:
-        # The visitor's address is all that we need from the proxy's headers.
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]  # as Flask's documentation has it
+    app = new_flask(settings)
     require_pii_key(settings)
     sources = configure_sources(settings)
-    # The routes that read a body set their own limit.
-    app.config["MAX_CONTENT_LENGTH"] = 0
     receiver = build_receiver(settings, client, traces)
     # Without Redis, the first request that it answers does this.
     with suppress(RedisError):
@@ -106,12 +115,43 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)
     add_account_feedback(app, settings, client, receiver)
-    if settings.api_tokens:
+    if settings.api_tokens and not settings.people_port:
         add_people(app, build_people(settings, client), settings.api_tokens)
     add_unsubscribe(app, build_unsubscriber(settings, client, receiver.clock.now))
     add_snippet(app)
     add_health(app, client)
-    add_openapi(app)
+    add_openapi(app, document())
+    finish(app)
+    return app
+
+
+def create_people_app(settings: Settings, client: redis.Redis) -> Flask:
+    """The People API alone, on one Redis. Raises SettingsError."""
+    app = new_flask(settings)
+    metrics.prepare_people()
+    add_people(app, build_people(settings, client), settings.api_tokens)
+    add_health(app, client)
+    add_openapi(app, people_document())
+    finish(app)
+    return app
+
+
+def new_flask(settings: Settings) -> Flask:
+    """An app without routes."""
+    app = Flask("freshgate")
+    # A host with a slash at its end, or a path with one, is how people set up SDKs and webhooks.
+    app.url_map.strict_slashes = False
+    app.wsgi_app = SingleSlashes(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's documentation has it
+    if settings.trusted_proxies:
+        # The visitor's address is all that we need from the proxy's headers.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]  # as Flask's documentation has it
+    # The routes that read a body set their own limit.
+    app.config["MAX_CONTENT_LENGTH"] = 0
+    return app
+
+
+def finish(app: Flask) -> None:
+    """What comes after the routes: replies to errors, and metrics of the requests."""
     add_error_handlers(app)
     exporter = GunicornPrometheusMetrics if "PROMETHEUS_MULTIPROC_DIR" in os.environ else PrometheusMetrics
     exporter(
@@ -123,7 +163,6 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     )
     # The exporter has the method as a label, so it must see only methods that exist.
     app.wsgi_app = KnownMethods(app.wsgi_app)  # type: ignore[method-assign]  # as above
-    return app
 
 
 def build_unsubscriber(settings: Settings, client: redis.Redis, clock: Callable[[], int]) -> Unsubscriber:

@@ -1,6 +1,7 @@
 """gunicorn's configuration: `gunicorn -c python:adapter.gunicorn_conf 'adapter.app:from_environment()'`.
 
-It reads Freshgate's settings; the metrics of all workers are served together on a port of their own.
+It reads Freshgate's settings; the metrics of all workers are served together on a port of their own. The People API as
+a process of its own has the same one: `adapter/commands/people.py` starts it.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from adapter import catalog_copy
+from adapter.people import process
 from freshgate import catalogs, settings
 from freshgate.errors import CatalogError
 from freshgate.telemetry import logs
 
 SETTINGS = settings.load(os.environ)
-METRICS = Path(SETTINGS.var).resolve() / "metrics" / "receiver"
+IS_PEOPLE = os.environ.get(process.VARIABLE) == process.NAME
+METRICS = Path(SETTINGS.var).resolve() / "metrics" / (process.NAME if IS_PEOPLE else "receiver")
 # Set before anything imports prometheus_client, which reads it at import.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS)
 
@@ -69,8 +72,9 @@ class StructuredLogger(Logger):  # type: ignore[misc]  # gunicorn has no types
         self.error_log.addFilter(WithoutQuotes())
 
 
-bind = f"[{SETTINGS.host}]:{SETTINGS.port}" if ":" in SETTINGS.host else f"{SETTINGS.host}:{SETTINGS.port}"
-workers = SETTINGS.receiver_workers
+PORT = SETTINGS.people_port if IS_PEOPLE else SETTINGS.port
+bind = f"[{SETTINGS.host}]:{PORT}" if ":" in SETTINGS.host else f"{SETTINGS.host}:{PORT}"
+workers = SETTINGS.people_workers if IS_PEOPLE else SETTINGS.receiver_workers
 worker_class = "adapter.server.worker.WholeRequestWorker"
 # Connections of each process; waiting ones cost a buffer and no thread. Below the 1,024 open files of many systems.
 worker_connections = 800
@@ -92,13 +96,16 @@ control_socket_disable = True
 logger_class = StructuredLogger
 # The workers' heartbeat files must not wait for a disk.
 worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # nosec B108  # a fixed place of Linux
-proc_name = "freshgate-receiver"
+proc_name = "freshgate-people" if IS_PEOPLE else "freshgate-receiver"
 
 
 def on_starting(server: Any) -> None:
     """Hook of gunicorn's master: clears old metrics, makes the catalog's copy, and guards its reload."""
     # The counts of an earlier run would be added for ever.
     METRIC_FILES.clear()
+    if IS_PEOPLE:
+        # It reads no catalog.
+        return
     refresh_catalog()
     folder = catalog_copy.current_folder(SETTINGS)
     if folder.exists():
@@ -127,7 +134,8 @@ def refresh_catalog() -> bool:
 
 
 def when_ready(_server: Any) -> None:
-    serve_metrics(SETTINGS.metrics_host, SETTINGS.metrics_port, METRIC_FILES.registry())
+    port = SETTINGS.people_metrics_port if IS_PEOPLE else SETTINGS.metrics_port
+    serve_metrics(SETTINGS.metrics_host, port, METRIC_FILES.registry())
 
 
 def post_fork(_server: Any, _worker: Any) -> None:

@@ -54,7 +54,7 @@ def warnings(root: Path) -> Iterator[str]:
 
 def contents(folder: Path) -> Iterator[tuple[str, str]]:
     """Name and text of each file. Ends the program if only one of the two files for Redis exists."""
-    for name in ("pii_key", "segment_secrets", "segment_tokens", "esp_api_key", "grafana_password"):
+    for name in ("pii_key", "segment_secrets", "segment_tokens", "esp_api_key", "api_tokens", "grafana_password"):
         yield name, f"{secrets.token_urlsafe(32)}\n"
     # Tealium and mParticle do not sign: their secret is the whole value of a header.
     for name in ("tealium_secrets", "mparticle_secrets"):

@@ -275,6 +275,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     api_rate: Cap = (600, 60_000)
     # "memory", "redis", "off", or "memcached://HOST:PORT".
     people_cache: str = "memory"
+    # Where the People API listens as a process of its own, on `host`; 0 has the receiver serve it.
+    people_port: int = 0
+    people_metrics_port: int = 9111
+    # Its gunicorn processes; each has `receiver_threads` threads.
+    people_workers: int = 1
     # The folder of `make run`: data, logs, secrets, metrics.
     var: str = "var"
     log_level: Literal["debug", "info", "warning", "error"] = "info"

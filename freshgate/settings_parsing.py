@@ -17,7 +17,7 @@ from freshgate.errors import SettingsError
 
 PREFIX = "FRESHGATE_"
 # Variables that are not settings: read elsewhere, or set by an orchestrator for a service that is called "freshgate".
-NOT_SETTINGS = re.compile(r"FRESHGATE_(CONFIG|CATALOG_COPY|TEST_\w+|BENCH_\w+|SERVICE_\w+|PORT_\d+_\w+)")
+NOT_SETTINGS = re.compile(r"FRESHGATE_(CONFIG|CATALOG_COPY|PROCESS|TEST_\w+|BENCH_\w+|SERVICE_\w+|PORT_\d+_\w+)")
 
 
 def setting_name(*parts: str) -> str:

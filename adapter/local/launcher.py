@@ -34,7 +34,7 @@ READY_TIMEOUT_S = 60.0
 # Nobody who tries the demo waits longer.
 LONG_DELAY_MS = 60_000
 # Nothing new comes in, what is under way is finished, and Redis writes to its disk last.
-STOP_ORDER = ("receiver", "timers", "worker", "sandbox", "redis")
+STOP_ORDER = ("receiver", "people", "timers", "worker", "sandbox", "redis")
 
 
 def run(environ: Mapping[str, str]) -> int:
@@ -141,11 +141,14 @@ class Launcher:
         gunicorn = (python, "-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:from_environment()")
         self._start("receiver", gunicorn)
         metrics_host = split_hosts(settings.metrics_host)[0]
+        if settings.people_port and settings.api_tokens:
+            self._start("people", (python, "-m", "adapter", "people"))
         pages = {
             "sandbox": (settings.sandbox_host, settings.sandbox_port, "/"),
             "worker": (metrics_host, settings.worker_metrics_port, "/metrics"),
             "timers": (metrics_host, settings.timers_metrics_port, "/metrics"),
             "receiver": (settings.host, settings.port, "/readyz"),
+            "people": (settings.host, settings.people_port, "/readyz"),
         }
         for child in self.children:
             if child.name in pages:

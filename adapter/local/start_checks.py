@@ -80,6 +80,9 @@ def check_ports(settings: Settings) -> None:
         "FRESHGATE_WORKER_METRICS_PORT": (metrics_host, settings.worker_metrics_port),
         "FRESHGATE_TIMERS_METRICS_PORT": (metrics_host, settings.timers_metrics_port),
     }
+    if settings.people_port and settings.api_tokens:
+        ports["FRESHGATE_PEOPLE_PORT"] = (settings.host, settings.people_port)
+        ports["FRESHGATE_PEOPLE_METRICS_PORT"] = (metrics_host, settings.people_metrics_port)
     if uses_sandbox(settings):
         ports["FRESHGATE_SANDBOX_PORT"] = (settings.sandbox_host, settings.sandbox_port)
         if settings.sandbox_smtp_port:

@@ -6,7 +6,7 @@ authenticated comes from the declarations of the source kinds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -43,9 +43,9 @@ _ANYTHING: Schema = {
 }
 
 
-def add_openapi(app: Flask) -> None:
-    """`GET /openapi.json`, encoded once."""
-    encoded = msgspec.json.encode(document())
+def add_openapi(app: Flask, described: Mapping[str, Any]) -> None:
+    """`GET /openapi.json`, encoded once. `described` is one of the documents below."""
+    encoded = msgspec.json.encode(described)
 
     @app.get("/openapi.json")
     def openapi() -> Response:
@@ -115,6 +115,15 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def people_document() -> dict[str, Any]:
+    """The same for the People API as a process of its own."""
+    whole = document()
+    own = {path: whole["paths"][path] for path in (*_people(), "/healthz", "/readyz", "/openapi.json")}
+    schemes = {"people": whole["components"]["securitySchemes"]["people"]}
+    info = {**whole["info"], "description": "What is known of a person right now."}
+    return {**whole, "info": info, "paths": own, "components": {"schemas": SCHEMAS, "securitySchemes": schemes}}
 
 
 def _alternatives(kinds: Iterable[SourceKind[Source]]) -> list[Schema]:

@@ -105,7 +105,7 @@ FEEDBACK_KINDS = (
 OUTCOME_RESULTS = ("taken", "refused")
 PEOPLE_CACHE_RESULTS = ("hit", "miss", "stale", "failed")
 WORKER_STATES = ("idle", "busy", "silent")
-PROCESSES = ("receiver", "worker", "timers")
+PROCESSES = ("receiver", "worker", "timers", "people")
 
 # Buckets, in seconds: work in this process, calls over a network, and the whole way of a mail.
 _FAST = (0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
@@ -357,13 +357,23 @@ def prepare_receiver(sources: Iterable[str]) -> None:
             series.labels(source)
     for reason in DROPPED_CONNECTIONS:
         CONNECTIONS_DROPPED.labels(reason)
-    for result in PEOPLE_CACHE_RESULTS:
-        PEOPLE_CACHE.labels(result)
+    _prepare_people_cache()
     for result in IDENTITY:
         IDENTITY_LINKS.labels(result)
     for result in UNSUBSCRIBE_RESULTS:
         UNSUBSCRIBES.labels(result)
     _set_build_info("receiver")
+
+
+def prepare_people() -> None:
+    """Creates the series of the People API as a process of its own."""
+    _prepare_people_cache()
+    _set_build_info("people")
+
+
+def _prepare_people_cache() -> None:
+    for result in PEOPLE_CACHE_RESULTS:
+        PEOPLE_CACHE.labels(result)
 
 
 def prepare_feedback(esps: Iterable[str], triggers: Sequence[str]) -> None:

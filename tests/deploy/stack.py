@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 WITHOUT_SHELL = ("otel-collector", "tempo", "loki", "alloy")
 # The files of Docker's logs are root's. It has no capability and no way out.
 READS_LOGS = "alloy"
-METRICS_PORTS = {"9108", "9109", "9110"}
-FRESHGATE_SERVICES = ("receiver", "worker", "timers", "sandbox", "traffic", "pager", "backup", "restore")
+METRICS_PORTS = {"9108", "9109", "9110", "9111"}
+FRESHGATE_SERVICES = ("receiver", "worker", "timers", "people", "sandbox", "traffic", "pager", "backup", "restore")
 # Ends when its work is done.
 RUNS_ONCE = "restore"
 VERSIONED = re.compile(r"[\w./-]+:v?\d+\.\d+\.\d+[\w.-]*(@sha256:[0-9a-f]{64})?")

@@ -53,6 +53,7 @@ def test_it_has_all_that_the_manual_promises(composed: dict[str, Any]) -> None:
         "loki",
         "alloy",
     }
+    assert composed["services"]["people"]["profiles"] == ["people"]
 
 
 def test_one_service_builds_the_image_and_the_others_use_it(composed: dict[str, Any]) -> None:
@@ -102,13 +103,13 @@ def test_metrics_are_served_on_a_network_of_our_own_and_of_those_who_watch(compo
     assert stack.scraped_elsewhere(composed) == []
     inside = {name for name, service in composed["services"].items() if "metrics" in service["networks"]}
     watching = {"prometheus", "alertmanager", "grafana", "otel-collector", "tempo", "loki", "alloy"}
-    assert inside == {"receiver", "worker", "timers"} | watching
+    assert inside == {"receiver", "worker", "timers", "people"} | watching
 
 
 def test_nothing_is_published_but_the_receiver_and_what_people_look_at(composed: dict[str, Any]) -> None:
     published = {name for name, service in composed["services"].items() if service.get("ports")}
-    assert published == {"receiver", "grafana", "sandbox", "pager"}
-    assert {name for name in published if composed["services"][name].get("profiles")} == {"sandbox", "pager"}
+    assert published == {"receiver", "people", "grafana", "sandbox", "pager"}
+    assert {name for name in published if composed["services"][name].get("profiles")} == {"people", "sandbox", "pager"}
 
 
 def test_whoever_reads_the_logs_of_all_containers_has_no_way_out_and_no_right_but_to_read(

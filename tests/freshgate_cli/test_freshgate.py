@@ -80,7 +80,7 @@ def test_help_lists_every_command_with_a_line(freshgate: Run) -> None:
     assert done.stdout.startswith("usage: freshgate COMMAND")
     listed = [line[2:19].strip() for line in done.stdout.partition("examples:")[0].splitlines() if line[:2] == "  "]
     assert [name for name in listed if name] == [
-        *("run", "read", "check", "events", "new", "preview", "replay", "sign", "traffic"),
+        *("run", "people", "read", "check", "events", "new", "preview", "replay", "sign", "traffic"),
         *(
             "why",
             "unmapped",
