@@ -126,6 +126,13 @@ def test_a_report_that_is_faster_than_the_worker_settles_the_send_too(world: Rep
     assert listed(world, "unknown") == []
     (claim,) = [claim for claim in order_claims(world) if claim[0] == send]
     assert claim[1] == "sent"
+    assert [state for _, state in world.outcomes("ada")] == ["unknown", "delivered", "sent"]
+
+
+def test_reports_that_are_faster_than_the_worker_stand_on_the_trail(world: ReportingWorld) -> None:
+    world.esp.before_send = lambda message: [world.report(kind, message.send_id) for kind in ("delivered", "bounced")]
+    world.order()
+    assert world.outcomes("ada") == [("order_confirmation", state) for state in ("sent", "delivered", "bounced")]
 
 
 def test_a_report_during_a_later_attempt_settles_that_attempt_too(redis: Redis) -> None:

@@ -191,6 +191,22 @@ local function note(shop, person, same, text)
   prepend(list, '1\t' .. same .. '\t' .. text, NOTES, NOTES_TTL)
 end
 
+-- What was reported before the claim was settled, on the trail of whom it is about.
+local function note_early(shop, settled, is_sent)
+  local key, person = shop .. 's:' .. settled.send, settled.note and settled.note[1]
+  local early = redis.call('HGET', key, 'n')
+  if not person then return end
+  for _, line in ipairs(early and cmsgpack.unpack(early) or {}) do
+    line.trigger = trigger_of(settled.timer)
+    note(shop, person, line.send .. ' ' .. line.state, cjson.encode(line))
+    if is_sent then
+      line.state, line.reason, is_sent = 'sent', 'reported_by_esp', false
+      note(shop, person, '', cjson.encode(line))
+    end
+  end
+  redis.call('HDEL', key, 'n')
+end
+
 -- The entry in an operator's list. It has the timer by the name that it has with the claim's owner, so that every
 -- settlement names the same entry.
 local function entry_of(settled)
@@ -200,11 +216,13 @@ end
 
 redis.register_function('fg_settle', function(keys, args)
   local shop, now, settled = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
-  local key = shop .. settled.owner
+  local key, is_early, is_sent = shop .. settled.owner, false, false
   if settled.token then
     local current = claim_of(key, settled.field, settled.send)
     if current and string.match(current.line, '^%S+ %S+ (%S+)') ~= settled.token then return '0' end
-    if settled.feedback and index_send(shop, settled, entry_of(settled), now) and UNSETTLED[settled.list] then
+    is_early = settled.feedback and index_send(shop, settled, entry_of(settled), now)
+    is_sent = is_early and UNSETTLED[settled.list]
+    if is_sent then
       -- The ESP was faster than we: the mail has left.
       settled.claim, settled.list, settled.next, settled.uncount = to_sent(settled.claim), 'sent', nil, nil
       if settled.outcome then settled.outcome = as_sent(settled.outcome, 'reported_by_esp') end
@@ -240,7 +258,10 @@ redis.register_function('fg_settle', function(keys, args)
   if settled.uncount then uncount(shop, settled.uncount[1], settled.send, settled.uncount[2]) end
   if settled.note then note(shop, settled.note[1], settled.note[2], settled.note[3]) end
   if settled.outcome then emit(shop, settled.outcome) end
-  if settled.feedback then emit_early(shop, settled) end
+  if is_early then
+    note_early(shop, settled, is_sent)
+    emit_early(shop, settled)
+  end
   return '1'
 end)
 

@@ -78,6 +78,19 @@ local function count_soft(shop, report)
   return #row >= report.soft * #report.stamp and report.field or nil
 end
 
+local function line_of(report, now)
+  return { t = now, state = report.kind, reason = report.reason, send = report.send, esp = report.esp }
+end
+
+-- The worker is about to settle it; a send of another shop expires.
+local function wait_for_claim(key, line)
+  local early = redis.call('HGET', key, 'n')
+  early = early and cmsgpack.unpack(early) or {}
+  if #early < REPORTS then early[#early + 1] = line end
+  redis.call('HSET', key, 'r', '1', 'n', cmsgpack.pack(early))
+  redis.call('PEXPIRE', key, ms(DAY))
+end
+
 redis.register_function('fg_feedback', function(keys, args)
   local shop, now, report = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
   local key, sent, settled = shop .. 's:' .. report.send, {}, false
@@ -90,9 +103,7 @@ redis.register_function('fg_feedback', function(keys, args)
     if sent.o then
       settled = settle_by_feedback(shop, report.send, sent, report.address, now)
     else
-      -- The worker is about to settle it; a send of another shop expires.
-      redis.call('HSET', key, 'r', '1')
-      redis.call('PEXPIRE', key, ms(DAY))
+      wait_for_claim(key, line_of(report, now))
     end
     emit_report(shop, key, report.outcome, sent, settled)
   end
@@ -103,11 +114,12 @@ redis.register_function('fg_feedback', function(keys, args)
       and report.kind ~= 'resubscribed'
   end
   if sent.p and sent.p ~= '' then
-    note(shop, root_of(shop, sent.p), report.send .. ' ' .. report.kind, cjson.encode({
-      t = now, trigger = sent.g, state = report.kind, reason = report.reason, send = report.send, esp = report.esp }))
+    local person, line = root_of(shop, sent.p), line_of(report, now)
+    line.trigger = sent.g
+    note(shop, person, report.send .. ' ' .. report.kind, cjson.encode(line))
     if settled then
-      note(shop, root_of(shop, sent.p), '', cjson.encode({
-        t = now, trigger = sent.g, state = 'sent', reason = 'reported_by_esp', send = report.send, esp = report.esp }))
+      line.state, line.reason = 'sent', 'reported_by_esp'
+      note(shop, person, '', cjson.encode(line))
     end
   end
   return { sent.o and 'new' or 'unmatched', sent.g or '', sent.at or '', settled and 'settled' or '',

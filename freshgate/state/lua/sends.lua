@@ -3,7 +3,8 @@
 --   o owner of its claim   f field of the claims   l its entry in the operator's lists   p person of the trail
 --   g trigger   a account that was called last   at when it was accepted (ms)
 --   e what was reported, ";"-separated, newest first   r "1" = reported before its claim was settled
---   q outcomes of those reports, msgpack: they wait for the person and the trigger, which the claim knows
+--   q outcomes of those reports, n their lines for the trail, msgpack: they wait for the person and the trigger, which
+--   the claim knows
 
 local SENDS_TTL = 14 * DAY
 -- In these states nobody knows if the ESP has the mail; a report says that it has.

@@ -18,9 +18,10 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("if not string.find(row, report.stamp, 1, true) and", "if", "a bounce that is reported again counts again"),
     ("and #row < report.soft * #report.stamp then", "then", "the row of soft bounces grows without bound"),
     ("return #row >= report.soft", "return #row > report.soft", "a soft bounce more is needed"),
+    ("'n', cmsgpack.pack(early))", "'n', cmsgpack.pack({}))", "an early report is not on the trail"),
     ("account ~= report.esp", "false", "an account reports of another one's mails"),
-    ("      redis.call('HSET', key, 'r', '1')\n", "", "a report before the worker has settled is forgotten"),
-    ("    redis.call('PEXPIRE', key, ms(DAY))\n", "", "what is reported of unknown sends never expires"),
+    ("      wait_for_claim(key, line_of(report, now))\n", "", "a report before the worker has settled is forgotten"),
+    ("  redis.call('PEXPIRE', key, ms(DAY))\n", "", "what is reported of unknown sends never expires"),
     (
         "if redis.call('PTTL', key) == -1 and redis.call('HEXISTS', key, 'x') == 0 then",
         "if false then",
