@@ -48,6 +48,7 @@ DEFERRED: Mapping[str, str] = {
     "breaker_open": "dark-red",
     "limited": "dark-orange",
     "paced": "light-green",
+    "source_busy": "dark-yellow",
 }
 # Those of the catalog that Freshgate comes with.
 TRIGGERS: Mapping[str, str] = {

@@ -29,6 +29,7 @@ def to_local_config(composed: Any, settings: Settings, ports: Mapping[str, int])
         "freshgate-receiver": settings.metrics_port,
         "freshgate-worker": settings.worker_metrics_port,
         "freshgate-timers": settings.timers_metrics_port,
+        "freshgate-people": settings.people_metrics_port if settings.people_port and settings.api_tokens else 0,
         **ports,
     }
     jobs = [job["job_name"] for job in composed["scrape_configs"] if job["job_name"] not in COMPOSED_ONLY]
