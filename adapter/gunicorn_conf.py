@@ -30,6 +30,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(METRICS)
 
 from freshgate.telemetry.metric_files import MetricFiles, prepare_process
 from freshgate.telemetry.metrics_port import serve_metrics
+from freshgate.telemetry.processes import ProcessMetrics, Slots
 
 METRIC_FILES = MetricFiles(METRICS)
 
@@ -133,9 +134,19 @@ def refresh_catalog() -> bool:
     return True
 
 
-def when_ready(_server: Any) -> None:
+def when_ready(server: Any) -> None:
     port = SETTINGS.people_metrics_port if IS_PEOPLE else SETTINGS.metrics_port
-    serve_metrics(SETTINGS.metrics_host, port, METRIC_FILES.registry())
+    role, slots = process.NAME if IS_PEOPLE else "receiver", Slots()
+
+    def processes() -> dict[str, int]:
+        # A thread asks, while the master may start and end workers: one look at them.
+        workers = sorted(list(server.WORKERS.items()), key=lambda item: item[1].age)
+        numbered = slots.assign([pid for pid, _ in workers], server.num_workers)
+        return {role: os.getpid(), **{f"{role}-{number}": pid for number, pid in numbered.items()}}
+
+    registry = METRIC_FILES.registry()
+    registry.register(ProcessMetrics(processes))
+    serve_metrics(SETTINGS.metrics_host, port, registry)
 
 
 def post_fork(_server: Any, _worker: Any) -> None:

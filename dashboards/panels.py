@@ -31,7 +31,7 @@ NONE_COUNTED = "none counted"
 # In pixels: a row of a legend without its name, and a letter of a name.
 LEGEND_FIGURES, LEGEND_LETTER, MIN_LEGEND, MAX_LEGEND = 190, 7, 300, 420
 # Letters of a label's values, of those that are long.
-LONG_VALUES = {"queue": 26, "trigger": 18, "field": 13, "instance": 16, "url_rule": 20, "reason": 13}
+LONG_VALUES = {"queue": 26, "trigger": 18, "field": 13, "instance": 16, "process": 18, "url_rule": 20, "reason": 13}
 SHORT_VALUES = 9
 LABEL = re.compile(r"\{\{(\w+)\}\}")
 # What the names of all our jobs and queues begin with.

@@ -37,10 +37,6 @@ UP = Foreign("up", ("job", "instance"))
 SCRAPE_TIME = Foreign("scrape_duration_seconds", ("job", "instance"))
 ALERTS = Foreign("ALERTS", ("alertname", "alertstate", "severity", "service", "runbooks"))
 ALERTS_SINCE = Foreign("ALERTS_FOR_STATE", ("alertname", "severity", "service"))
-# prometheus_client serves these of a process, except of the receiver, which has several.
-CPU = Foreign("process_cpu_seconds_total", ("job", "instance"))
-MEMORY = Foreign("process_resident_memory_bytes", ("job", "instance"))
-STARTED = Foreign("process_start_time_seconds", ("job", "instance"))
 NOTIFICATIONS_FAILED = Foreign("alertmanager_notifications_failed_total", ("integration", "job", "instance"))
 RULES_FAILED = Foreign("prometheus_rule_evaluation_failures_total", ("rule_group", "job", "instance"))
 FOREIGN = (
@@ -52,14 +48,9 @@ FOREIGN = (
     SCRAPE_TIME,
     ALERTS,
     ALERTS_SINCE,
-    CPU,
-    MEMORY,
-    STARTED,
 )
 # A series of ours, with its matchers; and an aggregation with its labels.
-SERIES = re.compile(
-    r"(?<![\w:])((?:freshgate[_:]|process_)[\w:]+|up|scrape_duration_seconds|ALERTS\w*)(\{[^}]*\}|(?![\w{]))"
-)
+SERIES = re.compile(r"(?<![\w:])(freshgate[_:][\w:]+|up|scrape_duration_seconds|ALERTS\w*)(\{[^}]*\}|(?![\w{]))")
 AGGREGATION = re.compile(r"\b(sum|min|max|count)(?: by \(([^)]*)\))? ?\(")
 # What `without_idle` narrows: its labels, and its series.
 IDLE_RATE = re.compile(r"(?:60 \* )?sum( by \([^)]*\)) \(rate\(([^\[]*)\[[^\]]*\]\)\)")

@@ -79,7 +79,12 @@ def deliver(settings: Settings, account: str | None = None, processes: int | Non
         # A fault in the settings of one stops the start of all.
         build_esp(name, accounts[name]).close()
         build_messages(settings, name, triggers)
-    return supervise(settings, [("--esp", name, "--processes", "1") for name in names for _ in range(each)])
+    children = {
+        f"worker-{name}-{number}": ("--esp", name, "--processes", "1")
+        for name in names
+        for number in range(1, each + 1)
+    }
+    return supervise(settings, children)
 
 
 def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, triggers: Sequence[Trigger]) -> int:

@@ -21,6 +21,7 @@ from freshgate.settings import Settings
 from freshgate.telemetry import logs
 from freshgate.telemetry.metric_files import FOLDER_VARIABLE, MetricFiles
 from freshgate.telemetry.metrics_port import serve_metrics
+from freshgate.telemetry.processes import ProcessMetrics
 
 log = logs.get(__name__)
 # The pause before a restart doubles, and starts anew once the child has run for STEADY_AFTER_S.
@@ -41,6 +42,12 @@ class WorkerProcess:
         self._started_at = 0.0
         self._restart_at = 0.0
         self._backoff_s = FIRST_BACKOFF_S
+
+    @property
+    def pid(self) -> int | None:
+        """None while it does not run."""
+        process = self._process
+        return process.pid if process else None
 
     def start(self) -> None:
         parent = os.getpid()
@@ -83,20 +90,24 @@ class WorkerProcess:
             self._forget()
 
     def _forget(self) -> None:
-        if self._process is not None:
-            self._files.retire(self._process.pid)
-            self._process = None
+        # First of all: a scrape must not read the pid, which may be another process' by now.
+        process, self._process = self._process, None
+        if process is not None:
+            self._files.retire(process.pid)
 
 
-def supervise(settings: Settings, workers: Sequence[Sequence[str]]) -> int:
-    """Keeps a child alive for each entry of `workers`, its arguments, until SIGTERM or SIGINT; SIGHUP starts each anew
-    with the changed catalog. Returns 0.
+def supervise(settings: Settings, workers: Mapping[str, Sequence[str]]) -> int:
+    """Keeps a child alive for each entry of `workers`, its name in the metrics and its arguments, until SIGTERM or
+    SIGINT; SIGHUP starts each anew with the changed catalog. Returns 0.
     """
     folder = Path(settings.var).resolve() / "metrics" / f"workers-{os.getpid()}"
     files = MetricFiles(folder)
     files.clear()
     environ = {**os.environ, FOLDER_VARIABLE: str(folder), "FRESHGATE_WORKER_METRICS_PORT": "0"}
-    children = [WorkerProcess(arguments, environ, files) for arguments in workers]
+    named = {name: WorkerProcess(arguments, environ, files) for name, arguments in workers.items()}
+    children = list(named.values())
+    registry = files.registry()
+    registry.register(ProcessMetrics(lambda: _pids(named)))
     stopped, hung_up = threading.Event(), threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
@@ -104,8 +115,8 @@ def supervise(settings: Settings, workers: Sequence[Sequence[str]]) -> int:
     try:
         for child in children:
             child.start()
-        serve_metrics(settings.metrics_host, settings.worker_metrics_port, files.registry())
-        log.info("workers_started", workers=[" ".join(arguments) for arguments in workers])
+        serve_metrics(settings.metrics_host, settings.worker_metrics_port, registry)
+        log.info("workers_started", workers=[" ".join(arguments) for arguments in workers.values()])
         while not stopped.wait(POLL_INTERVAL_S):
             if hung_up.is_set():
                 hung_up.clear()
@@ -120,3 +131,9 @@ def supervise(settings: Settings, workers: Sequence[Sequence[str]]) -> int:
             child.wait()
         shutil.rmtree(folder, ignore_errors=True)
     return 0
+
+
+def _pids(children: Mapping[str, WorkerProcess]) -> Mapping[str, int]:
+    """The supervisor and those of its children that run."""
+    running = {name: pid for name, child in children.items() if (pid := child.pid) is not None}
+    return {"worker": os.getpid(), **running}

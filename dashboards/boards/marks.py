@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from dashboards.promql import STARTED, chosen, selector
+from dashboards.promql import chosen, selector
 from freshgate.telemetry import metrics
 
 # Grafana asks for one point each minute, or fewer over a long range; each expression is true at one of them.
@@ -34,7 +34,7 @@ def _operation() -> str:
 
 
 def _start() -> str:
-    return f"time() - {selector(STARTED, job='~freshgate.*')} < {STEP}_ms / 1000"
+    return f"time() - {selector(metrics.PROCESS_STARTED)} < {STEP}_ms / 1000"
 
 
 MARKS = (
@@ -42,7 +42,7 @@ MARKS = (
     # Counted by the commands themselves: hold, release, resend, replay, close.
     Mark("Operators", "purple", "operator: {{operation}}", _operation()),
     # A reload, changed settings, a crash.
-    Mark("Starts", "#8e8e99", "{{job}} {{instance}} started", _start()),
+    Mark("Starts", "#8e8e99", "{{process}} {{instance}} started", _start()),
 )
 
 

@@ -1,6 +1,6 @@
 """The row of the board "queues" about single processes: choose one under *Instance*.
 
-The receiver's several processes share their metrics, so its CPU and memory are not among them.
+A process is named by role, account and number, such as `receiver-2` or `worker-news-1`; a restart does not change that.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from dashboards.boards.base import Panel
 from dashboards.panels import COUNT, PER_MINUTE, describe, lines, red_above
-from dashboards.promql import CPU, MEMORY, STARTED, WINDOW, per_instance, selector
+from dashboards.promql import WINDOW, highest, per_instance, rate, selector
 from freshgate.telemetry import metrics
 
-FRESHGATE = {"job": "~freshgate.*"}
-PROCESS = "{{job}} {{instance}}"
+BY = ("process", "instance")
+PROCESS = "{{process}} {{instance}}"
 
 
 def process_panels() -> Sequence[Panel]:
@@ -25,7 +25,7 @@ def process_panels() -> Sequence[Panel]:
                 "the process is busy computing: start more workers, or more processes of the receiver.",
             ),
             "none",
-            [(f"sum by (job, instance) (rate({selector(CPU, **FRESHGATE)}[{WINDOW}]))", PROCESS)],
+            [(rate(metrics.PROCESS_CPU, BY), PROCESS)],
             limits=red_above(0.9, yellow=0.7),
         ),
         lines(
@@ -35,17 +35,26 @@ def process_panels() -> Sequence[Panel]:
                 "never. A rise without end is a leak; the container's limit ends it with a restart.",
             ),
             "bytes",
-            [(f"max by (job, instance) ({selector(MEMORY, **FRESHGATE)})", PROCESS)],
+            [(highest(metrics.PROCESS_MEMORY, BY), PROCESS)],
         ),
         lines(
             "Restarts by process",
             describe(
-                "When did a process start anew? A worker does after 100,000 jobs.",
+                "When did a process start anew? A worker does after 1,000,000 jobs.",
                 "read the last lines of its log: it crashes, or runs out of memory.",
             ),
             COUNT,
-            [(f"sum by (job, instance) (changes({selector(STARTED, **FRESHGATE)}[{WINDOW}]))", PROCESS)],
+            [(f"sum by (process, instance) (changes({selector(metrics.PROCESS_STARTED)}[{WINDOW}]))", PROCESS)],
             limits=red_above(3, yellow=2),
+        ),
+        lines(
+            "Uptime by process",
+            describe(
+                "For how long has each process run?",
+                "never. A line that falls to 0 is a restart: a new release, a reload or a crash.",
+            ),
+            "s",
+            [(f"time() - {highest(metrics.PROCESS_STARTED, BY)}", PROCESS)],
         ),
         lines(
             "Sends ended by worker",

@@ -23,8 +23,8 @@ FRESHGATE_METRICS: list[Any] = [
     metric for metric in vars(metrics).values() if isinstance(metric, Counter | Gauge | Histogram | PolledMetric)
 ]
 EXPORTED = [*FRESHGATE_METRICS, REQUESTS, REQUEST_TIME]
-# Label → tag, where DataDog keeps the label's name for itself.
-RENAMED = {"version": "freshgate_version"}
+# Label → tag, where DataDog keeps the label's name for itself, or the Agent adds a tag of that name below.
+RENAMED = {"version": "freshgate_version", "process": "freshgate_process"}
 # Process → the setting of its metrics port. Each is asked for all names: a name that it lacks costs nothing.
 PROCESSES = {"receiver": "metrics_port", "worker": "worker_metrics_port", "timers": "timers_metrics_port"}
 

@@ -22,9 +22,8 @@ OMITTED = {
     "Share of workers that are busy": "no sum of maxima: see *Workers by state*",
     "Workers alive": "no sum of maxima: see *Workers by state*",
     "Time since the last event, by source": "no clock in a formula: the monitor SourceSilent watches it",
-    "CPU by process": "the Agent watches over processes: `process.cpu`, or its container's metrics",
-    "Memory by process": "the same: `process.mem.rss`",
-    "Restarts by process": "the same: `docker.containers.running`, or the orchestrator's count of restarts",
+    "Restarts by process": "no count of changes: `freshgate.process_start_time_seconds` has a step at each restart",
+    "Uptime by process": "no clock in a formula: the same metric says since when a process runs",
     "Scrape duration": "the Agent's own `datadog.agent` metrics and `agent status` show it",
 }
 MARKS = {"green": "ok", "yellow": "warning", "red": "error"}

@@ -6,6 +6,7 @@ process (`workers/redis_monitor.py`) those that are polled from Redis. docs/METR
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
@@ -14,6 +15,7 @@ from typing import NamedTuple
 from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
 
 from freshgate import outcomes
+from freshgate.telemetry import processes
 from freshgate.telemetry.polled import PolledMetric, PolledMetrics
 from freshgate.version import VERSION
 
@@ -317,6 +319,10 @@ REDIS_CLIENTS = PolledMetric("freshgate_redis_connected_clients", "Connections t
 
 POLLED_METRICS = [metric for metric in list(globals().values()) if isinstance(metric, PolledMetric)]
 
+# Read from /proc by whoever serves a port. They are created where gunicorn's master can import them, which may have no
+# other metric; so they stand below those that are polled.
+PROCESS_CPU, PROCESS_MEMORY, PROCESS_STARTED = processes.CPU, processes.MEMORY, processes.STARTED
+
 
 class SourceMetrics(NamedTuple):
     """One source's series that every request observes."""
@@ -412,6 +418,7 @@ def prepare_worker(triggers: Iterable[str], esp: str, asks: Iterable[str] = ()) 
         ESP_CALL.labels(esp, result)
     ESP_BATCH.labels(esp)
     _set_build_info("worker")
+    _serve_process("worker")
 
 
 def prepare_timers(shops: Iterable[str] = ()) -> None:
@@ -424,7 +431,13 @@ def prepare_timers(shops: Iterable[str] = ()) -> None:
             OUTCOME_ERRORS.labels(shop, error)
     REGISTRY.register(PolledMetrics(POLLED_METRICS))
     _set_build_info("timers")
+    _serve_process("timers")
 
 
 def _set_build_info(process: str) -> None:
     BUILD.labels(process, VERSION, platform.python_version()).set(1)
+
+
+def _serve_process(name: str) -> None:
+    """For a process that serves its own metrics: what others serve together has no registry of its own."""
+    REGISTRY.register(processes.ProcessMetrics(lambda: {name: os.getpid()}))

@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.tools, pytest.mark.timeout(240)]
 RIGHTLY_EMPTY = {
     "offset 1w": "the system has not run for a week",
     "offset 1m": "shows only what has changed since",
-    "time() - process_start_time_seconds": "shows only what has started since",
+    "time() - freshgate_process_start_time_seconds": "shows only what has started since",
     "freshgate_redis_max_memory_bytes": "the embedded Valkey has no limit",
     "> 0 or last_over_time(": "a counter with labels has no series before it counts",
     "freshgate_feedback_total": "the ESP reports nothing back",

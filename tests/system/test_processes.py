@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +31,13 @@ def sent(system: System) -> float:
     return counter_total(system, "freshgate_sends_total", trigger="order_confirmation", outcome="sent")
 
 
+def starts(system: System) -> dict[str, float]:
+    """When each process started, by its name."""
+    text = str(system.request("WORKER_METRICS_PORT", "GET", "/metrics").json)
+    lines = re.findall(r'^freshgate_process_start_time_seconds\{process="(.*)"\} (\S+)$', text, re.MULTILINE)
+    return {name: float(value) for name, value in lines}
+
+
 def test_orders_are_each_confirmed_once_and_one_port_has_the_exact_count(system: System) -> None:
     assert len(workers_of(system)) == 2
     shoppers = [Shopper() for _ in range(ORDERS)]
@@ -41,10 +49,13 @@ def test_orders_are_each_confirmed_once_and_one_port_has_the_exact_count(system:
 
 
 def test_a_process_that_dies_is_started_again_and_what_it_counted_stays(system: System) -> None:
-    before, old = sent(system), workers_of(system)
+    before, old, started = sent(system), workers_of(system), starts(system)
+    assert set(started) == {"worker", "worker-sendgrid-1", "worker-sendgrid-2"}
     os.kill(min(old), signal.SIGKILL)
     system.wait_for(lambda: len(workers_of(system)) == 2 and workers_of(system) != old)
     assert sent(system) == before
+    assert set(starts(system)) == set(started)
+    assert len(set(starts(system).items()) - set(started.items())) == 1
     ada = Shopper()
     system.post(ada.ordered())
     system.wait_for(lambda: ada.mails(system, "order_confirmation"))
