@@ -29,6 +29,7 @@ from bench import (
     latency,
     memory,
     observability,
+    people,
     reading,
     receiver,
     recording,
@@ -53,6 +54,7 @@ PARTS: Mapping[str, ModuleType] = {
     "memory": memory,
     "observability": observability,
     "tracing": tracing,
+    "people": people,
 }
 
 

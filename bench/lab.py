@@ -122,6 +122,16 @@ class Lab:
         self.environ["FRESHGATE_ESPS__SENDGRID__BASE_URL"] = f"http://127.0.0.1:{port}"
         return process
 
+    def memcached(self, program: str) -> Process:
+        """Starts this Memcached on a port of its own."""
+        port = free_port()
+        # Root must name a user to run as; for others `-u` changes nothing.
+        process = self._start("memcached", (program, "-u", "nobody", "-l", "127.0.0.1", "-p", str(port)), {})
+        process.port = port
+        self._stack.callback(process.stop)
+        self._wait_until_ready(process, lambda: listens(port))
+        return process
+
     def python(self, name: str, module: str, *arguments: str, environ: Mapping[str, str] | None = None) -> Process:
         """Starts `python -m module arguments`; the lab stops it if the caller does not."""
         process = self._start(name, (sys.executable, "-m", module, *arguments), environ or {})

@@ -48,17 +48,29 @@ class Clients:
 
     def paced(self, requests: Sequence[bytes], rate: float) -> list[int]:
         """Sends `rate` requests a second, answered or not. Returns when each was due, in monotonic nanoseconds."""
-        free, due_at = list(self._sockets), []
+        return [due for due, _ in self.timed(requests, rate)]
+
+    def timed(self, requests: Sequence[bytes], rate: float) -> list[tuple[int, int]]:
+        """As `paced`; returns when each was due, and when its answer was whole, in monotonic nanoseconds."""
+        free, unanswered = list(self._sockets), dict[int, int]()
+        due_at, answered_at = [0] * len(requests), [0] * len(requests)
+
+        def collect(timeout_s: float, *, timeout_is_error: bool = True) -> None:
+            for fd in self._answered(timeout_s, timeout_is_error=timeout_is_error):
+                answered_at[unanswered.pop(fd)] = time.monotonic_ns()
+                free.append(fd)
+
         started = time.monotonic_ns() + 10_000_000
         for number, request in enumerate(requests):
-            due = started + int(number * 1e9 / rate)
-            while (wait_ns := due - time.monotonic_ns()) > 0 or not free:
-                free += self._answered(max(wait_ns, 0) / 1e9 if free else 30.0, timeout_is_error=not free)
-            self._sockets[free.pop(0)].sendall(request)
-            due_at.append(due)
-        while len(free) < len(self._sockets):
-            free += self._answered(30.0)
-        return due_at
+            due_at[number] = started + int(number * 1e9 / rate)
+            while (wait_ns := due_at[number] - time.monotonic_ns()) > 0 or not free:
+                collect(max(wait_ns, 0) / 1e9 if free else 30.0, timeout_is_error=not free)
+            fd = free.pop(0)
+            unanswered[fd] = number
+            self._sockets[fd].sendall(request)
+        while unanswered:
+            collect(30.0)
+        return list(zip(due_at, answered_at, strict=True))
 
     def _send(self, fd: int, waiting: Iterator[bytes]) -> int:
         request = next(waiting, None)

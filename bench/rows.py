@@ -5,6 +5,7 @@ The parts measure rows; `__main__.py` prints them and writes them as JSON.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from statistics import median
 from typing import Literal, NamedTuple
@@ -29,7 +30,7 @@ class Goal(msgspec.Struct, frozen=True):
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """One figure and what it is compared with.
 
-    value           Freshgate's figure, the median of its rounds
+    value           Freshgate's figure, the median of its rounds; NaN where the machine lacks what it needs
     reference       the same of the program that `reference_name` names
     ratio, spread   median, smallest and largest ratio of the rounds, of which each measured both one after the other
     """
@@ -111,4 +112,6 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def number(value: float) -> str:
     """Three significant digits, and no more digits after the point than they need."""
+    if math.isnan(value):
+        return "not measured"
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
