@@ -110,6 +110,8 @@ def test_its_description_and_its_metrics_are_its_own(both: tuple[Receiver, Peopl
     ]
     metrics = people.get("/metrics", port=people.metrics_port)[1]
     assert 'freshgate_build_info{process="people"' in metrics
+    for name in ("people", "people-1"):
+        assert f'freshgate_process_start_time_seconds{{process="{name}"}}' in metrics
     assert 'freshgate_people_cache_total{result="hit"}' in metrics
     assert "freshgate_events_total{" not in metrics
 
