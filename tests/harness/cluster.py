@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -137,6 +138,19 @@ class WholeCluster(cluster.ClusterClient):
     def flushdb(self, *_: Any, **__: Any) -> Any:
         for node in [*self.primaries(), self.queues]:
             node.flushdb()
+
+    def config_resetstat(self, *_: Any, **__: Any) -> Any:
+        for node in self.primaries():
+            node.config_resetstat()
+
+    def info(self, section: Any = None, *_: Any, **__: Any) -> Any:
+        if section != "commandstats":
+            return super().info(section)
+        calls: Counter[str] = Counter()
+        for node in self.primaries():
+            stats: Any = node.info(section)
+            calls.update({command: row["calls"] for command, row in stats.items()})
+        return {command: {"calls": count} for command, count in calls.items()}
 
     def function_flush(self, *_: Any) -> Any:
         for node in self.primaries():
