@@ -27,6 +27,7 @@ SINGLE_SERVER_TESTS = (
     "tests/engine/test_bounds.py::test_a_person_of_200_devices_is_decided_on_in_one_trip_and_the_201st_displaces_the_oldest",
     "tests/engine/test_bounds.py::test_libraries_of_two_releases_work_side_by_side",
     "tests/engine/test_crash_points.py",
+    "tests/engine/test_crash_points_of_lanes.py",
 )
 
 
