@@ -62,3 +62,16 @@ def test_what_no_log_may_hold_is_blanked_at_any_depth(stderr: io.StringIO, name:
 def test_noisy_libraries_are_logged_from_warning_on(stderr: io.StringIO, name: str) -> None:
     logging.getLogger(name).info("POST with a body")
     assert stderr.getvalue() == ""
+
+
+def test_a_line_is_printable_ascii_that_a_search_for_its_event_finds(stderr: io.StringIO) -> None:
+    logs.get("shop").info("recorded", name="Zoë\u202e\x9b\ud800")
+    line = stderr.getvalue().removesuffix("\n")
+    assert line.isascii() and line.isprintable()
+    assert '"event": "recorded"' in line
+
+
+def test_what_is_below_the_level_is_not_written(stderr: io.StringIO) -> None:
+    logs.get("shop").debug("looked")
+    logging.getLogger("gunicorn.error").debug("looked")
+    assert stderr.getvalue() == ""
