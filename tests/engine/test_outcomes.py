@@ -124,6 +124,8 @@ def test_a_send_that_was_unknown_is_told_as_sent_when_the_esp_reports_it(redis: 
     send = world.order()
     world.report("delivered", send)
     assert events(redis) == ["Email Unconfirmed", "Email Sent", "Email Delivered"]
+    sent = waiting(redis)[1]
+    assert (sent["outcome"], sent["reason"], sent["send"]) == ("sent", "reported_by_esp", send)
 
 
 def test_a_report_before_the_answer_of_the_esp_is_told_once_it_is_known_whose_mail_it_is(
@@ -137,6 +139,17 @@ def test_a_report_before_the_answer_of_the_esp_is_told_once_it_is_known_whose_ma
     world.order()
     assert events(redis) == ["Email Sent", "Email Bounced"]
     assert {fields["person"] for fields in waiting(redis)} == {world.root("ada")}
+    assert not redis.hexists(keys.sent("main", waiting(redis)[0]["send"]), "q")
+
+
+def test_what_is_reported_before_the_answer_of_the_esp_is_bounded(redis: Redis, world: ReportingWorld) -> None:
+    def report(message: Message) -> None:
+        for number in range(40):
+            world.report("opened", message.send_id, at=world.now - number)
+
+    world.esp.before_send = report
+    world.order()
+    assert events(redis) == ["Email Sent", *["Email Opened"] * 30]
 
 
 def test_a_report_of_a_mail_that_is_not_ours_is_not_told(redis: Redis, world: ReportingWorld) -> None:
@@ -189,6 +202,16 @@ def test_beyond_the_backlog_the_oldest_go_and_are_counted(redis: Redis) -> None:
     assert waiting(redis)[0]["at"] > str(world.now - 101 * HOUR)
 
 
+def test_where_the_backlog_was_lowered_all_that_go_are_counted(redis: Redis) -> None:
+    world = ReportingWorld(redis, outcomes=OutcomeSettings(backlog=200))
+    for number in range(105):
+        world.order(str(number))
+    ReportingWorld(redis, outcomes=OutcomeSettings(backlog=100)).report("delivered", world.order("last"))
+    count: Any = fcall(redis, "count_outcomes", SHOP)
+    rows: Any = redis.xrange(f"{SHOP}outcomes", count=1)
+    assert count == [100, rows[0][0].split(b"-")[0], 7]
+
+
 def test_a_user_is_named_by_the_id_that_the_person_has_by_now(redis: Redis, world: ReportingWorld) -> None:
     world.record(world.event("Order Completed", anon="phone", email=ADA, order_id="1"))
     world.run()
@@ -202,6 +225,20 @@ def test_of_somebody_who_was_erased_since_nothing_leaves(redis: Redis, world: Re
     world.record(world.event("Delete", user="ada"))
     assert take(redis)[1] == b"empty"
     assert events(redis) == []
+
+
+@pytest.mark.parametrize("field", ["del", "asked"])
+def test_what_happened_until_an_erasure_does_not_leave_and_later_things_do(
+    redis: Redis, world: ReportingWorld, field: str
+) -> None:
+    """`asked` is there before a large person is erased, `del` alone on a device that was somebody's."""
+    erased_at = world.now
+    world.order("1")
+    world.order("2")
+    redis.hset(keys.person("main", world.root("ada")), field, erased_at)
+    assert [fields["at"] for fields in waiting(redis)] == [str(erased_at), str(erased_at + HOUR)]
+    assert len(take(redis)[3:]) == 11
+    assert [fields["at"] for fields in waiting(redis)] == [str(erased_at + HOUR)]
 
 
 def test_one_process_sends_at_a_time_and_another_takes_over_from_a_dead_one(
@@ -222,10 +259,18 @@ def test_after_a_failure_nobody_asks_before_its_time_and_a_success_forgets_it(
     [entry] = [row[0] for row in redis.xrange(f"{SHOP}outcomes")]  # type: ignore[union-attr]
     take(redis, "one", now)
     fcall(redis, "end_outcomes", SHOP, now, "one", now + 1000, 1)
-    assert take(redis, "two", now + 999)[1] == b"wait"
+    assert take(redis, "two", now + 999)[1:] == [b"wait", str(now + 1000).encode()]
     assert take(redis, "two", now + 1000)[1:3] == [b"taken", b"1"]
+    # Without room for a call nobody failed.
+    fcall(redis, "end_outcomes", SHOP, now, "two", now + 2000, 0)
+    assert take(redis, "two", now + 2000)[1:3] == [b"taken", b"1"]
+    world.order("2")
     fcall(redis, "end_outcomes", SHOP, now, "two", "", 0, entry)
-    assert take(redis, "two", now + 1000)[1] == b"empty"
+    assert take(redis, "two", now + 2000)[1:3] == [b"taken", b"0"]
+    assert 0 < int(redis.pttl(f"{SHOP}outcomes:turn")) <= 24 * HOUR
+    [entry] = [row[0] for row in redis.xrange(f"{SHOP}outcomes")]  # type: ignore[union-attr]
+    fcall(redis, "end_outcomes", SHOP, now, "two", "", 0, entry)
+    assert take(redis, "two", now + 2000)[1:] == [b"empty", b""]
     assert not redis.exists(f"{SHOP}outcomes:turn")
 
 

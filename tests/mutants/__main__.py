@@ -64,6 +64,7 @@ TESTS = (
     "tests/workers/test_accounts.py",
     "tests/workers/test_lanes.py",
     "tests/workers/test_messages.py",
+    "tests/workers/outcomes/test_sender.py",
     "tests/adapter/ingest/test_limits.py",
     "tests/adapter/ingest/test_page_data.py",
     "tests/adapter/routes/test_feedback.py",

@@ -41,7 +41,6 @@ end
 
 -- The user id of the person by now; nil for somebody who asked to be forgotten since.
 local function user_of(shop, id, at)
-  if id == '' then return '' end
   local state = redis.call('HMGET', person_key(shop, root_of(shop, id)), 't:id', 'del', 'asked')
   if at <= math.max(tonumber(state[2] or 0), tonumber(state[3] or 0)) then return nil end
   return state[1] and string.sub(state[1], STAMP + 1) or ''
@@ -68,7 +67,7 @@ redis.register_function('fg_take_outcomes', function(keys, args)
     end
   end
   if #reply == 3 then
-    if turn.token == args[2] then redis.call('DEL', turn_key) end
+    redis.call('DEL', turn_key)
     return { ms(now), 'empty', '' }
   end
   redis.call('HSET', turn_key, 'token', args[2], 'until', ms(now + args[3]))
@@ -85,8 +84,8 @@ redis.register_function('fg_end_outcomes', function(keys, args)
     redis.call('HSET', turn_key, 'due', args[3])
     redis.call('HDEL', turn_key, 'token', 'until')
     if args[4] == '1' then redis.call('HINCRBY', turn_key, 'tries', 1) end
-  elseif #args > 4 then
-    redis.call('HDEL', turn_key, 'due', 'tries')
+  else
+    redis.call('HDEL', turn_key, 'tries')
   end
   return 1
 end)

@@ -18,6 +18,7 @@ from tests.mutants.faults import (
     limits,
     members,
     moves,
+    outcomes,
     purchases,
     rates,
     read,
@@ -45,6 +46,14 @@ FILES: Sequence[tuple[str, ModuleType]] = (
     ("rates.lua", rates),
     ("account.lua", account),
     ("feedback.lua", feedback),
+    ("outcomes.lua", outcomes),
+)
+# Lists beside FAULTS: what other files have of the same subject.
+OTHERS: Sequence[tuple[str, Sequence[tuple[str, str, str]]]] = (
+    ("sends.lua", feedback.SENDS),
+    ("claim.lua", outcomes.CALLED_BY_CLAIM),
+    ("feedback.lua", outcomes.CALLED_BY_FEEDBACK),
+    ("sends.lua", outcomes.CALLED_BY_SENDS),
 )
 
 
@@ -62,5 +71,6 @@ def faults() -> Iterator[Fault]:
     for file, module in FILES:
         for text, replacement, effect in module.FAULTS:
             yield Fault(f"{FOLDER}/{file}", text, replacement, effect)
-    for text, replacement, effect in feedback.SENDS:
-        yield Fault(f"{FOLDER}/sends.lua", text, replacement, effect)
+    for file, planted in OTHERS:
+        for text, replacement, effect in planted:
+            yield Fault(f"{FOLDER}/{file}", text, replacement, effect)
