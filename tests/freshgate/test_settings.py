@@ -194,17 +194,18 @@ def test_a_cluster_needs_a_redis_of_its_own_for_the_queues_and_nothing_else_has_
 
 
 def test_three_lines_of_the_docs_send_by_three_kinds_side_by_side(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "ESPS.md").read_text(encoding="utf-8")
-    lines = text.partition("```toml\nesps = ")[2].partition("```")[0]
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "ESPS.md").read_text(encoding="utf-8")
+    lines = text.partition("```toml\nesps.mailchimp")[2].partition("```")[0]
+    assert len(lines.strip().splitlines()) == 3
     file = tmp_path / "freshgate.toml"
-    file.write_text(f"esps = {lines}", encoding="utf-8")
+    file.write_text(f"esps.mailchimp{lines}{(root / 'freshgate.toml').read_text(encoding='utf-8')}", encoding="utf-8")
     settings = load({}, file)
-    assert [esp.kind for esp in settings.esps.values()] == ["sendgrid", "mailchimp_transactional", "smtp"]
+    assert [esp.kind for esp in settings.esps.values()] == ["mailchimp_transactional", "smtp", "sendgrid"]
     assert {name: trigger.esp for name, trigger in settings.triggers.items()} == {
-        "welcome": "mailchimp_transactional",
+        "order_confirmation": "sendgrid",
         "abandoned_cart": "smtp",
     }
-    assert len(lines.strip().splitlines()) == 3
 
 
 @pytest.mark.parametrize(

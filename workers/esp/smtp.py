@@ -36,6 +36,10 @@ MAX_MAILS = 100
 ACCOUNT_STEPS = ("connecting", "EHLO", "STARTTLS", "AUTH")
 # Enhanced codes of a refused MAIL that are about this mail: its size.
 OF_THE_MAIL = ("5.3.4", "5.2.3")
+# Replies and enhanced codes that are about the account wherever they come: login and encryption (RFC 4954, 5248), and
+# the proof that its domain may send, by SPF, DKIM or DNS (RFC 7372, 7505).
+ACCOUNT_REPLIES = (530, 535, 538)
+OF_THE_ACCOUNT = re.compile(r"5\.7\.(8|9|1[0-4]|2\d)")
 QUEUED_AS = re.compile(r"queued as ([A-Za-z0-9._-]{4,64})")
 ADDRESS = re.compile(r"[^\s@<>\"'(),;:]+@[^\s@<>\"'(),;:]+")
 
@@ -173,7 +177,7 @@ class Smtp:
         return EspError(f"{self.name}: not sent: {_cause(error, deadline)}")
 
     def _refused(self, reply: Reply) -> EspError:
-        """What a refusal means: 4xx is tried again, 5.7.x is about the account, other 5xx about this mail. RFC 3463"""
+        """What a refusal means: 4xx is tried again, 5xx is about the account or about this mail. RFC 3463"""
         words = ADDRESS.sub("<address>", CONTROL.sub(" ", " ".join(reply.text.split())))[:200]
         if self._credentials:
             words = words.replace(self._credentials[1], "<password>")
@@ -184,11 +188,23 @@ class Smtp:
             # Neither taken nor refused. Before the mail's text that is a fault of the server, and after it a riddle.
             self.close()
             return EspError(text, ambiguous=reply.step == "mail", status=reply.code)
-        is_too_large = reply.code == 552 or reply.enhanced in OF_THE_MAIL
-        is_of_account = reply.step in ACCOUNT_STEPS or (reply.step == "MAIL" and not is_too_large)
-        if is_of_account or reply.enhanced.startswith("5.7.") or reply.code in (530, 535, 538):
+        if _is_of_account(reply):
             return EspError(text, blocked=True, status=reply.code)
         return EspError(text, permanent=True, status=reply.code)
+
+
+def _is_of_account(reply: Reply) -> bool:
+    """Whether a 5xx would be the same for any mail. If in doubt before the text, yes: such a mail is tried again."""
+    if reply.step in ACCOUNT_STEPS or reply.code in ACCOUNT_REPLIES or OF_THE_ACCOUNT.fullmatch(reply.enhanced):
+        return True
+    if reply.step == "mail":
+        # Also 5.7.1, which is what filters say of a text.
+        return False
+    if reply.step == "MAIL":
+        return not (reply.code == 552 or reply.enhanced in OF_THE_MAIL)
+    # 5.7.1 is "not authorized to send to the destination": that may be this one (so Postfix' words), or any.
+    words = reply.text.lower()
+    return "relay" in words or (reply.enhanced in ("5.7.0", "5.7.1") and "recipient address rejected" not in words)
 
 
 def _checked_tls(name: str, settings: EspSettings) -> Tls:

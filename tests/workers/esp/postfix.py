@@ -37,7 +37,11 @@ REFUSALS = {
     "gone@example.com": "550 5.1.1 no such user here",
     "later@example.com": "450 4.2.0 greylisted",
     "elsewhere@example.com": "554 5.7.1 relay access denied",
+    # Its own words follow: "554 5.7.1 <denied@example.com>: Recipient address rejected: Access denied".
+    "denied@example.com": "REJECT",
 }
+# A mail with this subject is refused as spam is, once its text is there: "550 5.7.1 no such offers".
+SPAM = "Buy now"
 SETTINGS = """
 compatibility_level = 3.6
 queue_directory = {folder}/queue
@@ -62,6 +66,7 @@ smtpd_tls_security_level = encrypt
 smtpd_recipient_restrictions = check_recipient_access inline:{{{refusals}}}, permit_mynetworks, reject
 smtpd_peername_lookup = no
 smtputf8_enable = yes
+header_checks = regexp:{folder}/header_checks
 """
 
 
@@ -81,6 +86,7 @@ class Postfix:
         shutil.chown(self._folder / "data", "postfix")
         refusals = ", ".join(f"{{ {address} = {words} }}" for address, words in REFUSALS.items())
         settings = SETTINGS.format(folder=self._folder, relay=relay, cert=cert, refusals=refusals)
+        (self._folder / "header_checks").write_text(f"/^Subject: {SPAM}/ REJECT no such offers\n")
         (self._folder / "main.cf").write_text(settings)
         (self._folder / "master.cf").write_text(SERVICES.format(port=self.port))
 

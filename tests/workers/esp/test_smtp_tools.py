@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import pytest
 
 from freshgate.errors import EspError
 from tests.harness.npm import installed
-from tests.workers.esp.postfix import REFUSALS, Postfix, require_postfix
+from tests.workers.esp.postfix import REFUSALS, SPAM, Postfix, require_postfix
 from tests.workers.esp.smtp_servers import CONTENT, MESSAGE, RecordingServer
 from tests.workers.esp.test_smtp import BLOCKED, PERMANENT, RETRY, flags, smtp
 from tests.workers.esp.test_smtp_dkim import DOMAIN, SELECTOR, Key
@@ -127,6 +128,18 @@ def test_its_refusals_mean_what_they_say(esp: Smtp, to: str, expected: tuple[boo
     assert flags(raised.value) == expected
     assert REFUSALS[to][:9] in str(raised.value)
     assert to not in str(raised.value)
+
+
+def test_its_filters_refuse_one_recipient_or_one_mail_and_never_the_account(esp: Smtp) -> None:
+    spam = msgspec.structs.replace(CONTENT, subject=f"{SPAM}!")
+    for change, words in (
+        ({"to": "denied@example.com"}, "554 5.7.1 <address>: Recipient address rejected: Access denied"),
+        ({"render": lambda: spam}, "550 5.7.1 no such offers (mail)"),
+    ):
+        with pytest.raises(EspError, match=re.escape(words)) as raised:
+            esp.send(msgspec.structs.replace(MESSAGE, **change))
+        assert flags(raised.value) == PERMANENT
+    esp.send(MESSAGE)
 
 
 def test_many_mails_leave_over_one_session(esp: Smtp, behind: RecordingServer, postfix: Postfix) -> None:
