@@ -78,7 +78,7 @@ def run_as(program: str, arguments: Sequence[str]) -> int:
     logs.configure(settings.log_level, json=not sys.stderr.isatty())
     if is_process:
         return _run_process(options, settings)
-    if options.command == "suppressions":
+    if options.command in ("suppressions", *suppressions.ALIASES):
         return suppressions.run(settings, options)
     if options.command in backup.HELP:
         return backup.run(settings, options)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +37,21 @@ whoever has the address.
 import reads a CSV with a head: `address`, and perhaps `kind`, `reason` and `at` (when it happened, such as
 2026-03-01T12:00:00Z; now if left out). A line that cannot be used is named, and then nothing is imported."""
 SCAN_COUNT = 1000
+ALIASES = ["suppress"]
 
 
 def add_command(commands: Any) -> None:
     """Declares the command."""
     parser = commands.add_parser(
-        "suppressions", help=HELP, description=HELP, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        "suppressions",
+        aliases=ALIASES,
+        help=HELP,
+        description=HELP,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("action", choices=["list", "show", "add", "lift", "import"], nargs="?", default="list")
+    actions = ["list", "show", "add", "lift", "remove", "import"]
+    parser.add_argument("action", choices=actions, nargs="?", default="list", help="remove is another word for lift")
     parser.add_argument(
         "address", nargs="?", default="", metavar="ADDRESS|FILE", help="an email address; for import a CSV file"
     )
@@ -62,9 +69,12 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     if chosen.kind not in kinds:
         raise SettingsError(f"suppressions --kind {chosen.kind}: not known; write one of {', '.join(kinds)}")
     client = connect_local_store(settings)
-    who = f"operator {getpass.getuser()}"
+    known = known_shops(client, settings)
     if chosen.action == "list":
-        return _list(client)
+        return _list(client, known)
+    if chosen.shop not in known:
+        raise SettingsError(f"suppressions --shop {chosen.shop}: no such shop; write one of {', '.join(known)}")
+    who = f"operator {getpass.getuser()}"
     if chosen.action == "import":
         if not chosen.address:
             raise SettingsError("suppressions import: name a CSV file")
@@ -75,7 +85,7 @@ def run(settings: Settings, chosen: argparse.Namespace) -> int:
     if "@" not in chosen.address:
         raise SettingsError(f"suppressions {chosen.action}: name an email address")
     address_id = keys.address_id(settings.pii_key.encode(), chosen.address)
-    if chosen.action in ("add", "lift"):
+    if chosen.action in ("add", "lift", "remove"):
         write(client, chosen.shop, _change(chosen, address_id, who))
     raw: Any = client.hgetall(keys.address(chosen.shop, address_id))
     lines = _describe(raw)
@@ -90,8 +100,13 @@ def known_kinds(settings: Settings) -> tuple[str, ...]:
     return (*KINDS, *topics)
 
 
+def known_shops(client: Any, settings: Settings) -> list[str]:
+    """Those of the settings, whose receiver may not have started yet, and those that were ever made known."""
+    return sorted({source.id_space for source in settings.sources.values()} | set(shops(client))) or ["main"]
+
+
 def _change(chosen: argparse.Namespace, address_id: str, who: str) -> Change:
-    is_lift = chosen.action == "lift"
+    is_lift = chosen.action != "add"
     return Change(
         address=address_id,
         kind=chosen.kind,
@@ -104,9 +119,9 @@ def _change(chosen: argparse.Namespace, address_id: str, who: str) -> Change:
     )
 
 
-def _list(client: Any) -> int:
+def _list(client: Any, known: Sequence[str]) -> int:
     count = 0
-    for shop, record_id, lines in _suppressed(client):
+    for shop, record_id, lines in _suppressed(client, known):
         count += 1
         for line in lines:
             print(f"{shop}  {record_id}  {line}")
@@ -114,9 +129,9 @@ def _list(client: Any) -> int:
     return 0
 
 
-def _suppressed(client: Any) -> Iterator[tuple[str, str, list[str]]]:
+def _suppressed(client: Any, known: Sequence[str]) -> Iterator[tuple[str, str, list[str]]]:
     """Shop, address id and lines of each suppressed address; about a thousand keys at a time."""
-    for shop in shops(client):
+    for shop in known:
         prefix = keys.address(shop, "")
         for names in scan(client, f"{prefix}*", SCAN_COUNT):
             pipe = client.pipeline(transaction=False)

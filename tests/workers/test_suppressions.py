@@ -10,8 +10,10 @@ from redis import Redis
 
 from freshgate.errors import SettingsError
 from freshgate.settings import Settings
+from freshgate.state.store import add_shops
 from tests.engine.world import HOUR, PII_KEY, World, product
 from workers import suppressions
+from workers.__main__ import run as main
 
 ADA = "ada@example.com"
 Run = Callable[..., int]
@@ -48,6 +50,27 @@ def test_an_address_that_an_operator_adds_gets_no_marketing_and_its_trail_says_w
     assert [line["state"] for line in lines] == ["suppressed", "suppressed by hand"]
     assert "asked by phone" in lines[1]["reason"]
     assert "operator " in lines[1]["reason"]
+
+
+def test_suppress_add_and_remove_are_other_words_for_the_same(
+    world: World, redis_server: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in (("REDIS_URL", redis_server), ("PII_KEY", PII_KEY.decode()), ("CONFIG", "/dev/null")):
+        monkeypatch.setenv(f"FRESHGATE_{name}", value)
+    for action, reply in (("add", "unsubscribed since"), ("list", "1 suppressed"), ("remove", "not suppressed")):
+        assert main(["suppress", action, *([ADA] if action != "list" else [])]) == 0
+        assert reply in capsys.readouterr().out
+    leave_cart(world)
+    world.run(world.now + HOUR)
+    assert len(world.mails()) == 1
+
+
+def test_a_shop_that_does_not_exist_is_refused_since_nobody_would_hear_of_it(run: Run, redis: Redis) -> None:
+    add_shops(redis, ["main", "other"])
+    for action in ("add", "lift", "show"):
+        with pytest.raises(SettingsError, match="--shop mian: no such shop; write one of main, other"):
+            run(action, ADA, "--shop", "mian")
+    assert run("add", ADA, "--shop", "other") == 0
 
 
 @pytest.mark.parametrize(
