@@ -126,7 +126,7 @@ class FeedbackAccount:
             raise self.not_authentic("the timestamp cannot be read") from None
         if age_s > TOLERANCE_S:
             raise NotAuthentic(
-                "signature rejected", f"{self.name}: signed {age_s:.0f} s ago or ahead; check the clocks"
+                "signature rejected", f"{self.name}: signed more than {TOLERANCE_S} s ago or ahead; check the clocks"
             )
 
 

@@ -68,6 +68,7 @@ class FeedbackReceiver:
         self._triggers = frozenset(triggers)
         self._clock = clock
         self._outcomes = rules_of(settings)
+        self._rare_lines = logs.RareLines()
         self._waves = {name: Waves(client, name, settings.esps[name]) for name in readers}
 
     def receive(self, account: str, request: FeedbackRequest) -> FeedbackReply:
@@ -77,7 +78,8 @@ class FeedbackReceiver:
             reader.verify(request)
         except NotAuthentic as error:
             metrics.UNAUTHENTIC_FEEDBACK.labels(account).inc()
-            log.warning("feedback_refused", esp=account, hint=error.hint)
+            if self._rare_lines.is_due(error.hint):
+                log.warning("feedback_refused", esp=account, hint=error.hint)
             raise
         try:
             events = reader.read(request)

@@ -32,8 +32,6 @@ from freshgate.telemetry import logs, metrics, tracing
 
 log = logs.get(__name__)
 LIMIT_LOG_INTERVAL_S = 60.0
-# Of one source and reason: whoever has no secret must not write the log. Metrics count them all.
-STRANGER_LOG_INTERVAL_S = 10.0
 
 
 class WebhookRequest(msgspec.Struct, frozen=True):
@@ -77,7 +75,7 @@ class Receiver:
         self.clock = RedisClock(clock, metrics.CLOCK_SKEW.set)
         self._headroom = Headroom(client, self.clock)
         self._unmapped = Unmapped(client)
-        self._log_due: dict[str, float] = {}
+        self._rare_lines = logs.RareLines()
 
     def synchronize(self) -> None:
         """Reads Redis' clock, before the first request. Raises RedisError."""
@@ -156,7 +154,7 @@ class Receiver:
             source.verify(body, headers)
         except NotAuthentic as error:
             metrics.UNAUTHENTIC.labels(source.name, type(error).__name__).inc()
-            if self._is_due(f"{source.name} {error.hint}", STRANGER_LOG_INTERVAL_S):
+            if self._rare_lines.is_due(f"{source.name} {error.hint}"):
                 log.warning("not_authentic", source=source.name, hint=error.hint)
             raise
         except RequestError as error:
@@ -191,7 +189,7 @@ class Receiver:
         is_proven  the source has sent it; else anybody may have, and not each one is logged
         """
         metrics.REQUESTS_REFUSED.labels(source.name, str(error.status)).inc()
-        if not is_proven and not self._is_due(f"{source.name} {error.status}", STRANGER_LOG_INTERVAL_S):
+        if not is_proven and not self._rare_lines.is_due(f"{source.name} {error.status}"):
             return
         log.error("body_refused", source=source.name, status=error.status, reason=error.reason, hint=error.hint)
 
@@ -237,16 +235,8 @@ class Receiver:
     def _count_limited(self, source: Source, error: RateLimited) -> None:
         metrics.RATE_LIMITED.labels(source.name, error.limit).inc()
         hint = limit_hint(source.name, error.limit)
-        if self._is_due(hint, LIMIT_LOG_INTERVAL_S):
+        if self._rare_lines.is_due(hint, LIMIT_LOG_INTERVAL_S):
             log.warning("rate_limited", source=source.name, limit=error.limit, hint=hint)
-
-    def _is_due(self, line: str, interval_s: float) -> bool:
-        """Whether a line may be logged again: a flood of requests must not become a flood of lines."""
-        now = time.monotonic()
-        is_due = now >= self._log_due.get(line, 0.0)
-        if is_due:
-            self._log_due[line] = now + interval_s
-        return is_due
 
 
 def is_own_outcome(verdict: Verdict) -> bool:

@@ -45,6 +45,8 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
     """The routes for the sources of kind `tracking`. Without such a source, every write key is rejected."""
     tracking_sources = [source for source in sources.values() if isinstance(source, TrackingSource)]
 
+    refusals = logs.RareLines()
+
     @app.post("/v1/<call>", provide_automatic_options=False)
     def call(call: str) -> Response:
         if call == "m":
@@ -55,7 +57,7 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
             return reply(404, tracking_error(404, "no such call"))
         received_at = receiver.clock.now()
         source, body = _read(tracking_sources)
-        _refuse_pages(source)
+        _refuse_pages(source, refusals)
         context = RequestContext(call=name)
         replay, remote = asks_for_replay(request.headers, source.settings), request.remote_addr or ""
         receiver.receive(
@@ -107,19 +109,21 @@ def _body() -> bytes:
     return plain_body(body, request.headers.get("Content-Encoding"), MAX_BYTES, hint)
 
 
-def _refuse_pages(source: Source) -> None:
+def _refuse_pages(source: Source, refusals: logs.RareLines) -> None:
     """Raises NotForPages for a server's key, which must not be published, and for an origin that is not allowed."""
     origin = request.headers.get("Origin")
     if origin is None:
         return
     if source.settings.trust == "server":
         key = setting_name("sources", source.name, "trust")
-        log.warning("key_in_a_page", source=source.name, hint=f'{key}: write "browser" for a key that pages use')
+        if refusals.is_due(key):
+            log.warning("key_in_a_page", source=source.name, hint=f'{key}: write "browser" for a key that pages use')
         raise NotForPages("this write key is a server's; a page needs one of a source with trust = browser")
     allowed = source.settings.allowed_origins
     if allowed and origin not in allowed:
         key = setting_name("sources", source.name, "allowed_origins")
-        log.warning("origin_not_allowed", source=source.name, hint=f"{key} does not list the page's origin")
+        if refusals.is_due(key):
+            log.warning("origin_not_allowed", source=source.name, hint=f"{key} does not list the page's origin")
         raise NotForPages("this page may not use this write key")
 
 

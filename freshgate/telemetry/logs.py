@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
 import traceback
 from functools import partial
 from typing import Any, TextIO
@@ -39,6 +40,8 @@ CONTAINERS = (dict, list, tuple)
 
 # Of an exception: those that led to it, and the innermost places of each.
 MAX_CAUSES, MAX_FRAMES = 4, 12
+# Between two lines about the same thing, where anybody can bring them about: strangers must not write the log.
+STRANGER_INTERVAL_S = 10.0
 
 
 def configure(level: str, *, json: bool) -> None:
@@ -89,6 +92,24 @@ class NamedLogger(structlog.WriteLogger):
     def __init__(self, stream: TextIO, name: str) -> None:
         super().__init__(stream)
         self.name = name
+
+
+class RareLines:
+    """Says which lines may be logged again: a flood of requests must not become a flood of lines.
+
+    Thread-safe, but for a line too many. It remembers the text of each line, so there must be few different ones.
+    """
+
+    def __init__(self) -> None:
+        self._due: dict[str, float] = {}
+
+    def is_due(self, line: str, interval_s: float = STRANGER_INTERVAL_S) -> bool:
+        """Whether the line may be logged now; then it may not for that long."""
+        now = time.monotonic()
+        is_due = now >= self._due.get(line, 0.0)
+        if is_due:
+            self._due[line] = now + interval_s
+        return is_due
 
 
 def escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:

@@ -16,6 +16,7 @@ from adapter.feedback.sns import MAX_ENVELOPE_BYTES
 from freshgate.errors import SettingsError
 from freshgate.settings import EspSettings, Settings, SourceSettings
 from freshgate.state import keys
+from freshgate.telemetry.metrics import UNAUTHENTIC_FEEDBACK
 from tests.adapter.feedback.signers import SEND, SendgridSigner, sendgrid_body
 from tests.harness.receiver import serving
 
@@ -102,6 +103,21 @@ def test_neither_address_nor_key_is_logged(client: FlaskClient) -> None:
     assert [line["event"] for line in lines] == ["suppressed_by_feedback", "feedback_refused"]
     assert "ada@" not in str(lines)
     assert SIGNER.verification_key not in str(lines)
+
+
+def test_a_flood_of_strangers_is_counted_and_is_not_a_flood_of_lines(client: FlaskClient) -> None:
+    before = UNAUTHENTIC_FEEDBACK.labels("mail")._value.get()
+    with capture_logs() as lines:
+        for age_s in range(0, 2000, 160):
+            headers = SIGNER.headers(BOUNCE, int(time.time()) - age_s)
+            client.post("/feedback/mail", data=BOUNCE if age_s else b"[]", headers=headers)
+        client.post("/feedback/aws", data=b"{}")
+    assert UNAUTHENTIC_FEEDBACK.labels("mail")._value.get() - before == 12
+    # One for each thing that the operator could mend.
+    refused = [
+        (line["esp"], line["hint"].partition(": ")[2][:6]) for line in lines if line["event"] == "feedback_refused"
+    ]
+    assert refused == [("mail", "bad si"), ("mail", "signed"), ("aws", "anothe")]
 
 
 def test_a_kind_that_reports_nothing_does_not_start_with_a_secret() -> None:

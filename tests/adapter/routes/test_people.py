@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 from redis import Redis
+from structlog.testing import capture_logs
 
 from adapter.app import check
 from adapter.people.caches import CachedDocument, MemcachedCache, MemoryCache, RedisCache, Seal, build_cache
@@ -199,6 +200,13 @@ def test_whoever_has_no_token_learns_nothing(client: FlaskClient, headers: dict[
     response = client.get(f"/api/people/{path}", headers=headers)
     assert response.status_code == 401
     assert b"Ada" not in response.data
+
+
+def test_a_flood_of_strangers_is_not_a_flood_of_lines(client: FlaskClient) -> None:
+    with capture_logs() as lines:
+        for number in range(5):
+            client.get("/api/people/ada", headers={"Authorization": f"Bearer {number}"})
+    assert [line["event"] for line in lines] == ["people_refused"]
 
 
 def test_each_of_several_tokens_is_valid(client: FlaskClient) -> None:

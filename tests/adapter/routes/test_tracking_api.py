@@ -203,9 +203,11 @@ def test_neither_a_body_nor_a_key_is_logged(
     client: FlaskClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     body = {**VIEWED, "context": {"traits": {"email": "ada@example.com"}}}
-    client.post("/v1/track", json={**body, "writeKey": "nobodys-key"})
-    client.post("/v1/track", json=body, headers={**SERVER, "Origin": SHOP})
+    # A flood of requests is not a flood of lines.
+    for _ in range(5):
+        client.post("/v1/track", json={**body, "writeKey": "nobodys-key"})
+        client.post("/v1/track", json=body, headers={**SERVER, "Origin": SHOP})
     logged = caplog.text + "".join(capsys.readouterr())
-    assert "not_authentic" in logged and "key_in_a_page" in logged
+    assert (logged.count("not_authentic"), logged.count("key_in_a_page")) == (1, 1)
     for secret in ("ada@", "nobodys-key", "server-key", "page-key"):
         assert secret not in logged
