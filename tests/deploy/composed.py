@@ -146,10 +146,11 @@ class Composed:
         except ValueError:
             return status, text.decode(errors="replace")
 
-    def outbox(self) -> list[Any]:
+    def outbox(self, path: str = "/messages") -> list[Any]:
+        """The mails that the sandbox has; or what it has at another path."""
         password = (self.folder / "deploy" / "secrets" / "esp_api_key").read_text(encoding="utf-8").strip()
         basic = b64encode(f"any:{password}".encode()).decode()
-        status, mails = self.ask("SANDBOX_PORT", "/messages", authorization=f"Basic {basic}")
+        status, mails = self.ask("SANDBOX_PORT", path, authorization=f"Basic {basic}")
         return mails if status == 200 else []
 
     def wait_for(self, predicate: Callable[[], Any], timeout_s: float = 120) -> Any:

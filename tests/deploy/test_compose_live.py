@@ -243,6 +243,35 @@ def test_a_copy_is_restored_with_its_mail_held_and_nothing_before_it_is_missing_
     assert [number for number in (*acknowledged, *after) if mails_to(composed, number) != 1] == []
 
 
+def test_timers_tell_a_cdp_what_became_of_the_mails_by_the_manuals_override(composed: Composed) -> None:
+    """The sandbox stands for the CDP; it takes any write key that is its password."""
+    manual = (ROOT / "docs" / "OUTCOMES.md").read_text(encoding="utf-8")
+    override = composed.folder / "compose.override.yml"
+    override.write_text(manual.partition("```yaml\n")[2].partition("```")[0], encoding="utf-8")
+    secrets = composed.folder / "deploy" / "secrets"
+    key = secrets / "outcomes_write_key"
+    key.write_text((secrets / "esp_api_key").read_text(encoding="utf-8"), encoding="utf-8")
+    key.chmod(0o444)
+    settings = composed.folder / "deploy" / "local" / "freshgate.toml"
+    before = settings.read_text(encoding="utf-8")
+    settings.write_text(f'{before}\n[outcomes.main]\nurl = "http://sandbox:8025"\n', encoding="utf-8")
+    composed.run("up", "-d", "--no-deps", "--force-recreate", "receiver", "worker", "timers")
+    for service in ("receiver", "worker", "timers"):
+        composed.wait_for(lambda name=service: composed.is_well(name))  # type: ignore[misc]  # as above
+    assert post(composed, 170) == 200
+    composed.wait_for(lambda: mails_to(composed, 170) == 1)
+
+    def heard() -> list[tuple[str, str]]:
+        return [(row["event"], row["userId"]) for row in composed.outbox("/outcomes") if "userId" in row]
+
+    composed.wait_for(lambda: ("Email Sent", "compose-170") in heard())
+    # Nobody but the timers has the key.
+    assert composed.paste("docker compose exec -T worker ls /run/secrets/outcomes_write_key").returncode != 0
+    override.unlink()
+    settings.write_text(before, encoding="utf-8")
+    composed.run("up", "-d", "--no-deps", "--force-recreate", "receiver", "worker", "timers")
+
+
 def image_of(composed: Composed, service: str) -> Any:
     inspect = ["docker", "inspect", "-f", "{{.Image}}", *composed.containers(service)]
     return subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.strip()
