@@ -42,7 +42,8 @@ from freshgate.errors import FreshgateError
 from freshgate.links import LinkTokens
 from freshgate.outcomes import rules_of
 from freshgate.routing import routes_of
-from freshgate.settings import Settings, load, require_pii_key
+from freshgate.settings import Settings
+from freshgate.settings_file import load, require_pii_key
 from freshgate.settings_parsing import setting_name
 from freshgate.state import store
 from freshgate.state.planner import Planner

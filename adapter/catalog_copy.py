@@ -22,7 +22,7 @@ from freshgate.settings import Settings
 
 CHECK = """import os
 from adapter.app import check
-from freshgate.settings import load
+from freshgate.settings_file import load
 from freshgate.templates import load_templates
 settings = load(os.environ)
 check(settings)

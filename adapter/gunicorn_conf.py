@@ -17,11 +17,11 @@ from gunicorn.glogging import Logger
 
 from adapter import catalog_copy
 from adapter.people import process
-from freshgate import catalogs, settings
+from freshgate import catalogs, settings_file
 from freshgate.errors import CatalogError
 from freshgate.telemetry import logs
 
-SETTINGS = settings.load(os.environ)
+SETTINGS = settings_file.load(os.environ)
 IS_PEOPLE = os.environ.get(process.VARIABLE) == process.NAME
 METRICS = Path(SETTINGS.var).resolve() / "metrics" / (process.NAME if IS_PEOPLE else "receiver")
 # Set before anything imports prometheus_client, which reads it at import.

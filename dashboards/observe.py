@@ -34,7 +34,7 @@ from dashboards.preview.tools import FOLDER, ROOT, alertmanager_command, find_pr
 from freshgate.child_processes import die_with
 from freshgate.errors import FreshgateError, SettingsError
 from freshgate.local_settings import is_sandbox, load_local_settings
-from freshgate.settings import load
+from freshgate.settings_file import load
 
 EPILOG = """examples:
   python -m dashboards.observe

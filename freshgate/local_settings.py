@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import redis
 
 from freshgate.errors import SettingsError
-from freshgate.settings import EspSettings, Settings, load
+from freshgate.settings import EspSettings, Settings
+from freshgate.settings_file import load
 from freshgate.state.store import connect
 
 # What the sandbox can sign.

@@ -1,27 +1,20 @@
-"""The settings: frozen structs, read once from freshgate.toml and the environment.
+"""The settings: frozen structs, each of whose fields says what it means. docs/SETTINGS.md is the reference.
 
-Composition roots call `load`; everyone else is handed the part that it needs. docs/SETTINGS.md is the reference.
+`settings_file.py` reads them from freshgate.toml and the environment; everyone is handed the part that it needs.
 """
 
 from __future__ import annotations
 
-import logging
-import re
-import tomllib
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
-from msgspec.structs import fields
 
-from freshgate.errors import SettingsError
 from freshgate.ids import JUNK_IDS
-from freshgate.settings_checks import convert
-from freshgate.settings_parsing import apply_environment, check_names, setting_name
 
-LOG = logging.getLogger(__name__)
-
+# What is never printed, and warned of where it stands in the settings file.
+Secret = Annotated[str, msgspec.Meta(title="secret")]
+Secrets = Annotated[tuple[str, ...], msgspec.Meta(title="secret")]
 # At most n in a window: (n, window in milliseconds). Written "10/1h".
 Cap = tuple[int, int]
 # Mails of the first day, how many times as many each further day, and at how many a day it is over. Written
@@ -35,9 +28,9 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     # The CDP's dialect, a key of `adapter.sources.SOURCES`; the table's name where it is not set.
     kind: str
     # Keys that sign the body, or whole values of the header Authorization, as the kind has it.
-    secrets: tuple[str, ...] = ()
+    secrets: Secrets = ()
     # Values of the header X-Freshgate-Token.
-    tokens: tuple[str, ...] = ()
+    tokens: Secrets = ()
     # Sources that share it mean the same person by the same user id, and the same order by the same order id.
     id_space: str = "main"
     # "browser": its key stands in a page, where anybody can read it.
@@ -48,7 +41,7 @@ class SourceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     # Ids that name nobody, whatever their case.
     junk_ids: tuple[str, ...] = JUNK_IDS
     # Kind `tracking`: the write keys of SDKs, and the pages that may use one; () allows every page.
-    write_keys: tuple[str, ...] = ()
+    write_keys: Secrets = ()
     allowed_origins: tuple[str, ...] = ()
     # trust = "browser": hosts that links and pictures of its events may name; () is those of `allowed_origins`.
     link_hosts: tuple[str, ...] = ()
@@ -97,7 +90,7 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     # A key of `workers.esp.ESPS`; the table's name where it is not set.
     kind: str = "sendgrid"
-    api_key: str = ""
+    api_key: Secret = ""
     # The sandbox, unless it is set.
     base_url: str = "http://127.0.0.1:8025"
     from_email: str = "shop@example.com"
@@ -124,8 +117,8 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     # Networks such as "10.0.0.0/8" that the host's name may lead to, beside the public internet.
     allow_networks: tuple[str, ...] = ()
     # Hooks: the URL, which is a secret. Kind `webhook`: the key that signs, "whsec_…"; two while one replaces another.
-    url: str = ""
-    signing_secret: str = ""
+    url: Secret = ""
+    signing_secret: Secret = ""
     # Kind `resend`: one mail a call, under its own key; without it several, and a call in doubt stays in doubt.
     idempotent: bool = True
     # Kind `postmark`: the message stream; the server's default where it is empty.
@@ -134,7 +127,7 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     host: str = ""
     port: int = 0
     username: str = ""
-    password: str = ""
+    password: Secret = ""
     # None is "starttls"; "none" on this machine, and nowhere else.
     tls: Literal["starttls", "implicit", "none"] | None = None
     # Signs by DKIM where a domain is set.
@@ -157,7 +150,7 @@ class EspSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     click_tracking: bool | None = None
     open_tracking: bool | None = None
     # What verifies the ESP's webhook at /feedback/<name>, as its kind has it; all are valid at once.
-    feedback_secrets: tuple[str, ...] = ()
+    feedback_secrets: Secrets = ()
     # Kind `mailchimp_transactional`: that webhook's URL as it stands at Mailchimp, which signs it.
     feedback_url: str = ""
     # Kind `ses`: the ARN of the SNS topic that carries it.
@@ -183,8 +176,8 @@ class OutcomeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     # Of the API, without /v1/batch, or of the webhook; the sandbox, unless it is set.
     url: str = ""
     # Kind `segment`: the write key of the source. Kind `webhook`: as that of an ESP account.
-    write_key: str = ""
-    signing_secret: str = ""
+    write_key: Secret = ""
+    signing_secret: Secret = ""
     # Of `freshgate.outcomes.EVENTS`; () is all of them.
     events: tuple[str, ...] = ()
     # Whether the recipient's address goes along.
@@ -205,7 +198,7 @@ class AskSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     # What stands before the path of its URL, where that is another host than the catalog's.
     base_url: str = ""
     # The value of `header`, such as "Bearer …"; without it no header is sent.
-    secret: str = ""
+    secret: Secret = ""
     header: str = "Authorization"
     # Networks such as "10.0.0.0/8" that the host's name may lead to, beside the public internet.
     allow_networks: tuple[str, ...] = ()
@@ -230,11 +223,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # The Redis of RQ's queues, beside a Cluster.
     queue_redis_url: str = ""
     # The key of the hashes of addresses; no process starts without one.
-    pii_key: str = ""
+    pii_key: Secret = ""
     # Where readers reach the receiver, for links to unsubscribe; empty is this machine, which no live account takes.
     public_url: str = ""
     # Keys of those links: the first seals, all open. () derives one from `pii_key`.
-    unsubscribe_secrets: tuple[str, ...] = ()
+    unsubscribe_secrets: Secrets = ()
     # Where the receiver, the sandbox and the metrics listen; a metrics port of 0 turns that endpoint off.
     host: str = "127.0.0.1"
     port: int = 8080
@@ -242,7 +235,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     sandbox_port: int = 8025
     # 0 is 1025 where an account of kind `smtp` sends to the sandbox, else off.
     sandbox_smtp_port: int = 0
-    sandbox_password: str = ""
+    sandbox_password: Secret = ""
     # Whether the sandbox reports to /feedback what became of each mail, as ESPs do.
     sandbox_reports: bool = False
     metrics_host: str = "127.0.0.1"
@@ -270,7 +263,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     otlp_endpoint: str = ""
     trace_ratio: float = 0.05
     # Bearer tokens of the People API, all valid at once; without one it does not exist.
-    api_tokens: tuple[str, ...] = ()
+    api_tokens: Secrets = ()
     # Requests of one token.
     api_rate: Cap = (600, 60_000)
     # "memory", "redis", "off", or "memcached://HOST:PORT".
@@ -287,191 +280,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     durability: Literal["process", "disk"] = "process"
 
 
-TABLES: dict[str, type[msgspec.Struct]] = {
-    "sources": SourceSettings,
-    "triggers": TriggerSettings,
-    "esps": EspSettings,
-    "outcomes": OutcomeSettings,
-    "asks": AskSettings,
-}
-# Kinds of ESP with `url` in place of `base_url`; they say themselves when it is missing.
-HOOKS = ("webhook", "zapier", "make", "azure_function")
-# Kind of ESP → its `base_url` for real mail.
-LIVE_URLS = {
-    "sendgrid": "https://api.sendgrid.com",
-    "mailchimp_transactional": "https://mandrillapp.com/api/1.4",
-    "resend": "https://api.resend.com",
-    "postmark": "https://api.postmarkapp.com",
-    "ses": "https://email.eu-central-1.amazonaws.com",
-    "lambda": "https://lambda.eu-central-1.amazonaws.com",
-    "mailchimp_marketing": "https://us1.api.mailchimp.com/3.0",
-}
-# Of the sandbox, as other stand-ins for SMTP servers have it.
-SANDBOX_SMTP_PORT = 1025
-SMTP_FIELDS = frozenset(
-    ("host", "port", "username", "password", "tls", "dkim_domain", "dkim_selector", "dkim_key_file")
-)
-SECRETS = (
-    "secret",
-    "secrets",
-    "tokens",
-    "write_keys",
-    "api_key",
-    "url",
-    "signing_secret",
-    "password",
-    "feedback_secrets",
-)
-OUTCOME_SECRETS = ("write_key", "signing_secret")
-WARNING = "%s is a secret in the settings file: for local use only"
-TABLE_NAME = re.compile(r"[a-z][a-z0-9_]*")
-
-
-def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
-    """The settings file, overridden by the environment. Raises SettingsError, which names the key and what to write.
-
-    path  the file; None is what FRESHGATE_CONFIG names, else freshgate.toml in the working directory, if it is there
-    """
-    document = _read_file(environ, path)
-    _warn_about_secrets(document)
-    structs: tuple[type[msgspec.Struct], ...] = (Settings, *TABLES.values())
-    lists = {field.name for struct in structs for field in fields(struct) if field.type == tuple[str, ...]}
-    apply_environment(document, environ, lists)
-    check_names(document, (field.name for field in fields(Settings)))
-    # Without any table, the demo of `make run`: three CDPs in, the sandbox's SendGrid out.
-    document.setdefault("sources", {"segment": {}, "tealium": {}, "mparticle": {}})
-    document.setdefault("esps", {"sendgrid": {}})
-    sandbox = f"http://127.0.0.1:{document.get('sandbox_port', Settings().sandbox_port)}"
-    smtp_port = document.get("sandbox_smtp_port") or SANDBOX_SMTP_PORT
-    for table, struct in TABLES.items():
-        entries = document.get(table, {})
-        if not isinstance(entries, dict):
-            raise SettingsError(f"{table}: expected tables; write [{table}.NAME] and its keys below")
-        for name, entry in entries.items():
-            if table == "sources" and not TABLE_NAME.fullmatch(name):
-                raise SettingsError(
-                    f"sources.{name}: a source's name is part of its URL; write small letters, digits, _"
-                )
-            if table == "esps" and not TABLE_NAME.fullmatch(name):
-                raise SettingsError(
-                    f"esps.{name}: an account's name is part of its queue's; write small letters, digits, _"
-                )
-            check_names(entry, (field.name for field in fields(struct)), table, name)
-            if table in ("sources", "esps"):
-                entry.setdefault("kind", name)
-            if table == "esps":
-                if entry["kind"] == "smtp":
-                    _complete_smtp(name, entry, sandbox, smtp_port)
-                else:
-                    _complete_esp(name, entry, sandbox)
-                if entry["kind"] == "smtp" and entry["base_url"]:
-                    document["sandbox_smtp_port"] = smtp_port
-            if table == "outcomes":
-                _complete_outcomes(name, entry, document["sources"], sandbox)
-        document[table] = {name: convert(entry, struct, table, name) for name, entry in entries.items()}
-    _check_failovers(document["esps"])
-    settings = convert(document, Settings)
-    _check_queues(settings)
-    return settings
-
-
-def _check_queues(settings: Settings) -> None:
-    is_cluster, name = "+cluster://" in settings.redis_url, setting_name("queue_redis_url")
-    if is_cluster and (not settings.queue_redis_url or "+cluster://" in settings.queue_redis_url):
-        raise SettingsError(
-            f'{name}: RQ knows no Cluster; write the URL of a Redis of its own for the queues, such as "redis://queues:6379"'
-        )
-    if settings.queue_redis_url and not is_cluster:
-        raise SettingsError(f"{name}: only beside a Cluster; leave it out, the queues are where redis_url is")
-
-
-def _complete_esp(name: str, entry: dict[str, Any], sandbox: str) -> None:
-    smtp_only = sorted(SMTP_FIELDS & entry.keys())
-    if smtp_only:
-        raise SettingsError(f'{setting_name("esps", name, smtp_only[0])}: only for kind = "smtp"; leave it out')
-    has_url = bool(entry.get("base_url") or entry.get("url"))
-    entry.setdefault("base_url", sandbox)
-    if convert(dict(entry), EspSettings, "esps", name).live and not has_url and entry["kind"] not in HOOKS:
-        raise SettingsError(
-            f"{setting_name('esps', name, 'base_url')}: live = true, but mails would go to the sandbox; "
-            f'write the URL of the ESP, such as "{LIVE_URLS.get(entry["kind"], LIVE_URLS["sendgrid"])}"'
-        )
-
-
-def _complete_smtp(name: str, entry: dict[str, Any], sandbox: str, smtp_port: Any) -> None:
-    """An account of kind `smtp` has a host and a port. Its `base_url` is the sandbox's pages, or empty."""
-    if "base_url" in entry:
-        raise SettingsError(f'{setting_name("esps", name, "base_url")}: not for kind = "smtp"; write host and port')
-    if entry.get("host"):
-        # So that the sandbox is not started for it.
-        entry["base_url"] = ""
-        return
-    if convert(dict(entry), EspSettings, "esps", name).live:
-        raise SettingsError(
-            f"{setting_name('esps', name, 'host')}: live = true, but mails would go to the sandbox; "
-            'write the SMTP server, such as "smtp.example.com"'
-        )
-    entry |= {"base_url": sandbox, "host": "127.0.0.1", "port": smtp_port, "tls": "none"}
-
-
-def _complete_outcomes(shop: str, entry: dict[str, Any], sources: Mapping[str, SourceSettings], sandbox: str) -> None:
-    shops = sorted({source.id_space for source in sources.values()})
-    if shop not in shops:
-        raise SettingsError(
-            f"outcomes.{shop}: the table is named by the shop, the id_space of its sources; write one of: "
-            + ", ".join(f"[outcomes.{name}]" for name in shops)
-        )
-    if not entry.get("url"):
-        entry["url"] = sandbox if entry.get("kind", "segment") == "segment" else f"{sandbox}/hooks/outcomes"
-
-
-def _check_failovers(accounts: Mapping[str, EspSettings]) -> None:
-    for name, account in accounts.items():
-        others = [other for other in accounts if other != name]
-        if account.failover is not None and account.failover not in others:
-            advice = f"write one of: {', '.join(others)}" if others else "there is no other account"
-            raise SettingsError(
-                f"{setting_name('esps', name, 'failover')}: {account.failover!r} is not another account; {advice}"
-            )
-
-
-def _read_file(environ: Mapping[str, str], path: Path | None) -> dict[str, Any]:
-    named = path or (Path(environ["FRESHGATE_CONFIG"]) if environ.get("FRESHGATE_CONFIG") else None)
-    file = named or Path("freshgate.toml")
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if named is None:
-            return {}
-        raise SettingsError(f"{file}: no such settings file; FRESHGATE_CONFIG must name one that exists") from None
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: not valid TOML: {error}") from None
-
-
-def _warn_about_secrets(document: dict[str, Any]) -> None:
-    for table in ("sources", "esps", "asks"):
-        entries = document.get(table)
-        for name, entry in entries.items() if isinstance(entries, dict) else ():
-            for field in SECRETS:
-                if isinstance(entry, dict) and entry.get(field):
-                    LOG.warning(WARNING, setting_name(table, name, field))
-    outcomes = document.get("outcomes")
-    for name, entry in outcomes.items() if isinstance(outcomes, dict) else ():
-        for field in OUTCOME_SECRETS:
-            if isinstance(entry, dict) and entry.get(field):
-                LOG.warning(WARNING, setting_name("outcomes", name, field))
-    for field in ("pii_key", "api_tokens", "sandbox_password", "unsubscribe_secrets"):
-        if document.get(field):
-            LOG.warning(WARNING, setting_name(field))
-
-
-def require_pii_key(settings: Settings) -> None:
-    """Raises SettingsError without a key for the hashes of addresses.
-
-    Processes with different keys would not see each other's unsubscribes; without a key, a dictionary turns the hashes
-    back into addresses.
-    """
-    if not settings.pii_key:
-        raise SettingsError(f"{setting_name('pii_key')}: missing; write a long random text, the same for all processes")
+def secret_fields(struct: type[msgspec.Struct]) -> frozenset[str]:
+    """Names of the struct's fields that hold a secret, or several."""
+    return frozenset(field.name for field in msgspec.structs.fields(struct) if field.type in (Secret, Secrets))

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 from freshgate.command_line import Parser, run_command
 from freshgate.local_settings import load_local_settings
-from freshgate.settings import Settings, load
+from freshgate.settings import Settings
+from freshgate.settings_file import load
 from freshgate.telemetry import logs
 from workers import accounts, backup, commands, esp_table, suppressions
 

@@ -21,7 +21,8 @@ from freshgate.links import Links, LinkTokens
 from freshgate.outcomes import rules_of
 from freshgate.queue import queue_names
 from freshgate.routing import routes_of
-from freshgate.settings import AskSettings, EspSettings, Settings, require_pii_key
+from freshgate.settings import AskSettings, EspSettings, Settings
+from freshgate.settings_file import require_pii_key
 from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
 from freshgate.state.restored import hold_if_restored

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from adapter.people import process
-from freshgate.settings import load
+from freshgate.settings_file import load
 
 HELP = "serve the People API as a process of its own"
 GUNICORN = ("-m", "gunicorn", "-c", "python:adapter.gunicorn_conf", "adapter.app:people_from_environment()")

@@ -26,7 +26,8 @@ from freshgate.catalogs import load_triggers
 from freshgate.durations import format_duration
 from freshgate.errors import CatalogError, FreshgateError
 from freshgate.local_settings import is_sandbox, with_secrets
-from freshgate.settings import Settings, load
+from freshgate.settings import Settings
+from freshgate.settings_file import load
 from freshgate.settings_parsing import split_hosts
 
 POLL_INTERVAL_S = 0.1

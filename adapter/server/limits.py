@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from adapter.feedback import configure_feedback
 from adapter.sources import SOURCES, max_bytes
 from adapter.sources.tracking import MAX_BYTES
-from freshgate.settings import load
+from freshgate.settings_file import load
 
 WEBHOOKS, FEEDBACK, TRACKING = b"/webhooks/", b"/feedback/", b"/v1/"
 # Nothing else takes a body.

@@ -20,7 +20,8 @@ from dashboards.generate import DASHBOARDS
 from dashboards.preview import local
 from dashboards.preview.tools import ABSOLUTE_TEMPLATES, RELATIVE_TEMPLATES, ToolMissing, with_relative_templates
 from freshgate.errors import FreshgateError, SettingsError
-from freshgate.settings import Settings, load
+from freshgate.settings import Settings
+from freshgate.settings_file import load
 from tests.dashboards import expressions
 from tests.dashboards.observing import Observing, asked, fetch
 from tests.dashboards.tools import ROOT

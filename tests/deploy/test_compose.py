@@ -16,7 +16,8 @@ import pytest
 from dashboards import objective
 from deploy import prepare
 from freshgate.errors import SettingsError
-from freshgate.settings import Settings, load
+from freshgate.settings import Settings
+from freshgate.settings_file import load
 from freshgate.version import VERSION
 from tests.deploy import stack
 from tests.deploy.stack import FRESHGATE_SERVICES, ROOT

@@ -12,7 +12,8 @@ from adapter import catalog_copy
 from freshgate import catalogs
 from freshgate.catalogs import load_event_types, load_triggers
 from freshgate.errors import CatalogError, SettingsError
-from freshgate.settings import Settings, load
+from freshgate.settings import Settings
+from freshgate.settings_file import load
 
 SOUND = "from catalog import EVENTS, TRIGGERS\n"
 Write = Callable[[str], str]

@@ -9,7 +9,7 @@ import pytest
 from freshgate.catalogs import load_triggers
 from freshgate.errors import SettingsError
 from freshgate.routing import Routes, routes_of
-from freshgate.settings import load
+from freshgate.settings_file import load
 
 
 @pytest.fixture

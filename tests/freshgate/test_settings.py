@@ -11,7 +11,8 @@ import pytest
 
 from freshgate.catalogs import load_triggers
 from freshgate.errors import SettingsError
-from freshgate.settings import EspSettings, Settings, load, require_pii_key
+from freshgate.settings import EspSettings, Settings
+from freshgate.settings_file import load, require_pii_key
 from workers.main import esp_accounts
 
 

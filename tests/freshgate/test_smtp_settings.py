@@ -9,7 +9,8 @@ import pytest
 
 from adapter.local.start_checks import uses_sandbox
 from freshgate.errors import SettingsError
-from freshgate.settings import Settings, load
+from freshgate.settings import Settings
+from freshgate.settings_file import load
 from workers.esp import ESPS
 
 

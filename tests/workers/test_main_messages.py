@@ -10,7 +10,8 @@ import pytest
 from freshgate.catalogs import load_triggers
 from freshgate.errors import CatalogError, SettingsError
 from freshgate.links import LinkTokens
-from freshgate.settings import Settings, load
+from freshgate.settings import Settings
+from freshgate.settings_file import load
 from tests.adapter.commands.shop import SOUND
 from workers.main import build_messages
 

@@ -19,7 +19,8 @@ from adapter.sources import configure_sources
 from adapter.sources.base import Source
 from freshgate.errors import RequestError
 from freshgate.local_settings import connect_local_store, load_local_settings
-from freshgate.settings import Settings, require_pii_key
+from freshgate.settings import Settings
+from freshgate.settings_file import require_pii_key
 from freshgate.state.operations import count_operation
 from freshgate.telemetry import logs
 

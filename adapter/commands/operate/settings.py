@@ -1,33 +1,22 @@
 """`python -m adapter settings`: prints the settings as a process sees them, with secrets masked.
 
-`freshgate/settings.py` reads them.
+`freshgate/settings.py` says which fields are secrets.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from freshgate.local_settings import load_local_settings
+from freshgate.settings import secret_fields
 
 HELP = "print the settings in force, with secrets masked"
-MASKED = {
-    "secrets",
-    "tokens",
-    "write_keys",
-    "api_key",
-    "url",
-    "signing_secret",
-    "password",
-    "secret",
-    "api_tokens",
-    "feedback_secrets",
-    "pii_key",
-    "sandbox_password",
-    "unsubscribe_secrets",
-}
+# What may have a password in it; and what a hook's is, wherever it stands: its own secret.
+URLS, HOOK = ("redis_url", "queue_redis_url"), "url"
 
 
 def add(commands: Any) -> None:
@@ -37,17 +26,21 @@ def add(commands: Any) -> None:
 
 
 def run(_options: argparse.Namespace) -> int:
-    settings = mask_secrets(msgspec.to_builtins(load_local_settings()))
-    print(msgspec.json.format(msgspec.json.encode(settings)).decode())
+    print(msgspec.json.format(msgspec.json.encode(mask_secrets(load_local_settings()))).decode())
     return 0
 
 
-def mask_secrets(value: Any, name: str = "") -> Any:
+def mask_secrets(settings: msgspec.Struct) -> dict[str, Any]:
     """The same settings with *** in the place of each secret."""
-    if isinstance(value, dict):
-        return {key: mask_secrets(inner, key) for key, inner in value.items()}
-    if name in MASKED and value:
+    secrets = secret_fields(type(settings))
+    return {name: _mask(value, name, name in secrets) for name, value in msgspec.structs.asdict(settings).items()}
+
+
+def _mask(value: Any, name: str, is_secret: bool) -> Any:
+    if isinstance(value, Mapping):
+        return {entry: mask_secrets(inner) for entry, inner in value.items()}
+    if (is_secret or name == HOOK) and value:
         return "***" if isinstance(value, str) else ["***"] * len(value)
-    if name in ("redis_url", "queue_redis_url") and "@" in str(value):
-        return "***@" + str(value).rpartition("@")[2]
+    if name in URLS and "@" in value:
+        return "***@" + value.rpartition("@")[2]
     return value

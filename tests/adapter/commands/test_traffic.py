@@ -21,7 +21,8 @@ from adapter.sources.segment.signature import sign
 from catalog import EVENTS
 from freshgate.errors import SettingsError
 from freshgate.events import Event, Ignored, Refused
-from freshgate.settings import SourceSettings, load
+from freshgate.settings import SourceSettings
+from freshgate.settings_file import load
 from freshgate.telemetry.metrics import REFUSED_ELEMENTS
 from workers.sandbox.server import Sandbox
 
