@@ -232,6 +232,7 @@ def run_items(items: list[pytest.Item], noticed_by: Path, seconds: Mapping[str, 
 def run(mutants: list[Mutant], tests: Iterable[str], slots: int, report: Callable[[Result], None]) -> None:
     """Reports each result as it comes. Raises RuntimeError where the tests fail without any mutant."""
     plugin = MutantRun(mutants, slots, report)
-    pytest.main(["-q", "-s", "-p", "no:cacheprovider", "--timeout=0", *tests], plugins=[plugin])
+    # Nobody reads a traceback; to write one takes longer than most tests.
+    pytest.main(["-q", "-s", "-p", "no:cacheprovider", "--timeout=0", "--tb=no", *tests], plugins=[plugin])
     if plugin.failure:
         raise RuntimeError(plugin.failure)
