@@ -156,9 +156,8 @@ def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision 
 
 
 def _newest(records: Records, kind: str) -> Mark | None:
-    """The newest opt-out or opt-in of that kind, by the person or the address; of a topic, by the address alone."""
-    views = (None if kind.startswith(TOPIC) else records.person, records.address)
-    marks = [view.suppression(kind) for view in views if view]
+    """The newest opt-out or opt-in of that kind, by the person or the address; a topic is only left by address."""
+    marks = [view.suppression(kind) for view in (records.person, records.address) if view]
     return max((mark for mark in marks if mark), key=lambda mark: mark.stamp, default=None)
 
 

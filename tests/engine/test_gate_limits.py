@@ -11,6 +11,7 @@ from freshgate.state.records import Claim
 from freshgate.state.stamps import stamp
 from freshgate.state.views import AddressView
 from tests.engine.test_gate_rules import (
+    ADA,
     CART,
     CONFIRMATION,
     DUE,
@@ -34,11 +35,26 @@ def test_a_mail_is_stale_a_millisecond_after_its_limit() -> None:
     assert decision.compared == {"activity": NOON, "max_age": DAY}
 
 
+@pytest.mark.parametrize(("sent_until", "do"), [(DUE - 1, "send"), (DUE, "withhold"), (DUE + 1, "withhold")])
+def test_what_was_due_while_the_lost_store_still_sent_leaves_only_as_a_replay(sent_until: int, do: str) -> None:
+    decision = decide(CART, records(sent_until=sent_until), DUE + 2)
+    assert decision.do == do
+    if do == "withhold":
+        assert outcome(decision) == ("stale", "before_restore")
+        assert decision.compared == {"activity": NOON, "sent_until": sent_until}
+    tried = records(person(c_cart=claim("retry", tries="1")), sent_until=sent_until)
+    assert decide(CART, tried, DUE + 2).do == do
+    replayed = records(person(c_cart="\n".join(claim(state) for state in ("replay", "retry"))), sent_until=sent_until)
+    assert decide(CART, replayed, DUE + 2).do == "send"
+
+
 def test_a_mail_that_waited_for_an_address_in_vain_says_so() -> None:
     waits = {"k_cart|p:pada": "1 1"}
     nobody = person(t_email=stamp(NOON, "email"), **waits)
     assert outcome(decide(CART, records(nobody), NOON + DAY + 1)) == ("no_address", "none_arrived")
     assert outcome(decide(CART, records(person(**waits)), NOON + DAY + 1))[0] == "stale"
+    by_page = person(t_email=stamp(NOON, "email"), t_said_email=VERSION + ADA, **waits)
+    assert outcome(decide(CART, records(by_page), NOON + DAY + 1)) == ("no_address", "unproven")
     unasked = person(t_email=stamp(NOON, "email"))
     assert outcome(decide(CART, records(unasked), NOON + DAY + 1))[0] == "stale"
 
@@ -46,6 +62,8 @@ def test_a_mail_that_waited_for_an_address_in_vain_says_so() -> None:
 def test_without_an_address_the_mail_waits_until_it_is_stale() -> None:
     decision = decide(CART, records(person(t_email=stamp(NOON, "email"))), DUE)
     assert (*outcome(decision), decision.due, decision.to) == ("park", "no_address_yet", NOON + DAY + 1, "")
+    by_page = person(t_email=stamp(NOON, "email"), t_said_email=VERSION + ADA)
+    assert decide(CART, records(by_page), DUE).reason == "address_unproven"
 
 
 @pytest.mark.parametrize(("at", "do"), [(DUE - DAY + 1, "withhold"), (DUE - DAY, "send"), (DUE - DAY - 1, "send")])
@@ -69,6 +87,8 @@ def test_a_cap_counts_what_went_out_and_takes_the_newest_for_the_trail() -> None
     assert decide(CART, records(person(c_cart=sent)), DUE).compared["sent_at"] == NOON
     assert decide(CART, records(person(c_cart=claim(version=older))), DUE).do == "send"
     assert decide(replace(CART, cap=None), records(person(c_cart=sent)), DUE).do == "send"
+    open_claim = records(person(c_cart=claim("claimed", until=DUE + 1)))
+    assert decide(replace(CART, cap=(1, DAY)), open_claim, DUE, "token").do == "send", "its own claim does not count"
 
 
 def test_the_cap_of_an_address_counts_all_triggers_for_marketing_only() -> None:

@@ -113,7 +113,14 @@ def test_after_a_gap_a_waiting_mail_settles_once_more_and_an_immediate_mail_does
     assert decision.occurred_at == NOON
     assert decide(CART, records(refused_at=DUE), DUE + SETTLE - 1).do == "retime"
     assert decide(CART, records(refused_at=DUE), DUE + SETTLE).do == "send"
-    assert decide(replace(WELCOME, settle=SETTLE), records(refused_at=DUE), DUE).do == "send"
+    assert decide(replace(WELCOME, settle=SETTLE), records(refused_at=NOON), NOON).do == "send"
+
+
+def test_refusals_without_end_hold_a_mail_for_ten_settles() -> None:
+    for since, bound in ((NOON, DUE + 10 * SETTLE), (DUE + MINUTE, DUE + MINUTE + 10 * SETTLE)):
+        refused = records(refused_since=since, refused_at=NOON + DAY)
+        assert decide(CART, refused, bound - 1).due == bound
+        assert decide(CART, refused, bound).do == "send"
 
 
 def test_a_clock_that_runs_ahead_never_delays_a_mail() -> None:
@@ -204,6 +211,8 @@ def test_a_version_that_is_over_is_a_duplicate_and_an_older_one_too(state: str) 
         assert outcome(decision) == ("duplicate", f"already_{state}")
         assert decision.compared == {"activity": NOON, "sent_version": millis(version), "sent_at": 7}
     assert decide(CART, records(person(c_cart=claim(state, version=stamp(NOON - 1, "cart")))), DUE).do == "send"
+    just_now = records(person(c_cart=claim(state, until=DUE + 1)))
+    assert outcome(decide(CART, just_now, DUE)) == ("duplicate", f"already_{state}"), "the lease of a claim outlives it"
 
 
 def test_what_is_sent_once_for_ever_has_no_version() -> None:
@@ -222,8 +231,16 @@ def test_an_opt_out_of_the_person_or_the_address_suppresses(kind: str) -> None:
     assert by_person == by_address
     assert outcome(by_person) == ("suppressed", kind)
     assert by_person.compared == {"activity": NOON, kind: NOON - DAY}
+    assert decide(CART, records(person(**{f"m_{kind}": mark}), address=None), DUE) == by_person
     transactional = decide(replace(CART, kind="transactional"), records(person(**{f"m_{kind}": mark})), DUE)
     assert transactional.do == ("send" if kind == "unsubscribed" else "withhold")
+
+
+def test_who_left_a_topic_gets_its_transactional_mail() -> None:
+    unsubscribed = AddressView("a1", {"m:topic_carts": stamp(NOON - DAY, "out")})
+    about_carts = replace(CART, topic="carts")
+    assert outcome(decide(about_carts, records(address=unsubscribed), DUE)) == ("suppressed", "topic_carts")
+    assert decide(replace(about_carts, kind="transactional"), records(address=unsubscribed), DUE).do == "send"
 
 
 @pytest.mark.parametrize(("opt_in", "do"), [(NOON - 1, "withhold"), (NOON, "withhold"), (NOON + 1, "send")])
