@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from adapter.feedback import configure_feedback
+from adapter.feedback.base import KINDS
 from adapter.ingest.feedback import FeedbackReceiver
 from adapter.ingest.receive import Receiver
 from adapter.ingest.unsubscribe import Unsubscriber
@@ -191,7 +192,7 @@ def add_account_feedback(app: Flask, settings: Settings, client: redis.Redis, re
     """The routes of the accounts whose ESP reports back."""
     readers = configure_feedback(settings)
     triggers = [trigger.name for trigger in load_triggers(settings)]
-    metrics.prepare_feedback(readers, triggers)
+    metrics.prepare_feedback(readers, triggers, KINDS)
     add_feedback(app, FeedbackReceiver(client, settings, readers, triggers, receiver.clock), readers)
 
 

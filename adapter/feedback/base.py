@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import msgspec
 
@@ -37,6 +37,7 @@ FeedbackKind = Literal[
     "opened",
     "clicked",
 ]
+KINDS: tuple[str, ...] = get_args(FeedbackKind)
 # The names under which our mails carry the send's id to the ESP and back.
 SEND_FIELD = "freshgate_send"
 SEND_ID = re.compile(r"[0-9a-f]{24}")

@@ -89,20 +89,6 @@ CONTRADICTIONS = (
     "added_to_cart",
     "not_quiet_yet",
 )
-# What an ESP reports of a mail: `adapter/feedback/base.py` says what each means.
-FEEDBACK_KINDS = (
-    "accepted",
-    "delivered",
-    "deferred",
-    "bounced",
-    "soft_bounced",
-    "dropped",
-    "complained",
-    "unsubscribed",
-    "resubscribed",
-    "opened",
-    "clicked",
-)
 # What became of an outcome that left for the shop's CDP or webhook.
 OUTCOME_RESULTS = ("taken", "refused")
 PEOPLE_CACHE_RESULTS = ("hit", "miss", "stale", "failed")
@@ -382,12 +368,15 @@ def _prepare_people_cache() -> None:
         PEOPLE_CACHE.labels(result)
 
 
-def prepare_feedback(esps: Iterable[str], triggers: Sequence[str]) -> None:
-    """Creates the series of feedback, so that no ratio starts out empty."""
+def prepare_feedback(esps: Iterable[str], triggers: Sequence[str], kinds: Sequence[str]) -> None:
+    """Creates the series of feedback, so that no ratio starts out empty.
+
+    kinds  what an ESP may report of a mail
+    """
     for esp in esps:
         UNAUTHENTIC_FEEDBACK.labels(esp)
         for trigger in (*triggers, "none"):
-            for kind in FEEDBACK_KINDS:
+            for kind in kinds:
                 FEEDBACK.labels(esp, trigger, kind)
         for trigger in triggers:
             SETTLED_BY_FEEDBACK.labels(trigger, esp)

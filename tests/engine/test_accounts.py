@@ -109,6 +109,13 @@ def due_of(world: World, timer: str) -> int:
     return dict(world.due_timers(world.now + 24 * 3600 * SECOND))[timer]
 
 
+def allow_repeats(*accounts: Account) -> None:
+    """A confirmation whose answer was lost may be sent again."""
+    for account in accounts:
+        confirmation = account.courier._triggers["order_confirmation"]
+        account.courier._triggers = {"order_confirmation": replace(confirmation, unknown="resend")}
+
+
 BLOCKED = EspError("401", blocked=True, status=401)
 LOST = EspError("connection lost", ambiguous=True)
 
@@ -223,9 +230,7 @@ class TestFailover:
     def test_its_own_account_asks_again_about_what_the_other_lost(
         self, world: World, shop: Account, news: Account
     ) -> None:
-        for courier in (shop.courier, news.courier):
-            confirmation = courier._triggers["order_confirmation"]
-            courier._triggers = {"order_confirmation": replace(confirmation, unknown="resend")}
+        allow_repeats(shop, news)
         self.open(world, shop)
         news.esp.errors = [LOST]
         news.deliver(timer := order(world))
@@ -259,9 +264,7 @@ class TestFailover:
     def test_a_send_whose_answer_was_lost_waits_for_its_own_account_even_if_it_may_be_repeated(
         self, world: World, shop: Account, news: Account
     ) -> None:
-        for courier in (shop.courier, news.courier):
-            confirmation = courier._triggers["order_confirmation"]
-            courier._triggers = {"order_confirmation": replace(confirmation, unknown="resend")}
+        allow_repeats(shop, news)
         timer = order(world)
         shop.esp.errors = [LOST]
         shop.deliver(timer)
@@ -278,9 +281,7 @@ class TestFailover:
     def test_a_clear_answer_after_a_lost_one_does_not_make_it_the_others(
         self, world: World, shop: Account, news: Account
     ) -> None:
-        for courier in (shop.courier, news.courier):
-            confirmation = courier._triggers["order_confirmation"]
-            courier._triggers = {"order_confirmation": replace(confirmation, unknown="resend")}
+        allow_repeats(shop, news)
         timer = order(world)
         for error in (LOST, EspError("503", status=503)):
             shop.esp.errors = [error]
@@ -294,9 +295,7 @@ class TestFailover:
     def test_a_claim_that_is_given_back_leaves_it_with_its_account(
         self, world: World, shop: Account, news: Account
     ) -> None:
-        for courier in (shop.courier, news.courier):
-            confirmation = courier._triggers["order_confirmation"]
-            courier._triggers = {"order_confirmation": replace(confirmation, unknown="resend")}
+        allow_repeats(shop, news)
         timer = order(world)
         shop.esp.errors = [LOST]
         shop.deliver(timer)
@@ -317,9 +316,7 @@ class TestFailover:
     def test_a_send_whose_worker_died_never_leaves_through_the_other(
         self, world: World, shop: Account, news: Account
     ) -> None:
-        for courier in (shop.courier, news.courier):
-            confirmation = courier._triggers["order_confirmation"]
-            courier._triggers = {"order_confirmation": replace(confirmation, unknown="resend")}
+        allow_repeats(shop, news)
         timer = order(world)
         shop.esp.errors = [SystemExit()]
         with pytest.raises(SystemExit):
