@@ -7,7 +7,9 @@ import re
 import pytest
 
 from tests.mutants.__main__ import REASONS, derived, planted
+from tests.mutants.faults import FOLDER
 from tests.mutants.operators import mutants
+from tests.mutants.touched import ROOT
 
 EXPLAINED = re.compile(r"^- `((?:workers|freshgate)/[^`]+)`:", re.MULTILINE)
 
@@ -47,6 +49,11 @@ def test_a_mutant_knows_its_function_and_changes_nothing_else() -> None:
 def test_each_planted_fault_has_its_place_and_a_name_of_its_own() -> None:
     names = [mutant.name for mutant in planted()]
     assert len(names) == len(set(names)) > 250
+
+
+def test_each_lua_file_has_its_faults() -> None:
+    files = {str(path.relative_to(ROOT)) for path in (ROOT / FOLDER).glob("*.lua")}
+    assert {mutant.file for mutant in planted()} == files
 
 
 def test_each_reason_is_that_of_a_fault_that_can_be_planted() -> None:

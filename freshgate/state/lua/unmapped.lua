@@ -2,9 +2,9 @@
 -- hash  source TAB name -> count SPACE last seen (ms) SPACE shape (JSON, or nothing)
 --
 -- fg_unmapped   KEYS the hash   ARGV most names, now (ms), forget after (ms), then name, count, shape for each
---                REPLY how many names found no room. A name that was not seen for that long makes room.
+--                A name that was not seen for that long makes room; names that find none are not noted.
 -- fg_trail      KEYS[1] the shop   ARGV for each event: the user's record or "", the device's or "", occurred_at (ms), text
---                REPLY how many stand on the trail now: those of a person who is known. They change nothing else.
+--                Those of a person who is known stand on the trail then. They change nothing else.
 
 -- A list of their own, so that they wash nothing away that decides on mails.
 local UNMAPPED_ENTRIES = 20
@@ -19,7 +19,6 @@ redis.register_function('fg_unmapped', function(keys, args)
     end
   end
   local room = most - redis.call('HLEN', keys[1])
-  local left = 0
   for i = 4, #args, 3 do
     local known = redis.call('HGET', keys[1], args[i])
     if known or room > 0 then
@@ -32,15 +31,12 @@ redis.register_function('fg_unmapped', function(keys, args)
         room = room - 1
       end
       redis.call('HSET', keys[1], args[i], string.format('%.0f %.0f %s', count, now, shape))
-    else
-      left = left + 1
     end
   end
-  return left
 end)
 
 redis.register_function('fg_trail', function(keys, args)
-  local shop, count = keys[1], 0
+  local shop = keys[1]
   for i = 1, #args, 4 do
     local id
     for j = 0, 1 do
@@ -54,9 +50,7 @@ redis.register_function('fg_trail', function(keys, args)
         prepend(key .. ':un', args[i + 3], UNMAPPED_ENTRIES, PERSON_TTL)
         local left = redis.call('PTTL', key)
         if left > 0 then redis.call('PEXPIRE', key .. ':un', ms(left)) end
-        count = count + 1
       end
     end
   end
-  return count
 end)

@@ -128,14 +128,18 @@ def test_two_processes_count_together(redis: Redis, unmapped: Unmapped) -> None:
 
 def test_a_flood_of_names_is_capped_and_what_was_not_seen_for_a_day_makes_room(redis: Redis) -> None:
     load(redis)
-    for batch in range(4):
-        flood = [Ignored(f"Name {chr(97 + batch)}{chr(97 + n % 26)}{chr(97 + n // 26)}") for n in range(250)]
+    for batch in range(3):
+        flood = [Ignored(f"Name {chr(97 + batch)}{chr(97 + n % 26)}{chr(97 + n // 26)}") for n in range(300)]
         Unmapped(redis, Clock()).note("shop", flood, NOW)
     assert redis.hlen(keys.UNMAPPED) == MAX_NAMES
-    Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 1000)
+    Unmapped(redis, Clock()).note("shop", [Ignored("New"), Ignored("Name aaa")], NOW + 1000)
     assert "New" not in {event.name for event in list_events(redis)}
+    first = list_events(redis)[0]
+    assert (first.name, first.count, first.last_seen) == ("Name aaa", 2, NOW + 1000), "what is known still counts"
+    Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 86_400_000)
+    assert len(list_events(redis)) == MAX_NAMES
     Unmapped(redis, Clock()).note("shop", [Ignored("New")], NOW + 86_400_001)
-    assert [event.name for event in list_events(redis)] == ["New"]
+    assert [event.name for event in list_events(redis)] == ["Name aaa", "New"]
 
 
 def test_one_process_remembers_no_more_names_than_are_kept(redis: Redis, unmapped: Unmapped) -> None:

@@ -95,11 +95,33 @@ def test_an_erasure_takes_it_along_and_older_events_do_not_bring_it_back(world: 
     world.record(world.event("Delete", user="ada", at=START + SECOND))
     assert trail(world, "ada") == []
     world.now = START + 2 * SECOND
-    note(world, scroll(user_id="ada", occurred_at=START), scroll(anonymous_id="phone", occurred_at=START))
+    for at in (START, START + SECOND):
+        note(world, scroll(user_id="ada", occurred_at=at), scroll(anonymous_id="phone", occurred_at=at))
     assert not redis.exists(f"{SHOP}p:{keys.person_id('main', 'ada')}:un")
     assert trail(world, anon="phone") == []
     note(world, scroll(user_id="ada", occurred_at=START + 2 * SECOND))
     assert len(trail(world, "ada")) == 1
+
+
+def test_an_erasure_holds_for_a_device_whose_person_has_expired(world: World, redis: Redis) -> None:
+    world.record(world.event("Delete", user="ada", at=START + SECOND))
+    redis.delete(keys.person("main", world.root("ada")))
+    note(world, scroll(anonymous_id="phone", occurred_at=START + SECOND))
+    assert trail(world, anon="phone") == []
+
+
+def test_an_erasure_holds_from_its_begin(world: World, redis: Redis) -> None:
+    # So it stands where a person has so many records that the phone's is emptied by a later call.
+    redis.hset(keys.person("main", world.root("ada")), "asked", START)
+    note(world, scroll(anonymous_id="phone", occurred_at=START))
+    assert trail(world, anon="phone") == []
+
+
+def test_it_goes_with_its_person(world: World, redis: Redis) -> None:
+    key = keys.person("main", keys.person_id("main", "ada"))
+    redis.pexpire(key, 60_000)
+    note(world, scroll(user_id="ada"))
+    assert 0 < redis.pttl(f"{key}:un") <= 60_000
 
 
 def test_a_redis_that_is_gone_fails_no_request() -> None:

@@ -19,12 +19,14 @@ from tests.mutants.faults import (
     members,
     moves,
     outcomes,
+    people,
     purchases,
     rates,
     read,
     record,
     subjects,
     timers,
+    unmapped,
 )
 
 FOLDER = "freshgate/state/lua"
@@ -46,6 +48,8 @@ FILES: Sequence[tuple[str, ModuleType]] = (
     ("rates.lua", rates),
     ("account.lua", account),
     ("feedback.lua", feedback),
+    ("people.lua", people),
+    ("unmapped.lua", unmapped),
     ("outcomes.lua", outcomes),
 )
 # Lists beside FAULTS: what other files have of the same subject.
