@@ -99,9 +99,12 @@ class Calls:
                     raise not_connected
                 replies = self._send(sends)
         except EspError as error:
-            metrics.ESP_CALL.labels(self._esp.name, "error").observe(time.perf_counter() - started)
+            is_divided = error.permanent and bool(neighbours)
+            # Mails that the account does not even put into one call: nobody was called, and nothing has failed.
+            if not is_divided or error.status is not None:
+                metrics.ESP_CALL.labels(self._esp.name, "error").observe(time.perf_counter() - started)
             self._outlet.called(turn, len(sends), [error])
-            if error.permanent and neighbours:
+            if is_divided:
                 return False
             metrics.ESP_ERRORS.labels(self._esp.name, error_class(error)).inc()
             replies = [error] * len(sends)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from redis import Redis
 
 from freshgate.errors import EspError
@@ -205,6 +206,26 @@ def test_a_bad_recipient_is_found_in_halves_and_the_neighbours_leave_once(redis:
         state = "rejected" if number in bad else "sent"
         assert hall.world.outcomes(f"u{number}") == [("order_confirmation", state)]
     assert hall.world.due_timers(hall.world.now + 10**9) == []
+
+
+@pytest.mark.parametrize(("status", "calls_that_failed"), [(None, 0), (400, 3)])
+def test_a_batch_that_nobody_was_called_for_is_not_a_failed_call(
+    redis: Redis, status: int | None, calls_that_failed: int
+) -> None:
+    """Mailchimp Transactional takes no two mails with headers of their own: the account itself says so."""
+    hall = Hall(redis, BatchingEsp())
+    together = EspError("they do not share a call", permanent=True, status=status)
+    hall.esp.refuses = lambda messages: together if len(messages) > 1 else None
+
+    def failed() -> float:
+        name, labels = "freshgate_esp_call_seconds_count", {"esp": "sendgrid", "result": "error"}
+        return REGISTRY.get_sample_value(name, labels) or 0
+
+    before = failed()
+    hall.order(*range(4))
+    hall.finish()
+    assert len(hall.esp.mails) == 4
+    assert failed() - before == calls_that_failed
 
 
 def test_an_ambiguous_answer_makes_exactly_that_calls_sends_unknown(redis: Redis) -> None:
