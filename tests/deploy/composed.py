@@ -161,7 +161,8 @@ class Composed:
         return result
 
     def down(self) -> None:
-        self.run("down", "-v", "--remove-orphans", "-t", "20")
+        # Without the profiles, Compose leaves the containers of their services, and the networks that these use.
+        self.run("--profile", "*", "down", "-v", "--remove-orphans", "-t", "20")
 
 
 def has_image(image: str) -> bool:
