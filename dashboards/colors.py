@@ -1,6 +1,7 @@
 """Colours with a meaning, the same on every board: an outcome, a verdict or a severity never changes its colour.
 
-Whatever is not listed, such as a trigger, an ESP or a source, gets Grafana's colour of its name, the same everywhere.
+Whatever is not listed, such as a source or a process, gets the colours of Grafana's palette in turn: two lines of one
+panel differ. By their names, `segment` and `shop_app` had the same.
 """
 
 from __future__ import annotations
@@ -92,7 +93,16 @@ BY_LABEL: Mapping[str, Mapping[str, str]] = {
     "trigger": TRIGGERS,
 }
 # Legends that are written out.
-FIXED: Mapping[str, str] = {**QUANTILES, **WINDOWS}
+FIXED: Mapping[str, str] = {
+    **QUANTILES,
+    **WINDOWS,
+    "events accepted": GREY,
+    "sends ended": BLUE,
+    "mails sent": GREEN,
+    "arriving": ORANGE,
+    "taken by a worker": GREEN,
+    "limit": RED,
+}
 WHOLE: Mapping[str, str] = {**OUTCOMES, **VERDICTS, "busy": BLUE}
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.promql import OBJECTIVE_LE, Foreign, highest, increase, per_installation
+from dashboards.promql import OBJECTIVE_LE, Foreign, increase, per_installation, recently_highest
 from freshgate.telemetry import metrics
 
 # Share of the mails that passed the gate and that the ESP accepts within 5 s of being received and due.
@@ -29,8 +29,8 @@ _LOST = {"outcome": "~dead|unknown"}
 
 
 def waiting_late() -> str:
-    """How many sends are late right now, due for more than 5 s and not ended: no worker may be there to report them."""
-    return highest(metrics.SENDS_LATE)
+    """How many sends are late, due for more than 5 s and not ended: no worker may be there to report them."""
+    return recently_highest(metrics.SENDS_LATE)
 
 
 def all_mails(window: str, **labels: str) -> str:

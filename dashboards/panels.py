@@ -24,15 +24,19 @@ Query = tuple[str, str]
 """An expression, and the legend of its series."""
 PER_MINUTE = "suffix:/min"
 COUNT = "locale"
+# Counts are whole. A core is not used to a millionth.
+DECIMALS = {COUNT: 0, "none": 2}
 NO_DATA = "no data"
 NO_POLLS = "no data: timers or Redis down?"
 # A counter has no series before it counts, so a panel without any may be blind or at peace. *Processes up* tells.
 NONE_COUNTED = "none counted"
-# In pixels: a row of a legend without its name, and a letter of a name.
-LEGEND_FIGURES, LEGEND_LETTER, MIN_LEGEND, MAX_LEGEND = 190, 7, 300, 420
+COUNTED = re.compile(r"\brate\(")
+# In pixels: a row of a legend without its name, and a letter of a name. At most 0.6 of half a screen of 1400.
+LEGEND_FIGURES, LEGEND_LETTER, MIN_LEGEND, MAX_LEGEND, MAX_WIDE_LEGEND = 190, 7, 230, 420, 620
 # Letters of a label's values, of those that are long.
 LONG_VALUES = {"queue": 26, "trigger": 18, "field": 13, "instance": 16, "process": 18, "url_rule": 20, "reason": 13}
 SHORT_VALUES = 9
+FULL_WIDTH = 24
 LABEL = re.compile(r"\{\{(\w+)\}\}")
 # What the names of all our jobs and queues begin with.
 PREFIX = "freshgate-"
@@ -53,6 +57,11 @@ def green_above(green: float, yellow: float | None = None) -> dashboard.Threshol
     return _steps((RED, None), *([(YELLOW, yellow)] if yellow is not None else []), (GREEN, green))
 
 
+def red_beyond(limit: float) -> dashboard.ThresholdsConfig:
+    """Green between -limit and limit, for figures that may be below 0."""
+    return _steps((RED, None), (GREEN, -limit), (RED, limit))
+
+
 def no_limits() -> dashboard.ThresholdsConfig:
     return _steps((GREEN, None))
 
@@ -67,12 +76,13 @@ def lines(
     stacked: bool = False,
     exemplars: bool = False,
     width: int = 12,
+    when_empty: str = "",
 ) -> timeseries.Panel:
     """Lines over time. Limits are drawn as dashed lines. Exemplars are dots that open a trace.
 
     Quantiles get a logarithmic axis; series of a label that did not move in the time range are left out.
     """
-    nothing = NONE_COUNTED if any(without_idle(expr) != expr for expr, _ in queries) else NO_DATA
+    nothing = when_empty or (NONE_COUNTED if any(COUNTED.search(expr) for expr, _ in queries) else NO_DATA)
     panel = (
         timeseries.Panel()
         .title(title)
@@ -81,12 +91,13 @@ def lines(
         .datasource(DATA)
         .span(width)
         .height(8)
-        .fill_opacity(40 if stacked else 8)
-        .line_width(1 if stacked else 2)
+        .fill_opacity(70 if stacked else 8)
+        # The line of a series that is 0 would lie on those below it: all that is accepted would have a red edge.
+        .line_width(0 if stacked else 2)
         # A series that ended has no present value in the legend.
         .insert_nulls(60_000)
         .show_points(common_model.VisibilityMode.NEVER)
-        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC_BY_NAME))
+        .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
         .thresholds(limits or no_limits())
         .no_value(nothing)
         .mappings([_mapping(nothing)])
@@ -101,7 +112,7 @@ def lines(
             .display_mode(common_model.LegendDisplayMode.TABLE)
             # Below the graph, a table of nine rows would hide six of them.
             .placement(common_model.LegendPlacement.RIGHT)
-            .width(legend_width([legend for _, legend in queries]))
+            .width(legend_width([legend for _, legend in queries], is_wide=width == FULL_WIDTH))
             # "last", not "lastNotNull": a series that ended has no value now.
             .calcs(["last", "max"])
             .sort_by("Max")
@@ -111,8 +122,8 @@ def lines(
     if names := _without_prefix([legend for _, legend in queries]):
         panel.with_transformation(names)
     _scale(panel, unit, queries, limits)
-    if unit == COUNT:
-        panel.decimals(0)
+    if unit in DECIMALS:
+        panel.decimals(DECIMALS[unit])
     if limits:
         # The SDK spells "Tresholds" so.
         dashed = common_model.GraphTresholdsStyleMode.DASHED
@@ -131,7 +142,7 @@ def lines(
     return panel
 
 
-def legend_width(legends: Sequence[str]) -> int:
+def legend_width(legends: Sequence[str], *, is_wide: bool = False) -> int:
     """Pixels in which the longest names of these legends stand beside their two figures."""
 
     def letters(legend: str) -> int:
@@ -139,7 +150,7 @@ def legend_width(legends: Sequence[str]) -> int:
         return len(LABEL.sub("", legend)) + sum(LONG_VALUES.get(label, SHORT_VALUES) for label in labels)
 
     needed = LEGEND_FIGURES + LEGEND_LETTER * max(map(letters, legends))
-    return max(MIN_LEGEND, min(MAX_LEGEND, needed))
+    return max(MIN_LEGEND, min(MAX_WIDE_LEGEND if is_wide else MAX_LEGEND, needed))
 
 
 def _without_prefix(legends: Sequence[str]) -> model.DataTransformerConfig | None:
@@ -156,12 +167,15 @@ def _scale(
     if any("histogram_quantile" in expr for expr, _ in queries):
         panel.scale_distribution(common.ScaleDistributionConfig().type(common_model.ScaleDistribution.LOG).log(10))
         return
+    steps = limits.build().steps if limits else []
+    reds = [step.value for step in steps if step.color == RED and step.value]
+    if limits and any(step.value and step.value < 0 for step in steps):
+        panel.axis_soft_min(-1.2 * reds[0]).axis_soft_max(1.2 * reds[0])
+        return
     panel.min(0)
     if unit == "percentunit":
         panel.max(1)
         return
-    steps = limits.build().steps if limits else []
-    reds = [step.value for step in steps if step.color == RED and step.value]
     panel.axis_soft_max(1.2 * reds[0] if reds else 2**20 if unit == "bytes" else 1)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from freshgate.telemetry import metrics
 from freshgate.telemetry.polled import PolledMetric
 
 # Labels that tell installations and processes apart, where one Prometheus holds several.
@@ -18,6 +19,8 @@ SCOPE = ("cluster", "namespace", "job", "instance")
 INSTALLATION = SCOPE[:2]
 # Grafana replaces it by a window of at least four scrapes.
 WINDOW = "$__rate_interval"
+# A present value that falls to 0 for seconds and is not well; see `recently_highest`.
+RECENT = "2m"
 # The objective of 5 s, as the histograms write the label `le`. "5" would match nothing.
 OBJECTIVE_LE = "5.0"
 
@@ -112,6 +115,15 @@ def highest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
     return f"max{_by(by)} ({selector(gauge, **labels)})"
 
 
+def recently_highest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
+    """The largest value of the last two minutes, as long as the gauge is served.
+
+    While an account pauses and goes on, what waits for it is under way every few seconds: the gauge is 0 then.
+    """
+    largest = f"max{_by(by)} (max_over_time({selector(gauge, **labels)}[{RECENT}]))"
+    return f"({largest} and {highest(gauge, by, **labels)})"
+
+
 def lowest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
     """The smallest value of a gauge over all processes."""
     return f"min{_by(by)} ({selector(gauge, **labels)})"
@@ -120,6 +132,11 @@ def lowest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
 def total(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
     """A gauge of which each process has its own share, summed over all."""
     return f"sum{_by(by)} ({selector(gauge, **labels)})"
+
+
+def restarts(window: str = "$__range", by: Sequence[str] = ()) -> str:
+    """How often a process has started anew in the window: of several, the one that did so most."""
+    return f"max{_by(by)} (changes({selector(metrics.PROCESS_STARTED)}[{window}]))"
 
 
 def quantile(q: float, histogram: Metric, by: Sequence[str] = (), window: str = WINDOW, **labels: str) -> str:

@@ -14,7 +14,7 @@ from dashboards.links import column_link
 from dashboards.panels import DATA, NO_DATA, no_limits
 
 # In pixels.
-LETTER_WIDTH, MARGIN, MIN_WIDTH, NAME_WIDTH = 8, 22, 66, 160
+LETTER_WIDTH, MARGIN, MIN_WIDTH, MIN_TIME_WIDTH, NAME_WIDTH = 8, 22, 66, 90, 160
 # What Prometheus adds to each row of a table, and nobody reads.
 UNREAD = ("Time", "__name__", "service")
 
@@ -50,9 +50,11 @@ def table_by(
         ],
     )
     for number, column in enumerate(columns):
+        # "4.15 mins" is longer than any count.
+        widest = MIN_TIME_WIDTH if column.unit == "s" else MIN_WIDTH
         properties = [
             model.DynamicConfigValue("unit", column.unit),
-            model.DynamicConfigValue("custom.width", max(MIN_WIDTH, LETTER_WIDTH * len(column.title) + MARGIN)),
+            model.DynamicConfigValue("custom.width", max(widest, LETTER_WIDTH * len(column.title) + MARGIN)),
         ]
         if column.unit == "locale":
             properties.append(model.DynamicConfigValue("decimals", 0))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dashboards.alerts.base import Alert
-from dashboards.promql import highest, increase, rate
+from dashboards.objective import waiting_late
+from dashboards.promql import highest, increase, rate, recently_highest
 from freshgate.telemetry import metrics
 
 BOARD = "freshgate-sources"
@@ -20,7 +21,7 @@ def esp_alerts() -> list[Alert]:
         Alert(
             "EspFailing",
             "page",
-            f"{errors_now} / {calls_now} > 0.2 and {errors_now} > 2 and on () {highest(metrics.SENDS_LATE)} > 10",
+            f"{errors_now} / {calls_now} > 0.2 and {errors_now} > 2 and on () {waiting_late()} > 10",
             "{{ $value | humanizePercentage }} of the calls to {{ $labels.esp }} fail, and mails wait for it.",
             BOARD,
             "1m",
@@ -67,7 +68,7 @@ def esp_alerts() -> list[Alert]:
             "AccountLimited",
             "ticket",
             f"{highest(metrics.LEARNED_LIMIT, ['esp'])} > 0"
-            f" and {highest(metrics.MAILS_WAITING, ['esp'], reason='limited')} > 100",
+            f" and {recently_highest(metrics.MAILS_WAITING, ['esp'], reason='limited')} > 100",
             "{{ $labels.esp }} takes {{ $value }} mails a second, and more than 100 wait for their turn.",
             BOARD,
             "10m",

@@ -6,7 +6,7 @@ Most of these figures are read from Redis by the timers process.
 from __future__ import annotations
 
 from dashboards.alerts.base import RUNBOOKS, Alert
-from dashboards.promql import UP, highest, increase, lowest, rate, selector
+from dashboards.promql import UP, highest, increase, lowest, rate, restarts, selector
 from freshgate.telemetry import metrics
 
 
@@ -100,6 +100,14 @@ def worker_alerts() -> list[Alert]:
             "Prometheus cannot read the metrics of {{ $labels.job }} at {{ $labels.instance }}.",
             pending="2m",
             panel="Processes up",
+        ),
+        Alert(
+            "CrashLoop",
+            "ticket",
+            # A release or a reload starts a process once. Kubernetes waits 5 min between its later attempts.
+            f"{restarts('30m', ['job', 'instance', 'process'])} > 3",
+            "{{ $labels.process }} at {{ $labels.instance }} has started anew {{ $value }} times within half an hour.",
+            panel="Restarts by process",
         ),
         Alert(
             "WorkerSilent",

@@ -80,7 +80,7 @@ def esp_panels() -> Sequence[Panel]:
             "Lanes in use",
             describe(
                 "How many calls to the ESP are under way, of those that the workers may make at once?",
-                "at the limit while *Age of the oldest job* rises: raise the account's `concurrency`, if "
+                "never. At the limit while *Age of the oldest job* rises: raise the account's `concurrency`, if "
                 "the ESP allows it, or start more workers.",
             ),
             COUNT,

@@ -17,20 +17,23 @@ QUESTION = "What did the processes write about this send, this trace, or of late
 # A text that no line has, so that an empty field shows nothing and not everything.
 NO_ID = "paste an id"
 DATA = {"type": "loki", "uid": "${logs}"}
-# Title → what the panel answers, and its query for Loki.
-PANELS: Mapping[str, tuple[str, str]] = {
+# Title → what the panel answers, its query for Loki, and its words where there is no line.
+PANELS: Mapping[str, tuple[str, str, str]] = {
     "Lines of the send": (
         "What happened to one send: paste its id, which `why` and the lists for operators show. A retry, a reply of "
         "the ESP and the outcome are a line each; a line leads to its trace.",
         '{service=~".+"} | send=`$send`',
+        "No line of this send within the time range. Its id belongs into *Send*, above.",
     ),
     "Lines of the trace": (
         "What the processes wrote within one trace: a click on a span leads here.",
         '{service=~".+"} | trace_id=`$trace`',
+        "No line of this trace within the time range. Its id belongs into *Trace*, above.",
     ),
     "Lines that warn": (
         "What went wrong of late, in whichever process.",
         '{service=~"$service", level=~"warning|error|critical"}',
+        "No line warns, or no log reader runs: see *Lines by service and level*.",
     ),
 }
 VOLUME = (
@@ -106,6 +109,7 @@ def _volume() -> dict[str, Any]:
         "fieldConfig": {
             "defaults": {
                 "unit": "short",
+                "noValue": "No line: does a log reader run?",
                 "custom": {"drawStyle": "bars", "fillOpacity": 60, "stacking": {"mode": "normal", "group": "A"}},
             },
             "overrides": [],
@@ -124,6 +128,7 @@ def _line_panels() -> list[dict[str, Any]]:
             "datasource": DATA,
             "gridPos": {"h": 10, "w": 24, "x": 0, "y": 6 + 10 * number},
             "targets": [_target(query, "")],
+            "fieldConfig": {"defaults": {"noValue": when_empty}, "overrides": []},
             "options": {
                 "showTime": True,
                 "enableLogDetails": True,
@@ -132,7 +137,7 @@ def _line_panels() -> list[dict[str, Any]]:
                 "wrapLogMessage": True,
             },
         }
-        for number, (title, (question, query)) in enumerate(PANELS.items())
+        for number, (title, (question, query, when_empty)) in enumerate(PANELS.items())
     ]
 
 

@@ -36,7 +36,7 @@ def outcome_panels() -> Sequence[Panel]:
             "Outcomes that wait, and that are lost",
             describe(
                 "How many wait? How many a minute are lost, since more than `backlog` waited or the CDP refuses them?",
-                "any are lost: runbook OutcomesLost.",
+                "never. Any that are lost: runbook OutcomesLost.",
             ),
             COUNT,
             [

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from dashboards.boards.base import Panel
 from dashboards.panels import COUNT, PER_MINUTE, describe, lines, red_above
-from dashboards.promql import WINDOW, highest, per_instance, rate, selector
+from dashboards.promql import WINDOW, highest, per_instance, rate, restarts
 from freshgate.telemetry import metrics
 
 BY = ("process", "instance")
@@ -41,10 +41,10 @@ def process_panels() -> Sequence[Panel]:
             "Restarts by process",
             describe(
                 "When did a process start anew? A worker does after 1,000,000 jobs.",
-                "read the last lines of its log: it crashes, or runs out of memory.",
+                "it crashes, or runs out of memory: runbook CrashLoop.",
             ),
             COUNT,
-            [(f"sum by (process, instance) (changes({selector(metrics.PROCESS_STARTED)}[{WINDOW}]))", PROCESS)],
+            [(restarts(WINDOW, BY), PROCESS)],
             limits=red_above(3, yellow=2),
         ),
         lines(

@@ -11,6 +11,7 @@ from dashboards.boards.base import QUANTILES, QUEUE, TRIGGER, Board, Panel
 from dashboards.boards.process_panels import process_panels
 from dashboards.boards.redis_panels import redis_panels
 from dashboards.boards.verdict import verdict
+from dashboards.objective import waiting_late
 from dashboards.panels import (
     COUNT,
     NO_POLLS,
@@ -22,7 +23,7 @@ from dashboards.panels import (
     numbers,
     red_above,
 )
-from dashboards.promql import WINDOW, highest, per_minute, quantile, rate, selector
+from dashboards.promql import WINDOW, highest, per_minute, quantile, rate, restarts, selector
 from freshgate.telemetry import metrics
 
 
@@ -43,21 +44,25 @@ def _verdict() -> Sequence[Panel]:
         ),
         number(
             "Workers alive",
-            describe("How many workers are idle or busy?", "no mail leaves: runbook NoWorker."),
+            describe(
+                "How many workers are idle or busy? One that was killed counts for another minute.",
+                "no mail leaves: runbook NoWorker.",
+            ),
             COUNT,
             f"sum({alive})",
             limits=green_above(1),
             when_empty=NO_POLLS,
         ),
         number(
-            "Sends late now",
+            "Sends late",
             describe(
-                "How many sends have been due for more than 5 s and have not ended?",
+                "How many sends had been due for more than 5 s and had not ended, at most within two minutes?",
                 "find out who does not take them: *Workers by state*, *Overdue timers*, and the ESP's response time.",
             ),
             COUNT,
-            highest(metrics.SENDS_LATE),
-            limits=red_above(100, yellow=1),
+            waiting_late(),
+            # As for the alert EspFailing.
+            limits=red_above(10, yellow=1),
             when_empty=NO_POLLS,
         ),
         numbers(
@@ -76,8 +81,20 @@ def _verdict() -> Sequence[Panel]:
                 (highest(metrics.STORE_RESTORED), "restored store"),
             ],
             limits=red_above(1),
-            width=24,
+            width=20,
             when_empty=NO_POLLS,
+        ),
+        number(
+            "Restarts",
+            describe(
+                "How often did a process start anew in the selected time range? It is the process that did so most: a "
+                "release and a reload start each once.",
+                "*Restarts by process* below names it: runbook CrashLoop.",
+            ),
+            COUNT,
+            restarts(),
+            limits=red_above(4, yellow=2),
+            when_empty="no data: nothing is scraped",
         ),
     ]
 
@@ -115,8 +132,8 @@ def _queues() -> Sequence[Panel]:
                 "Do more jobs arrive than the workers take? Arrivals are computed: jobs taken plus the queue's growth.",
                 "never. Arrivals above jobs taken for minutes: start more workers.",
             ),
-            "ops",
-            [(f"clamp_min({taken} + {growth}, 0)", "arriving"), (taken, "taken by a worker")],
+            PER_MINUTE,
+            [(f"60 * clamp_min({taken} + {growth}, 0)", "arriving"), (f"60 * {taken}", "taken by a worker")],
         ),
         lines(
             "Time jobs waited for a worker",
@@ -186,13 +203,14 @@ def _timers() -> Sequence[Panel]:
         lines(
             "Overdue timers",
             describe(
-                "Are timers due that no process has claimed?",
+                "Are timers overdue by more than 1 s, so that no process has claimed them? And how many sends have "
+                "been due for more than 5 s and have not ended?",
                 "check that a timers process is alive: runbook TimersLate.",
             ),
             COUNT,
             [
-                (highest(metrics.TIMERS_OVERDUE), "overdue by more than 1 s"),
-                (highest(metrics.SENDS_LATE), "late: due for more than 5 s, not sent"),
+                (highest(metrics.TIMERS_OVERDUE), "overdue timers"),
+                (highest(metrics.SENDS_LATE), "late sends"),
             ],
             limits=red_above(100, yellow=10),
         ),

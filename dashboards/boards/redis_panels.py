@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dashboards.boards.base import Panel
-from dashboards.panels import COUNT, NO_POLLS, PER_MINUTE, describe, green_above, lines, numbers, red_above
+from dashboards.panels import COUNT, NO_POLLS, PER_MINUTE, describe, green_above, lines, numbers, red_above, red_beyond
 from dashboards.promql import SCRAPE_TIME, WINDOW, highest, lowest, per_minute, selector
 from freshgate.telemetry import metrics
 
@@ -46,6 +46,7 @@ def redis_panels() -> Sequence[Panel]:
             ),
             "s",
             [(highest(metrics.BACKUP_AGE), "age"), (highest(metrics.BACKUP_OVERDUE), "overdue")],
+            when_empty="no copy known: no schedule, or timers down?",
         ),
         lines(
             "Hosts' clocks against Redis' clock",
@@ -55,6 +56,7 @@ def redis_panels() -> Sequence[Panel]:
             ),
             "s",
             [(highest(metrics.CLOCK_SKEW), "most ahead"), (lowest(metrics.CLOCK_SKEW), "most behind")],
+            limits=red_beyond(1),
         ),
         lines(
             "Redis: time for one poll",

@@ -171,8 +171,8 @@ def _reasons() -> Sequence[Panel]:
             "Links to unsubscribe",
             describe(
                 "How many readers leave, by our links? `all` and `topic` are readers who left.",
-                "`refused` rises: links that are not ours, or of a key that is gone: docs/UNSUBSCRIBE.md. `expired`: "
-                "old mails.",
+                "never. `refused` rises: links that are not ours, or of a key that is gone: docs/UNSUBSCRIBE.md. "
+                "`expired`: old mails.",
             ),
             PER_MINUTE,
             [(per_minute(metrics.UNSUBSCRIBES, ["result"]), "{{result}}")],
@@ -200,7 +200,7 @@ def _freshness() -> Sequence[Panel]:
             "Needed fields that were stale or missing",
             describe(
                 "Which fields do mails lack most? They are what to mend first, at the CDP.",
-                "the mails became fallbacks or none: runbook NeededFieldsStale.",
+                "never. The mails became fallbacks or none: runbook NeededFieldsStale.",
             ),
             PER_MINUTE,
             [
@@ -232,7 +232,7 @@ def _freshness() -> Sequence[Panel]:
             "Asked of sources of truth",
             describe(
                 "What do sources of truth answer, for fields that were stale or missing?",
-                "most is not `answered` or `cached`: runbook SourceOfTruthSilent.",
+                "never. Most is not `answered` or `cached`: runbook SourceOfTruthSilent.",
             ),
             PER_MINUTE,
             [(per_minute(metrics.ASKS, ["ask", "result"]), "{{ask}}: {{result}}")],
@@ -241,8 +241,8 @@ def _freshness() -> Sequence[Panel]:
             "How long sources of truth take (p95)",
             describe(
                 "Does a source of truth answer within its `timeout`?",
-                "it comes near the timeout: runbook SourceOfTruthSilent. Sends put off as `source_busy`: raise its "
-                "`concurrency`.",
+                "never. It comes near the timeout: runbook SourceOfTruthSilent. Sends put off as `source_busy`: raise "
+                "its `concurrency`.",
             ),
             "s",
             [(quantile(0.95, metrics.ASK_SECONDS, ["ask"]), "{{ask}}")],

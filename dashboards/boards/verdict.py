@@ -7,11 +7,19 @@ from collections.abc import Sequence
 from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards.boards.base import Panel
-from dashboards.colors import SEVERITIES
+from dashboards.colors import RED, SEVERITIES
 from dashboards.panels import COUNT, describe, green_above, number, numbers, red_above
 from dashboards.promql import ALERTS, ALERTS_SINCE, UP, selector
 from dashboards.tables import add_query, table_of
 
+# The labels that say whom an alert is about, in one column: of many columns the last would be out of sight.
+CULPRIT = "culprit"
+OF = (
+    *("trigger", "source", "esp", "queue", "process", "job", "instance"),
+    *("integration", "rule_group", "window", "status", "limit"),
+)
+# Beside the Watchdog that does not fire.
+BLIND = "missing: rules loaded?"
 FIRING = selector(ALERTS, alertstate="firing", service="freshgate", severity="!none")
 
 
@@ -44,18 +52,7 @@ def verdict() -> Sequence[Panel]:
 
 def alerts_table() -> Panel:
     """The alerts that fire, with their runbooks."""
-    names = {
-        "alertname": "Alert",
-        "severity": "Severity",
-        "Value": "For",
-        "trigger": "Trigger",
-        "source": "Source",
-        "esp": "ESP",
-        "queue": "Queue",
-        "job": "Job",
-        "instance": "Instance",
-        "window": "Window",
-    }
+    names = {"alertname": "Alert", "severity": "Severity", "Value": "For", CULPRIT: "Of"}
     panel = table_of(
         "Alerts that fire",
         describe(
@@ -66,14 +63,16 @@ def alerts_table() -> Panel:
         width=12,
         height=8,
         when_empty="No alert fires.",
-        hidden=("slo", "cluster", "namespace", "status", "limit", "alertstate"),
+        hidden=("slo", "cluster", "namespace", "alertstate", *OF),
     )
     runbook = {"title": "Runbook", "url": "${runbooks}/${__value.text}.md", "targetBlank": True}
     panel.override_by_name("Alert", [model.DynamicConfigValue("links", [runbook])])
     panel.override_by_name("For", [model.DynamicConfigValue("unit", "s"), model.DynamicConfigValue("decimals", 0)])
+    for column, width in (("Alert", 150), ("Severity", 75), ("For", 75)):
+        panel.override_by_name(column, [model.DynamicConfigValue("custom.width", width)])
     colored = [
         {"type": "value", "options": {name: {"color": color, "index": number}}}
-        for number, (name, color) in enumerate(SEVERITIES.items())
+        for number, (name, color) in enumerate({**SEVERITIES, BLIND: RED}.items())
     ]
     panel.override_by_name(
         "Severity",
@@ -85,5 +84,10 @@ def alerts_table() -> Panel:
     # Else the words for an empty table stand in each empty cell.
     panel.override_by_field_type("string", [model.DynamicConfigValue("noValue", " ")])
     since = selector(ALERTS_SINCE, service="freshgate", severity="!none")
-    add_query(panel, f"time() - {since} and ignoring (alertstate) {FIRING}")
+    watchdog = selector(ALERTS, alertname="Watchdog", alertstate="firing")
+    # Where nobody evaluates the alerts, an empty table would say that none fires.
+    blind = f'label_replace(0 * absent({watchdog}), "severity", "{BLIND}", "", "")'
+    firing = f"time() - {since} and ignoring (alertstate) {FIRING} or {blind}"
+    labels = ", ".join(f'"{label}"' for label in OF)
+    add_query(panel, f'label_join({firing}, "{CULPRIT}", " ", {labels})')
     return panel

@@ -13,7 +13,7 @@ import promql_parser as parser
 
 from dashboards.alerts import ALERTS
 from dashboards.alerts.base import Alert
-from dashboards.datadog.translate import NotTranslatable, Translation, parse, translate
+from dashboards.datadog.translate import TAGS, NotTranslatable, Translation, parse, translate
 from dashboards.datadog.widgets import HEALTH_CHECK
 
 # Alert → why DataDog needs no monitor for it.
@@ -181,8 +181,7 @@ def _options(thresholds: dict[str, float] | None, **more: Any) -> dict[str, Any]
 
 
 def _summary(text: str, monitor_type: str) -> str:
-    """`{{ $labels.trigger }}` → `{{trigger.name}}`; `{{ $value | … }}` → `{{value}}` (composite: its first part's)."""
-    text = re.sub(r"\{\{ \$labels\.(\w+) \}\}", r"{{\1.name}}", text)
+    """`{{ $labels.job }}` → `{{process.name}}`; `{{ $value | … }}` → `{{value}}` (composite: its first part's)."""
+    text = re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda label: f"{{{{{TAGS.get(label[1], label[1])}.name}}}}", text)
     value = "{{a.value}}" if monitor_type == "composite" else "{{value}}"
-    text = text.replace("{{job.name}} at {{instance.name}}", "{{process.name}} on {{host.name}}")
     return re.sub(r"\{\{ \$value[^}]*\}\}", value, text)

@@ -120,6 +120,10 @@ class _Translator:
             return self._query(op, f"{NAMESPACE}.{datadog_name(_check_exported(inner.name))}", inner, by)
         if isinstance(inner, parser.Call) and inner.func.name in ("rate", "increase"):
             return self._counter(op, inner, by)
+        if isinstance(inner, parser.Call) and inner.func.name == "max_over_time":
+            return self._largest(op, inner, by)
+        if isinstance(inner, parser.Call) and inner.func.name == "changes":
+            return self._steps(op, inner, by)
         raise NotTranslatable(node.prettify())
 
     def _sum_of(self, inner: Any, by: tuple[str, ...]) -> str:
@@ -149,9 +153,7 @@ class _Translator:
         else:
             base = _check_exported(series if series.endswith("_total") else series.removesuffix("_count"))
             name = f"{NAMESPACE}.{datadog_name(base)}.count"
-        self.translation.counts = True
-        if window_s not in PLACEHOLDER_S:
-            self.translation.window_s = max(self.translation.window_s, window_s)
+        self._note_window(window_s)
         rate = PLACEHOLDER_S.get(window_s) == "rate"
         query = self._query(op, name, selector, by, suffix=".as_rate()" if rate else ".as_count()")
         if selector.offset:
@@ -159,6 +161,27 @@ class _Translator:
                 raise NotTranslatable(f"an offset of {selector.offset}")
             query = f"week_before({query})"
         return f"moving_rollup({query}, {window_s}, 'sum')" if self.windows and window_s not in PLACEHOLDER_S else query
+
+    def _steps(self, op: str, call: Any, by: tuple[str, ...]) -> str:
+        """How often a gauge that only grows, by 1 or more, has changed: the sum of these ones."""
+        selector, window_s = call.args[0].vector_selector, int(call.args[0].range.total_seconds())
+        if PLACEHOLDER_S.get(window_s) == "count":
+            raise NotTranslatable("a number of changes: a formula follows after its queries were made one number each")
+        self._note_window(window_s)
+        query = self._query(op, f"{NAMESPACE}.{datadog_name(_check_exported(selector.name))}", selector, by)
+        return f"clamp_max(diff({query}), 1)"
+
+    def _largest(self, op: str, call: Any, by: tuple[str, ...]) -> str:
+        """The largest value of a window."""
+        selector, window_s = call.args[0].vector_selector, int(call.args[0].range.total_seconds())
+        query = self._query(op, f"{NAMESPACE}.{datadog_name(_check_exported(selector.name))}", selector, by)
+        return f"moving_rollup({query}, {window_s}, 'max')"
+
+    def _note_window(self, window_s: int) -> None:
+        """What the expression counts is counted over this window."""
+        self.translation.counts = True
+        if window_s not in PLACEHOLDER_S:
+            self.translation.window_s = max(self.translation.window_s, window_s)
 
     def _query(
         self,

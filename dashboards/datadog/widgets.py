@@ -22,7 +22,7 @@ OMITTED = {
     "Share of workers that are busy": "no sum of maxima: see *Workers by state*",
     "Workers alive": "no sum of maxima: see *Workers by state*",
     "Time since the last event, by source": "no clock in a formula: the monitor SourceSilent watches it",
-    "Restarts by process": "no count of changes: `freshgate.process_start_time_seconds` has a step at each restart",
+    "Restarts": "no number of changes: see *Restarts by process*",
     "Uptime by process": "no clock in a formula: the same metric says since when a process runs",
     "Scrape duration": "the Agent's own `datadog.agent` metrics and `agent status` show it",
 }
@@ -36,8 +36,6 @@ UNITS: dict[str, dict[str, str]] = {
     "s": {"unit_name": "second"},
     "bytes": {"unit_name": "byte"},
     "percentunit": {"unit_name": "fraction"},
-    "reqps": {"unit_name": "request", "per_unit_name": "second"},
-    "ops": {"unit_name": "operation", "per_unit_name": "second"},
 }
 # DataDog's own list of monitors stands in for these panels. The parts of composites have no severity.
 ALERTS_SHOWN_AS = {"Alerts": "counts", "Alerts that fire": "countsAndList"}

@@ -49,6 +49,7 @@ SCRAPED = 'up{job="tempo",instance="b"}'
 NOTIFICATIONS = 'alertmanager_notifications_failed_total{integration="webhook"}'
 RULES = 'prometheus_rule_evaluation_failures_total{rule_group="rules.yml;freshgate-esp"}'
 OUTCOMES_REFUSED = 'freshgate_outcomes_total{shop="main",event="Email Sent",result="refused"}'
+STARTED = 'freshgate_process_start_time_seconds{job="freshgate-worker",instance="w",process="worker-news-1"}'
 ONCE = "0x90 1x300"
 
 
@@ -161,6 +162,11 @@ CASES = [
     Case("BackupOverdue", False, {OVERDUE_COPY: "600+0"}),
     Case("ScrapeDown", True, {UP: "0+0"}),
     Case("RedisDown", True, {REDIS_UP: "0+0"}),
+    Case("CrashLoop", True, {STARTED: "0x75 1x6 2x6 3x6 4x200"}),
+    Case("CrashLoop", False, {STARTED: "0x75 1x6 2x6 3x200"}),
+    # Kubernetes' longest pause; and a process that is scraped for the first time.
+    Case("CrashLoop", True, {STARTED: "0+0x80 300+0x4 600+0x4 900+0x4 1200+0x200"}),
+    Case("CrashLoop", False, {STARTED: "_x98 7x200"}),
     Case("RedisEvicting", True, {EVICTED: ONCE.replace("90", "95")}),
     Case("RedisEvicting", True, {NOEVICTION: "0+0"}),
     Case("RedisNotPersisting", True, {AOF: "0+0"}),

@@ -7,6 +7,7 @@ Series are in promtool's notation with one value a minute; each fault begins in 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tests.dashboards import cases
@@ -49,6 +50,11 @@ def changed(series: str, growth: str) -> str:
     return f"{start}+{step}x{BEGINS} {last:g}+{growth}x200"
 
 
+def waves(height: int) -> str:
+    """All that waits is under way every other minute, as when an account pauses for as long as the ESP asks for."""
+    return f"0+0x{BEGINS} " + " ".join(f"{height * number} 0" for number in range(1, LASTS))
+
+
 def gone(series: str) -> str:
     return changed(series, "0").rpartition(" ")[0] + " stale _x200"
 
@@ -56,7 +62,7 @@ def gone(series: str) -> str:
 class Fault(NamedTuple):
     """pages: alert → within how many minutes somebody is woken. silenced: pages that it keeps quiet.
 
-    tickets: for the morning, not silenced. shows: what the reader sees first.
+    shows: what the reader sees first. tickets: alert → within how many minutes it is there in the morning.
     """
 
     name: str
@@ -64,6 +70,7 @@ class Fault(NamedTuple):
     pages: Mapping[str, int]
     silenced: frozenset[str]
     shows: str
+    tickets: Mapping[str, int] = MappingProxyType({})
 
 
 # No mail is accepted any more, and each that comes due waits.
@@ -88,14 +95,15 @@ FAULTS = (
         {
             **NO_MAILS,
             # The account pauses as long as the ESP asks for, here 5 s.
+            cases.LATE_NOW: waves(20),
             error("retry"): changed(error("retry"), "12"),
             cases.CALLED: changed(cases.CALLED, "12"),
             cases.LIMIT: f"0+0x{BEGINS} 1+0x200",
-            cases.waiting("limited"): changed(cases.waiting("limited"), "10"),
+            cases.waiting("limited"): waves(20),
         },
         {"EspFailing": 4},
         frozenset({"MailsLate"}),
-        "*Failed ESP calls* and *Sends late now* are red; *ESP errors by class* grows in `retry`, and *Mails that wait "
+        "*Failed ESP calls* and *Sends late* are red; *ESP errors by class* grows in `retry`, and *Mails that wait "
         "for their account* in `limited`.",
     ),
     Fault(
@@ -103,7 +111,7 @@ FAULTS = (
         {**BREAKER_OPENS, error("retry"): changed(error("retry"), "1")},
         {"BreakerOpen": 2},
         frozenset({"MailsLate"}),
-        "*Failed ESP calls* and *Sends late now* are red; *Breakers open* names the account; *ESP errors by class* "
+        "*Failed ESP calls* and *Sends late* are red; *Breakers open* names the account; *ESP errors by class* "
         "says `retry`.",
     ),
     Fault(
@@ -132,14 +140,14 @@ FAULTS = (
         },
         {"NoWorker": 2},
         frozenset({"ScrapeDown", "WorkersStuck", "QueueOld", "TimersLate", "MailsLate"}),
-        "*Workers alive* is 0 and red; *Sends late now* and *Error budget burn rate* grow, though no worker reports.",
+        "*Workers alive* is 0 and red; *Sends late* and *Error budget burn rate* grow, though no worker reports.",
     ),
     Fault(
         "the timers process stopped, or hangs",
         {**{name: gone(name) for name in OF_TIMERS}, TIMERS_UP: f"1+0x{BEGINS} 0+0x200"},
         {"NoTimers": 3},
         frozenset({"ScrapeDown"}),
-        "*Oldest job*, *Workers alive*, *Sends late now* and *For the operator* are grey and ask for the timers.",
+        "*Oldest job*, *Workers alive*, *Sends late* and *For the operator* are grey and ask for the timers.",
     ),
     Fault(
         "Redis stopped, or hangs",
@@ -167,5 +175,13 @@ FAULTS = (
         {"BatchWithoutToken": 2},
         frozenset(),
         "*401 answers* rises; *Requests rejected with 401* names the source and `BatchWithoutToken`.",
+    ),
+    Fault(
+        "a process crashes again and again, and others go on",
+        {cases.STARTED: f"0+0x{BEGINS} 60+60x200"},
+        {},
+        frozenset(),
+        "*Restarts* is red; *Restarts by process* names it, and *Memory by process* says whether it grew until then.",
+        {"CrashLoop": 4},
     ),
 )

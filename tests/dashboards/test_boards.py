@@ -15,11 +15,12 @@ import pytest
 from dashboards.boards import BOARDS, base
 from dashboards.boards.base import TAG, VARIABLES
 from dashboards.generate import DASHBOARDS, files
+from dashboards.promql import RECENT
 from tests.dashboards import expressions
 
 # Grafana's units that the boards use (`test_units.py` checks them with Grafana's registry). Grafana would show `sec`
 # as a plain number, and `percent` means 0 to 100.
-UNITS = {"s", "locale", "none", "percentunit", "reqps", "ops", "bytes"}
+UNITS = {"s", "locale", "none", "percentunit", "bytes"}
 # Grafana writes what follows behind the full number.
 SUFFIXES = {"suffix:/min", "suffix:×"}
 GENERATED = ("grafana", "prometheus", "datadog", "runbooks")
@@ -44,7 +45,7 @@ def panel_faults(panel: Any) -> list[str]:
         lacks.append("no expression")
     for target in panel.get("targets", ()):
         for window in re.findall(r"\[([^\]]*)\]", target["expr"]):
-            if window not in ("$__rate_interval", "$__range", "$__range:$__interval"):
+            if window not in ("$__rate_interval", "$__range", "$__range:$__interval", RECENT):
                 lacks.append(f"a fixed window of {window}")
         if target["datasource"]["uid"] != "${datasource}":
             lacks.append("an expression of another data source")

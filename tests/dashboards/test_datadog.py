@@ -100,6 +100,16 @@ def widgets(board: Any) -> dict[str, Any]:
             "moving_rollup(query1, 3600, 'sum')",
             ["sum:freshgate.receiver_http_request.count{status:5*}.as_count()"],
         ),
+        (
+            "(max(max_over_time(freshgate_sends_late[2m])) and max(freshgate_sends_late))",
+            "(moving_rollup(query1, 120, 'max'))",
+            ["max:freshgate.sends_late{*}"],
+        ),
+        (
+            "max by (process, instance) (changes(freshgate_process_start_time_seconds[$__rate_interval]))",
+            "clamp_max(diff(query1), 1)",
+            ["max:freshgate.process_start_time_seconds{*} by {freshgate_process,host}"],
+        ),
     ],
 )
 def test_an_expression_means_the_same_there(expr: str, formula: str, queries: list[str]) -> None:
@@ -122,6 +132,8 @@ def test_an_expression_means_the_same_there(expr: str, formula: str, queries: li
         "max without (job) (freshgate_holds)",
         "max by (queue) (freshgate_queue_jobs) / on (queue) max by (queue) (freshgate_queue_jobs)",
         "sum(rate(freshgate_holds[5m]))",
+        # A number of changes: the newest value of a query says nothing of them.
+        "max(changes(freshgate_process_start_time_seconds[$__range]))",
         'max(freshgate_queue_jobs{queue=~"a.*b"})',
     ],
 )
@@ -214,7 +226,18 @@ def test_conditions_keep_their_windows_guards_and_joins() -> None:
     assert queries("max(freshgate_queue_jobs) > 0 unless on () sum(rate(freshgate_queue_wait_seconds_count[2m])) > 0")[
         -1
     ] == ("{{id:A part 1}} && !{{id:A part 2}}")
+    started = "freshgate_process_start_time_seconds"
+    assert queries(f"max by (job) (changes({started}[30m])) > 3") == [
+        f"sum(last_30m):clamp_max(diff(max:{started.replace('_', '.', 1)}{{*}} by {{process}}), 1) > 3"
+    ]
     assert "week_before(" in queries(f"{sent} < 0.1 * ({sent.replace('[1h]', '[1h] offset 1w')} > 20)")[0]
+
+
+def test_a_text_names_the_tags_that_the_labels_have_there() -> None:
+    labels = "{{ $labels.process }} of {{ $labels.job }} at {{ $labels.instance }}: {{ $labels.esp }}"
+    (monitor,) = alerting.build_monitors(Alert("A", "page", "max(freshgate_holds) > 0", labels))
+    text = "{{freshgate_process.name}} of {{process.name}} at {{host.name}}: {{esp.name}}"
+    assert monitor["message"].startswith(text)
 
 
 def test_an_alert_that_is_no_condition_is_refused() -> None:

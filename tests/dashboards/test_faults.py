@@ -33,12 +33,13 @@ def pages() -> set[str]:
 def minutes(fault: Fault) -> list[dict[str, Any]]:
     """promtool's tests: each page fires in its minute and not before half of it, and in the end nothing else does."""
     series = {**SYSTEM, **fault.series}
-    tests = [as_test(series, STEPS, BEGINS + at, 1, {alert: True}) for alert, at in fault.pages.items()]
+    in_time = {**fault.pages, **fault.tickets}.items()
+    tests = [as_test(series, STEPS, BEGINS + at, 1, {alert: True}) for alert, at in in_time]
     firing = {*fault.pages, *fault.silenced}
     expected = {alert: alert in firing for alert in pages()}
     return [
         *tests,
-        as_test(series, STEPS, BEGINS - 1, 1, dict.fromkeys(pages(), False)),
+        as_test(series, STEPS, BEGINS - 1, 1, dict.fromkeys(pages() | set(fault.tickets), False)),
         as_test(series, STEPS, BEGINS + LASTS, 1, expected),
     ]
 
@@ -105,7 +106,10 @@ def table() -> str:
     """The table of FAULTS.md."""
     rows = [
         f"| {fault.name} | {fault.shows} | "
-        + ", ".join(f"[{alert}](runbooks/{alert}.md) within {at} min" for alert, at in fault.pages.items())
+        + ", ".join(
+            [f"[{alert}](runbooks/{alert}.md) within {at} min" for alert, at in fault.pages.items()]
+            + [f"a ticket, [{alert}](runbooks/{alert}.md), within {at} min" for alert, at in fault.tickets.items()]
+        )
         + f" | {', '.join(sorted(fault.silenced)) or '–'} |"
         for fault in FAULTS
     ]

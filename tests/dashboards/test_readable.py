@@ -69,19 +69,30 @@ def scale_faults(panel: Any) -> list[str]:
     custom = defaults["custom"]
     if "histogram_quantile" in panel["targets"][0]["expr"]:
         return [] if custom["scaleDistribution"]["type"] == "log" and "min" not in defaults else ["not logarithmic"]
+    if any((step.get("value") or 0) < 0 for step in defaults["thresholds"]["steps"]):
+        return ["what is below 0 is cut off"] if "min" in defaults or custom["axisSoftMin"] >= 0 else []
     if defaults["unit"] == "percentunit":
         return [] if (defaults.get("min"), defaults.get("max")) == (0, 1) else ["a share beyond 1"]
     return [] if custom.get("axisSoftMax", 0) > 0 and defaults["min"] == 0 else ["no soft maximum"]
+
+
+def limit_faults(panel: Any) -> list[str]:
+    """What is never red has no limit, and what can be red says what to do."""
+    is_red = len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1
+    when_red = panel["description"].partition("**When it is red:** ")[2]
+    if is_red and when_red.startswith("never."):
+        return ["a limit, although it is never red"]
+    if not is_red and panel["type"] != "table" and not when_red.startswith("never"):
+        return ["never red, although it says what to do then"]
+    return []
 
 
 def unit_faults(panel: Any) -> list[str]:
     """`short` writes 1,451 as "1 K", and a mail every 15 s is 4 a minute, not 0.0667 ops/s."""
     unit = panel["fieldConfig"]["defaults"]["unit"]
     faults = ["short"] if unit == "short" else []
-    text = " ".join(target["expr"] for target in panel["targets"])
-    of_mails = r"freshgate_(sends|esp_errors|contradicted|gate_reasons|timers_claimed)\w*_total"
-    if unit in ("ops", "reqps") and re.search(of_mails, text):
-        faults.append("mails per second")
+    if unit in ("ops", "reqps"):
+        faults.append("per second, beside panels that count per minute")
     if unit == "suffix:/min" and not all(target["expr"].startswith("60 * ") for target in panel["targets"]):
         faults.append("not per minute")
     if (
@@ -94,12 +105,15 @@ def unit_faults(panel: Any) -> list[str]:
 
 
 def color_faults(panel: Any) -> list[str]:
-    """The same value has the same colour everywhere."""
+    """A value with a meaning has the same colour everywhere; other lines differ from each other."""
     if panel["type"] != "timeseries":
         return []
     faults = []
-    if panel["fieldConfig"]["defaults"]["color"]["mode"] != "palette-classic-by-name":
-        faults.append("colours by position")
+    defaults = panel["fieldConfig"]["defaults"]
+    if defaults["color"]["mode"] != "palette-classic":
+        faults.append("two lines may have the same colour")
+    if defaults["custom"].get("stacking", {}).get("mode") == "normal" and defaults["custom"]["lineWidth"]:
+        faults.append("the line of a series that is 0 is drawn around the others")
     patterns = {at["matcher"]["options"]: at["properties"][0]["value"] for at in panel["fieldConfig"]["overrides"]}
     for target in panel["targets"]:
         label = re.fullmatch(r".*\{\{(outcome|verdict|severity|error)\}\}", target["legendFormat"])
@@ -138,6 +152,12 @@ def name_faults(panel: Any) -> list[str]:
             faults.append("no room for its names")
         if {"job", "queue"} & set(labels) and not any(at["id"] == "renameByRegex" for at in panel["transformations"]):
             faults.append("a prefix that says nothing")
+    # Seven pixels a letter, 50 for the colour and the margins, 70 for each figure.
+    name_length = max(
+        (len(target["legendFormat"]) for target in panel["targets"] if "{{" not in target["legendFormat"]), default=0
+    )
+    if panel["options"]["legend"]["width"] < 7 * name_length + 190:
+        faults.append("a name is cut")
     return faults
 
 
@@ -147,7 +167,17 @@ def title_faults(panel: Any) -> list[str]:
     return [f"{len(panel['title'])} letters, room for {room}"] if len(panel["title"]) > room else []
 
 
-RULES = (legend_faults, value_faults, scale_faults, unit_faults, color_faults, idle_faults, name_faults, title_faults)
+RULES = (
+    legend_faults,
+    limit_faults,
+    value_faults,
+    scale_faults,
+    unit_faults,
+    color_faults,
+    idle_faults,
+    name_faults,
+    title_faults,
+)
 
 
 @pytest.mark.parametrize("panel", PANELS)
@@ -189,6 +219,14 @@ def test_a_panel_that_misleads_is_noticed() -> None:
     assert name_faults({**quantiles, "fieldConfig": {**quantiles["fieldConfig"], "overrides": [same]}})
     assert name_faults({**panels["Sends withheld, by the gate's reason"], "gridPos": {"w": 12}})
     assert name_faults({**panels["Jobs waiting"], "transformations": []})
+    latency, clocks = panels["Latency by stage (p95)"], panels["Hosts' clocks against Redis' clock"]
+    assert scale_faults(with_defaults(clocks, min=0))
+    assert color_faults(with_defaults(line, color={"mode": "palette-classic-by-name"}))
+    custom = line["fieldConfig"]["defaults"]["custom"]
+    assert color_faults(with_defaults(line, custom={**custom, "lineWidth": 1}))
+    assert name_faults(with_options(latency, legend={**legend, "width": 200}))
+    assert limit_faults({**latency, "description": "Why?\n\n**When it is red:** never."})
+    assert limit_faults({**line, "description": "Why?\n\n**When it is red:** call somebody."})
     assert title_faults({**stat, "title": "A title that is far too long", "gridPos": {"w": 3}})
 
 
@@ -200,6 +238,7 @@ def test_a_panel_without_a_count_does_not_claim_that_its_data_are_missing() -> N
         for panel in expressions.panels(board)
     }
     assert words["Rate-limited requests (429)"] == words["Mails sent by the failover"] == NONE_COUNTED
+    assert words["Share of mails that bounced"] == words["Response time (p95)"] == NONE_COUNTED
     assert words["Age of the oldest job"] == NO_DATA
 
 
