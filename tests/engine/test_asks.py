@@ -270,12 +270,13 @@ STOCK = Ask(
 )
 
 
-def test_the_answer_may_take_the_mails_reason_away(redis: Redis, truth: TruthServer) -> None:
-    def withdrawn(person: Any, subject: Any) -> Withdrawn | None:
-        return Withdrawn("cancelled", "sold_out") if subject.fields.get("stock") == 0 else None
+def sold_out(person: Any, subject: Any) -> Withdrawn | None:
+    return Withdrawn("cancelled", "sold_out") if subject.fields.get("stock") == 0 else None
 
+
+def test_the_answer_may_take_the_mails_reason_away(redis: Redis, truth: TruthServer) -> None:
     need = Needs("subject.stock", fresh_for="5m", ask=STOCK)
-    world = new_world(redis, truth, need, base=replace(BACK_IN_STOCK, withdrawn=withdrawn))
+    world = new_world(redis, truth, need, base=replace(BACK_IN_STOCK, withdrawn=sold_out))
     truth.reply = lambda path: Reply({"level": 0 if path.endswith("mug") else 3})
     for product_id in ("lamp", "mug"):
         world.record(world.event("Product Restocked", user="ada", product_id=product_id))
@@ -284,6 +285,15 @@ def test_the_answer_may_take_the_mails_reason_away(redis: Redis, truth: TruthSer
         ("lamp", "3")
     ]
     assert {entry["state"]: entry.get("reason") for entry in world.decisions("ada")}["cancelled"] == "sold_out"
+
+
+def test_a_mail_whose_other_field_stays_stale_says_that(redis: Redis, truth: TruthServer) -> None:
+    needs = (Needs("subject.stock", fresh_for="5m", ask=STOCK), need_city())
+    world = new_world(redis, truth, *needs, base=replace(BACK_IN_STOCK, withdrawn=sold_out))
+    truth.reply = Reply({"level": 0})
+    world.record(world.event("Product Restocked", user="ada", product_id="mug"))
+    world.run(START + HOUR)
+    assert (last(world)["state"], len(truth.paths)) == ("stale", 2)
 
 
 PRICES = Ask(

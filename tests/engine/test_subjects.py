@@ -86,6 +86,18 @@ def test_a_newer_version_of_one_product_is_a_new_mail_and_the_same_version_is_no
     assert len({message.send_id for message in world.esp.mails}) == 2
 
 
+def test_another_products_news_is_no_newer_version(redis: Redis) -> None:
+    world = new_world(redis)
+    world.record(restocked(world, "lamp"))
+    ((lamp, _),) = world.due_timers(START + HOUR)
+    world.run(START + HOUR)
+    world.record(restocked(world, "mug"))
+    # As if a worker had died before it took the timer away.
+    redis.zadd(keys.timers("main", "back_in_stock"), {lamp: world.now})
+    world.run(START + 2 * HOUR)
+    assert products(world) == ["lamp", "mug"]
+
+
 def test_the_cap_counts_the_mails_about_all_products(redis: Redis) -> None:
     world = new_world(redis, msgspec.structs.replace(BACK_IN_STOCK, cap=(2, DAY)))
     world.record(*[restocked(world, f"p{number}") for number in range(4)])
