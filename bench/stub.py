@@ -1,8 +1,8 @@
 """The bench's own ESP: accepts every mail, after a delay if it is given one, and records when each arrived.
 
-`python -m bench.stub PORT`. GET / gives [[number, nanoseconds], ...], GET /count how many, DELETE / clears, and
-PUT /<milliseconds> sets the delay. The numbers are those of the orders `bench-<number>` in the body, several in a
-batch; the clock is the monotonic one.
+`python -m bench.stub PORT`. GET / gives [[number, nanoseconds], ...], GET /count how many, DELETE / clears,
+PUT /<milliseconds> sets the delay, and PUT /<milliseconds>/<status> what it answers instead of 202. The numbers
+are those of the orders `bench-<number>` in the body, several in a batch; the clock is the monotonic one.
 """
 
 from __future__ import annotations
@@ -21,17 +21,27 @@ ACCEPTED = (
     b"HTTP/1.1 202 Accepted\r\nServer: nginx\r\nContent-Length: 0\r\nConnection: keep-alive\r\n"
     b"X-Message-Id: 14c5d75ce93.dfd.64b469\r\nAccess-Control-Allow-Origin: https://sendgrid.api-docs.io\r\n\r\n"
 )
+REFUSED = b"HTTP/1.1 %d Refused\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n"
 
 
 # The order's number, and when its mail arrived, in monotonic nanoseconds.
 Arrival = tuple[int, int]
 
 
-class Stub(asyncio.Protocol):
-    """One connection. All of them share the list of arrivals."""
+class Shared:
+    """What all connections of a stub share."""
 
-    def __init__(self, arrivals: list[Arrival], delay_s: list[float]) -> None:
-        self._arrivals, self._delay_s = arrivals, delay_s
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.delay_s = 0.0
+        self.answer = ACCEPTED
+
+
+class Stub(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._received = b""
         self._transport: asyncio.WriteTransport | None = None
 
@@ -45,31 +55,30 @@ class Stub(asyncio.Protocol):
         length = LENGTH.search(head)
         if not separator or self._transport is None or len(body) < (int(length[1]) if length else 0):
             return
-        self._received = b""
+        self._received, shared = b"", self._shared
         if head.startswith(b"POST"):
             now = time.monotonic_ns()
             # A batch names each of its orders; a mail may name its own several times.
-            self._arrivals += [(int(order), now) for order in dict.fromkeys(ORDER.findall(body)) or (b"0",)]
-            if self._delay_s[0]:
-                asyncio.get_running_loop().call_later(self._delay_s[0], self._transport.write, ACCEPTED)
+            shared.arrivals += [(int(order), now) for order in dict.fromkeys(ORDER.findall(body)) or (b"0",)]
+            if shared.delay_s:
+                asyncio.get_running_loop().call_later(shared.delay_s, self._transport.write, shared.answer)
             else:
-                self._transport.write(ACCEPTED)
+                self._transport.write(shared.answer)
             return
         if head.startswith(b"DELETE"):
-            self._arrivals.clear()
+            shared.arrivals.clear()
         if head.startswith(b"PUT"):
-            self._delay_s[0] = float(head.split(b" ", 2)[1][1:]) / 1000
-        reply = msgspec.json.encode(len(self._arrivals) if b" /count " in head else self._arrivals)
+            milliseconds, _, status = head.split(b" ", 2)[1][1:].partition(b"/")
+            shared.delay_s = float(milliseconds) / 1000
+            shared.answer = REFUSED % int(status) if status else ACCEPTED
+        reply = msgspec.json.encode(len(shared.arrivals) if b" /count " in head else shared.arrivals)
         self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(reply) + reply)
 
 
 async def serve(port: int) -> None:
     """Serves until it is killed."""
-    arrivals: list[Arrival] = []
-    delay_s = [0.0]
-    server = await asyncio.get_running_loop().create_server(
-        lambda: Stub(arrivals, delay_s), "127.0.0.1", port, backlog=1024
-    )
+    shared = Shared()
+    server = await asyncio.get_running_loop().create_server(lambda: Stub(shared), "127.0.0.1", port, backlog=1024)
     await server.serve_forever()
 
 
@@ -81,6 +90,11 @@ def clear(port: int) -> None:
 def delay(port: int, milliseconds: float) -> None:
     """Makes the stub of that port answer each mail so much later."""
     _request(port, "PUT", f"/{milliseconds:g}")
+
+
+def refuse(port: int, status: int) -> None:
+    """Makes the stub of that port answer each mail with that status at once, until its next delay is set."""
+    _request(port, "PUT", f"/0/{status}")
 
 
 def count(port: int) -> int:
