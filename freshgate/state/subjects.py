@@ -27,10 +27,10 @@ class SubjectView:
     answers  field ("subject.price") → what stands in its place, or None: see `PersonView.with_answers`
     """
 
-    def __init__(self, key: str, marks: Mapping[str, Mark], answers: Mapping[str, Any] = {}) -> None:  # noqa: B006
+    def __init__(self, key: str, marks: Mapping[str, Mark], answers: Mapping[str, Any] | None = None) -> None:
         self.key = key
         self.marks = marks
-        self._answers = {name[8:]: value for name, value in answers.items() if name.startswith("subject.")}
+        self._answers = {name[8:]: value for name, value in (answers or {}).items() if name.startswith("subject.")}
 
     def mark(self, name: str) -> Mark | None:
         """The newest time that this happened with the subject; `Mark.fields` has what the event said then."""
