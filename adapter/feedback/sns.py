@@ -22,7 +22,8 @@ from cryptography.x509 import load_pem_x509_certificate
 
 from freshgate.errors import StoreUnavailable
 
-HOST = re.compile(r"sns\.[a-z0-9-]{1,30}\.amazonaws\.com(\.cn)?")
+# Of a region, such as us-gov-west-1: sns.s3.amazonaws.com is somebody's bucket.
+HOST = re.compile(r"sns\.[a-z]{2}(-[a-z]{1,12}){1,3}-[0-9]{1,2}\.amazonaws\.com(\.cn)?")
 CERTIFICATE_PATH = re.compile(r"/SimpleNotificationService-[0-9a-f]{16,64}\.pem")
 # Type of the message → the fields that are signed, in this order.
 SIGNED_FIELDS: Mapping[str, tuple[str, ...]] = {

@@ -15,8 +15,8 @@ from freshgate.local_settings import load_local_settings
 from freshgate.settings import secret_fields
 
 HELP = "print the settings in force, with secrets masked"
-# What may have a password in it; and what a hook's is, wherever it stands: its own secret.
-URLS, HOOK = ("redis_url", "queue_redis_url"), "url"
+# What a hook's URL is, wherever it stands: its own secret.
+HOOK = "url"
 
 
 def add(commands: Any) -> None:
@@ -41,6 +41,7 @@ def _mask(value: Any, name: str, is_secret: bool) -> Any:
         return {entry: mask_secrets(inner) for entry, inner in value.items()}
     if (is_secret or name == HOOK) and value:
         return "***" if isinstance(value, str) else ["***"] * len(value)
-    if name in URLS and "@" in value:
+    # A password may stand in any URL.
+    if name.endswith("_url") and "@" in value:
         return "***@" + value.rpartition("@")[2]
     return value

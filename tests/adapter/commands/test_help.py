@@ -44,6 +44,7 @@ def test_secrets_are_never_printed(
     for name in (*sources, "ESPS__SENDGRID__API_KEY", "PII_KEY"):
         monkeypatch.setenv(f"FRESHGATE_{name}", "hidden")
     monkeypatch.setenv("FRESHGATE_REDIS_URL", "redis://user:hidden@127.0.0.1/0")
+    monkeypatch.setenv("FRESHGATE_ESPS__SENDGRID__BASE_URL", "https://user:hidden@api.sendgrid.com")
     assert main(["settings"]) == 0
     text = capsys.readouterr().out
     assert "hidden" not in text

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from adapter.feedback.ses import SesFeedback
+from adapter.feedback.sns import CERTIFICATE_PATH, is_url_of_sns
 from freshgate.errors import NotAuthentic, RequestError, SettingsError, StoreUnavailable
 from freshgate.settings import EspSettings
 from tests.adapter.feedback.signers import NOW, SEND, SnsSigner, request
@@ -64,12 +65,25 @@ def test_a_message_that_sns_signed_is_taken(signer: SnsSigner, version: str, fie
         {"SigningCertURL": "https://sns.eu-west-1.amazonaws.com:8443/SimpleNotificationService-0123456789abcdef.pem"},
         {"SigningCertURL": "https://sns.eu-west-1.amazonaws.com/bucket/forged.pem"},
         {"SigningCertURL": "https://[sns.eu-west-1.amazonaws.com/x"},
+        # A bucket of the name sns.
+        {"SigningCertURL": "https://sns.s3.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"},
+        {"SigningCertURL": "https://sns.s3-us-west-2.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"},
+        {"SigningCertURL": "https://sns.us-west-2-s3.amazonaws.com/SimpleNotificationService-0123456789abcdef.pem"},
     ],
 )
 def test_what_sns_did_not_sign_is_refused(signer: SnsSigner, change: dict[str, str]) -> None:
     message = signer.message(notification({"eventType": "Bounce"})) | change
     with pytest.raises(NotAuthentic):
         reader(signer).verify(encode(message))
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["sns.us-east-1.amazonaws.com", "sns.us-gov-west-1.amazonaws.com", "sns.cn-north-1.amazonaws.com.cn"]
+    + ["sns.ap-southeast-2.amazonaws.com", "sns.il-central-1.amazonaws.com", "sns.mx-central-1.amazonaws.com"],
+)
+def test_every_region_is_one_of_sns(host: str) -> None:
+    assert is_url_of_sns(f"https://{host}/SimpleNotificationService-0123456789abcdef.pem", CERTIFICATE_PATH)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{", b"\xff"])
