@@ -20,7 +20,7 @@ EPILOG = """example:
 docs/ESPS.md has the same table, and a section on each kind."""
 HEAD = (
     ("kind", "accepted means"),
-    ("same send asked twice", "mails a call", "calls at once", "template"),
+    ("same send asked twice", "mails a call", "calls at once", "scheduling", "template"),
     ("our send id travels in", "headers of ours", "`asm_group_id`", "for real mail"),
 )
 
@@ -50,6 +50,7 @@ def table(kinds: Mapping[str, EspKind]) -> Iterator[str]:
             f"one mail, within {_duration(can.idempotency_s)}" if can.idempotency_s else "two mails",
             str(getattr(kind, "max_batch", 1)),
             str(can.max_calls or "–"),
+            _duration(can.schedule_s) if can.schedule_s else "–",
             can.templates,
             can.send_id,
             "yes" if can.headers else "no",

@@ -129,6 +129,7 @@ class EspContract:
     before      the steps of calls that precede the one that sends the mail
     validator   the schema of the body, as the sandbox has it
     may_be_empty  fields that the ESP's contract requires even if they are empty
+    template_id   an id as the ESP's templates have them
     """
 
     accepted: Step
@@ -137,9 +138,14 @@ class EspContract:
     validator: Draft202012Validator
     before: tuple[Step, ...] = ()
     may_be_empty: tuple[str, ...] = ()
+    template_id = MESSAGE.template_id
 
     def make(self, base_url: str, timeout_s: float, key: str) -> Esp:
         raise NotImplementedError
+
+    @property
+    def message(self) -> Message:
+        return msgspec.structs.replace(MESSAGE, template_id=self.template_id)
 
     @pytest.fixture
     def server(self) -> Iterator[ScriptedServer]:
@@ -156,9 +162,9 @@ class EspContract:
     def failure(self, esp: Esp, server: ScriptedServer, step: Step) -> EspError:
         server.steps = [*self.before, step]
         with pytest.raises(EspError) as raised:
-            esp.send(MESSAGE)
+            esp.send(self.message)
         assert "the-secret-key" not in str(raised.value)
-        assert MESSAGE.to not in str(raised.value)
+        assert self.message.to not in str(raised.value)
         return raised.value
 
     def sent(self, esp: Esp, server: ScriptedServer, message: Message) -> tuple[str, Any]:
@@ -173,36 +179,36 @@ class EspContract:
         self, esp: Esp, server: ScriptedServer, template_data: dict[str, Any]
     ) -> None:
         Draft202012Validator.check_schema(self.validator.schema)
-        _, body = self.sent(esp, server, msgspec.structs.replace(MESSAGE, template_data=template_data))
+        _, body = self.sent(esp, server, msgspec.structs.replace(self.message, template_data=template_data))
         self.validator.validate(body)
 
     def test_our_send_id_and_trigger_travel_along(self, esp: Esp, server: ScriptedServer) -> None:
-        head, body = self.sent(esp, server, msgspec.structs.replace(MESSAGE, send_id="the-send-id"))
+        head, body = self.sent(esp, server, msgspec.structs.replace(self.message, send_id="the-send-id"))
         text = head + json.dumps(body)
         assert "the-send-id" in text and "welcome" in text
 
     def test_empty_fields_are_left_out(self, esp: Esp, server: ScriptedServer) -> None:
-        _, body = self.sent(esp, server, msgspec.structs.replace(MESSAGE, template_data={}))
+        _, body = self.sent(esp, server, msgspec.structs.replace(self.message, template_data={}))
         assert [path for path in empty_fields(body) if path not in self.may_be_empty] == []
 
     def test_neither_key_nor_mail_is_logged(
         self, esp: Esp, server: ScriptedServer, caplog: pytest.LogCaptureFixture
     ) -> None:
         caplog.set_level(logging.DEBUG)
-        self.sent(esp, server, MESSAGE)
+        self.sent(esp, server, self.message)
         self.failure(esp, server, answers(400, b"ada@example.com the-secret-key"))
-        assert not any(text in caplog.text for text in ("the-secret-key", MESSAGE.to, "Ada"))
+        assert not any(text in caplog.text for text in ("the-secret-key", self.message.to, "Ada"))
 
     def test_a_body_that_cannot_be_json_is_permanent_and_not_sent(self, esp: Esp, server: ScriptedServer) -> None:
         server.steps = [*self.before]
         with pytest.raises(EspError) as raised:
-            esp.send(msgspec.structs.replace(MESSAGE, template_data={"x": object()}))
+            esp.send(msgspec.structs.replace(self.message, template_data={"x": object()}))
         assert raised.value.permanent
         assert len(server.requests) <= len(self.before)
 
     def test_an_accepted_mail_gives_the_providers_id(self, esp: Esp, server: ScriptedServer) -> None:
         server.steps = [*self.before, self.accepted]
-        assert esp.send(MESSAGE).provider_id == self.provider_id
+        assert esp.send(self.message).provider_id == self.provider_id
 
     @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b"null", b"\xff", b'{"id": {}}', b"{" * 3000])
     def test_a_200_with_an_unreadable_body_is_never_tried_again(
@@ -211,7 +217,7 @@ class EspContract:
         """The server has taken the mail, so a retry would be a second one: it is sent, or in doubt."""
         server.steps = [*self.before, answers(200, body)]
         try:
-            assert isinstance(esp.send(MESSAGE).provider_id, str)
+            assert isinstance(esp.send(self.message).provider_id, str)
         except EspError as error:
             assert error.ambiguous
 
@@ -257,7 +263,7 @@ class EspContract:
     def test_a_refused_connection_is_tried_again(self) -> None:
         esp = self.make(f"http://127.0.0.1:{free_ports(1)[0]}", 0.3, "the-secret-key")
         with pytest.raises(EspError) as raised:
-            esp.send(MESSAGE)
+            esp.send(self.message)
         assert (raised.value.permanent, raised.value.ambiguous) == (False, False)
 
     def test_a_dribbling_server_meets_the_deadline(self, esp: Esp, server: ScriptedServer) -> None:
@@ -276,10 +282,10 @@ class EspContract:
 
     def test_the_connection_is_used_again(self, esp: Esp, server: ScriptedServer) -> None:
         server.steps = [*self.before, self.accepted, *self.before, answers(400), *self.before, self.accepted]
-        esp.send(MESSAGE)
+        esp.send(self.message)
         with pytest.raises(EspError):
-            esp.send(MESSAGE)
-        esp.send(MESSAGE)
+            esp.send(self.message)
+        esp.send(self.message)
         assert {connection for connection, _ in server.requests} == {1}
 
     def test_a_connection_that_the_server_closed_is_replaced_without_doubt(
@@ -294,9 +300,9 @@ class EspContract:
             return False
 
         server.steps = [*self.before, accepts_and_closes, *self.before, self.accepted]
-        esp.send(MESSAGE)
+        esp.send(self.message)
         assert closed.wait(2)
-        esp.send(MESSAGE)
+        esp.send(self.message)
         assert {connection for connection, _ in server.requests} == {1, 2}
 
     def test_a_kind_that_takes_headers_of_ours_sends_those_of_the_message(
@@ -305,7 +311,7 @@ class EspContract:
         server.steps = [*self.before, self.accepted]
         url = "<https://shop.example/unsubscribe/token>"
         headers = {"List-Unsubscribe": url, "List-Unsubscribe-Post": "List-Unsubscribe=One-Click"}
-        esp.send(msgspec.structs.replace(MESSAGE, headers=headers))
+        esp.send(msgspec.structs.replace(self.message, headers=headers))
         capabilities: Capabilities = type(esp).capabilities  # type: ignore[attr-defined]  # each kind declares them
         assert (b"List-Unsubscribe=One-Click" in server.requests[-1][1]) == capabilities.headers
 
@@ -317,7 +323,7 @@ class EspContract:
     ) -> None:
         monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_ports(1)[0]}")
         server.steps = [*self.before, self.accepted]
-        assert esp.send(MESSAGE).provider_id == self.provider_id
+        assert esp.send(self.message).provider_id == self.provider_id
 
 
 BATCH = [
@@ -332,21 +338,26 @@ class BatchContract:
     """What an ESP that takes several mails in one call adds: `class TestX(BatchContract, EspContract)`."""
 
     accepted: Step
+    template_id: str
+
+    @property
+    def batch(self) -> list[Message]:
+        return [msgspec.structs.replace(message, template_id=self.template_id) for message in BATCH]
 
     def batch_failure(self, esp: BatchEsp, server: ScriptedServer, step: Step) -> EspError:
         server.steps = [step]
         with pytest.raises(EspError) as raised:
-            esp.send_batch(BATCH)
+            esp.send_batch(self.batch)
         text = str(raised.value)
-        assert "the-secret-key" not in text and not any(message.to in text for message in BATCH)
+        assert "the-secret-key" not in text and not any(message.to in text for message in self.batch)
         return raised.value
 
     def test_a_batch_is_one_request_that_names_every_recipient(self, esp: BatchEsp, server: ScriptedServer) -> None:
         server.steps = [self.accepted]
-        results = esp.send_batch(BATCH)
-        assert [type(result) for result in results] == [SendResult] * len(BATCH)
+        results = esp.send_batch(self.batch)
+        assert [type(result) for result in results] == [SendResult] * len(self.batch)
         ((_, request),) = server.requests
-        for message in BATCH:
+        for message in self.batch:
             assert message.to.encode() in request and message.template_data["first_name"].encode() in request
 
     @pytest.mark.parametrize("status", [400, 413, 422])

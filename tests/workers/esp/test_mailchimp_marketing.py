@@ -11,11 +11,12 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from freshgate.errors import EspError, SettingsError
-from freshgate.settings import EspSettings
+from freshgate.settings import EspSettings, Settings
 from tests.workers.esp.contract import MESSAGE, EspContract, ScriptedServer, answers, sends
 from workers.esp import ESPS
 from workers.esp.base import Esp
 from workers.esp.mailchimp_marketing import MailchimpMarketing
+from workers.main import esp_accounts
 from workers.sandbox.mailchimp_marketing_api import EVENTS, MEMBER
 
 PROBLEM = json.dumps({"type": "x", "title": "Forbidden", "status": 403, "detail": "no", "instance": "x"}).encode()
@@ -99,3 +100,17 @@ def test_unsafe_settings_do_not_start_and_name_the_key(key: str, settings: dict[
     with pytest.raises(SettingsError, match=rf"^esps\.mailchimp\.{key} "):
         MailchimpMarketing("mailchimp", EspSettings(**settings))
     MailchimpMarketing("mailchimp", EspSettings(live=True, base_url=URL, api_key="k-us19", list_id="abc")).close()
+
+
+def test_a_worker_makes_ten_calls_at_once_with_all_others_unless_the_settings_say_fewer() -> None:
+    esps = {
+        "mailchimp_marketing": EspSettings(kind="mailchimp_marketing"),
+        "few": EspSettings(kind="mailchimp_marketing", max_in_flight=3),
+        "sendgrid": EspSettings(),
+    }
+    accounts = esp_accounts(Settings(esps=esps))
+    assert {name: account.max_in_flight for name, account in accounts.items()} == {
+        "mailchimp_marketing": 10,
+        "few": 3,
+        "sendgrid": None,
+    }
