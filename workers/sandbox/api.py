@@ -23,6 +23,11 @@ SENDER: dict[str, Any] = {"type": "string", "pattern": r"^([^@<>]+<[^@<>\s]+@[^@
 TEXT: dict[str, Any] = {"type": "string", "minLength": 1}
 
 
+def unused(*names: str) -> dict[str, bool]:
+    """Schemas of published fields that Freshgate does not send: whoever calls the sandbox alone may. Not checked."""
+    return dict.fromkeys(names, True)
+
+
 class Call(NamedTuple):
     """One call of an API. `match` is the path's, `memory` what the API keeps between calls, such as keys."""
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from workers.sandbox.api import ADDRESS, TEXT, Api, Call, Reply, mail, parse, reply
+from workers.sandbox.api import ADDRESS, TEXT, Api, Call, Reply, mail, parse, reply, unused
 
 _VARIABLES: dict[str, Any] = {
     "type": "array",
@@ -25,7 +25,8 @@ _VARIABLES: dict[str, Any] = {
 }
 _MESSAGE: dict[str, Any] = {
     "type": "object",
-    "required": ["to", "from_email"],
+    # The template may name the sender.
+    "required": ["to"],
     "additionalProperties": False,
     "properties": {
         "to": {
@@ -66,6 +67,10 @@ _MESSAGE: dict[str, Any] = {
         },
         "tags": {"type": "array", "items": {"type": "string", "pattern": "^[^_]", "maxLength": 50}},
         "headers": {"type": "object", "additionalProperties": {"type": "string"}},
+        **unused("html", "text", "important", "track_opens", "track_clicks", "auto_text", "auto_html", "inline_css"),
+        **unused("url_strip_qs", "view_content_link", "bcc_address", "tracking_domain", "signing_domain"),
+        **unused("return_path_domain", "merge", "subaccount", "google_analytics_domains", "google_analytics_campaign"),
+        **unused("attachments", "images"),
     },
 }
 SEND_TEMPLATE: dict[str, Any] = {
@@ -79,6 +84,7 @@ SEND_TEMPLATE: dict[str, Any] = {
         "template_content": {"type": "array"},
         "message": _MESSAGE,
         "async": {"type": "boolean"},
+        **unused("ip_pool", "send_at"),
     },
 }
 VALIDATOR = Draft202012Validator(SEND_TEMPLATE)

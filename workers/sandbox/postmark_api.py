@@ -11,11 +11,14 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from workers.sandbox.api import ADDRESS, SENDER, TEXT, Api, Call, Reply, mail, parse, reply
+from workers.sandbox.api import SENDER, TEXT, Api, Call, Reply, mail, parse, reply, unused
 
+_RECIPIENT = r"([^@<>,]+<[^@<>\s,]+@[^@<>\s,]+>|[^@<>\s,]+@[^@<>\s,]+)"
+RECIPIENTS: dict[str, Any] = {"type": "string", "pattern": rf"^{_RECIPIENT}(,\s*{_RECIPIENT}){{0,49}}$"}
 _FIELDS: dict[str, Any] = {
     "From": SENDER,
-    "To": ADDRESS,
+    "To": RECIPIENTS,
+    **unused("Cc", "Bcc", "ReplyTo", "TrackOpens", "TrackLinks", "Attachments"),
     "Tag": {"type": "string", "minLength": 1, "maxLength": 1000},
     "Metadata": {
         "type": "object",
@@ -45,6 +48,7 @@ EMAIL: dict[str, Any] = {
         "TemplateId": {"type": "integer", "minimum": 1},
         "TemplateAlias": TEXT,
         "TemplateModel": {"type": "object"},
+        **unused("InlineCss"),
     },
     "oneOf": [{"required": ["TemplateId"]}, {"required": ["TemplateAlias"]}],
 }

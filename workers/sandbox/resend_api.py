@@ -11,7 +11,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from workers.sandbox.api import ADDRESS, SENDER, TEXT, Api, Call, Refused, Reply, bearer, mail, parse, reply
+from workers.sandbox.api import SENDER, TEXT, Api, Call, Refused, Reply, bearer, mail, parse, reply, unused
 
 _TAG_TEXT: dict[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{1,256}$"}
 EMAIL: dict[str, Any] = {
@@ -21,7 +21,8 @@ EMAIL: dict[str, Any] = {
     "additionalProperties": False,
     "properties": {
         "from": SENDER,
-        "to": {"type": "array", "minItems": 1, "maxItems": 50, "items": ADDRESS},
+        "to": {"anyOf": [SENDER, {"type": "array", "minItems": 1, "maxItems": 50, "items": SENDER}]},
+        **unused("cc", "bcc", "reply_to", "scheduled_at", "attachments", "topic_id"),
         "subject": TEXT,
         "html": TEXT,
         "text": TEXT,
@@ -112,7 +113,8 @@ def _once(call: Call, act: Any) -> tuple[list[bytes], Reply]:
 def _mail(email: dict[str, Any]) -> bytes:
     template = email.get("template", {})
     custom_args = {tag["name"]: tag["value"] for tag in email.get("tags", [])}
-    return mail("resend", email["to"][0], template.get("id", ""), template.get("variables", {}), custom_args, email)
+    to = email["to"] if isinstance(email["to"], str) else email["to"][0]
+    return mail("resend", to, template.get("id", ""), template.get("variables", {}), custom_args, email)
 
 
 EMAILS_API = Api("resend", "POST", "/emails", bearer, accept_single, error)

@@ -12,7 +12,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from workers.sandbox.api import ADDRESS, SENDER, TEXT, Api, Call, Refused, Reply, mail, parse, reply
+from workers.sandbox.api import SENDER, TEXT, Api, Call, Refused, Reply, mail, parse, reply, unused
 
 
 def _object(required: tuple[str, ...] = (), **properties: Any) -> dict[str, Any]:
@@ -36,10 +36,26 @@ _TAGS: dict[str, Any] = {
 _HEADERS: dict[str, Any] = {"type": "array", "maxItems": 15, "items": _object(("Name", "Value"), Name=TEXT, Value=TEXT)}
 _DATA: dict[str, Any] = {"type": "string", "maxLength": 262_144, "pattern": r"^\{"}
 _CHARSET: dict[str, Any] = _object(("Data",), Data=TEXT, Charset=TEXT)
-_DESTINATION = _object(("ToAddresses",), ToAddresses={"type": "array", "minItems": 1, "maxItems": 50, "items": ADDRESS})
-_TEMPLATE = _object(("TemplateName",), TemplateName=TEXT, TemplateData=_DATA, Headers=_HEADERS)
+_DESTINATION = _object(
+    ("ToAddresses",),
+    ToAddresses={"type": "array", "minItems": 1, "maxItems": 50, "items": SENDER},
+    **unused("CcAddresses", "BccAddresses"),
+)
+_TEMPLATE = _object(("TemplateName",), TemplateName=TEXT, TemplateData=_DATA, Headers=_HEADERS, **unused("Attachments"))
 _SIMPLE = _object(
-    ("Subject", "Body"), Subject=_CHARSET, Body=_object(("Text",), Text=_CHARSET, Html=_CHARSET), Headers=_HEADERS
+    ("Subject", "Body"),
+    Subject=_CHARSET,
+    Body={**_object((), Text=_CHARSET, Html=_CHARSET), "minProperties": 1},
+    Headers=_HEADERS,
+    **unused("Attachments"),
+)
+_OPTIONS = unused(
+    "ReplyToAddresses",
+    "FeedbackForwardingEmailAddress",
+    "FromEmailAddressIdentityArn",
+    "FeedbackForwardingEmailAddressIdentityArn",
+    "EndpointId",
+    "TenantName",
 )
 SEND_EMAIL = {
     "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -50,6 +66,8 @@ SEND_EMAIL = {
         Content={**_object((), Template=_TEMPLATE, Simple=_SIMPLE), "minProperties": 1, "maxProperties": 1},
         EmailTags=_TAGS,
         ConfigurationSetName=TEXT,
+        **_OPTIONS,
+        **unused("ListManagementOptions"),
     ),
 }
 _ENTRY = _object(
@@ -67,6 +85,8 @@ SEND_BULK_EMAIL = {
         DefaultContent=_object(("Template",), Template=_TEMPLATE),
         BulkEmailEntries={"type": "array", "minItems": 1, "maxItems": 50, "items": _ENTRY},
         ConfigurationSetName=TEXT,
+        **_OPTIONS,
+        **unused("DefaultEmailTags"),
     ),
 }
 SINGLE = Draft202012Validator(SEND_EMAIL)

@@ -192,3 +192,58 @@ def test_an_answer_of_resend_that_was_lost_is_settled_by_asking_again(sandbox: S
     assert isinstance(esp.send(MESSAGE), SendResult)
     assert len(sandbox.messages) == 1
     esp.close()
+
+
+BY_HAND: list[tuple[str, str, dict[str, str], Any]] = [
+    (
+        "resend",
+        "/emails",
+        {"Authorization": "Bearer re_1"},
+        {
+            "from": "S <s@example.com>",
+            "to": "ada@example.com",
+            "subject": "s",
+            "html": "x",
+            "reply_to": "r@example.com",
+        },
+    ),
+    (
+        "mailchimp_transactional",
+        "/api/1.4/messages/send-template",
+        {},
+        {
+            "key": "k",
+            "template_name": "t",
+            "template_content": [],
+            "message": {"to": [{"email": "ada@example.com"}], "track_opens": True, "subaccount": "news"},
+        },
+    ),
+    (
+        "postmark",
+        "/email",
+        {"X-Postmark-Server-Token": "t"},
+        {"From": "s@example.com", "To": "ada@example.com", "Cc": "bob@example.com", "Subject": "s", "HtmlBody": "x"},
+    ),
+    (
+        "ses",
+        "/v2/email/outbound-emails",
+        {"Authorization": "AWS4-HMAC-SHA256 Credential=AKID/20261130/eu-west-1/ses/aws4_request"},
+        {
+            "FromEmailAddress": "s@example.com",
+            "Destination": {"ToAddresses": ["ada@example.com"], "CcAddresses": ["bob@example.com"]},
+            "Content": {"Simple": {"Subject": {"Data": "s"}, "Body": {"Html": {"Data": "x"}}}},
+            "ReplyToAddresses": ["r@example.com"],
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "path", "headers", "body"), BY_HAND, ids=[row[0] for row in BY_HAND])
+def test_whoever_uses_the_sandbox_alone_may_send_what_freshgate_does_not(
+    sandbox: Sandbox, kind: str, path: str, headers: dict[str, str], body: Any
+) -> None:
+    status, _, reply = call(sandbox, "POST", path, body, **headers)
+    assert status == 200, reply
+    assert [(message["provider"], message["to"]) for message in sandbox.messages] == [(kind, "ada@example.com")]
+    # What the vendor does not know is refused all the same.
+    assert call(sandbox, "POST", path, {**body, "sendAt": 1}, **headers)[0] in (400, 422)
