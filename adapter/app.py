@@ -48,7 +48,7 @@ from freshgate.settings_file import load, require_pii_key
 from freshgate.settings_parsing import setting_name
 from freshgate.state import store
 from freshgate.state.planner import Planner
-from freshgate.telemetry import logs, metrics, tracing
+from freshgate.telemetry import first_series, logs, tracing
 
 log = logs.get(__name__)
 
@@ -113,7 +113,7 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     # Without Redis, the first request that it answers does this.
     with suppress(RedisError):
         receiver.synchronize()
-    metrics.prepare_receiver(sources)
+    first_series.prepare_receiver(sources)
     add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)
     add_account_feedback(app, settings, client, receiver)
@@ -130,7 +130,7 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
 def create_people_app(settings: Settings, client: redis.Redis) -> Flask:
     """The People API alone, on one Redis. Raises SettingsError."""
     app = new_flask(settings)
-    metrics.prepare_people()
+    first_series.prepare_people()
     add_people(app, build_people(settings, client), settings.api_tokens)
     add_health(app, client)
     add_openapi(app, people_document())
@@ -192,7 +192,7 @@ def add_account_feedback(app: Flask, settings: Settings, client: redis.Redis, re
     """The routes of the accounts whose ESP reports back."""
     readers = configure_feedback(settings)
     triggers = [trigger.name for trigger in load_triggers(settings)]
-    metrics.prepare_feedback(readers, triggers, KINDS)
+    first_series.prepare_feedback(readers, triggers, KINDS)
     add_feedback(app, FeedbackReceiver(client, settings, readers, triggers, receiver.clock), readers)
 
 

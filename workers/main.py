@@ -27,7 +27,7 @@ from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
 from freshgate.state.restored import hold_if_restored
 from freshgate.state.store import connect, load, redis_now_ms
-from freshgate.telemetry import logs, metrics, tracing
+from freshgate.telemetry import first_series, logs, metrics, tracing
 from freshgate.telemetry.metrics_port import serve_metrics
 from freshgate.templates import load_templates
 from workers.account_monitor import AccountMonitor
@@ -140,7 +140,9 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
     worker = DeliverWorker(queues, connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
     concurrency = min(esp_settings.concurrency, esp_settings.max_in_flight or esp_settings.concurrency)
     lanes = Lanes(build_courier, worker, concurrency, name)
-    metrics.prepare_worker([trigger.name for trigger in triggers if name in _senders(trigger, settings)], name, asks)
+    first_series.prepare_worker(
+        [trigger.name for trigger in triggers if name in _senders(trigger, settings)], name, asks
+    )
     serve_metrics(settings.metrics_host, settings.worker_metrics_port)
     sys.setswitchinterval(SWITCH_INTERVAL_S)
     log.info("worker_ready", queues=queue_names(name), concurrency=concurrency)
@@ -173,7 +175,7 @@ def timers(settings: Settings) -> int:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, stop)
     max_settle_ms = max((trigger.settle_ms for trigger in triggers), default=0)
-    metrics.prepare_timers(settings.outcomes)
+    first_series.prepare_timers(settings.outcomes)
     queues = [queue for name in routes.accounts for queue in queue_names(name)]
     monitor_client = connect(settings.redis_url, timeout_s=2.0, queue_url=settings.queue_redis_url)
     monitor = AccountMonitor(monitor_client, routes, triggers, accounts)

@@ -6,18 +6,14 @@ process (`workers/redis_monitor.py`) those that are polled from Redis. docs/METR
 
 from __future__ import annotations
 
-import os
-import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
-from freshgate import outcomes
 from freshgate.telemetry import processes
-from freshgate.telemetry.polled import PolledMetric, PolledMetrics
-from freshgate.version import VERSION
+from freshgate.telemetry.polled import PolledMetric
 
 # Without this, each counter has a second series that nobody reads, and that some pay for.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
@@ -330,103 +326,3 @@ def source_metrics(source: str) -> SourceMetrics:
         SOURCE_DELAY.labels(source),
         {verdict: EVENTS.labels(source, verdict) for verdict in VERDICTS},
     )
-
-
-def prepare_receiver(sources: Iterable[str]) -> None:
-    """Creates the receiver's series, so that no ratio starts out empty."""
-    for source in sources:
-        for verdict in VERDICTS:
-            EVENTS.labels(source, verdict)
-        for reason in REFUSED_ELEMENTS:
-            REFUSALS.labels(source, reason)
-        for status in REFUSED_BODIES:
-            REQUESTS_REFUSED.labels(source, status)
-        for limit in LIMITS:
-            RATE_LIMITED.labels(source, limit)
-        for reason in UNAUTHENTIC_REASONS:
-            UNAUTHENTIC.labels(source, reason)
-        for series in (VERIFY, READ, RECORD, SOURCE_DELAY, UNREADABLE, CLAMPED):
-            series.labels(source)
-    for reason in DROPPED_CONNECTIONS:
-        CONNECTIONS_DROPPED.labels(reason)
-    _prepare_people_cache()
-    for result in IDENTITY:
-        IDENTITY_LINKS.labels(result)
-    for result in UNSUBSCRIBE_RESULTS:
-        UNSUBSCRIBES.labels(result)
-    _set_build_info("receiver")
-
-
-def prepare_people() -> None:
-    """Creates the series of the People API as a process of its own."""
-    _prepare_people_cache()
-    _set_build_info("people")
-
-
-def _prepare_people_cache() -> None:
-    for result in PEOPLE_CACHE_RESULTS:
-        PEOPLE_CACHE.labels(result)
-
-
-def prepare_feedback(esps: Iterable[str], triggers: Sequence[str], kinds: Sequence[str]) -> None:
-    """Creates the series of feedback, so that no ratio starts out empty.
-
-    kinds  what an ESP may report of a mail
-    """
-    for esp in esps:
-        UNAUTHENTIC_FEEDBACK.labels(esp)
-        for trigger in (*triggers, "none"):
-            for kind in kinds:
-                FEEDBACK.labels(esp, trigger, kind)
-        for trigger in triggers:
-            SETTLED_BY_FEEDBACK.labels(trigger, esp)
-            ACCEPTED_TO_DELIVERED.labels(trigger, esp)
-
-
-def prepare_worker(triggers: Iterable[str], esp: str, asks: Iterable[str] = ()) -> None:
-    """Creates the worker's series; `esp` is the account that it sends through."""
-    for ask in asks:
-        for result in ASK_RESULTS:
-            ASKS.labels(ask, result)
-        ASK_SECONDS.labels(ask)
-    for trigger in triggers:
-        for outcome in OUTCOMES:
-            SENDS.labels(trigger, esp, outcome)
-        for reason in RETIMED_REASONS:
-            RETIMED.labels(trigger, reason)
-        for reason in SUPPRESSIONS:
-            GATED.labels(trigger, "suppressed", reason)
-        for reason in CONTRADICTIONS:
-            CONTRADICTED.labels(trigger, reason)
-        RECEIVED_TO_ACCEPTED.labels(trigger, esp)
-        OCCURRED_TO_ACCEPTED.labels(trigger, esp)
-        GATE.labels(trigger)
-    for error in ERROR_CLASSES:
-        ESP_ERRORS.labels(esp, error)
-    for result in CALL_RESULTS:
-        ESP_CALL.labels(esp, result)
-    ESP_BATCH.labels(esp)
-    _set_build_info("worker")
-    _serve_process("worker")
-
-
-def prepare_timers(shops: Iterable[str] = ()) -> None:
-    """Makes this process serve the polled metrics; `shops` are those that hear of their outcomes."""
-    for shop in shops:
-        for event in outcomes.EVENTS:
-            for result in OUTCOME_RESULTS:
-                OUTCOMES_SENT.labels(shop, event, result)
-        for error in ERROR_CLASSES:
-            OUTCOME_ERRORS.labels(shop, error)
-    REGISTRY.register(PolledMetrics(POLLED_METRICS))
-    _set_build_info("timers")
-    _serve_process("timers")
-
-
-def _set_build_info(process: str) -> None:
-    BUILD.labels(process, VERSION, platform.python_version()).set(1)
-
-
-def _serve_process(name: str) -> None:
-    """For a process that serves its own metrics: what others serve together has no registry of its own."""
-    REGISTRY.register(processes.ProcessMetrics(lambda: {name: os.getpid()}))
