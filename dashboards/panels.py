@@ -100,7 +100,8 @@ def lines(
         .color_scheme(dashboard.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
         .thresholds(limits or no_limits())
         .no_value(nothing)
-        .mappings([_mapping(nothing)])
+        # Of a series that has ended; whether it counted anything is another matter.
+        .mappings([_mapping(NO_DATA)])
         .tooltip(
             common.VizTooltipOptions()
             .mode(common_model.TooltipDisplayMode.MULTI)

@@ -23,7 +23,7 @@ WITHHELD = "~" + "|".join(
 )
 # Column of the table → the outcomes that it counts.
 WITHHELD_COLUMNS = {
-    "Untrue now": "~superseded|cancelled",
+    "Untrue": "~superseded|cancelled",
     "Too old": "stale",
     "Capped": "~capped|quiet",
     "Opted out": "~suppressed|no_consent",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from grafana_foundation_sdk.builders import common
 from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards.boards.base import Panel
@@ -68,7 +69,7 @@ def alerts_table() -> Panel:
     runbook = {"title": "Runbook", "url": "${runbooks}/${__value.text}.md", "targetBlank": True}
     panel.override_by_name("Alert", [model.DynamicConfigValue("links", [runbook])])
     panel.override_by_name("For", [model.DynamicConfigValue("unit", "s"), model.DynamicConfigValue("decimals", 0)])
-    for column, width in (("Alert", 150), ("Severity", 75), ("For", 75)):
+    for column, width in (("Alert", 150), ("Severity", 100), ("For", 80)):
         panel.override_by_name(column, [model.DynamicConfigValue("custom.width", width)])
     colored = [
         {"type": "value", "options": {name: {"color": color, "index": number}}}
@@ -89,5 +90,9 @@ def alerts_table() -> Panel:
     blind = f'label_replace(0 * absent({watchdog}), "severity", "{BLIND}", "", "")'
     firing = f"time() - {since} and ignoring (alertstate) {FIRING} or {blind}"
     labels = ", ".join(f'"{label}"' for label in OF)
-    add_query(panel, f'label_join({firing}, "{CULPRIT}", " ", {labels})')
+    # Labels that an alert has not leave spaces, which Grafana would read as the number 0.
+    joined = f'label_join({firing}, "{CULPRIT}", " ", {labels})'
+    add_query(panel, f'label_replace({joined}, "{CULPRIT}", "$1", "{CULPRIT}", " *(.*?) *")')
+    # "page" before "ticket".
+    panel.sort_by([common.TableSortByFieldState().display_name("Severity")])
     return panel

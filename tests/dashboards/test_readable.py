@@ -24,6 +24,8 @@ PANELS = [
 # A column of Grafana's grid is 55 pixels wide on a screen of 1400; a letter of a title 8, and the frame takes 40.
 LETTERS_PER_COLUMN = 6
 MENU_LETTERS = 5
+# The columns of a table of the whole width must fit into a screen of 1400.
+TABLE_PIXELS = 1340
 
 
 def legend_faults(panel: Any) -> list[str]:
@@ -41,6 +43,9 @@ def legend_faults(panel: Any) -> list[str]:
     (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
     if mapping["options"]["match"] != "null+nan" or mapping["options"]["result"]["color"] != colors.GREY:
         faults.append("NaN instead of words")
+    if mapping["options"]["result"].get("text") != NO_DATA:
+        # Of a worker that was stopped, "none counted" would be untrue, and too long for the column.
+        faults.append("other words for a series that has ended")
     return faults
 
 
@@ -167,7 +172,16 @@ def title_faults(panel: Any) -> list[str]:
     return [f"{len(panel['title'])} letters, room for {room}"] if len(panel["title"]) > room else []
 
 
+def column_faults(panel: Any) -> list[str]:
+    """The last column of a table is not out of sight."""
+    properties = [at for override in panel["fieldConfig"]["overrides"] for at in override["properties"]]
+    used = sum(at["value"] for at in properties if at["id"] == "custom.width")
+    room = TABLE_PIXELS * panel["gridPos"]["w"] / 24
+    return [f"{used} pixels, room for {room:g}"] if panel["type"] == "table" and used > room else []
+
+
 RULES = (
+    column_faults,
     legend_faults,
     limit_faults,
     value_faults,
@@ -227,6 +241,8 @@ def test_a_panel_that_misleads_is_noticed() -> None:
     assert name_faults(with_options(latency, legend={**legend, "width": 200}))
     assert limit_faults({**latency, "description": "Why?\n\n**When it is red:** never."})
     assert limit_faults({**line, "description": "Why?\n\n**When it is red:** call somebody."})
+    table = panels["Triggers: from decision to mail"]
+    assert column_faults({**table, "gridPos": {"w": 20}})
     assert title_faults({**stat, "title": "A title that is far too long", "gridPos": {"w": 3}})
 
 
