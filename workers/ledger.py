@@ -163,14 +163,14 @@ class Ledger:
     def release(self, trigger: Trigger, records: Records, claim: Claim, earlier: Claim | None = None) -> None:
         """Gives a claim back: no mail left for it. The timer stays as it is.
 
-        earlier  the attempt before, if an account may have the mail since then: that stays known
+        earlier  the attempt before: its count, and the limit of a replay, stay known
         """
         body = {
             "owner": records.subject.owner,
             "field": f"c:{records.timer.scope}",
             "send": claim.send_id,
             "token": claim.token,
-            "claim": earlier.text() if earlier and earlier.account else "",
+            "claim": earlier.text() if earlier else "",
             "keep": _keep(trigger),
         }
         if records.counted:
@@ -205,7 +205,7 @@ class Ledger:
     def contradict(self, trigger: Trigger, records: Records, claim: Claim, decision: Decision) -> None:
         """Something that occurred before this mail, and arrived after it, says that it should not have left."""
         # Beside its claim: the record that is the root may be another one by the next time.
-        key = keys.shop(records.shop) + (claim.owner or records.subject.owner)
+        key = keys.shop(records.shop) + claim.owner
         if not self._client.hsetnx(key, f"z:{trigger.name}:{claim.send_id}", decision.reason):
             return
         entry = {"reason": decision.reason, "send": claim.send_id, "compared": decision.compared}

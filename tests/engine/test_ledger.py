@@ -116,6 +116,17 @@ def test_what_was_put_off_is_one_line_with_its_newest_due(redis: Redis) -> None:
     assert dict(world.due_timers(START + DAY))[TIMER] == START + 30 * MINUTE
 
 
+def test_what_fired_too_early_is_put_off_although_the_person_moved_on(redis: Redis) -> None:
+    world = carts(redis)
+    world.now = START + 10 * MINUTE
+    redis.zadd(keys.timers("main", "abandoned_cart"), {TIMER: world.now})
+    moves = world.interrupted_courier(lambda: world.record(world.event("Page", user="ada")))
+    world.deliver(TIMER, courier=moves)
+    (line,) = world.decisions("ada")
+    assert (line["state"], line["due"]) == ("moved", START + 30 * MINUTE)
+    assert dict(world.due_timers(START + DAY))[TIMER] == START + 30 * MINUTE
+
+
 def test_what_waits_for_an_address_is_parked_on_the_person(redis: Redis) -> None:
     world = World(redis)
     world.record(world.event("Product Added", user="ada", product=product("a")))

@@ -169,6 +169,23 @@ def test_a_call_that_comes_too_late_after_the_claim_is_not_made(world: World, mo
             assert (world.person("ada").claims("welcome"), due(world)) == ([], START + 1000)
 
 
+@pytest.mark.parametrize(("state", "tries", "age"), [("retry", "3", 0), ("replay", f"0+{9 * DAY}", 8 * DAY)])
+def test_a_claim_that_is_given_back_leaves_the_attempts_and_the_limit_of_a_replay(
+    world: World, monkeypatch: pytest.MonkeyPatch, state: str, tries: str, age: int
+) -> None:
+    send_id = keys.send_id("welcome", world.root("ada"), "")
+    before = f"{send_id} {state} t 0 {START} {tries} -"
+    world.client.hset(f"{SHOP}p:{world.root('ada')}", "c:welcome", before)
+    world.now += age
+    monkeypatch.setattr(courier_module, "MAX_CLAIM_TO_CALL_S", -1.0)
+    world.deliver(TIMER)
+    assert world.mails() == []
+    assert world.client.hget(f"{SHOP}p:{world.root('ada')}", "c:welcome") == before.encode()
+    monkeypatch.setattr(courier_module, "MAX_CLAIM_TO_CALL_S", 9.0)
+    world.deliver(TIMER)
+    assert world.mails() == [("welcome", ADA)]
+
+
 def test_a_job_that_takes_too_long_gives_the_rest_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     world.client.zadd(keys.timers("main", "welcome"), {TIMER: START - 5})
     monkeypatch.setattr(courier_module, "BUDGET_S", -1.0)
@@ -194,6 +211,7 @@ def test_only_what_came_back_counts_as_a_crash(world: World) -> None:
         assert world.decisions("ada")[-1]["state"] == state
     line = world.decisions("ada")[-1]
     assert (line["reason"], line["compared"], due(world), listed(world)) == ("poison", {}, None, ["dead"])
+    assert line["send"] == keys.send_id("welcome", world.root("ada"), "poison")
     assert count(metrics.GATED, "welcome", "dead", "poison") == before + 1
     entry: Any
     (entry,) = world.client.zrange(keys.operator_list("main", "dead"), 0, -1)
