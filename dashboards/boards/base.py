@@ -160,10 +160,10 @@ def _runbooks() -> dashboard.QueryVariable:
 
 def _links() -> dashboard.DashboardLink:
     return (
-        dashboard.DashboardLink("Freshgate")
+        dashboard.DashboardLink("Boards")
         .type(model.DashboardLinkType.DASHBOARDS)
         .tags([TAG])
-        .as_dropdown(False)
+        .as_dropdown(True)
         .include_vars(True)
         .keep_time(True)
     )

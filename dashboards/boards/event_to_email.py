@@ -24,6 +24,7 @@ from dashboards.panels import (
 from dashboards.promql import WINDOW, highest, increase, per_minute, quantile, rate, ratio, selector
 from freshgate.telemetry import metrics
 
+NO_MAIL = "no mail, or timers or Redis down?"
 # Outcomes of the gate that say something about the path's speed or the catalog.
 WITHHELD = ("stale", "superseded", "cancelled", "duplicate", "suppressed", "capped", "no_address")
 
@@ -43,7 +44,7 @@ def _verdict() -> Sequence[Panel]:
             "percentunit",
             on_time(range_, **MAIL),
             limits=green_above(TARGET, yellow=TARGET - BUDGET),
-            when_empty="no mail, or timers down?",
+            when_empty=NO_MAIL,
         ),
         number(
             "Error budget left",
@@ -55,7 +56,7 @@ def _verdict() -> Sequence[Panel]:
             "percentunit",
             f"clamp_min(1 - (1 - {on_time(range_, **MAIL)}) / {BUDGET:.2f}, 0)",
             limits=green_above(0.5, yellow=0.1),
-            when_empty="no mail, or timers down?",
+            when_empty=NO_MAIL,
         ),
         number(
             "On time with CDP",
@@ -67,7 +68,7 @@ def _verdict() -> Sequence[Panel]:
             "percentunit",
             path_on_time(range_, **MAIL),
             limits=green_above(0.9, yellow=PATH_TARGET),
-            when_empty="no mail, or timers down?",
+            when_empty=NO_MAIL,
         ),
         alerts_table(),
         lines(

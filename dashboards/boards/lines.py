@@ -60,7 +60,7 @@ def as_dict() -> dict[str, Any]:
         "refresh": "30s",
         "time": {"from": "now-24h", "to": "now"},
         "links": [
-            {"title": "Freshgate", "type": "dashboards", "tags": [TAG], "asDropdown": False, "keepTime": True},
+            {"title": "Boards", "type": "dashboards", "tags": [TAG], "asDropdown": True, "keepTime": True},
         ],
         "templating": {"list": _variables()},
         "panels": [_volume(), *_line_panels()],

@@ -10,8 +10,9 @@ from grafana_foundation_sdk.models import dashboard as model
 from dashboards.boards.base import Panel
 from dashboards.colors import RED, SEVERITIES
 from dashboards.panels import COUNT, describe, green_above, number, numbers, red_above
-from dashboards.promql import ALERTS, ALERTS_SINCE, UP, selector
+from dashboards.promql import ALERTS, ALERTS_SINCE, UP, lowest, selector
 from dashboards.tables import add_query, table_of
+from freshgate.telemetry import metrics
 
 # The labels that say whom an alert is about, in one column: of many columns the last would be out of sight.
 CULPRIT = "culprit"
@@ -41,9 +42,15 @@ def verdict() -> Sequence[Panel]:
         ),
         numbers(
             "Processes up",
-            describe("Which of our processes can Prometheus scrape?", "follow the runbook ScrapeDown."),
+            describe(
+                "Which of our processes can Prometheus scrape? And does Redis answer the timers?",
+                "follow the runbook ScrapeDown, or RedisDown.",
+            ),
             COUNT,
-            [(f"sum by (job) ({selector(UP, job='~freshgate.*')})", "{{job}}")],
+            [
+                (f"sum by (job) ({selector(UP, job='~freshgate.*')})", "{{job}}"),
+                (lowest(metrics.REDIS_UP), "redis"),
+            ],
             limits=green_above(1),
             width=8,
             when_empty="no data: nothing is scraped",

@@ -131,23 +131,26 @@ FAULTS = (
         {
             **{name: gone(name) for name in OF_WORKER},
             WORKER_UP: changed(WORKER_UP, "0").replace("1+0x200", "0+0x200"),
-            cases.IDLE: f"1+0x{BEGINS} 0+0x200",
-            cases.SILENT: f"0+0x{BEGINS} 1+0x200",
+            # A worker that hangs is silent once its heartbeat is older than a minute.
+            cases.IDLE: f"1+0x{BEGINS + 1} 0+0x200",
+            cases.SILENT: f"0+0x{BEGINS + 1} 1+0x200",
             cases.AGE: changed(cases.AGE, "60"),
             cases.JOBS: changed(cases.JOBS, "4"),
             cases.LATE_NOW: changed(cases.LATE_NOW, "10"),
             cases.OVERDUE: changed(cases.OVERDUE, "60"),
         },
-        {"NoWorker": 2},
+        {"NoWorker": 3},
         frozenset({"ScrapeDown", "WorkersStuck", "QueueOld", "TimersLate", "MailsLate"}),
-        "*Workers alive* is 0 and red; *Sends late* and *Error budget burn rate* grow, though no worker reports.",
+        "*Processes up* and *Workers alive* are 0 and red; *Sends late* and *Error budget burn "
+        "rate* grow, though no worker reports.",
     ),
     Fault(
         "the timers process stopped, or hangs",
         {**{name: gone(name) for name in OF_TIMERS}, TIMERS_UP: f"1+0x{BEGINS} 0+0x200"},
         {"NoTimers": 3},
         frozenset({"ScrapeDown"}),
-        "*Oldest job*, *Workers alive*, *Sends late* and *For the operator* are grey and ask for the timers.",
+        "*Processes up* has a red 0 for the timers; *Oldest job*, *Workers alive*, *Sends late* and *For "
+        "the operator* are grey and ask for the timers.",
     ),
     Fault(
         "Redis stopped, or hangs",
@@ -160,7 +163,8 @@ FAULTS = (
         },
         {"RedisDown": 2},
         frozenset({"ReceiverFailing"}),
-        "*5xx answers* is red; what is read from Redis is grey; *Requests by status* shows 503, which CDPs repeat.",
+        "*Processes up* has a red 0 for Redis; *5xx answers* is red; what is read from Redis is "
+        "grey; *Requests by status* shows 503, which CDPs repeat.",
     ),
     Fault(
         "a CDP signs with another secret",
