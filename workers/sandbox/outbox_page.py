@@ -18,13 +18,15 @@ from jinja2.sandbox import SandboxedEnvironment
 
 MAX_CARDS = 100
 MAX_TEXT_LENGTH = 2000
+# The newest mails with HTML stand in frames; the page reloads every few seconds, so the others are links.
+MAX_FRAMES = 3
 # Send and time of a mail.
 RENDERED_PATH = re.compile(r"/rendered/([0-9a-z-]{1,64})/([0-9]{1,16})")
 # A mail is a stranger's text: it runs nothing, loads nothing and has no origin.
 RENDERED_HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
     "Content-Security-Policy": "sandbox; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'self'",
     "Referrer-Policy": "no-referrer",
 }
 STYLE = """
@@ -41,13 +43,14 @@ th{text-align:left;font-weight:500;color:var(--soft);font-size:.8rem}th,td{paddi
 border-bottom:1px solid var(--line)}.n{text-align:right;font-variant-numeric:tabular-nums;padding-right:0;
 white-space:nowrap}tfoot td{border:0;font-weight:600}code{font:.85em ui-monospace,monospace}
 pre{white-space:pre-wrap;font:.9rem/1.5 ui-monospace,monospace;margin:.6rem 0}
+iframe{width:100%;height:24rem;border:1px solid var(--line);border-radius:8px;background:#fff;margin:.6rem 0}
 .empty{text-align:center;padding:3rem 1rem}
 """
 _STYLE_HASH = base64.b64encode(hashlib.sha256(STYLE.encode()).digest()).decode()
 PAGE_HEADERS = {
     "Content-Type": "text/html; charset=utf-8",
-    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; frame-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
 }
 TEMPLATE = SandboxedEnvironment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string("""<!doctype html>
@@ -72,6 +75,9 @@ TEMPLATE = SandboxedEnvironment(autoescape=True, trim_blocks=True, lstrip_blocks
 {% elif card.sum %}<p>Total <strong>{{ card.sum }}</strong></p>{% endif %}
 {% if card.subject %}
 <p><strong>{{ card.subject }}</strong></p><pre>{{ card.text }}</pre>
+{% if card.framed %}
+<iframe sandbox src="{{ card.rendered }}" title="the mail to {{ card.to }}" referrerpolicy="no-referrer"></iframe>
+{% endif %}
 {% if card.rendered %}
 <p><a href="{{ card.rendered }}" target="_blank" rel="noopener">as a reader sees it</a></p>
 {% endif %}
@@ -91,6 +97,8 @@ def page(outbox: Sequence[bytes]) -> bytes:
     total = len(outbox)
     newest = islice(reversed(tuple(outbox)), MAX_CARDS)
     cards = [_card(json.loads(message)) for message in newest]
+    for card in islice((card for card in cards if card["rendered"]), MAX_FRAMES):
+        card["framed"] = True
     return TEMPLATE.render(cards=cards, total=total, style=STYLE).encode("utf-8", "replace")
 
 
@@ -116,13 +124,26 @@ def _card(message: dict[str, Any]) -> dict[str, Any]:
 
 def _rendered(message: dict[str, Any]) -> dict[str, str]:
     """Subject, text and the link to the HTML of a mail that came with them."""
-    raw = message["raw"] if isinstance(message["raw"], dict) else {}
+    subject, text, html = _content(message["raw"] if isinstance(message["raw"], dict) else {})
     link = f"/rendered/{message['custom_args'].get('freshgate_send') or '-'}/{message['received_at_ms']}"
     return {
-        "subject": _text(raw.get("subject")),
-        "text": str(raw.get("text") or "")[:MAX_TEXT_LENGTH],
-        "rendered": link if raw.get("html") else "",
+        "subject": _text(subject),
+        "text": text[:MAX_TEXT_LENGTH],
+        "rendered": link if html else "",
     }
+
+
+def _content(raw: dict[str, Any]) -> tuple[str, str, str]:
+    """Subject, text and HTML, under the names of SMTP and Resend, Postmark, or SES; "" for what is not there."""
+    simple = raw.get("Content", {}).get("Simple") if isinstance(raw.get("Content"), dict) else None
+    if isinstance(simple, dict):
+        parts = [simple.get("Subject"), *(simple.get("Body", {}).get(name) for name in ("Text", "Html"))]
+        values = [part.get("Data") if isinstance(part, dict) else "" for part in parts]
+    else:
+        names = (("subject", "Subject"), ("text", "TextBody"), ("html", "HtmlBody"))
+        values = [raw.get(name) or raw.get(other) for name, other in names]
+    subject, text, html = (value if isinstance(value, str) else "" for value in values)
+    return subject, text, html
 
 
 def rendered(outbox: Sequence[bytes], path: str) -> bytes | None:
@@ -133,7 +154,7 @@ def rendered(outbox: Sequence[bytes], path: str) -> bytes | None:
     for raw in reversed(tuple(outbox)):
         message = json.loads(raw) if match[2].encode() in raw else {}
         if message and _rendered(message)["rendered"] == path:
-            return str(message["raw"]["html"]).encode("utf-8", "replace")
+            return _content(message["raw"])[2].encode("utf-8", "replace")
     return None
 
 

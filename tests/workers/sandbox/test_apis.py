@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,6 +121,10 @@ def test_a_template_of_the_catalog_is_rendered_where_the_settings_say_so(sandbox
     assert message["template_id"] == ""
     raw = json.dumps(message["raw"])
     assert all(text in raw for text in ("Hello Ada", "<p>Hello Ada</p>", *HEADERS))
+    page = call(sandbox, "GET", "/")[2].decode()
+    assert "<strong>Hello</strong></p><pre>Hello Ada</pre>" in page
+    (path,) = re.findall(r'<iframe sandbox src="([^"]+)"', page)
+    assert call(sandbox, "GET", path)[2] == b"<p>Hello Ada</p>"
 
     def lacks_data() -> Content:
         raise EspError("template welcome: no first_name", permanent=True)

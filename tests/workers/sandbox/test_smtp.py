@@ -14,6 +14,7 @@ from tests.workers.esp.smtp_servers import CONTENT, MESSAGE
 from tests.workers.esp.test_smtp import AMBIGUOUS, BLOCKED, PERMANENT, RETRY, flags, smtp
 from tests.workers.sandbox.calls import call, send
 from workers.esp.smtp import Smtp
+from workers.sandbox.outbox_page import MAX_FRAMES
 from workers.sandbox.server import Sandbox
 
 
@@ -53,12 +54,25 @@ def test_the_page_links_to_the_mail_as_a_reader_sees_it_and_it_runs_nothing(sand
     page = call(sandbox, "GET", "/")[2].decode()
     assert "&lt;b&gt;text&lt;/b&gt;" in page
     (path,) = re.findall(r'href="(/rendered/[^"]+)"', page)
+    # In a frame without any permission, and only on this page.
+    assert re.findall(r"<iframe ([^>]*) title=", page) == [f'sandbox src="{path}"']
     status, headers, body = call(sandbox, "GET", path)
     assert (status, body.decode().strip()) == (200, content.html)
     assert headers["Content-Security-Policy"].startswith("sandbox; default-src 'none'")
+    assert "frame-ancestors 'self'" in headers["Content-Security-Policy"]
     call(sandbox, "DELETE", "/messages")
     for other in (path, "/rendered/x", "/rendered/-/1", "/rendered/../messages/1"):
         assert call(sandbox, "GET", other)[0] == 404
+
+
+def test_the_newest_mails_stand_in_frames_and_all_have_a_link(sandbox: Sandbox) -> None:
+    esp = account(sandbox)
+    for number in range(MAX_FRAMES + 2):
+        esp.send(msgspec.structs.replace(MESSAGE, send_id=f"s-{number}"))
+    page = call(sandbox, "GET", "/")[2].decode()
+    newest = [f"s-{number}" for number in reversed(range(MAX_FRAMES + 2))]
+    assert re.findall(r'<iframe sandbox src="/rendered/([^/]+)/', page) == newest[:MAX_FRAMES]
+    assert re.findall(r'href="/rendered/([^/]+)/', page) == newest
 
 
 def test_a_mail_of_any_client_is_shown_on_the_page(sandbox: Sandbox) -> None:
