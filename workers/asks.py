@@ -35,7 +35,7 @@ class AskRequest(NamedTuple):
     """One request.
 
     path   path and query of the URL, with its values; never logged, since they may be somebody's
-    since  what was answered before (ms) does not count: the field was told since, or it would be too old
+    since  what was answered before (ms) does not count: it would be too old
     ttl    for how long the answer is kept (ms)
     """
 
@@ -78,12 +78,10 @@ def answer_type(ask: Ask, field: str) -> AnswerType:
 
 
 def build_request(
-    ask: Ask, field: str, person: PersonView, about: About, known_at: int, now: int, fresh_for: int | None
+    ask: Ask, field: str, person: PersonView, about: About, now: int, fresh_for: int | None
 ) -> AskRequest | None:
-    """The request for a field; None where the URL names a field that nobody told, or an answer would have no place.
-
-    known_at  when the field was told last (ms); 0 where it was not
-    """
+    """The request for a field that is missing or stale; None where the URL names a field that nobody told, or an answer
+    would have no place. An answer that is fresh is newer than what is stale."""
     head = field.partition(".")[0]
     if head not in ("profile", "cart", "order", "subject") and person.mark(head) is None:
         return None
@@ -98,8 +96,8 @@ def build_request(
     path = FIELD.sub(lambda match: values[match[1]], ask.path)
     if len(path) > MAX_PATH_LENGTH:
         return None
-    since = min(now, known_at if fresh_for is None else max(known_at, now - fresh_for))
-    return AskRequest(ask, field, path, since, min(MAX_TTL_MS if fresh_for is None else fresh_for, MAX_TTL_MS))
+    ttl = MAX_TTL_MS if fresh_for is None else min(fresh_for, MAX_TTL_MS)
+    return AskRequest(ask, field, path, now - ttl, ttl)
 
 
 def _as_text(value: Any) -> str:

@@ -40,12 +40,13 @@ class _Judge:
         self.requests.clear()
         failing = [need for need in needs if not self._is_met(need)]
         open_fields = {request.field for request in self.requests}
-        if open_fields and all(need.name in open_fields for need in failing):
+        decider = next((need for need in failing if isinstance(need.answer, Fallback)), None)
+        decider = decider or next((need for need in failing if need.name not in open_fields), None)
+        if open_fields and (decider is None or decider.name in open_fields):
             return None
         # Another field decides, whatever somebody would answer.
         self.requests.clear()
-        lacking = [need for need in failing if need.name not in open_fields]
-        return next((need for need in lacking if isinstance(need.answer, Fallback)), None) or next(iter(lacking), None)
+        return decider
 
     def reason(self, failed: NeedAnswer) -> str:
         """Why there is no mail: "cart_prices_stale", and "_no_answer" where a source of truth gave none that counts."""
@@ -60,6 +61,9 @@ class _Judge:
             return True
         if state == "fresh":
             self._note(need, state, "used", value)
+            # What was too old for the mail before this fallback, or as a whole, is no longer left out.
+            for name in (need.name, need.name.partition(".")[0]):
+                self.answers.pop(name, None)
             if need.name.startswith("profile.") and value:
                 # A page's, where the server's is too old.
                 self.answers[need.name] = value.value
@@ -70,7 +74,7 @@ class _Judge:
                 self._note(need, state, "placeholder", held)
                 self.answers[need.name] = held.value
                 return True
-        if need.ask and self._is_refreshed(need, need.ask, state, value):
+        if need.ask and self._is_refreshed(need, need.ask, state):
             return True
         answer = need.answer
         result: Any = "fallback" if isinstance(answer, Fallback) else answer
@@ -79,11 +83,10 @@ class _Judge:
         is_open = any(request.field == need.name for request in self.requests)
         return result in ("default", "leave_out") and not is_open
 
-    def _is_refreshed(self, need: Needs, ask: Ask, state: State, value: FieldValue | None) -> bool:
+    def _is_refreshed(self, need: Needs, ask: Ask, state: State) -> bool:
         """Whether a source of truth answered for the field; otherwise it is noted why not, or what to ask."""
         person, about = self._records.person, self._records.about
-        known_at = value.at if value else 0
-        request = build_request(ask, need.name, person, about, known_at, self._now, need.fresh_for)
+        request = build_request(ask, need.name, person, about, self._now, need.fresh_for)
         if request is None:
             self.asked.append(AskNote(need.name, ask.name, "nothing_to_ask", self._now, None, None))
             return False

@@ -211,6 +211,18 @@ def test_the_same_is_asked_once_by_all_workers_until_it_is_too_old(redis: Redis,
     assert len(truth.paths) == 2
 
 
+@pytest.mark.parametrize(("age", "requests"), [(HOUR, 1), (HOUR + 1, 2)])
+@pytest.mark.parametrize("fresh_for", [None, "365d"])
+def test_an_answer_counts_for_an_hour_at_most(
+    redis: Redis, truth: TruthServer, fresh_for: str | None, age: int, requests: int
+) -> None:
+    world = new_world(redis, truth, Needs("profile.city", fresh_for=fresh_for, ask=CITY))
+    ping(world)
+    world.now += age
+    ping(world)
+    assert (cities(world), len(truth.paths)) == (["Graz"] * 2, requests)
+
+
 def test_what_was_asked_before_the_field_was_told_does_not_count(redis: Redis, truth: TruthServer) -> None:
     world = new_world(redis, truth, need_city())
     ping(world)
@@ -389,6 +401,20 @@ def test_where_another_field_keeps_the_mail_back_nobody_is_asked(redis: Redis, t
     world = new_world(redis, truth, need_city(), Needs("profile.first_name"))
     ping(world)
     assert (last(world)["reason"], truth.paths) == ("profile_first_name_missing", [])
+
+
+@pytest.mark.parametrize(("status", "templates"), [(200, []), (404, ["d-broad"])])
+def test_a_field_with_a_fallback_is_asked_for_though_another_one_keeps_the_mail_back(
+    redis: Redis, truth: TruthServer, status: int, templates: list[str]
+) -> None:
+    truth.reply = Reply({"traits": {"city": "Graz"}}, status=status)
+    broad = Fallback(template_id="d-broad")
+    world = new_world(redis, truth, Needs("profile.first_name"), need_city(otherwise=broad))
+    # What is asked for once more within a moment decides no other way.
+    for _ in range(2):
+        ping(world)
+        world.now += 1
+    assert [mail.template_id for mail in world.esp.mails] == templates * 2
 
 
 def test_the_next_fallback_asks_for_itself(redis: Redis, truth: TruthServer) -> None:

@@ -237,6 +237,22 @@ def test_a_chain_of_fallbacks_goes_on_until_one_has_what_it_needs(
     assert replace(PINGED, needs=(Needs("cart", otherwise=second),)).fallbacks == (second, third)
 
 
+def test_a_fallback_has_what_it_needs_though_that_was_too_old_for_the_mail_before_it(redis: Redis) -> None:
+    broad = Fallback(template_id="d-broad", needs=(Needs("ping.title", fresh_for="1d"),))
+    world = new_world(redis, Needs("ping.title", fresh_for="1h", otherwise=broad))
+    ping(world, at=START - 2 * HOUR, title="Hello")
+    assert [(mail.template_id, mail.template_data["title"]) for mail in world.esp.mails] == [("d-broad", "Hello")]
+
+
+def test_a_fallback_has_the_prices_that_it_needs_though_the_cart_was_too_old(redis: Redis) -> None:
+    priced = Fallback(template_id="d-priced", needs=(Needs("cart.prices", fresh_for="1d"),))
+    world = new_world(redis, Needs("cart", fresh_for="1h", otherwise=priced), base=ABANDONED_CART)
+    world.record(world.event("Product Added", user="ada", at=START - HOUR, product=Product("mug", price="9.00")))
+    world.run(START + HOUR)
+    (mail,) = world.esp.mails
+    assert [line["price"] for line in mail.template_data["products"]] == ["9.00"]
+
+
 def test_a_fallback_is_taken_though_another_field_keeps_the_mail_back(redis: Redis) -> None:
     world = new_world(
         redis, Needs("profile.first_name"), Needs("profile.city", otherwise=Fallback(template_id="d-broad"))
