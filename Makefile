@@ -35,7 +35,8 @@ mutants: .venv/.dev  ## plant faults into the engine one by one: which does no t
 converge: .venv/.dev  ## try many random streams in any order of arrival; EXAMPLES=1000 for fewer, SEED=… for the same ones
 	@seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed EXAMPLES=$(EXAMPLES)"; \
 	  FRESHGATE_TEST_EXAMPLES=$(EXAMPLES) $(BIN)/python -m pytest -n auto -q --hypothesis-seed=$$seed --timeout=0 \
-	  tests/engine/test_convergence.py tests/engine/test_convergence_identity.py tests/engine/test_convergence_of_persons.py
+	  tests/engine/test_convergence.py tests/engine/test_convergence_identity.py tests/engine/test_convergence_of_persons.py \
+	  tests/engine/test_convergence_of_needs.py tests/engine/test_convergence_of_asks.py
 
 lint: .venv/.dev $(BIN)/freshgate  ## ruff, mypy and import-linter
 	$(BIN)/ruff check .
