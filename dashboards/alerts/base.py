@@ -77,7 +77,7 @@ def burn_rate_alert(name: str, severity: Severity, factor: float, long: str, sho
     )
 
 
-def dropped_since_last_week(series: str, label: str, min_count: int) -> str:
-    """Less than a tenth of the same two hours a week ago, where those had more than min_count."""
-    now, week_ago = (f"sum by ({label}) (increase({series}[2h]{offset}))" for offset in ("", " offset 1w"))
+def dropped_since_last_week(series: str, label: str, min_count: int, window: str = "2h") -> str:
+    """Less than a tenth of the same window (two hours) a week ago, where that had more than min_count."""
+    now, week_ago = (f"sum by ({label}) (increase({series}[{window}]{offset}))" for offset in ("", " offset 1w"))
     return f"{now} < 0.1 * ({week_ago} > {min_count})"

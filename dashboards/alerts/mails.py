@@ -15,6 +15,7 @@ NO_ANSWER = "~" + "|".join(result for result in metrics.ASK_RESULTS if result no
 
 def mail_alerts() -> list[Alert]:
     path_late = [f"{selector(PATH_LATE[window])} > {1 - PATH_TARGET:g}" for window in ("6h", "1h")]
+    silent = dropped_since_last_week(selector(metrics.EVENTS, verdict="accepted"), "source", 50, "1h")
     return [
         burn_rate_alert("MailsLate", "page", 14.4, "1h", "5m", "1h"),
         burn_rate_alert("MailsLate", "page", 6, "6h", "30m", "6h"),
@@ -43,8 +44,11 @@ def mail_alerts() -> list[Alert]:
             "NeededFieldsStale",
             "ticket",
             f"{increase(metrics.NEEDED, ['trigger', 'field'], '', '1h', result='~fallback|skip')}"
-            f" / ({increase(metrics.NEEDED, ['trigger', 'field'], '', '1h')} > 20) > 0.5",
-            "{{ $labels.trigger }} lacks {{ $labels.field }} for more than half of its mails: it is stale or missing.",
+            f" / ({increase(metrics.NEEDED, ['trigger', 'field'], '', '1h')} > 20) > 0.5"
+            # Of a source that sends nothing everything goes stale: SourceSilent says so.
+            f" and on () {increase(metrics.EVENTS, (), '', '1h', verdict='accepted')} > 0 unless on () {silent}",
+            "{{ $labels.trigger }} lacks {{ $labels.field }} for more than half of its mails, though the sources send: "
+            "it is stale or missing.",
             "freshgate-triggers",
             "30m",
             panel="Needed fields that were stale or missing",

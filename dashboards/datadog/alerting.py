@@ -24,6 +24,7 @@ OMITTED = dict.fromkeys(
 PRIORITIES = {"page": 1, "ticket": 4}
 # A gauge is watched over the alert's pending time, and at least over one interval of the Agent.
 MIN_WINDOW = "1m"
+BY = re.compile(r" by \([^)]*\)")
 # PromQL's comparisons → DataDog's, which has no equality; our gauges of health are never below 0.
 COMPARISONS = {">": ">", "<": "<", "==": "<="}
 
@@ -85,8 +86,9 @@ def _collect_conditions(node: Any, pending: str, conditions: list[Condition]) ->
     op = str(node.op) if isinstance(node, parser.BinaryExpr) else ""
     joins = {"and": "{} && {}", "or": "{} || {}", "unless": "{} && !{}"}
     if op in joins:
-        sides = (_collect_conditions(side, pending, conditions) for side in (node.lhs, node.rhs))
-        return joins[op].format(*sides)
+        first = _collect_conditions(node.lhs, pending, conditions)
+        second = _collect_conditions(_side_of_whole(node) if _is_on_nothing(node) else node.rhs, pending, conditions)
+        return joins[op].format(first, f"({second})" if op == "unless" and " " in second else second)
     if op not in COMPARISONS:
         raise NotTranslatable(f"not a condition: {node.prettify()}")
     numbers = []
@@ -94,6 +96,15 @@ def _collect_conditions(node: Any, pending: str, conditions: list[Condition]) ->
         numbers.append(len(conditions))
         conditions.append(_condition(comparison, pending))
     return " && ".join(f"#{number}" for number in numbers)
+
+
+def _is_on_nothing(node: Any) -> bool:
+    return bool(node.modifier and node.modifier.matching and not node.modifier.matching.labels)
+
+
+def _side_of_whole(node: Any) -> Any:
+    """The right side of `a unless on () b`, over all that it groups by: DataDog joins no monitors of different tags."""
+    return parse(BY.sub("", node.rhs.prettify()))
 
 
 def _condition(node: Any, pending: str) -> Condition:

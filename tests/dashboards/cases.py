@@ -110,6 +110,7 @@ class Case(NamedTuple):
     series: Mapping[str, str]
 
 
+STALE, FRESH = needed("stale", "fallback"), needed("fresh", "used")
 CASES = [
     Case("MailsLate", True, {RECEIVED_5S: "0+7"}),
     Case("MailsLate", True, {sends("dead"): "0+5"}),
@@ -127,8 +128,14 @@ CASES = [
     # What waits is late by the whole path, too.
     Case("WholePathLate", True, {OCCURRED: "0+10x40 _x300", OCCURRED_5S: "0+10x40 _x300", LATE_NOW: "0x40 1+10x300"}),
     Case("StaleMails", True, {sends("stale"): "0+2"}),
-    Case("NeededFieldsStale", True, {needed("stale", "fallback"): "0+2"}),
+    Case("NeededFieldsStale", True, {STALE: "0+2"}),
     Case("NeededFieldsStale", False, {needed("stale", "left_out"): "0+2"}),
+    # The only source stopped, and its fields go stale at once; or nobody ever said anything.
+    Case("NeededFieldsStale", False, {FRESH: "0+2x30 60x300", STALE: "0x30 0+2x300", ACCEPTED: "0+60x30 1800x300"}),
+    Case("NeededFieldsStale", True, {FRESH: "0+2x30 60x300", STALE: "0x30 0+2x300"}),
+    Case("NeededFieldsStale", False, {STALE: "0+2", ACCEPTED: "_x300"}),
+    # A source that is new has no week ago.
+    Case("NeededFieldsStale", True, {needed("missing", "skip"): "0+2", ACCEPTED: "_x60 0+60x300"}),
     Case("NeededFieldsStale", False, {needed("stale", "skip"): "0+1", needed("fresh", "used"): "0+2"}),
     Case("SourceOfTruthSilent", True, {asks("timeout"): "0+2"}),
     Case("SourceOfTruthSilent", False, {asks("timeout"): "0+1", asks("answered"): "0+2"}),
@@ -217,10 +224,16 @@ CASES = [
     Case("Watchdog", True, {}),
 ]
 # A week with one value every 30 minutes, and then silence or a slow loss.
+OF_SHOP = 'freshgate_events_total{source="backend",verdict="accepted"}'
 WEEK_LONG = [
     Case("SourceSilent", True, {ACCEPTED: "0+600x343 205800x100"}),
     Case("SourceSilent", False, {ACCEPTED: "0+600"}),
     Case("SourceSilent", False, {ACCEPTED: "0+1x343 343x100"}),
+    # Fields go stale for want of a source: of one of two, too. SourceSilent says so, and this alert when all send.
+    Case("NeededFieldsStale", True, {STALE: "0+60", ACCEPTED: "0+600", OF_SHOP: "0+600"}),
+    Case("NeededFieldsStale", False, {STALE: "0+60", ACCEPTED: "0+600", OF_SHOP: "0+600x343 205800x100"}),
+    Case("SourceSilent", True, {STALE: "0+60", ACCEPTED: "0+600", OF_SHOP: "0+600x343 205800x100"}),
+    Case("NeededFieldsStale", True, {STALE: "0+60", ACCEPTED: "0+600", OF_SHOP: "0+600x343 205800+120x100"}),
     Case("TriggerSilent", True, {sends("sent"): "0+100x343 34300x100"}),
     Case("TriggerSilent", False, {sends("sent"): "0+100"}),
     Case("MailsLateSlowly", True, {RECEIVED: "0+100", RECEIVED_5S: "0+96"}),

@@ -240,6 +240,15 @@ def test_a_text_names_the_tags_that_the_labels_have_there() -> None:
     assert monitor["message"].startswith(text)
 
 
+def test_what_excludes_on_nothing_is_asked_over_all_its_tags_and_as_a_whole() -> None:
+    sent = "sum by (trigger) (increase(freshgate_sends_total[1h]))"
+    now, week_ago = (f"sum by (source) (increase(freshgate_events_total[2h]{offset}))" for offset in ("", " offset 1w"))
+    silent = f"{now} < 0.1 * ({week_ago} > 100)"
+    *parts, whole = queries(f"{sent} > 5 and on () max(freshgate_holds) > 0 unless on () {silent}")
+    assert whole == "{{id:A part 1}} && {{id:A part 2}} && !({{id:A part 3}} && {{id:A part 4}})"
+    assert [" by {" in part for part in parts] == [True, False, False, False]
+
+
 def test_an_alert_that_is_no_condition_is_refused() -> None:
     with pytest.raises(NotTranslatable):
         queries("max(freshgate_holds)")
