@@ -26,6 +26,8 @@ AskResult = Literal[
     "breaker_open",
 ]  # fmt: skip
 MAX_TEXT_LENGTH = 1000
+# Of a product's name and links; as events' are.
+MAX_NAME_LENGTH, MAX_URL_LENGTH = 200, 500
 MAX_PATH_LENGTH = 2000
 # For how long an answer counts where the need takes any age, and at most (ms).
 MAX_TTL_MS = 3_600_000
@@ -157,11 +159,15 @@ def _money(value: Any) -> str | None:
 
 
 def _product(value: Any) -> Product | None:
-    """Links of http or https only, as those of events."""
+    """Names and links as those of events may be."""
     try:
         product = msgspec.convert({**value, "price": _money(value.get("price")) or ""}, Product)
     except (TypeError, AttributeError, msgspec.ValidationError):
         return None
-    links = (product.url, product.image_url)
-    is_safe = all(not link or link.startswith(("https://", "http://")) for link in links)
-    return product if product.name and product.product_id and is_safe else None
+    is_named = product.name and product.product_id and len(product.name) <= MAX_NAME_LENGTH
+    return product if is_named and all(map(_is_link, filter(None, (product.url, product.image_url)))) else None
+
+
+def _is_link(link: str) -> bool:
+    is_safe = link.isprintable() and not any(char in link for char in ' "<>')
+    return is_safe and link.startswith(("https://", "http://")) and len(link) <= MAX_URL_LENGTH

@@ -348,6 +348,9 @@ def test_a_product_is_answered_in_full(redis: Redis, truth: TruthServer) -> None
     for product, shown in (
         ({"product_id": "mug", "name": "Mug", "price": 9.9, "colour": "red"}, {"product_id": "mug", "name": "Mug"}),
         ({"product_id": "mug", "name": "Mug", "price": 1, "url": "javascript:alert(1)"}, {}),
+        ({"product_id": "mug", "name": "Mug", "url": 'https://shop.example/"onclick=alert(1)'}, {}),
+        ({"product_id": "mug", "name": "Mug", "image_url": "https://shop.example/\r\nBcc:eve@example.com"}, {}),
+        ({"product_id": "mug", "name": "M" * 201}, {}),
         ("mug", {}),
     ):
         redis.flushdb()
