@@ -50,6 +50,8 @@ BUSY_MS = (500, 3000)
 # Hosts are updated one by one within an hour; after that the trigger is taken for removed.
 UNKNOWN_TRIGGER_MS = 60_000
 MAX_UNKNOWN_TRIGGER = 60
+# What came of a needed field whose value, or what stands in for it, is in the mail.
+IN_THE_MAIL = frozenset({"used", "session", "placeholder", "refreshed"})
 # The timer that `record.lua` sets when something arrives that occurred before a mail which has left.
 LOOKBACK = "lookback"
 
@@ -460,7 +462,9 @@ def count_needs(trigger: Trigger, decision: Decision, now: int) -> None:
     for need in decision.needs:
         metrics.NEEDED.labels(trigger.name, need.field, need.state, need.result).inc()
         if need.at:
-            metrics.NEED_AGE.labels(trigger.name, need.field).observe(max(0, now - need.at) / 1000)
+            is_sent = decision.do == "send" and need.result in IN_THE_MAIL
+            sent = "yes" if is_sent else "no"
+            metrics.NEED_AGE.labels(trigger.name, need.field, sent).observe(max(0, now - need.at) / 1000)
 
 
 def _sends_of(trigger: Trigger, records: Records) -> list[Records]:

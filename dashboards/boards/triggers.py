@@ -182,12 +182,15 @@ def _reasons() -> Sequence[Panel]:
 
 def _freshness() -> Sequence[Panel]:
     ages = [
-        (quantile(q, metrics.NEED_AGE, ["trigger", "field"], **TRIGGER), f"{{{{trigger}}}} {{{{field}}}} {name}")
+        (
+            quantile(q, metrics.NEED_AGE, ["trigger", "field"], sent="yes", **TRIGGER),
+            f"{{{{trigger}}}} {{{{field}}}} {name}",
+        )
         for q, name in ((0.5, "p50"), (0.95, "p95"), (1, "oldest"))
     ]
     return [
         lines(
-            "Age of needed fields when a mail was decided on",
+            "Age of needed fields in the mails that left",
             describe(
                 "How fresh was what we sent?",
                 "never. A field that ages steadily is not told any more: `python -m adapter unmapped`.",

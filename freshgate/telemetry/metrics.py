@@ -174,8 +174,8 @@ CONTRADICTED = Counter(
 )
 NEED_AGE = Histogram(
     "freshgate_needed_field_age_seconds",
-    "How old a field was that a mail needs, when the mail was decided on",
-    ["trigger", "field"],
+    "How old a field was that a mail needs, when the mail was decided on; and whether the mail that left has it",
+    ["trigger", "field", "sent"],
     buckets=_AGE,
 )
 NEEDED = Counter(

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 from redis import Redis
 
 from catalog import EVENTS
@@ -414,6 +415,27 @@ def test_a_need_that_contradicts_itself_is_refused(make: Any, text: str) -> None
     with pytest.raises(CatalogError) as caught:
         make()
     assert text in str(caught.value)
+
+
+def test_the_ages_of_what_was_sent_are_told_from_those_of_what_was_not(redis: Redis) -> None:
+    def ages(field: str, sent: str) -> float:
+        labels = {"trigger": "pinged", "field": field, "sent": sent}
+        return REGISTRY.get_sample_value("freshgate_needed_field_age_seconds_sum", labels) or 0.0
+
+    def seconds_added(city_age: int) -> list[float]:
+        redis.flushdb()
+        counted = [("profile.city", "yes"), ("profile.city", "no"), ("profile.first_name", "yes")]
+        before = [ages(*labels) for labels in counted]
+        needs = (Needs("profile.first_name", critical=False), Needs("profile.city", fresh_for="2h"))
+        world = new_world(redis, *needs)
+        update(world, city_age, city="Linz")
+        update(world, HOUR, first_name="Ada")
+        ping(world)
+        return [ages(*labels) - value for labels, value in zip(counted, before, strict=True)]
+
+    assert seconds_added(2 * HOUR) == [7200, 0, 3600]
+    # Without a mail nothing was sent, however fresh it was.
+    assert seconds_added(3 * HOUR) == [0, 10_800, 0]
 
 
 def test_triggers_without_needs_are_decided_on_as_before(redis: Redis) -> None:
