@@ -17,14 +17,18 @@ import msgspec
 
 from adapter.sources.reading.limits import TooManyElements
 
-# Skips whole strings and all that is not a bracket. Possessive, so that no hostile body makes it backtrack.
-INSIDE = re.compile(rb'(?:[^"\[\]{}]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-BETWEEN = re.compile(rb'(?:[^"\[\]{},]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
+# A whole text. Possessive, as all that is below, so that no hostile body makes it backtrack; and `\\.` stands apart,
+# since most texts have no escapes.
+TEXT = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+# Skips whole texts and all that is not a bracket; and not a comma.
+FLAT = rb'[^"\[\]{}]*+(?:' + TEXT + rb'[^"\[\]{}]*+)*+'
+INSIDE = re.compile(FLAT, re.DOTALL)
+BETWEEN = re.compile(rb'[^"\[\]{},]*+(?:' + TEXT + rb'[^"\[\]{},]*+)*+', re.DOTALL)
 # Deeper than events are nested.
 SHALLOW_DEPTH = 8
 SPACE = re.compile(rb"[ \t\r\n]*")
 # The name of an object's member, up to the first byte of its value.
-MEMBER = re.compile(rb'("(?:[^"\\]++|\\.)*+")[ \t\r\n]*:[ \t\r\n]*', re.DOTALL)
+MEMBER = re.compile(rb"(" + TEXT + rb")[ \t\r\n]*:[ \t\r\n]*", re.DOTALL)
 ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 OPENING = frozenset(b"{[")
 LIST_OPENS, LIST_CLOSES, OBJECT_OPENS, OBJECT_CLOSES, COMMA = b"[]{},"
@@ -34,19 +38,16 @@ DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 # What Windows' and .NET's writers put before UTF-8.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # A text of JSON, or a word outside of one: Python's and C's names of numbers that are none, JavaScript's `undefined`.
-TEXT_OR_WORD = re.compile(
-    rb'"(?:[^"\\]++|\\.)*+"|[-+]?\b(?:nan|inf|infinity|undefined|None)\b', re.DOTALL | re.IGNORECASE
-)
+TEXT_OR_WORD = re.compile(TEXT + rb"|[-+]?\b(?:nan|inf|infinity|undefined|None)\b", re.DOTALL | re.IGNORECASE)
 # More than any number has that an id or an amount may be.
 MAX_DIGITS = 300
 
 
 def _balanced(depth: int) -> re.Pattern[bytes]:
     """Matches a bracket up to the one that closes it, if nothing in it is nested deeper: in one call, and linear."""
-    text = rb'"(?:[^"\\]++|\\.)*+"'
-    pattern = b""
-    for _ in range(depth):
-        pattern = rb'[\[{](?:[^"\[\]{}]++|' + text + (b"|" + pattern if pattern else b"") + rb")*+[\]}]"
+    pattern = rb"[\[{]" + FLAT + rb"[\]}]"
+    for _ in range(depth - 1):
+        pattern = rb"[\[{]" + FLAT + rb"(?:" + pattern + FLAT + rb")*+[\]}]"
     return re.compile(pattern, re.DOTALL)
 
 

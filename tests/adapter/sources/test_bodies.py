@@ -12,12 +12,15 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 from redis import Redis
 
 from adapter.app import create_app
 from adapter.commands.post.proof import proof
 from adapter.sources import SOURCES
+from adapter.sources.reading.salvage import elements
 from catalog.events import EVENTS
 from freshgate.events import Event, Ignored, Refused
 from freshgate.settings import Settings, SourceSettings
@@ -241,3 +244,19 @@ def test_batches_of_other_environments_are_ignored(
         assert [type(verdict) for verdict in verdicts] == [Event, Event]
     else:
         assert list(verdicts) == [Ignored(f"environment / {environment}")]
+
+
+TEXTS = st.text(st.sampled_from('"\\[]{},:/ a\u00e9\n'), max_size=6)
+DEEP = st.integers(7, 12).map(lambda depth: json.loads('[{"a":' * depth + "1" + "}]" * depth))
+VALUES = st.recursive(
+    st.none() | st.integers() | TEXTS | DEEP,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@settings(deadline=None)
+@given(st.lists(VALUES, max_size=4), st.sampled_from([None, 1]), st.booleans())
+def test_elements_begin_and_end_where_json_says(values: list[Any], indent: int | None, ensure_ascii: bool) -> None:
+    body = json.dumps(values, indent=indent, ensure_ascii=ensure_ascii).encode()
+    assert [json.loads(body[span.start : span.end]) for span in elements(body)] == values
