@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 
-class Product(msgspec.Struct, frozen=True, omit_defaults=True):
+class Product(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One line of a cart or an order. Empty texts are values that the source did not send.
 
     product_id    the product's id, else its SKU, else what the source calls `id`. Empty in an order's line without any

@@ -35,7 +35,7 @@ def id_text(value: Any) -> str | None:
     if type(value) is str:
         text = value.strip() if value.isascii() else trim(value)
         # A column of numbers with a gap in it is exported as floats (pandas, spreadsheets).
-        if text[-1:] == "0" and (whole := WHOLE_FLOAT.fullmatch(text)):
+        if ".0" in text and (whole := WHOLE_FLOAT.fullmatch(text)):
             text = whole[1]
     elif type(value) is int:
         text = str(value)
@@ -65,7 +65,7 @@ def money_text(value: Any) -> str:
         # `repr` is the shortest text that reads back as the same float: what the shop wrote.
         if not -MAX_MONEY <= value <= MAX_MONEY:
             return ""
-        plain = repr(value)
+        plain = repr(value or 0.0)  # -0.0 is printed as 0.0.
         return plain if "e" not in plain else format(Decimal(plain), "f")
     if type(value) is int:
         return str(value) if abs(value) <= MAX_MONEY else ""

@@ -90,7 +90,7 @@ class Dialect:
         when = event.sources[kind].when
         if not when:
             raise CatalogError(f"{event.name} from {kind}: `when` is empty, so every element would be one")
-        compiled = compile_spelling(kind, event, own_emails, _reach, self._junk)
+        compiled = compile_spelling(kind, event, own_emails, _reach, _page_url, self._junk)
         names = sorted(when)
         table = self._tables.setdefault(tuple(self._column(steps_of(name)) for name in names), {})
         for texts in itertools.product(*(alternatives(when[name]) for name in names)):
@@ -136,6 +136,10 @@ def _reach(container: str, keys: tuple[str, ...]) -> Callable[[Any], Any]:
     return lambda element: value_at(element, steps)
 
 
+def _page_url(element: Any) -> Any:
+    return value_at(element, PAGE_URL)
+
+
 def _pick(columns: tuple[int, ...]) -> Callable[[list[str]], tuple[str, ...]]:
     if len(columns) > 1:
         return itemgetter(*columns)
@@ -164,7 +168,7 @@ def value_at(element: Any, steps: Steps) -> Any:
 
 def read_values(spelling: Spelling, element: Mapping[str, Any]) -> Values:
     """As `fields.read_values`, with what `spelling.read` adds."""
-    values = read_declared(spelling, element, lambda: value_at(element, PAGE_URL))
+    values = read_declared(spelling, element)
     if spelling.read is not None:
         values[0].update(spelling.read(element))
     return values
@@ -185,7 +189,7 @@ def product_events(spelling: Spelling, event: Event, element: Mapping[str, Any])
     extra = []
     for index, line in enumerate(lines[1:], 1):
         faults: list[str] = []
-        product = read_product(line, "product", faults, spelling.rules, lambda: value_at(element, PAGE_URL))
+        product = read_product(line, "product", faults, spelling.rules, element)
         if product is None:
             dropped.append(f"products.{index}")
             continue

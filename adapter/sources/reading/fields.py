@@ -10,7 +10,6 @@ from decimal import Decimal
 from typing import Any
 
 from adapter.sources.reading.paths import Converter, Place, Plain, Spelling, fold
-from adapter.sources.reading.product_lines import PageUrl
 from freshgate.addresses import is_lookalike, read_address
 from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL
 
@@ -20,7 +19,7 @@ MAX_SHAPES = 500
 MAX_SHAPE_KEYS = 300
 
 
-def read_values(spelling: Spelling, element: Any, page_url: PageUrl) -> Values:
+def read_values(spelling: Spelling, element: Any) -> Values:
     """The declared fields that are present and readable, the person's own address, and the names of what is not
     readable, or doubtful.
 
@@ -49,7 +48,7 @@ def read_values(spelling: Spelling, element: Any, page_url: PageUrl) -> Values:
             continue
         _add_other(name, convert, is_id, _present_at(spelling, element, places), fields, unreadable)
     if spelling.lines:
-        _add_lines(spelling, element, fields, unreadable, page_url)
+        _add_lines(spelling, element, fields, unreadable)
     if spelling.is_refund:
         _correct_refund(fields)
     doubtful: list[str] = []
@@ -104,17 +103,15 @@ def _add_other(
         unreadable.append(name)
 
 
-def _add_lines(
-    spelling: Spelling, element: Any, fields: dict[str, Any], unreadable: list[str], page_url: PageUrl
-) -> None:
+def _add_lines(spelling: Spelling, element: Any, fields: dict[str, Any], unreadable: list[str]) -> None:
     """Adds the products to `fields`; the names of what cannot be read of them to `unreadable`."""
     for name, read, places in spelling.lines:
         reach, key = places[0]
         container = reach(element)
         value = container if key is None else container.get(key) if type(container) is dict else None
-        if value is None or value == "":
+        if not value:
             value = next(_present_at(spelling, element, places), None)
-        if value is not None and (lines := read(value, name, unreadable, spelling.rules, page_url)) is not None:
+        if value is not None and (lines := read(value, name, unreadable, spelling.rules, element)) is not None:
             fields[name] = lines
 
 

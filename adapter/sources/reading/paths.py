@@ -20,8 +20,8 @@ from freshgate.declare import EventType, From, Path
 from freshgate.errors import CatalogError
 
 Converter = Callable[[Any], Any]
-# Reads the products of a field: (value, field, names of what cannot be read, rules, the page's URL)
-LineReader = Callable[[Any, str, list[str], LineRules, PageUrl], Any]
+# Reads the products of a field: (value, field, names of what cannot be read, rules, the element)
+LineReader = Callable[[Any, str, list[str], LineRules, Any], Any]
 LINE_READERS: Mapping[str, LineReader] = {"product": read_product, "products": read_products}
 FIELD_TYPES = (*CONVERTERS, *LINE_READERS)
 # (canonical name, converter, whether it is an id, its keys in one object, best first)
@@ -77,7 +77,7 @@ def fold(name: str) -> str:
 
 
 def compile_spelling(
-    kind: str, event: EventType, own_emails: tuple[str, ...], reach: Reach, junk: frozenset[str]
+    kind: str, event: EventType, own_emails: tuple[str, ...], reach: Reach, page_url: PageUrl, junk: frozenset[str]
 ) -> Spelling:
     """The event type as that kind spells it. Raises CatalogError for a path without a field.
 
@@ -122,7 +122,7 @@ def compile_spelling(
         plain=tuple((*fields[name], keys) for name, keys in plain.items()),
         others=tuple((*fields[name], places(paths[name])) for name in fields if name not in plain),
         lines=tuple((name, reader, places(paths[name])) for name, reader in line_readers.items()),
-        rules=LineRules(needs_id=event.cart in ("add", "remove", "snapshot"), removes=event.cart == "remove"),
+        rules=LineRules(event.cart in ("add", "remove", "snapshot"), event.cart == "remove", page_url),
         is_refund=event.order == "refunded",
         emails=places(emails),
         by_address=bool(event.suppresses or event.lifts or event.order),

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import urljoin
 
 import msgspec
+from msgspec import Meta, convert
 
-from adapter.sources.reading.converters import MAX_ID_LENGTH, id_text, money_text, number, text
+from adapter.sources.reading.converters import id_text, money_text, number, text
 from adapter.sources.reading.salvage import DECODE_ERRORS, decode_leniently
 from freshgate.events import Product
 from freshgate.ids import JUNK_IDS, junk_key, names_nobody
@@ -24,14 +25,18 @@ MAX_NAME_LENGTH = 200
 MAX_URL_LENGTH = 500
 JUNK = frozenset(map(junk_key, JUNK_IDS))
 UNREADABLE = "?"
-# What needs no second look: a link without anything to escape, a few pieces.
+# What needs no second look: a link without anything to escape, a few pieces, ids and prices of so many characters.
 USUAL_LINK = re.compile(r"(?:https?:)?//[!#-.0-;=?-~][!#-;=?-~]{0,480}", re.ASCII).fullmatch
-MAX_DIGITS = 9
+UsualPieces = Annotated[int, Meta(ge=0, le=MAX_QUANTITY)] | Annotated[str, Meta(pattern=r"^[0-9]{1,9}\Z")]
+UsualId = Annotated[str, Meta(max_length=100)]
+UsualPrice = float | int | Annotated[str, Meta(max_length=40)]
+# PHP sends false for no link.
+UsualUrl = Annotated[str, Meta(max_length=MAX_URL_LENGTH)] | bool
 # v1 of the ecommerce spec calls the product's id `id` (docs, connections/spec/ecommerce/v2.md, "v1").
 ID_NAMES = ("product_id", "productId", "sku", "id")
 
-# Returns the URL of the page on which it happened, if the element says it.
-PageUrl = Callable[[], Any]
+# An element → the URL of the page on which it happened, if the element says it.
+PageUrl = Callable[[Any], Any]
 
 
 class LineRules(NamedTuple):
@@ -39,70 +44,48 @@ class LineRules(NamedTuple):
 
     needs_id  a line in a cart must be found again; an order's line may have a name alone
     removes   a removal of -1 pieces is one of 1
+    page_url  what relative links are relative to, in that CDP's elements
     """
 
     needs_id: bool = False
     removes: bool = False
+    page_url: PageUrl = lambda element: None
+
+
+class UsualLine(msgspec.Struct, frozen=True, gc=False):
+    """A line as CDPs usually send it, as far as types and lengths say so: msgspec compares them all in one call."""
+
+    product_id: UsualId | None = None
+    camel_id: None = msgspec.field(default=None, name="productId")
+    sku: UsualId | None = None
+    id: UsualId | None = None
+    variant: UsualId | None = None
+    name: Annotated[str, Meta(max_length=MAX_NAME_LENGTH)] = ""
+    price: UsualPrice | None = None
+    quantity: UsualPieces | None = None
+    url: UsualUrl | None = None
+    image_url: UsualUrl | None = None
+    camel_image_url: UsualUrl | None = msgspec.field(default=None, name="imageUrl")
 
 
 def read_usual_line(line: Any) -> Product | None:
     """The line, if all of it is as CDPs usually send it; None for the slow path."""
-    if type(line) is not dict:
+    try:
+        usual = convert(line, UsualLine)
+    except msgspec.ValidationError:
         return None
-    get = line.get
-    product_id, sku, own_id, quantity = get("product_id"), get("sku"), get("id"), get("quantity")
-    name: Any = get("name")
-    price, variant, url, image_url = get("price"), get("variant"), get("url"), get("image_url")
-    if image_url is None:
-        image_url = get("imageUrl")
-    main_id: Any = product_id or ("" if "productId" in line else sku or own_id)
-    price = "" if price is None else money_text(price) or UNREADABLE
-    if type(quantity) is str and len(quantity) <= MAX_DIGITS and quantity.isascii() and quantity.isdigit():
-        quantity = int(quantity)
-    # A link without a scheme takes the page's, and shops are on https. PHP sends false for no link.
-    if type(url) is str and USUAL_LINK(url):
-        url = url if url[0] != "/" else "https:" + url
-    elif url is not None:
-        url = "" if url == "" or url is False else UNREADABLE
-    if type(image_url) is str and USUAL_LINK(image_url):
-        image_url = image_url if image_url[0] != "/" else "https:" + image_url
-    elif image_url is not None:
-        image_url = "" if image_url == "" or image_url is False else UNREADABLE
-    is_usual = (
-        type(main_id) is str
-        and len(main_id) <= MAX_ID_LENGTH
-        and _is_usual_id(main_id)
-        and (sku is None or sku is main_id or (type(sku) is str and len(sku) <= MAX_ID_LENGTH and _is_usual_id(sku)))
-        and (
-            own_id is None
-            or own_id is main_id
-            or (type(own_id) is str and len(own_id) <= MAX_ID_LENGTH and _is_usual_id(own_id))
-        )
-        and type(name) is str
-        and len(name) <= MAX_NAME_LENGTH
-        and price is not UNREADABLE
-        and (quantity is None or (type(quantity) is int and 0 <= quantity <= MAX_QUANTITY))
-        and (variant is None or (type(variant) is str and len(variant) <= MAX_ID_LENGTH))
-        and url is not UNREADABLE
-        and image_url is not UNREADABLE
-    )
-    if not is_usual:
+    ids, quantity = _usual_ids(usual.product_id, usual.sku, usual.id, usual.variant), usual.quantity
+    price = "" if usual.price is None else _usual_price(usual.price)
+    url, image_url = _usual_link(usual.url), _usual_link(usual.image_url or usual.camel_image_url)
+    if ids is None or price is UNREADABLE or url is UNREADABLE or image_url is UNREADABLE:
         return None
-    return Product(
-        main_id,
-        variant.strip() if variant else "",
-        name,
-        price,
-        1 if quantity is None else quantity,
-        url or "",
-        image_url or "",
-        sku if sku and sku != main_id else "",
-        own_id if own_id and own_id != main_id else "",
-        quantity is not None,
-    )
+    product_id, sku, own_id, variant = ids
+    pieces = 1 if quantity is None else int(quantity)
+    has_quantity = quantity is not None
+    return Product(product_id, variant, usual.name, price, pieces, url, image_url, sku, own_id, has_quantity)
 
 
-def read_unusual_line(line: Any, place: str, faults: list[str], rules: LineRules, page_url: PageUrl) -> Product | None:
+def read_unusual_line(line: Any, place: str, faults: list[str], rules: LineRules, element: Any) -> Product | None:
     line = decode_text(line)
     if type(line) is not dict:
         faults.append(place)
@@ -115,7 +98,7 @@ def read_unusual_line(line: Any, place: str, faults: list[str], rules: LineRules
         return None
     quantity, has_quantity = _quantity(line.get("quantity"), f"{place}.quantity", faults, rules)
     links = (
-        _readable(line, names, lambda link: _link(link, page_url), place, faults)
+        _readable(line, names, lambda link: _link(link, rules.page_url, element), place, faults)
         for names in ("url", "image_url", "imageUrl")
     )
     url, image_url, other_image_url = links
@@ -139,10 +122,39 @@ def _line_id(value: Any) -> str | None:
     return None if line_id is None or names_nobody(line_id, JUNK) else line_id
 
 
+# A shop's products come again and again, and with them their ids, prices and links. What is kept of them is short.
 @lru_cache(4096)
-def _is_usual_id(text: str) -> bool:
-    """Whether it names a product just as it is. A shop's products come again and again."""
-    return _line_id(text) == text
+def _usual_ids(
+    product_id: str | None, sku: str | None, own_id: str | None, variant: str | None
+) -> tuple[str, str, str, str] | None:
+    """`product_id`, `sku`, `id` and `variant` of the line, if all that were sent are ids just as they are."""
+    main_id = product_id or sku or own_id
+    if not main_id or any(sent and _line_id(sent) != sent for sent in (product_id, sku, own_id)):
+        return None
+    if variant and id_text(variant) != variant:
+        return None
+    return main_id, _unless_same(sku, main_id), _unless_same(own_id, main_id), variant or ""
+
+
+def _unless_same(other_id: str | None, main_id: str) -> str:
+    return other_id if other_id and other_id != main_id else ""
+
+
+# Typed, since 5 and 5.0 are equal, and two texts.
+@lru_cache(4096, typed=True)
+def _usual_price(price: float | int | str) -> str:
+    return money_text(price) or UNREADABLE
+
+
+@lru_cache(4096)
+def _usual_link(link: str | bool | None) -> str:
+    """The link where it needs no second look, "" for none, else UNREADABLE."""
+    if not link:
+        return ""
+    if type(link) is not str or USUAL_LINK(link) is None:
+        return UNREADABLE
+    # A link without a scheme takes the page's, and shops are on https.
+    return link if link[0] != "/" else "https:" + link
 
 
 def _readable(
@@ -172,7 +184,7 @@ def _quantity(value: Any, place: str, faults: list[str], rules: LineRules) -> tu
     return 1, False
 
 
-def _link(value: Any, page_url: PageUrl) -> str:
+def _link(value: Any, page_url: PageUrl, element: Any) -> str:
     """The absolute link, of http or https; empty if there is none."""
     if type(value) is not str:
         return ""
@@ -182,7 +194,7 @@ def _link(value: Any, page_url: PageUrl) -> str:
     elif link.startswith("www."):
         link = "https://" + link
     elif link.startswith(("/", "./", "../")):
-        base = page_url()
+        base = page_url(element)
         if type(base) is not str or not base.startswith(("https://", "http://")):
             return ""
         try:

@@ -7,7 +7,6 @@ from typing import Any
 from adapter.sources.reading.product_lines import (
     ID_NAMES,
     LineRules,
-    PageUrl,
     decode_text,
     read_unusual_line,
     read_usual_line,
@@ -25,9 +24,12 @@ PRODUCT_NAMES = frozenset((*ID_NAMES, "name"))
 
 
 def read_products(
-    value: Any, name: str, unreadable: list[str], rules: LineRules, page_url: PageUrl
+    value: Any, name: str, unreadable: list[str], rules: LineRules, element: Any
 ) -> tuple[Product, ...] | None:
-    """The lines that can be read, at most 250; None if there are lines, and none can be. Names the others."""
+    """The lines that can be read, at most 250; None if there are lines, and none can be. Names the others.
+
+    `element`: what they are of.
+    """
     faults: list[str] = []
     values = value if type(value) is list else _as_list(value)
     if values is None:
@@ -37,7 +39,7 @@ def read_products(
     for index, sent in enumerate(values[:MAX_LINES]):
         line = read_usual_line(sent)
         if line is None:
-            line = read_unusual_line(sent, f"{name}.{index}", faults, rules, page_url)
+            line = read_unusual_line(sent, f"{name}.{index}", faults, rules, element)
             if line is None:
                 continue
         lines.append(line)
@@ -51,13 +53,13 @@ def read_products(
     return tuple(lines)
 
 
-def read_product(value: Any, name: str, unreadable: list[str], rules: LineRules, page_url: PageUrl) -> Product | None:
+def read_product(value: Any, name: str, unreadable: list[str], rules: LineRules, element: Any) -> Product | None:
     """The one product, or None without an id. Names what cannot be read of it, or `name` alone where it is none."""
     line = read_usual_line(value)
     if line is not None:
         return line
     faults: list[str] = []
-    line = read_unusual_line(_as_product(value), name, faults, rules._replace(needs_id=True), page_url)
+    line = read_unusual_line(_as_product(value), name, faults, rules._replace(needs_id=True), element)
     _add_faults(unreadable, faults, name)
     return line
 

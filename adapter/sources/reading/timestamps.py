@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from adapter.sources.reading.printed_times import Moment, read_printed
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+read_iso = datetime.fromisoformat
 # 2000-01-01, before any CDP existed: an earlier time is from a clock that was never set.
 EARLIEST = 946_684_800_000
 # Below which a number counts seconds, milliseconds, microseconds, nanoseconds. The same digits in the next smaller unit
@@ -134,14 +135,13 @@ def stated_time(values: Sequence[Any], arrivals: Sequence[Any], received_at: int
 def exact_ms(value: Any) -> int | None:
     """Milliseconds UTC of an ISO text with an offset, or of a number: what CDPs usually send. None for the rest."""
     if type(value) is str:
-        if value[4:5] != "-":
-            return None
         try:
-            since = datetime.fromisoformat(value) - EPOCH
+            since = read_iso(value) - EPOCH
         except (ValueError, TypeError, OverflowError):  # TypeError: it has no offset.
             return None
         ms = since.days * 86_400_000 + since.seconds * 1000 + since.microseconds // 1000
-        return ms if ms >= EARLIEST else None
+        # Without dashes digits may be meant otherwise.
+        return ms if ms >= EARLIEST and value[4] == "-" else None
     return _from_number(value) if type(value) is int or type(value) is float else None
 
 

@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 from operator import attrgetter
 from typing import Any
 
+import msgspec
+
 from adapter.sources.reading.paths import Spelling, alternatives, compile_spelling, fold
+from adapter.sources.reading.salvage import decode_leniently
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError
 
@@ -26,7 +29,7 @@ def plan(event: EventType, dialect: str, junk: frozenset[str]) -> Spelling:
     """The plan of one event type. Raises CatalogError, naming it, for what cannot be compiled."""
     is_group = "group" in alternatives(event.sources[dialect].when.get("type", ()))
     own_emails = (CONTEXT_EMAIL,) if is_group else DEFAULT_EMAILS
-    return compile_spelling(dialect, event, own_emails, _reach, junk)
+    return compile_spelling(dialect, event, own_emails, _reach, _page_url, junk)
 
 
 def _reach(container: str, keys: tuple[str, ...]) -> Callable[[Any], Any]:
@@ -45,6 +48,17 @@ def _reach(container: str, keys: tuple[str, ...]) -> Callable[[Any], Any]:
     if not rest:
         return head
     return lambda envelope: _walk(head(envelope), rest)
+
+
+def _page_url(envelope: Any) -> Any:
+    """The address of the page, which is decoded here unless the catalog reads something of it."""
+    page = envelope.context.page
+    if type(page) is msgspec.Raw:
+        try:
+            page = decode_leniently(bytes(page))
+        except (ValueError, RecursionError):
+            return None
+    return page.get("url") if type(page) is dict else None
 
 
 def _walk(value: Any, steps: Sequence[str]) -> Any:

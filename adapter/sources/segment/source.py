@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
-from adapter.sources.reading.dialect import only_unambiguous, value_at
+from adapter.sources.reading.dialect import only_unambiguous
 from adapter.sources.reading.fields import name_and_email, read_values
 from adapter.sources.reading.identity import junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
@@ -58,6 +58,7 @@ class SegmentSource:
         self.name = name
         self.settings = settings
         self.verify = verify
+        self._id_space = settings.id_space
         self._junk = junk_ids(settings)
         self._tracks: dict[str, Spelling] = {}
         self._calls: dict[str, Spelling] = {}
@@ -70,8 +71,12 @@ class SegmentSource:
         # Names as Segment's destinations match them (analytics-events, lib/index.js): order_completed, OrderCompleted.
         self._folded_tracks = only_unambiguous((fold(name), track) for name, track in self._tracks.items())
         top, context = members(spellings, MEMBERS)
-        self._context_members = context
-        self._context = msgspec.defstruct("Context", [(member, Any, None) for member in context], frozen=True, gc=False)
+        # Few elements are asked for the address of their page.
+        page = () if "page" in context else (("page", msgspec.Raw, None),)
+        self._context = msgspec.defstruct(
+            "Context", [*((member, Any, None) for member in context), *page], frozen=True, gc=False
+        )
+        self._context_members = self._context.__struct_fields__
         self._no_context = self._context()
         self._members = top
         self._envelope = msgspec.defstruct(
@@ -171,7 +176,7 @@ class SegmentSource:
         previous_id = None
         if spelling.effect == "alias":
             previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)
-        fields, email, unreadable, doubtful = read_values(spelling, envelope, lambda: _page_url(raws[index]))
+        fields, email, unreadable, doubtful = read_values(spelling, envelope)
         name = spelling.name
         if email is None or spelling.instead is not None:
             name, email = name_and_email(spelling, fields, email, user_id, anonymous_id)
@@ -187,7 +192,7 @@ class SegmentSource:
             at, clamped = occurred_at(stated, arrivals, received_at, unreadable, doubtful)
         return Event(
             source=self.name,
-            id_space=self.settings.id_space,
+            id_space=self._id_space,
             name=name,
             message_id=message_id,
             occurred_at=at,
@@ -253,12 +258,3 @@ class SegmentSource:
 
 def _is_list(body: bytes) -> bool:
     return body[:1] != b"{" and body.lstrip(b" \t\r\n")[:1] == b"["
-
-
-def _page_url(raw: bytes) -> Any:
-    """The address of the page that an element is of, for links that are relative to it."""
-    try:
-        element = decode_leniently(raw)
-        return value_at(element.get("json", element), ("context", "page", "url"))
-    except (ValueError, RecursionError, AttributeError):
-        return None

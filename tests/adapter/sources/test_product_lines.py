@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.sources.reading.product_lines import LineRules
+from adapter.sources.reading.product_lines import LineRules, read_unusual_line, read_usual_line
 from adapter.sources.reading.product_lists import read_product, read_products
 from freshgate.events import Product
 
@@ -21,12 +21,14 @@ READ = (Product("mug", name="Mug", price="9.9", quantity=2), Product("lamp", nam
 
 def lines(value: Any, rules: LineRules = ORDER, page: Any = None) -> tuple[tuple[Product, ...] | None, list[str]]:
     unreadable: list[str] = []
-    return read_products(value, "products", unreadable, rules, lambda: page), unreadable
+    return read_products(value, "products", unreadable, rules._replace(page_url=lambda element: page), {}), unreadable
 
 
 def line(member: str, value: Any, rules: LineRules = ORDER, page: Any = None) -> tuple[Any, list[str]]:
     unreadable: list[str] = []
-    product = read_product({**MUG, member: value}, "product", unreadable, rules, lambda: page)
+    product = read_product(
+        {**MUG, member: value}, "product", unreadable, rules._replace(page_url=lambda element: page), {}
+    )
     assert product is not None
     return getattr(product, member), unreadable
 
@@ -139,6 +141,59 @@ def test_a_price_that_cannot_be_read_is_named_with_its_line(price: Any) -> None:
     assert unreadable == ["products.1.price"]
 
 
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        ({"image_url": "", "imageUrl": "https://x.example/1.jpg"}, {"image_url": "https://x.example/1.jpg"}),
+        ({"image_url": False, "imageUrl": "//x.example/1.jpg"}, {"image_url": "https://x.example/1.jpg"}),
+        ({"variant": "42.0"}, {"variant": "42"}),
+        ({"variant": "red\ufeff"}, {"variant": "red"}),
+        ({"sku": "", "id": ""}, {"sku": "", "id": ""}),
+        ({"price": -0.0}, {"price": "0.0"}),
+    ],
+    ids=repr,
+)
+def test_a_line_says_the_same_whatever_else_it_has(sent: dict[str, Any], read: dict[str, Any]) -> None:
+    for other in ({}, {"price": 5}, {"url": "/lamps/1"}, {"id": 778}):
+        product, _ = lines([{**MUG, **other, **sent}])
+        assert product is not None
+        assert {name: getattr(product[0], name) for name in read} == read
+
+
+IDS: st.SearchStrategy[Any] = st.sampled_from(
+    ["", "mug", "m-1", "0", "null", " mug", "mug\ufeff", "4711.0", "a" * 300, 7, 7.0, None, True, [], {}]
+)
+LINKS: st.SearchStrategy[Any] = st.sampled_from(
+    ["", "https://x.example/1", "//x.example/1", "http://", "/1", "www.x.example", "a" * 501, None, False, True, 7, {}]
+)
+USUAL_AND_NOT: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
+    {"name": st.sampled_from(["Mug", "", "n" * 201, None, 7, {}])},
+    optional={
+        **dict.fromkeys(("product_id", "productId", "sku", "id", "variant"), IDS),
+        **dict.fromkeys(("url", "image_url"), LINKS),
+        "imageUrl": st.sampled_from(["", "https://x.example/2", None, False]),
+        "price": st.sampled_from(
+            [0, 5, 5.0, -0.0, 9.9, "9.90", "$1,299.00", "1,299", "", None, True, float("nan"), {}]
+        ),
+        "quantity": st.sampled_from([0, 1, 2.0, 1.5, "3", "3.0", "", -1, None, True, 10**13, "1" * 10, "\u0663", {}]),
+    },
+)
+
+
+@settings(deadline=None, max_examples=500)
+@given(USUAL_AND_NOT, st.sampled_from([CART, ORDER]))
+def test_a_line_that_is_read_at_little_cost_is_read_as_any_other(sent: dict[str, Any], rules: LineRules) -> None:
+    usual = read_usual_line(sent)
+    if usual is not None:
+        faults: list[str] = []
+        assert (read_unusual_line(sent, "product", faults, rules, {}), faults) == (usual, [])
+
+
+def test_lines_as_cdps_send_them_are_read_at_little_cost() -> None:
+    for sent in (MUG, LAMP, {"sku": "s-1", "variant": "", "url": False, "imageUrl": "//x.example/1"}):
+        assert read_usual_line(sent) is not None
+
+
 PAGE = "https://shop.example.com/lamps/index.html"
 
 
@@ -197,7 +252,7 @@ def test_lines_beyond_250_are_named_and_so_are_at_most_ten_faults_of_a_field() -
 @pytest.mark.parametrize("value", [{"price": 5}, {"name": "Mug"}, {"product_id": 0, "name": "Mug"}, [], 7, "mug"])
 def test_a_product_alone_without_an_id_is_named_by_its_field(rules: LineRules, value: Any) -> None:
     unreadable: list[str] = []
-    assert read_product(value, "product", unreadable, rules, lambda: None) is None
+    assert read_product(value, "product", unreadable, rules, {}) is None
     assert unreadable == ["product"]
 
 
