@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
+from urllib.parse import urlsplit
 
 from freshgate.outcomes import MESSAGE_ID
 from freshgate.settings import OutcomeSettings
@@ -25,7 +26,10 @@ class WebhookDestination(Destination):
         setting = setting_name("outcomes", shop, "signing_secret")
         is_required = is_elsewhere(shop, settings, EXAMPLE)
         self._keys = signing_keys(setting, settings.signing_secret, live=is_required)
-        super().__init__(shop, settings, example=EXAMPLE, secrets=settings.signing_secret.split())
+        url = urlsplit(settings.url)
+        # A hook's URL may be its key, and servers quote what they were asked for.
+        places = [place for place in (url.path, url.query) if len(place) > 1]
+        super().__init__(shop, settings, example=EXAMPLE, secrets=[*settings.signing_secret.split(), *places])
 
     def document(self, deliveries: Sequence[Delivery]) -> Mapping[str, Any]:
         data = [_entry(delivery) for delivery in deliveries]

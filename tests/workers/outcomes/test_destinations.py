@@ -151,6 +151,16 @@ def test_only_what_is_wrong_with_the_body_is_given_up(server: ScriptedServer, st
     assert len(server.requests) == 1
 
 
+def test_a_webhook_that_quotes_its_url_does_not_write_it_into_the_log(server: ScriptedServer) -> None:
+    server.steps = [answers(404, b'{"message": "POST /hooks/abcdef?code=ghijkl: no such route"}')]
+    with pytest.raises(EspError) as raised:
+        deliver(
+            OutcomeSettings(kind="webhook", url=f"{server.url}/hooks/abcdef?code=ghijkl", signing_secret=SECRET),
+            times=1,
+        )
+    assert str(raised.value) == "outcomes.main: 404 POST <key>?<key>: no such route"
+
+
 @pytest.mark.parametrize("kind", ["segment", "webhook"])
 @pytest.mark.parametrize(
     "url",
