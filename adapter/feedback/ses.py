@@ -6,8 +6,10 @@ https://docs.aws.amazon.com/ses/latest/dg/event-publishing-retrieving-sns-conten
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
+from adapter.feedback import sns
 from adapter.feedback.base import (
     SEND_FIELD,
     FeedbackEvent,
@@ -19,7 +21,7 @@ from adapter.feedback.base import (
     short_reason,
 )
 from adapter.feedback.bodies import read_json
-from adapter.feedback.sns import MAX_ENVELOPE_BYTES, Certificates, Fetch, fetch, is_signed, is_url_of_sns
+from adapter.feedback.sns import MAX_ENVELOPE_BYTES, Certificates, Fetch, is_signed, is_url_of_sns
 from adapter.feedback.times import read_iso
 from freshgate.errors import NotAuthentic, RequestError, SettingsError
 from freshgate.settings import EspSettings
@@ -50,7 +52,7 @@ class SesFeedback:
     # The envelope is decoded before its signature is checked.
     max_bytes = MAX_ENVELOPE_BYTES
 
-    def __init__(self, name: str, settings: EspSettings, fetch: Fetch = fetch) -> None:
+    def __init__(self, name: str, settings: EspSettings, fetch: Fetch | None = None) -> None:
         self.name = name
         self._key = setting_name("esps", name, "feedback_topic")
         self._topic = settings.feedback_topic
@@ -58,8 +60,8 @@ class SesFeedback:
             raise SettingsError(
                 f'{self._key}: write the ARN of the SNS topic, such as "arn:aws:sns:eu-west-1:123456789012:mail"'
             )
-        self._certificates = Certificates(fetch)
-        self._fetch = fetch
+        self._fetch = fetch or partial(sns.fetch, allow_networks=settings.allow_networks)
+        self._certificates = Certificates(self._fetch)
 
     def verify(self, request: FeedbackRequest) -> None:
         message = _message(request)

@@ -9,10 +9,11 @@ import base64
 import binascii
 import http.client
 import re
+import socket
+import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.x509 import load_pem_x509_certificate
 
 from freshgate.errors import StoreUnavailable
+from freshgate.outbound import Resolve, UrlError, connect, parse_networks, parse_url
 
 # Of a region, such as us-gov-west-1: sns.s3.amazonaws.com is somebody's bucket.
 HOST = re.compile(r"sns\.[a-z]{2}(-[a-z]{1,12}){1,3}-[0-9]{1,2}\.amazonaws\.com(\.cn)?")
@@ -44,38 +46,39 @@ FETCH_INTERVAL_S = 2.0
 Fetch = Callable[[str], bytes]
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str, allow_networks: Iterable[str] = (), *, resolve: Resolve = socket.getaddrinfo) -> bytes:
     """GET of a URL of SNS; no redirect is followed. Raises StoreUnavailable, so that SNS tries again.
 
-    The caller has checked the host.
+    The caller has checked the host. It leads to the public internet, or to a VPC's endpoint in `allow_networks`.
     """
-    parts = urlsplit(url)
-    connection = http.client.HTTPSConnection(parts.netloc, timeout=FETCH_TIMEOUT_S)
+    target = parse_url(url)
+    connection = http.client.HTTPConnection(target.host, timeout=FETCH_TIMEOUT_S)
     try:
-        connection.request("GET", f"{parts.path}?{parts.query}" if parts.query else parts.path)
-        response = connection.getresponse()
-        body = response.read(MAX_FETCHED_BYTES)
-        status = response.status
+        raw = connect(target, FETCH_TIMEOUT_S, allowed=parse_networks(allow_networks), resolve=resolve)
+        with raw, ssl.create_default_context().wrap_socket(raw, server_hostname=target.host) as secured:
+            connection.sock = secured
+            connection.request("GET", target.path)
+            response = connection.getresponse()
+            body = response.read(MAX_FETCHED_BYTES)
+            status = response.status
     except (OSError, http.client.HTTPException) as error:
-        raise StoreUnavailable(f"{parts.netloc}: {type(error).__name__}") from None
-    finally:
-        connection.close()
+        raise StoreUnavailable(f"{target.host}: {type(error).__name__}") from None
     if status != http.client.OK:
-        raise StoreUnavailable(f"{parts.netloc}: answered {status}")
+        raise StoreUnavailable(f"{target.host}: answered {status}")
     return body
 
 
 def is_url_of_sns(url: Any, path: re.Pattern[str] | None = None) -> bool:
     """Whether the URL is HTTPS at SNS itself, at its usual port, without user or password."""
     try:
-        parts = urlsplit(url if isinstance(url, str) else "")
-        return (
-            parts.scheme == "https"
-            and HOST.fullmatch(parts.netloc) is not None
-            and (path is None or path.fullmatch(parts.path) is not None)
-        )
-    except ValueError:
+        target = parse_url(url if isinstance(url, str) else "")
+    except UrlError:
         return False
+    return (
+        target.scheme == "https"
+        and HOST.fullmatch(target.authority) is not None
+        and (path is None or path.fullmatch(target.path) is not None)
+    )
 
 
 class Certificates:
