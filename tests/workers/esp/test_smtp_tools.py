@@ -133,7 +133,7 @@ def test_its_refusals_mean_what_they_say(esp: Smtp, to: str, expected: tuple[boo
 def test_its_filters_refuse_one_recipient_or_one_mail_and_never_the_account(esp: Smtp) -> None:
     spam = msgspec.structs.replace(CONTENT, subject=f"{SPAM}!")
     for change, words in (
-        ({"to": "denied@example.com"}, "554 5.7.1 <address>: Recipient address rejected: Access denied"),
+        ({"to": "denied@example.com"}, "554 5.7.1 <<address>>: Recipient address rejected: Access denied"),
         ({"render": lambda: spam}, "550 5.7.1 no such offers (mail)"),
     ):
         with pytest.raises(EspError, match=re.escape(words)) as raised:
