@@ -38,6 +38,8 @@ REGISTERS: Mapping[str, str] = {
 REPEATABLE = frozenset({"opened", "clicked", "deferred"})
 # An ESP may report ahead of our clock; a time beyond that is none.
 MAX_AHEAD_MS = 300_000
+# Of an event that concerns no shop.
+NO_REPLY = (b"unmatched", b"", b"", b"", b"")
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -109,7 +111,7 @@ class FeedbackReceiver:
     def _find_shops(self, events: Sequence[FeedbackEvent]) -> list[list[str]]:
         """The shops that each event concerns: the one that sent the mail; all where nobody knows it.
 
-        What is said of an unknown mail only ever withholds mail.
+        What is said of an unknown mail only ever withholds mail: of several shops an opt-in is of none.
         """
         names = sorted(self._own_shops.union(shops(self._client)))
         if len(names) == 1:
@@ -120,7 +122,11 @@ class FeedbackReceiver:
                 pipe.hexists(keys.sent(shop, event.send_id), "o")
         known = pipe.execute()
         rows = [known[i : i + len(names)] for i in range(0, len(known), len(names))]
-        return [[shop for shop, has in zip(names, row, strict=True) if has] or names for row in rows]
+        senders = [[shop for shop, has in zip(names, row, strict=True) if has] for row in rows]
+        return [
+            known_to or ([] if event.kind == "resubscribed" else names)
+            for event, known_to in zip(events, senders, strict=True)
+        ]
 
     def _call(self, account: str, events: Sequence[FeedbackEvent], targets: Sequence[Sequence[str]]) -> list[list[Any]]:
         pipe = self._client.pipeline(transaction=False)
@@ -181,7 +187,7 @@ class FeedbackReceiver:
         status = next((status for status in ("new", "duplicate") if status in by_status), "unmatched")
         if status == "duplicate":
             return status
-        reply = by_status[status]
+        reply = by_status.get(status, NO_REPLY)
         trigger = reply[1].decode()
         label = trigger if trigger in self._triggers else "none"
         metrics.FEEDBACK.labels(account, label, event.kind).inc()

@@ -62,6 +62,21 @@ def test_a_newer_opt_in_at_the_esp_lifts_an_unsubscribe_and_no_bounce(world: Rep
     assert world.outcomes("ada")[-1] == ("order_confirmation", "suppressed")
 
 
+def test_an_opt_in_is_believed_of_the_accounts_own_mails_and_shop_alone(world: ReportingWorld) -> None:
+    send = world.order()
+    world.report("unsubscribed", send)
+    world.client.hset(f"{SHOP}s:{send}", "a", "another")
+    world.report("resubscribed", send, at=world.now + 1)
+    add_shops(world.client, ["main", "other"])
+    # Nobody knows whose mail it was about.
+    assert world.report("resubscribed", at=world.now + 2) == FeedbackReply(0, 0, 1)
+    assert world.abandon() == [("abandoned_cart", "suppressed")]
+    world.client.hset(f"{SHOP}s:{send}", "a", "sendgrid")
+    world.report("resubscribed", send, at=world.now)
+    world.now += HOUR
+    assert world.abandon()[-1] == ("abandoned_cart", "sent")
+
+
 def test_an_opt_in_that_is_older_lifts_nothing_in_either_order(world: ReportingWorld) -> None:
     world.report("resubscribed", at=world.now - 1)
     world.report("unsubscribed")

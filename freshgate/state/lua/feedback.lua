@@ -108,7 +108,8 @@ redis.register_function('fg_feedback', function(keys, args)
     emit_report(shop, key, report.outcome, sent, settled)
   end
   local suppressed = false
-  if report.address ~= '' then
+  -- What lifts a suppression is believed of its own mails alone.
+  if report.address ~= '' and not (is_anothers and report.kind == 'resubscribed') then
     local field = count_soft(shop, report)
     suppressed = field and set_address_register(shop, report.address, field, report.stamp, report.value)
       and report.kind ~= 'resubscribed'

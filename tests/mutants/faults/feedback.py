@@ -20,6 +20,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("return #row >= report.soft", "return #row > report.soft", "a soft bounce more is needed"),
     ("'n', cmsgpack.pack(early))", "'n', cmsgpack.pack({}))", "an early report is not on the trail"),
     ("account ~= report.esp", "false", "an account reports of another one's mails"),
+    (" and not (is_anothers and report.kind == 'resubscribed')", "", "an account opts in to another one's mails"),
     ("      wait_for_claim(key, line_of(report, now))\n", "", "a report before the worker has settled is forgotten"),
     ("  redis.call('PEXPIRE', key, ms(DAY))\n", "", "what is reported of unknown sends never expires"),
     (
