@@ -197,7 +197,8 @@ class Ledger:
         send_id = keys.send_id(timer.scope, timer.id, reason)
         entry = {"trigger": timer.trigger, "state": "dead", "reason": reason, "send": send_id, "compared": {}}
         outcome = self._outcome(records, "dead", reason, send_id)
-        self._settle(records, entry=entry, review="dead", outcome=outcome, field=f"c:{timer.scope}", send=send_id)
+        body = self._body(records, entry=entry, review="dead", outcome=outcome)
+        self._gather(records.shop, body | {"field": f"c:{timer.scope}", "send": send_id})
         log.info("send", outcome="dead", reason=reason, send=send_id, trigger=timer.trigger, esp=self._esp)
         metrics.SENDS.labels(timer.trigger, self._esp, "dead").inc()
         metrics.GATED.labels(timer.trigger, "dead", reason).inc()
@@ -276,22 +277,31 @@ class Ledger:
         """Sends what was gathered. Raises RedisError: then the timers bring it back."""
         self._pipe.execute()
 
-    def _settle(self, records: Records, *, claim: Claim | None = None, **parts: Any) -> None:
-        body = self._body(records, **parts)
+    def _settle(
+        self,
+        records: Records,
+        *,
+        claim: Claim | None = None,
+        text: str = "",
+        keep: int = MIN_CLAIMS,
+        review: str = "",
+        **parts: Any,
+    ) -> None:
+        body = self._body(records, review=review, **parts)
         if claim is not None:
             body |= {
                 "owner": claim.owner or records.subject.owner,
                 "field": f"c:{records.timer.scope}",
                 "send": claim.send_id,
                 "token": claim.token,
-                "claim": parts["text"],
-                "keep": parts["keep"],
+                "claim": text,
+                "keep": keep,
                 "deferred": str(claim.until),
             }
             if self._feedback:
                 body["feedback"] = self._esp
             # A mail that did not leave is not counted among those that the address may get.
-            if records.counted and parts["review"] not in WENT_OUT:
+            if records.counted and review not in WENT_OUT:
                 body["uncount"] = (records.counted.id, claim.at)
         self._gather(records.shop, body)
 
@@ -305,7 +315,6 @@ class Ledger:
         review: str = "",
         failed: bool = False,
         outcome: dict[str, Any] | None = None,
-        **fields: Any,
     ) -> dict[str, Any]:
         body: dict[str, Any] = {
             "owner": records.subject.owner,
@@ -313,8 +322,6 @@ class Ledger:
             "due": "" if records.due is None else str(records.due),
             "failed": failed,
         }
-        if "field" in fields:
-            body |= fields
         if due is not None:
             body["next"] = due
         if review:

@@ -16,6 +16,7 @@ from freshgate.state import keys
 from freshgate.state.clock import RedisClock
 from freshgate.state.records import Claim
 from freshgate.state.stamps import stamp
+from freshgate.state.views import PersonView
 from freshgate.telemetry import metrics
 from tests.engine.test_sends import count
 from tests.engine.world import HOUR, MINUTE, SHOP, START, World, product
@@ -92,6 +93,26 @@ def test_a_claim_tells_the_worker_what_time_it_is(redis: Redis) -> None:
     assert ledger.claim([attempt]) == [True]
     assert clock.now() > START
     assert ledger.claim([attempt]) == [False]
+
+
+@pytest.mark.parametrize(("age", "is_written"), [(999, True), (1000, False)])
+def test_a_claim_that_reaches_redis_a_second_late_is_not_written(redis: Redis, age: int, is_written: bool) -> None:
+    world = carts(redis)
+    ledger = Ledger(redis, "sendgrid", RedisClock(lambda: world.now))
+    claim = Claim("s1", "claimed", "t", 0, world.now - age, 0, "")
+    assert ledger.claim([Attempt(world.triggers["abandoned_cart"], world.records(TIMER), claim)]) == [is_written]
+
+
+def test_nothing_is_noted_of_nobody(redis: Redis) -> None:
+    world = carts(redis)
+    records = world.records(TIMER)
+    records.person = PersonView("", [])
+    ledger = Ledger(redis, "sendgrid", RedisClock(lambda: world.now))
+    ledger.note_failure(records, "poison")
+    ledger.wait(records, world.now + MINUTE, "limited")
+    ledger.flush()
+    assert redis.keys("*:dec") == []
+    assert dict(world.due_timers(START + DAY))[TIMER] == world.now + MINUTE
 
 
 def test_the_same_decision_once_more_is_one_line_with_a_count(redis: Redis) -> None:
