@@ -71,6 +71,9 @@ STATUSES: Mapping[str, str] = {
 QUANTILES: Mapping[str, str] = {"p50": "super-light-blue", "p95": BLUE, "p99": "dark-blue"}
 WINDOWS: Mapping[str, str] = {"5m": RED, "1h": ORANGE, "6h": YELLOW, "3d": BLUE}
 
+# Of log lines.
+LEVELS: Mapping[str, str] = {"info": BLUE, "warning": ORANGE, "error": RED, "critical": "dark-red"}
+
 # A closed set of a label → its colours. A test holds each complete.
 CLOSED_SETS = (
     (metrics.OUTCOMES, OUTCOMES),

@@ -7,9 +7,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from dashboards.boards.base import TAG, panel_id
+from dashboards.colors import LEVELS
+from dashboards.panels import COUNT
+
+
+class Place(NamedTuple):
+    """In Grafana's grid of 24 columns."""
+
+    x: int
+    y: int
+    w: int
+
 
 UID = "freshgate-lines"
 TITLE = "Freshgate: log lines"
@@ -17,23 +28,23 @@ QUESTION = "What did the processes write about this send, this trace, or of late
 # A text that no line has, so that an empty field shows nothing and not everything.
 NO_ID = "paste an id"
 DATA = {"type": "loki", "uid": "${logs}"}
-# Title → what the panel answers, its query for Loki, and its words where there is no line.
-PANELS: Mapping[str, tuple[str, str, str]] = {
+# Title → what the panel answers, its query for Loki, and where it stands: all of them on one screen.
+PANELS: Mapping[str, tuple[str, str, Place]] = {
     "Lines of the send": (
         "What happened to one send: paste its id, which `why` and the lists for operators show. A retry, a reply of "
         "the ESP and the outcome are a line each; a line leads to its trace.",
         '{service=~".+"} | send=`$send`',
-        "No line of this send within the time range. Its id belongs into *Send*, above.",
+        Place(x=0, y=6, w=12),
     ),
     "Lines of the trace": (
         "What the processes wrote within one trace: a click on a span leads here.",
         '{service=~".+"} | trace_id=`$trace`',
-        "No line of this trace within the time range. Its id belongs into *Trace*, above.",
+        Place(x=12, y=6, w=12),
     ),
     "Lines that warn": (
         "What went wrong of late, in whichever process.",
         '{service=~"$service", level=~"warning|error|critical"}',
-        "No line warns, or no log reader runs: see *Lines by service and level*.",
+        Place(x=0, y=16, w=24),
     ),
 }
 VOLUME = (
@@ -108,11 +119,19 @@ def _volume() -> dict[str, Any]:
         "targets": [_target(query, "{{service}} {{level}}")],
         "fieldConfig": {
             "defaults": {
-                "unit": "short",
+                "unit": COUNT,
+                "decimals": 0,
+                "min": 0,
                 "noValue": "No line: does a log reader run?",
                 "custom": {"drawStyle": "bars", "fillOpacity": 60, "stacking": {"mode": "normal", "group": "A"}},
             },
-            "overrides": [],
+            "overrides": [
+                {
+                    "matcher": {"id": "byRegexp", "options": f"/ {level}$/"},
+                    "properties": [{"id": "color", "value": {"mode": "fixed", "fixedColor": color}}],
+                }
+                for level, color in LEVELS.items()
+            ],
         },
         "options": {"legend": {"displayMode": "list", "placement": "right", "showLegend": True}},
     }
@@ -126,18 +145,17 @@ def _line_panels() -> list[dict[str, Any]]:
             "description": question,
             "type": "logs",
             "datasource": DATA,
-            "gridPos": {"h": 10, "w": 24, "x": 0, "y": 6 + 10 * number},
+            "gridPos": {"h": 10, **place._asdict()},
             "targets": [_target(query, "")],
-            "fieldConfig": {"defaults": {"noValue": when_empty}, "overrides": []},
             "options": {
                 "showTime": True,
                 "enableLogDetails": True,
-                "prettifyLogMessage": True,
+                "prettifyLogMessage": False,
                 "sortOrder": "Ascending" if "$service" not in query else "Descending",
                 "wrapLogMessage": True,
             },
         }
-        for number, (title, (question, query, when_empty)) in enumerate(PANELS.items())
+        for title, (question, query, place) in PANELS.items()
     ]
 
 

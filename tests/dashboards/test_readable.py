@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dashboards import colors
-from dashboards.boards import BOARDS
+from dashboards.boards import BOARDS, lines
 from dashboards.boards.marks import MARKS
 from dashboards.panels import NO_DATA, NONE_COUNTED
 from tests.dashboards import expressions
@@ -24,6 +24,8 @@ PANELS = [
 # A column of Grafana's grid is 55 pixels wide on a screen of 1400; a letter of a title 8, and the frame takes 40.
 LETTERS_PER_COLUMN = 6
 MENU_LETTERS = 5
+# Of Grafana's grid, 38 pixels each, with the controls above them.
+ROWS_OF_A_SCREEN = 26
 # The columns of a table of the whole width must fit into a screen of 1400.
 TABLE_PIXELS = 1340
 
@@ -262,6 +264,16 @@ def test_a_panel_without_a_count_does_not_claim_that_its_data_are_missing() -> N
 def test_every_value_of_a_closed_set_has_its_colour(values: tuple[str, ...], of: dict[str, str]) -> None:
     assert set(of) == set(values)
     assert len(set(of.values())) == len(of)
+
+
+def test_the_board_of_lines_shows_all_of_it_on_one_screen_and_a_warning_as_such() -> None:
+    volume, *others = lines.as_dict()["panels"]
+    assert unit_faults({**volume, "targets": []}) == []
+    colored = {at["matcher"]["options"]: at["properties"][0]["value"] for at in volume["fieldConfig"]["overrides"]}
+    assert colored["/ error$/"] == {"mode": "fixed", "fixedColor": colors.RED}
+    assert max(panel["gridPos"]["y"] + panel["gridPos"]["h"] for panel in others) <= ROWS_OF_A_SCREEN
+    # Eight rows for each line would show two lines.
+    assert [panel["title"] for panel in others if panel["options"]["prettifyLogMessage"]] == []
 
 
 def test_a_release_is_one_mark_and_an_outage_none() -> None:
