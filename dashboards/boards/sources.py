@@ -20,6 +20,8 @@ from freshgate.telemetry import metrics
 
 def _verdict() -> Sequence[Panel]:
     failing = increase(REQUESTS, status="~5..")
+    rejected = increase(metrics.UNAUTHENTIC, ["source"], **SOURCE)
+    verified = increase(metrics.VERIFY, ["source"], "count", **SOURCE)
     return [
         *verdict(),
         number(
@@ -36,12 +38,13 @@ def _verdict() -> Sequence[Panel]:
         number(
             "401 answers",
             describe(
-                "Which share of the requests is not authentic? The CDP does not repeat them.",
-                "runbooks SignaturesFail and BatchWithoutToken.",
+                "Which share of its requests is not authentic, of the source with the largest? The CDP does not repeat "
+                "them.",
+                "*Requests rejected with 401* names the source: runbooks SignaturesFail and BatchWithoutToken.",
             ),
             "percentunit",
-            f"{increase(metrics.UNAUTHENTIC, **SOURCE)} / ({increase(metrics.VERIFY, (), 'count', **SOURCE)} > 0)",
-            limits=red_above(0.5, yellow=0.02),
+            f"max(({rejected} or 0 * {verified}) / ({verified} > 0))",
+            limits=red_above(0.1, yellow=0.02),
             when_empty="no request yet",
         ),
         failed_calls(),

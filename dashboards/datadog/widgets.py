@@ -22,6 +22,7 @@ OMITTED = {
     "Share of workers that are busy": "no sum of maxima: see *Workers by state*",
     "Workers alive": "no sum of maxima: see *Workers by state*",
     "Time since the last event, by source": "no clock in a formula: the monitor SourceSilent watches it",
+    "401 answers": "no largest of several shares: see *Requests rejected with 401*",
     "Restarts": "no number of changes: see *Restarts by process*",
     "Uptime by process": "no clock in a formula: the same metric says since when a process runs",
     "Scrape duration": "the Agent's own `datadog.agent` metrics and `agent status` show it",
