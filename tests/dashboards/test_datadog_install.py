@@ -76,7 +76,8 @@ def test_the_installer_puts_all_of_it_there_and_a_second_time_changes_nothing_el
     assert composites
     for monitor in composites.values():
         numbers = re.findall(r"\d+", monitor["query"])
-        assert re.fullmatch(r"!?\d+( (&&|\|\|) !?\d+)+", monitor["query"])
+        assert re.fullmatch(r"[!(]*\d+\)*( (&&|\|\|) [!(]*\d+\)*)+", monitor["query"])
+        assert monitor["query"].count("(") == monitor["query"].count(")")
         assert {f"part_of:{monitor['tags'][2].removeprefix('alert:')}"} <= set(
             datadog.stored["monitor"][numbers[0]]["tags"]
         )
