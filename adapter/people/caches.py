@@ -11,12 +11,13 @@ import time
 from collections import OrderedDict
 from contextlib import suppress
 from threading import Lock
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 import redis
 from redis.exceptions import RedisError
 
+from adapter.people.bounded_sockets import BoundedSockets
 from adapter.people.document import Document
 from freshgate.errors import SettingsError
 from freshgate.settings_parsing import setting_name
@@ -34,11 +35,12 @@ KINDS = ("memory", "redis", "off", "memcached://127.0.0.1:11211")
 
 
 class CachedDocument(msgspec.Struct, frozen=True):
-    """A document, and the version of the state that it was made of. `key` guards against another's entry."""
+    """A document, when it was made (ms), and of which version of the state. `key` guards against another's entry."""
 
     key: str
     version: str
     document: Document
+    at: int
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -143,10 +145,16 @@ class MemcachedCache:
             raise SettingsError(
                 f"{setting_name('people_cache')}: pymemcache is missing; install it: pip install pymemcache"
             ) from None
+        sockets: Any = BoundedSockets(MEMCACHED_TIMEOUT_S)
         self._client = PooledClient(
-            (host, port), connect_timeout=MEMCACHED_TIMEOUT_S, timeout=MEMCACHED_TIMEOUT_S, max_pool_size=16
+            (host, port),
+            connect_timeout=MEMCACHED_TIMEOUT_S,
+            timeout=MEMCACHED_TIMEOUT_S,
+            max_pool_size=16,
+            socket_module=sockets,
         )
-        self._faults = (MemcacheError, OSError)
+        # The last two are pymemcache's where it cannot read what came.
+        self._faults = (MemcacheError, OSError, ValueError, LookupError)
         self._seal = seal
         self._resume_at = 0.0
 

@@ -100,6 +100,7 @@ class People:
                 return self._build(key, reply)
         if reply and cached:
             metrics.PEOPLE_CACHE.labels("hit").inc()
+            metrics.PEOPLE_CACHE_AGE.observe(max(0, int(reply[0]) - cached.at) / 1000)
             return Answer(int(reply[0]), cached.document)
         return None
 
@@ -116,7 +117,7 @@ class People:
             own = keys.address_id(self._pii_key, person.email)
             person.see_address(next((view.ordered for view in views if view.id == own), None))
         document = build_document(person, views, trail)
-        self._cache.put(CachedDocument(key, version.decode(), document))
+        self._cache.put(CachedDocument(key, version.decode(), document, int(now)))
         return Answer(int(now), document)
 
     def _candidates(self, shop: str, searched_id: str) -> list[str]:

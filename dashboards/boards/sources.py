@@ -179,6 +179,15 @@ def _requests() -> Sequence[Panel]:
             PER_MINUTE,
             [(per_minute(metrics.PEOPLE_CACHE, ["result"]), "{{result}}")],
         ),
+        lines(
+            "Age of cached persons",
+            describe(
+                "How old is what the cache answers with? Nothing has changed since then: Redis was asked.",
+                "never. Young ones mean that the cache spares little.",
+            ),
+            "s",
+            [(quantile(q, metrics.PEOPLE_CACHE_AGE), f"p{q * 100:.0f}") for q in QUANTILES],
+        ),
     ]
 
 

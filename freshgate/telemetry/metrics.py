@@ -148,6 +148,9 @@ PEOPLE_CACHE = Counter(
     "Looks into the People API's cache: hit, miss, stale for another version, failed for a fault of Memcached",
     ["result"],
 )
+PEOPLE_CACHE_AGE = Histogram(
+    "freshgate_people_cache_age_seconds", "How long ago a document was made that the cache answered with", buckets=_AGE
+)
 CONNECTIONS_DROPPED = Counter(
     "freshgate_connections_dropped_total", "Connections ended before their request was complete", ["reason"]
 )

@@ -7,15 +7,19 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
 from redis import Redis
 from structlog.testing import capture_logs
 
 from adapter.app import check
+from adapter.people.bounded_sockets import BoundedSockets
 from adapter.people.caches import CachedDocument, MemcachedCache, MemoryCache, RedisCache, Seal, build_cache
 from adapter.people.document import Document
 from adapter.sources.segment.signature import prove
@@ -237,10 +241,12 @@ def looks(result: str) -> float:
 def test_a_cache_spares_work_and_never_shows_what_is_over(serve: Serve, cache: str) -> None:
     client = serve(settings(people_cache=cache))
     identify(client, firstName="Ada")
-    hits = looks("hit")
+    hits, ages = looks("hit"), REGISTRY.get_sample_value("freshgate_people_cache_age_seconds_count") or 0
     values = [get(client, "ada")["fields"]["first_name"]["value"] for _ in range(2)]
     assert values == ["Ada", "Ada"]
     assert (looks("hit") > hits) == (cache != "off")
+    # How old what it answered with was, once for each.
+    assert (REGISTRY.get_sample_value("freshgate_people_cache_age_seconds_count") or 0) - ages == looks("hit") - hits
     identify(client, firstName="Augusta")
     assert get(client, "ada")["fields"]["first_name"]["value"] == "Augusta"
 
@@ -253,7 +259,7 @@ def test_a_cache_in_memory_is_bounded() -> None:
 
 
 def entry(key: str) -> Any:
-    return CachedDocument(key, "1", Document("u1", {}, [], {}))
+    return CachedDocument(key, "1", Document("u1", {}, [], {}), 1)
 
 
 @pytest.mark.parametrize(
@@ -277,9 +283,14 @@ def test_a_cache_that_lies_is_not_believed(redis: Redis, damage: Callable[[bytes
 
 
 class SilentServer:
-    """Accepts connections, and never answers."""
+    """Accepts connections, and answers each command with the parts that `answer` yields: with none, for ever.
 
-    def __init__(self) -> None:
+    ended  is set once the other side has given up on an answer
+    """
+
+    def __init__(self, answer: Callable[[bytes], Iterator[bytes]] | None = None) -> None:
+        self._answer = answer
+        self.ended = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
         self.connections: list[socket.socket] = []
@@ -291,6 +302,16 @@ class SilentServer:
                 self.connections.append(self._listener.accept()[0])
             except OSError:
                 return
+            if self._answer:
+                threading.Thread(target=self._talk, args=(self.connections[-1],), daemon=True).start()
+
+    def _talk(self, connection: socket.socket) -> None:
+        assert self._answer
+        with suppress(OSError):
+            while command := connection.recv(65536):
+                for part in self._answer(command.split(b" ")[1].strip()):
+                    connection.sendall(part)
+        self.ended.set()
 
     def close(self) -> None:
         self._listener.close()
@@ -307,6 +328,52 @@ def test_a_memcached_that_hangs_costs_its_timeout_once(serve: Serve) -> None:
     assert looks("failed") > failures
     assert len(server.connections) <= looks("failed") - failures
     server.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"VALUE\r\n",
+        b"VALUE KEY x y\r\n",
+        b"VALUE other 0 1\r\nx\r\nEND\r\n",
+        b"VALUE KEY 0 -5\r\nEND\r\n",
+        b"SERVER_ERROR out of memory storing object\r\n",
+        b"\0" * 100 + b"\r\n",
+    ],
+)
+def test_a_memcached_that_talks_nonsense_costs_no_answer(serve: Serve, answer: bytes) -> None:
+    server = SilentServer(lambda key: iter([answer.replace(b"KEY", key)]))
+    client = serve(settings(people_cache=f"memcached://127.0.0.1:{server.port}"))
+    identify(client, firstName="Ada")
+    assert get(client, "ada")["fields"]["first_name"]["value"] == "Ada"
+    assert server.connections
+    server.close()
+
+
+def trickle(_key: bytes) -> Iterator[bytes]:
+    while True:
+        time.sleep(0.01)
+        yield b"x"
+
+
+@pytest.mark.parametrize("answer", [trickle, lambda key: repeat(b"x" * 65536)])
+def test_a_memcached_whose_answer_has_no_end_is_given_up(
+    serve: Serve, answer: Callable[[bytes], Iterator[bytes]]
+) -> None:
+    server = SilentServer(answer)
+    client = serve(settings(people_cache=f"memcached://127.0.0.1:{server.port}"))
+    identify(client, firstName="Ada")
+    assert get(client, "ada")["fields"]["first_name"]["value"] == "Ada"
+    assert server.ended.wait(10)
+    server.close()
+
+
+def test_a_resolver_that_hangs_costs_the_timeout() -> None:
+    release = threading.Event()
+    with pytest.raises(TimeoutError):
+        BoundedSockets(0.05, lambda *_: [release.wait(30)]).getaddrinfo("cache.example", 11211)
+    assert not release.is_set()
+    release.set()
 
 
 def test_a_memcached_that_is_stopped_costs_no_answer(serve: Serve, free_port: Callable[[], int]) -> None:
