@@ -1,7 +1,8 @@
 """One decision about a cart mail, by how many devices the person has: microseconds of CPU in the worker and in Redis.
 
 The records of a person's ids are folded when they are read, so each device costs one more hash. Every device added a
-product to the cart and viewed one. A pair is the same in a person without any device; the rounds take turns.
+product to the cart and viewed one. A pair is the same in a person without any device; the rounds take turns. What a
+mail needs is read from the same records, and costs CPU and, on the trail, bytes.
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ from bench.rows import Effort, Row, paired
 from catalog import EVENTS, TRIGGERS
 from freshgate import Fallback, Needs, Trigger
 from freshgate.events import Event, Product
+from freshgate.queue import Item, Job
 from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.planner import Planner
+from workers.courier import Courier
 from workers.decisions import Records
+from workers.esp.base import Message, SendResult
 from workers.gate import decide
 from workers.lookup import Lookup
 
@@ -63,6 +67,26 @@ def person_events(person: int, devices: int, now: int) -> list[Event]:
 
 def event(name: str, message_id: str, now: int, attributes: dict[str, Any], **fields: Any) -> Event:
     return Event(name=name, message_id=message_id, occurred_at=now, fields=fields, **attributes)
+
+
+class AcceptingEsp:
+    """Accepts everything at once."""
+
+    name = "sendgrid"
+
+    def prepare(self) -> None: ...
+    def close(self) -> None: ...
+
+    def send(self, message: Message) -> SendResult:
+        return SendResult(provider_id="p", status=202)
+
+
+def trail_bytes(client: redis.Redis, lookup: Lookup, trigger: Trigger, timer: str, now: int) -> float:
+    """Bytes of what the trail says of a mail that left; each timer once."""
+    courier = Courier(client, {trigger.name: trigger}, AcceptingEsp(), lookup, 10_000, lambda: now)
+    courier.deliver(Job(sends=(Item(timer, 0),), created=now, shop="main"))
+    (line,) = client.lrange(f"{keys.person('main', keys.TimerRef.parse(timer).id)}:dec", 0, -1)
+    return float(len(line))
 
 
 def decide_all(lookup: Lookup, timers: Sequence[str], now: int) -> float:
@@ -115,8 +139,13 @@ def measure(effort: Effort) -> list[Row]:
                     pairs.setdefault((devices, part), []).append((value[part], reference[part]))
         _, read, _ = lookup.read("main", timers[0], later)
         needs = [(decide_only(NEEDY, read, later), decide_only(PLAIN, read, later)) for _ in range(effort.of(200, 50))]
+        trails = [
+            (trail_bytes(client, lookup, NEEDY, first, later), trail_bytes(client, lookup, PLAIN, second, later))
+            for first, second in zip(timers[0][::2], timers[0][1::2], strict=True)
+        ]
     return [
         paired(PART, "five needs and a fallback, CPU of the worker", "us", needs, "a trigger without needs"),
+        paired(PART, "five needs and a fallback, on the trail", "bytes", trails, "a trigger without needs"),
     ] + [
         paired(PART, f"linked devices: {devices}, {where}", "us", pairs[devices, part], UNLINKED)
         for devices in DEVICES

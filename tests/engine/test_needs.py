@@ -417,6 +417,26 @@ def test_a_need_that_contradicts_itself_is_refused(make: Any, text: str) -> None
     assert text in str(caught.value)
 
 
+def test_needs_and_a_fallback_cost_no_trip_to_redis(redis: Redis) -> None:
+    broad = Fallback(template_id="d-broad", segment=LOYAL, needs=(Needs("cart", otherwise="leave_out"),))
+    names = ("profile.city", "profile.first_name", "profile.visited", "consent")
+    five = (*(Needs(name, fresh_for="1h", critical=False) for name in names), Needs("ping.title", otherwise=broad))
+    trips = []
+    for needs in ((), five):
+        redis.flushdb()
+        world = new_world(redis, *needs)
+        for number in range(2):
+            world.record(world.event("Order Completed", user="ada", order_id=f"o-{number}", at=START - DAY))
+        world.record(world.event("Pinged", user="ada"))
+        (timer,) = [timer for timer, _ in world.due_timers(START + HOUR) if timer.startswith("pinged|")]
+        stats: Any = redis.info("stats")
+        world.deliver(timer)
+        after: Any = redis.info("stats")
+        trips.append(after["total_reads_processed"] - stats["total_reads_processed"])
+        assert world.esp.mails[-1].template_id == ("d-broad" if needs else "d-ping")
+    assert trips[0] == trips[1] > 1
+
+
 def test_the_ages_of_what_was_sent_are_told_from_those_of_what_was_not(redis: Redis) -> None:
     def ages(field: str, sent: str) -> float:
         labels = {"trigger": "pinged", "field": field, "sent": sent}
