@@ -382,8 +382,8 @@ def test_transactional_jobs_are_taken_first_and_marketing_and_timers_in_their_tu
             push(redis, 10 * number + digit, name)
     work(worker, courier)
     taken = "".join(job.sends[0].timer[-1] for job in courier.jobs)
-    # Half of the turns ask for what timers brought first, and one of eight for marketing.
-    assert taken.count("0", 0, 40) > 10 and taken.count("1", 0, 40) > 10
+    # Half of the turns ask for what timers brought first, one of seven for marketing; lanes may overtake each other.
+    assert taken.count("0", 0, 40) > 5 and taken.count("1", 0, 40) > 5
     assert taken.count("2", 0, 80) + taken.count("3", 0, 80) > 5
     assert taken.index("3") < 80 and taken.index("2") < 80
     assert set(taken[-40:]) == {"2", "3"}

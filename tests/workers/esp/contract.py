@@ -123,6 +123,9 @@ def _read_request(sock: socket.socket) -> bytes:
     return request
 
 
+at_the_deadline = pytest.mark.parametrize("timeout_s", [0.3])
+
+
 class EspContract:
     """Subclasses define `make`, the responses with which their ESP accepts a mail and asks to wait, and its schema.
 
@@ -154,8 +157,13 @@ class EspContract:
         server.close()
 
     @pytest.fixture
-    def esp(self, server: ScriptedServer) -> Iterator[Esp]:
-        esp = self.make(server.url, 0.3, "the-secret-key")
+    def timeout_s(self) -> float:
+        """The deadline of a call; `at_the_deadline` sets a short one, for tests that wait for it."""
+        return 30.0
+
+    @pytest.fixture
+    def esp(self, server: ScriptedServer, timeout_s: float) -> Iterator[Esp]:
+        esp = self.make(server.url, timeout_s, "the-secret-key")
         yield esp
         esp.close()
 
@@ -245,6 +253,7 @@ class EspContract:
         error = self.failure(esp, server, answers(502, b"<html>ada@example.com the-secret-key</html>"))
         assert (error.permanent, error.ambiguous, error.status) == (False, False, 502)
 
+    @at_the_deadline
     def test_silence_after_the_request_is_ambiguous(self, esp: Esp, server: ScriptedServer) -> None:
         assert self.failure(esp, server, server.silent).ambiguous
 
@@ -266,6 +275,7 @@ class EspContract:
             esp.send(self.message)
         assert (raised.value.permanent, raised.value.ambiguous) == (False, False)
 
+    @at_the_deadline
     def test_a_dribbling_server_meets_the_deadline(self, esp: Esp, server: ScriptedServer) -> None:
         # Read to its end, the answer would be a 202.
         assert self.failure(esp, server, server.dribbles).ambiguous
@@ -375,6 +385,7 @@ class BatchContract:
     def test_a_drop_after_a_batch_is_ambiguous_for_all_of_it(self, esp: BatchEsp, server: ScriptedServer) -> None:
         assert self.batch_failure(esp, server, sends(b"")).ambiguous
 
+    @at_the_deadline
     def test_silence_after_a_batch_meets_the_deadline_and_is_ambiguous(
         self, esp: BatchEsp, server: ScriptedServer
     ) -> None:

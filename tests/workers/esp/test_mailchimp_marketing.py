@@ -12,7 +12,7 @@ from jsonschema import Draft202012Validator
 
 from freshgate.errors import EspError, SettingsError
 from freshgate.settings import EspSettings, Settings
-from tests.workers.esp.contract import MESSAGE, EspContract, ScriptedServer, answers, sends
+from tests.workers.esp.contract import MESSAGE, EspContract, ScriptedServer, answers, at_the_deadline, sends
 from workers.esp import ESPS
 from workers.esp.base import Esp
 from workers.esp.mailchimp_marketing import MailchimpMarketing
@@ -68,6 +68,7 @@ class TestMailchimpMarketing(EspContract):
             "properties": {"first_name": "Ada", "freshgate_send": "s-1", "freshgate_trigger": "welcome"},
         }
 
+    @at_the_deadline
     @pytest.mark.parametrize("step", ["silent", "drop", "redirect"])
     def test_a_lost_answer_to_the_member_is_no_doubt_since_no_mail_follows_from_it(
         self, esp: Esp, server: ScriptedServer, step: str

@@ -15,6 +15,7 @@ from tests.workers.esp.contract import (
     EspContract,
     ScriptedServer,
     answers,
+    at_the_deadline,
 )
 from workers.esp import ESPS
 from workers.esp.base import Esp, SendResult, max_batch
@@ -40,6 +41,7 @@ class ResendContract(EspContract):
 
 
 class TestResend(ResendContract):
+    @at_the_deadline
     def test_the_send_id_is_the_key_of_each_try(self, esp: Esp, server: ScriptedServer) -> None:
         assert self.failure(esp, server, server.silent).ambiguous
         head, _ = self.sent(esp, server, MESSAGE)
