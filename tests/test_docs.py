@@ -133,7 +133,7 @@ def test_every_reason_of_a_refusal_is_named() -> None:
 
 
 def declared_reasons() -> set[str]:
-    """The reasons that a decision may have: what the code of gate, courier and catalog writes as one.
+    """The reasons that a decision may have: what the code of gate, decider, intake and catalog writes as one.
 
     They are texts of calls, not a closed set that could be imported, since triggers bring their own.
     """
@@ -141,7 +141,8 @@ def declared_reasons() -> set[str]:
     # The name of a function or method, and which of its arguments is the reason.
     calls = {"_withhold": 2, "Withdrawn": 1, "mark_dead": 1}
     reasons = {*metrics.RETIMED_REASONS, *metrics.CONTRADICTIONS, *(f"already_{state}" for state in OVER)}
-    for file in (root / "workers" / "gate.py", root / "workers" / "courier.py", *root.glob("catalog/triggers/*.py")):
+    own = [root / "workers" / name for name in ("gate.py", "decider.py", "intake.py")]
+    for file in (*own, *root.glob("catalog/triggers/*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue

@@ -1,6 +1,6 @@
 """Asks sources of truth over HTTP, many at once: each request costs its own send at most its timeout, and no other.
 
-`asks.py` has the requests; `courier.py` sets a send aside until its answers are in, `lanes.py` takes it up once more.
+`asks.py` has the requests; `decider.py` sets a send aside until its answers are in, `lanes.py` takes it up once more.
 """
 
 from __future__ import annotations

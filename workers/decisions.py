@@ -1,6 +1,6 @@
 """What a decision reads, and what it says. `gate.py` decides, `needs.py` looks at the ages of fields.
 
-`lookup.py` builds the records, `courier.py` carries the decision out.
+`lookup.py` builds the records, `decider.py` carries the decision out.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The gate decides on each send right before the call to the ESP: a pure function of the state and the time.
 
-`lookup.py` reads the records, `courier.py` carries the decision out. The README's table lists the outcomes.
+`lookup.py` reads the records, `decider.py` carries the decision out. The README's table lists the outcomes.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ MIN_CLAIMS = 20
 # A claim that reaches Redis later than this is not written: its worker may have given it up. The timeout of a reply is
 # not shorter, and a call that begins later than a tenth of a second after its claim is not made.
 MAX_CLAIM_AGE_MS = 1000
+HELD_FOR_MS = 30_000
 log = logs.get(__name__)
 _encode = msgspec.json.Encoder().encode
 _pack = msgspec.msgpack.Encoder().encode
@@ -223,6 +224,11 @@ class Ledger:
             body["revision"] = records.subject.revision
         self._gather(records.shop, body)
         metrics.RETIMED.labels(trigger, decision.reason).inc()
+
+    def hold(self, records: Records) -> None:
+        """An operator holds its trigger: it is looked at again in a while."""
+        self.retime(records, self._clock.now() + HELD_FOR_MS)
+        metrics.RETIMED.labels(records.timer.trigger, "held").inc()
 
     def wait(self, records: Records, due: int, reason: str) -> None:
         """The send waits for its account, and is decided on once more at `due` (ms)."""

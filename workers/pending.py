@@ -1,6 +1,6 @@
 """A send on its way through a lane: first to be decided on, then claimed, with its mail.
 
-`courier.py` makes them; `calls.py` brings the claimed ones to an end.
+`intake.py` and `decider.py` make them; `calls.py` brings the claimed ones to an end.
 """
 
 from __future__ import annotations

@@ -112,8 +112,8 @@ def due_of(world: World, timer: str) -> int:
 def allow_repeats(*accounts: Account) -> None:
     """A confirmation whose answer was lost may be sent again."""
     for account in accounts:
-        confirmation = account.courier._triggers["order_confirmation"]
-        account.courier._triggers = {"order_confirmation": replace(confirmation, unknown="resend")}
+        confirmation = account.courier._intake._triggers["order_confirmation"]
+        account.courier._intake._triggers = {"order_confirmation": replace(confirmation, unknown="resend")}
 
 
 BLOCKED = EspError("401", blocked=True, status=401)

@@ -22,6 +22,8 @@ PYTHON = (
     "workers/needs.py",
     "workers/ledger.py",
     "workers/courier.py",
+    "workers/decider.py",
+    "workers/intake.py",
     "workers/lookup.py",
     "workers/timers.py",
     "workers/account.py",
