@@ -26,7 +26,7 @@ from tests.deploy import stack
 from tests.deploy.stack import ROOT
 from tests.harness.ports import free_ports
 
-PORTS = ("RECEIVER_PORT", "GRAFANA_PORT", "SANDBOX_PORT", "PAGER_PORT")
+PORTS = ("RECEIVER_PORT", "GRAFANA_PORT", "PEOPLE_PORT", "SANDBOX_PORT", "PAGER_PORT")
 # Without these there is nothing to test; the others watch.
 NEEDED = {"redis", *stack.FRESHGATE_SERVICES} - {stack.RUNS_ONCE}
 PULL_TIMEOUT_S = 120
