@@ -19,7 +19,7 @@ from prometheus_client import values as metric_values
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from freshgate.telemetry import logs
+from freshgate.telemetry import exemplars, logs
 
 log = logs.get(__name__)
 # prometheus_client has no types for these.
@@ -62,6 +62,7 @@ class MetricFiles:
                         log.warning("metrics_lost", error=type(error).__name__)
                         self._ended(kind).unlink(missing_ok=True)
                 file.unlink(missing_ok=True)
+            exemplars.file_of(self.folder, pid).unlink(missing_ok=True)
 
     def _ended(self, kind: str) -> Path:
         return self.folder / f"{kind}_{ENDED}.db"
@@ -97,7 +98,7 @@ class MetricFiles:
         with self._lock:
             files = sorted(str(file) for file in self.folder.glob("*.db"))
             try:
-                return list(_merge(files))
+                return exemplars.attach(_merge(files), self.folder)
             except BROKEN as error:
                 log.warning("metrics_broken", error=type(error).__name__)
                 return list(_merge([file for file in files if _is_whole(file)]))
@@ -123,6 +124,7 @@ def prepare_process(folder: Path, reserved_bytes: dict[str, int] | None = None) 
         try:
             for file, size in own.items():
                 _reserve(file, size)
+            exemplars.keep(folder)
             return
         except OSError as error:
             for file in own:

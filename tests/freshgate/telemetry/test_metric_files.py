@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.exposition import generate_latest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
+from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
 from freshgate.telemetry import metric_files
 from freshgate.telemetry.metric_files import MetricFiles, prepare_process
@@ -55,6 +56,39 @@ def test_of_a_gauge_the_newest_value_counts_whoever_ends_first(files: MetricFile
     files.retire(1)
     files.retire(2)
     assert '{source="shop"} 7.0' in exported(files)
+
+
+OBSERVE = """
+import sys
+from pathlib import Path
+from freshgate.telemetry.metric_files import prepare_process
+prepare_process(Path(sys.argv[1]))
+from prometheus_client import Histogram
+seconds = Histogram("wait_seconds", "Waits", ["shop"], buckets=(1, 5))
+seconds.labels("main").observe(float(sys.argv[2]), {"trace_id": sys.argv[3]})
+"""
+
+
+def test_the_newest_trace_of_each_bucket_is_served_for_all_processes(files: MetricFiles) -> None:
+    """One scrape shows what each of several workers observed, so that a graph leads to a trace; see TRACING.md."""
+    observed = [("0.5", "older"), ("0.7", "newer"), ("3", "slow")]
+    processes = []
+    for seconds, trace in observed:
+        command = [sys.executable, "-c", OBSERVE, str(files.folder), seconds, trace]
+        with subprocess.Popen(command, env={**os.environ, "PROMETHEUS_MULTIPROC_DIR": str(files.folder)}) as process:
+            assert process.wait(60) == 0
+        processes.append(process.pid)
+    served = openmetrics(files.registry()).decode()
+    assert re.findall(r'le="([^"]+)"\S* \S+ # \{trace_id="(\w+)"\} (\S+)', served) == [
+        ("1.0", "newer", "0.7"),
+        ("5.0", "slow", "3.0"),
+    ]
+    (files.folder / f"exemplars_{processes[0]}.json").write_text("[[torn", encoding="utf-8")
+    assert openmetrics(files.registry()).decode() == served
+    for pid in processes:
+        files.retire(pid)
+    assert 'wait_seconds_count{shop="main"} 3.0' in openmetrics(files.registry()).decode()
+    assert list(files.folder.glob("exemplars_*")) == []
 
 
 @pytest.mark.parametrize("broken", [b"", b"\xff" * 4096, b"\x40\x00\x00\x00" + b"\xff" * 60])
