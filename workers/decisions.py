@@ -145,4 +145,5 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def refreshed(self) -> Mapping[str, Any]:
         """The fields for which a source of truth stands, and what it answered."""
-        return {need.field: self.answers[need.field] for need in self.needs if need.result == "refreshed"}
+        last = {need.field: need.result for need in self.needs}
+        return {field: self.answers[field] for field, result in last.items() if result == "refreshed"}

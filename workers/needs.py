@@ -33,6 +33,8 @@ class _Judge:
         self.answers: dict[str, Any] = {}
         self.requests: list[AskRequest] = []
         self.asked: list[AskNote] = []
+        # When the source of truth was asked for the fields that it answered, for the mail before a fallback, too.
+        self._refreshed: dict[str, int] = {}
 
     def judge(self, needs: Sequence[Needs]) -> Needs | None:
         """The need that decides: the first that has a fallback, else the first that keeps the mail back; or None, also
@@ -55,6 +57,11 @@ class _Judge:
 
     def _is_met(self, need: Needs) -> bool:
         state, value = self._read(need.field, need.fresh_for)
+        refreshed_at = self._refreshed.get(need.name)
+        if refreshed_at is not None and (need.fresh_for is None or self._now - refreshed_at <= need.fresh_for):
+            # The answer is newer than whatever was told.
+            self.needs.append(NeedAnswer(need.name, state, "refreshed", refreshed_at))
+            return True
         if state == "fresh" and value and value.from_session:
             self._note(need, "missing", "session", value)
             self.answers[need.name] = value.value
@@ -101,6 +108,7 @@ class _Judge:
         if is_complete:
             self.needs.append(NeedAnswer(need.name, state, "refreshed", answer.at))
             self.answers[need.name] = answer.value
+            self._refreshed[need.name] = answer.at
         return is_complete
 
     def _note(self, need: Needs, state: State, result: str, value: FieldValue | None) -> None:

@@ -120,6 +120,7 @@ class Outcome:
     content: dict[str, str] = field(default_factory=dict)
     to_ask: set[str] = field(default_factory=set)
     asked: set[str] = field(default_factory=set)
+    refreshed: dict[str, int] = field(default_factory=dict)
 
 
 def expect(mail: Mail, state: State, sources: Sources, address: str) -> Outcome:
@@ -152,6 +153,7 @@ def _judge(rules: Iterable[Rule], state: State, sources: Sources | None, address
     sources  None as long as nobody was asked; then UNDECIDED says that somebody must be
     """
     notes, content, asked = list(outcome.notes), dict(outcome.content), set(outcome.asked)
+    refreshed = dict(outcome.refreshed)
     failing: list[Rule] = []
     unknown: list[Rule] = []
     for rule in rules:
@@ -160,6 +162,10 @@ def _judge(rules: Iterable[Rule], state: State, sources: Sources | None, address
         fresh = [word for word in values if _is_fresh(word[1], rule, state)]
         stand_ins = [word for word in _values(rule.placeholder, state) if _is_fresh(word[1], rule, state)]
         answer = None
+        if rule.field in outcome.refreshed and _is_fresh(outcome.refreshed[rule.field], rule, state):
+            # For the mail before this one.
+            notes.append([rule.field, "fresh" if fresh else kind, "refreshed", outcome.refreshed[rule.field]])
+            continue
         if rule.ask and not fresh and not stand_ins:
             max_age = HOUR if rule.fresh_for is None else min(rule.fresh_for, HOUR)
             answer = sources and sources.answer(rule.ask, address, max(at, state.now - max_age), state.now)
@@ -176,6 +182,7 @@ def _judge(rules: Iterable[Rule], state: State, sources: Sources | None, address
         elif answer and answer.value is not None:
             content[rule.field] = answer.value
             notes.append([rule.field, kind, "refreshed", answer.at])
+            refreshed[rule.field] = answer.at
         else:
             notes.append([rule.field, kind, "left_out" if rule.otherwise == "leave_out" else rule.otherwise, at])
             content[rule.field] = "default" if rule.otherwise == "default" else ""
@@ -187,7 +194,7 @@ def _judge(rules: Iterable[Rule], state: State, sources: Sources | None, address
         if sources is None:
             return UNDECIDED
         outcome.to_ask = {rule.field for rule in unknown}
-    outcome.notes, outcome.content, outcome.asked = notes, content, asked
+    outcome.notes, outcome.content, outcome.asked, outcome.refreshed = notes, content, asked, refreshed
     return decider
 
 

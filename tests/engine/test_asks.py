@@ -420,6 +420,28 @@ def test_a_field_with_a_fallback_is_asked_for_though_another_one_keeps_the_mail_
     assert [mail.template_id for mail in world.esp.mails] == templates * 2
 
 
+@pytest.mark.parametrize(("fresh_for", "city"), [("9h", "Graz"), ("30m", "Graz"), ("29m", "")])
+def test_an_answer_for_the_mail_before_it_counts_for_a_fallback_while_it_is_fresh(
+    redis: Redis, truth: TruthServer, fresh_for: str, city: str
+) -> None:
+    asked_cities = []
+
+    def withdrawn(person: Any, subject: Any) -> None:
+        asked_cities.append(person.trait("city"))
+
+    broad = Fallback(template_id="d-broad", needs=(Needs("profile.city", fresh_for=fresh_for, otherwise="leave_out"),))
+    needs = (need_city(otherwise=broad), Needs("profile.first_name", otherwise=broad))
+    world = new_world(redis, truth, *needs, base=replace(PINGED, withdrawn=withdrawn))
+    update(world, 2 * HOUR, city="Linz")
+    ping(world)
+    world.now += HOUR // 2
+    ping(world)
+    assert [mail.template_id for mail in world.esp.mails] == ["d-broad"] * 2
+    assert cities(world) == ["Graz", city]
+    # Without an answer in the mail, `withdrawn` is asked about what was told, and no more than that.
+    assert (asked_cities[-1], len(truth.paths)) == ("Graz" if city else "Linz", 1)
+
+
 def test_the_next_fallback_asks_for_itself(redis: Redis, truth: TruthServer) -> None:
     broad = Fallback(template_id="d-broad", needs=(need_city(),))
     world = new_world(redis, truth, Needs("profile.first_name", otherwise=broad))
