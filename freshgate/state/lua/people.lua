@@ -7,7 +7,8 @@
 --                  {now, root, version, {{id, record}, ...}, {{id, record}, ...} of addresses, {trail entry, ...}}
 -- fg_recent  KEYS[1] the shop  ARGV as fg_person, but for the version: most entries of each id
 --            REPLY {} | {now, root, {trail entry, ...}}
--- Records are flat arrays {field, value, ...}. A version changes with each change of what is shown.
+-- Records are flat arrays {field, value, ...}. A version changes with each change of what is shown, and is not the same
+-- after a restore from a copy either, in which revisions start again from older ones.
 
 -- How many entries one call reads of the trails of all ids; of each id some, however many ids there are.
 local MAX_TRAIL, MIN_TRAIL = 2000, 10
@@ -54,14 +55,15 @@ redis.register_function('fg_person', function(keys, args)
     local record = redis.call('HGETALL', person_key(shop, id))
     collect_addresses(record, wanted)
     records[#records + 1] = { id, record }
-    version[#version + 1] = id .. '=' .. (to_map(record).rev or '0')
+    local fields = to_map(record)
+    version[#version + 1] = id .. '=' .. (fields.rev or '0') .. '@' .. (fields.rx or '')
   end
   local addresses = {}
   for address in pairs(wanted) do
     if #addresses < MAX_ADDRESSES then
       local record = redis.call('HGETALL', address_key(shop, address))
       addresses[#addresses + 1] = { address, record }
-      version[#version + 1] = address .. '=' .. (to_map(record).rev or '0')
+      version[#version + 1] = address .. '=' .. redis.sha1hex(table.concat(record, '\n'))
     end
   end
   table.sort(version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -26,7 +27,9 @@ from adapter.sources.segment.signature import prove
 from freshgate.errors import SettingsError
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
+from freshgate.state.store import fcall
 from freshgate.telemetry import metrics
+from tests.engine.world import START, World
 from tests.harness.receiver import Serve, serving
 
 SECRET = "abc123"
@@ -249,6 +252,44 @@ def test_a_cache_spares_work_and_never_shows_what_is_over(serve: Serve, cache: s
     assert (REGISTRY.get_sample_value("freshgate_people_cache_age_seconds_count") or 0) - ages == looks("hit") - hits
     identify(client, firstName="Augusta")
     assert get(client, "ada")["fields"]["first_name"]["value"] == "Augusta"
+
+
+@pytest.mark.parametrize("by_address", [False, True])
+def test_after_a_restore_the_cache_shows_nothing_of_what_was_lost(
+    client: FlaskClient, redis: Redis, by_address: bool
+) -> None:
+    def change(name: str) -> None:
+        if by_address:
+            event = "Unsubscribed" if name == "lost" else "Email Marked as Spam"
+            post(client, type="track", event=event, properties={"email": ADA})
+        else:
+            identify(client, firstName=name)
+
+    def shown() -> Any:
+        person = get(client, "ada")
+        return person["consent"] if by_address else person["fields"]["first_name"]["value"]
+
+    identify(client, firstName="Ada", email=ADA)
+    copy: dict[Any, Any] = {key: redis.dump(key) for key in redis.scan_iter()}
+    change("lost")
+    lost = shown()
+    for key in redis.scan_iter():
+        redis.delete(key)
+    for key, value in copy.items():
+        redis.restore(key, 0, value)
+    # As many changes as were lost, so that each record has the revision that it had.
+    change("new")
+    assert shown() != lost
+
+
+def test_two_arrivals_of_one_millisecond_are_two_versions(redis: Redis) -> None:
+    world, versions = World(redis), set()
+    for email in ("ada@example.com", "augusta@example.com"):
+        world.record(world.event("Identify", user="ada", email=email, at=START))
+        reply: Any = fcall(redis, "person", keys.shop("main"), world.now, "", "", keys.person_id("main", "ada"))
+        # Without what is said of the addresses.
+        versions.add(re.findall(rb"\bu\S+", reply[2])[0])
+    assert len(versions) == 2
 
 
 def test_a_cache_in_memory_is_bounded() -> None:

@@ -24,9 +24,15 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("math.floor(MAX_TRAIL / (#ids * #lists))", "MAX_TRAIL", "of many ids too much is read"),
     ("0, most - 1))", "0, most))", "one entry too many"),
     ("    collect_addresses(record, wanted)\n", "", "no address' record is shown"),
-    ("version[#version + 1] = id .. '=' .. (to_map(record).rev or '0')", "", "a person's change leaves the version"),
     (
-        "version[#version + 1] = address .. '=' .. (to_map(record).rev or '0')",
+        "version[#version + 1] = id .. '=' .. (fields.rev or '0') .. '@' .. (fields.rx or '')",
+        "",
+        "a person's change leaves the version",
+    ),
+    ("(fields.rev or '0')", "'0'", "a change without an event leaves the version"),
+    (" .. '@' .. (fields.rx or '')", "", "after a restore the cache has what was lost"),
+    (
+        "version[#version + 1] = address .. '=' .. redis.sha1hex(table.concat(record, '\\n'))",
         "",
         "an address' change leaves the version",
     ),
