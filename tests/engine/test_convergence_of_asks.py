@@ -224,14 +224,17 @@ class Stream:
         self.mood, self.pending = mood, [*between]
         self.readings.clear()
         self.requests.clear()
-        before_mails, known = len(world.esp.mails), len(world.decisions("ada"))
+        before_mails, known = len(world.esp.mails), world.decisions("ada")
         was_quiet = not any(between)
         self.deliver()
         self.pending = []
         # A newer event set the send's timer once more; by then it is over, or decided on anew.
         world.run()
         mails = world.esp.mails[before_mails:]
-        entry = [entry for entry in world.decisions("ada")[known:] if entry["state"] not in ("moved", "duplicate")][-1]
+        # Of a withheld send and of the one that left after it, whichever record of the person they stand in.
+        entries = [entry for entry in world.decisions("ada") if entry not in known]
+        states = ("sent", "fallback_sent") if mails else ("stale", "failed")
+        entry = [entry for entry in entries if entry["state"] in states][-1]
         outcome = self.find_outcome(entry.get("needs", []), [] if mails else self.readings)
         assert outcome.to_ask == set()
         assert entry.get("needs", []) == outcome.notes
