@@ -326,14 +326,12 @@ class Ledger:
             "owner": records.subject.owner,
             "timer": records.timer.text,
             "due": "" if records.due is None else str(records.due),
+            "next": due,
             "failed": failed,
+            "outcome": outcome,
         }
-        if due is not None:
-            body["next"] = due
         if review:
             body["list"] = review
-        if outcome:
-            body["outcome"] = outcome
         if entry and records.person.id:
             body["note"] = self._line(records, entry, same)
         return body
@@ -354,7 +352,7 @@ class Ledger:
             self._esp,
             records.person.id,
             self._clock.now(),
-            address or (rules.include_address and records.person.email) or "",
+            address or records.person.email or "",
         )
         return rules.to_write(outcome)
 

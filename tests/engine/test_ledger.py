@@ -103,6 +103,26 @@ def test_a_claim_that_reaches_redis_a_second_late_is_not_written(redis: Redis, a
     assert ledger.claim([Attempt(world.triggers["abandoned_cart"], world.records(TIMER), claim)]) == [is_written]
 
 
+def test_a_send_that_waits_for_its_account_says_until_when(redis: Redis) -> None:
+    world = carts(redis)
+    ledger = Ledger(redis, "sendgrid", RedisClock(lambda: world.now))
+    ledger.wait(world.records(TIMER), world.now + MINUTE, "limited")
+    ledger.flush()
+    (line,) = world.decisions("ada")
+    assert (line["state"], line["reason"], line["due"]) == ("waiting", "limited", world.now + MINUTE)
+
+
+@pytest.mark.parametrize(("state", "account"), [("unknown", "sendgrid"), ("retry", "other"), ("rejected", "other")])
+def test_an_unknown_send_names_the_account_that_may_have_it(redis: Redis, state: str, account: str) -> None:
+    world = carts(redis)
+    records, trigger = world.records(TIMER), world.triggers["abandoned_cart"]
+    claim = Claim("s1", "claimed", "t", 0, world.now, 0, "", account="sendgrid")
+    ledger = Ledger(redis, "sendgrid", RedisClock(lambda: world.now))
+    ledger.finish(trigger, records, decide_now(world, records), claim, state, "503", possible_at="other")
+    ledger.flush()
+    assert [claim.account for claim in world.person("ada").claims("abandoned_cart")] == [account]
+
+
 def test_nothing_is_noted_of_nobody(redis: Redis) -> None:
     world = carts(redis)
     records = world.records(TIMER)

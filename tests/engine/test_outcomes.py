@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis import Redis
 
 from adapter.ingest.unsubscribe import Unsubscriber
@@ -75,12 +76,12 @@ def test_a_mail_that_is_withheld_is_told_with_its_reason(redis: Redis, world: Re
         (EspError("connection lost", ambiguous=True), "Email Unconfirmed"),
     ],
 )
-def test_a_mail_that_did_not_leave_or_may_have_is_told(
+def test_a_mail_that_did_not_leave_or_may_have_is_told_with_what_the_esp_said(
     redis: Redis, world: ReportingWorld, error: EspError, event: str
 ) -> None:
     world.esp.errors = [error]
     world.order()
-    assert events(redis) == [event]
+    assert [(fields["event"], fields["reason"]) for fields in waiting(redis)] == [(event, str(error))]
 
 
 def test_a_retry_is_not_told_and_its_end_is(redis: Redis, world: ReportingWorld) -> None:
@@ -191,6 +192,19 @@ def test_no_address_is_written_unless_it_was_asked_for(redis: Redis, asked: bool
     world.abandon()
     assert [fields.get("address") for fields in waiting(redis)] == [ADA if asked else None] * 3
     assert (ADA in str(waiting(redis))) == asked
+
+
+def test_the_address_is_the_mails_else_the_persons_else_none(redis: Redis) -> None:
+    world = ReportingWorld(redis, outcomes=OutcomeSettings(include_address=True))
+    world.record(world.event("Order Completed", user="ada", order_email="gift@example.com", order_id="1"))
+    world.record(world.event("Identify", user="ada", email=ADA))
+    world.run()
+    world.triggers["order_confirmation"] = replace(world.triggers["order_confirmation"], enabled=False)
+    world.record(world.event("Identify", user="bob"), world.event("Order Completed", user="bob", order_id="2"))
+    world.record(world.event("Order Completed", user="ada", order_id="3"))
+    world.run()
+    addresses = {(fields["outcome"], fields.get("address")) for fields in waiting(redis)}
+    assert addresses == {("sent", "gift@example.com"), ("cancelled", ADA), ("cancelled", None)}
 
 
 def test_beyond_the_backlog_the_oldest_go_and_are_counted(redis: Redis) -> None:
