@@ -16,8 +16,8 @@ MAX_LENGTH = 254
 DOTLESS_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
 # Without display name, comment or list.
 ADDRESS = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+@[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+")
-# Most addresses, which are in their one form already.
-is_ordinary = re.compile(r"[A-Za-z0-9._%+-]++@[A-Za-z0-9.-]++").fullmatch
+# Most addresses, which are in their one form already, and not too long.
+is_ordinary = re.compile(r"[A-Za-z0-9._%+-]{1,64}+@[A-Za-z0-9.-]{1,180}+").fullmatch
 # What is not seen, beside Unicode's format characters (Cf): joiners, Hangul fillers, variation selectors, Braille's
 # blank. The replacement character is not among them: it stands for something lost.
 INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
@@ -39,7 +39,7 @@ def read_address(value: Any) -> str | None:
     """
     if type(value) is not str:
         return None
-    if is_ordinary(value) and len(value) <= MAX_LENGTH:
+    if is_ordinary(value):
         return value
     text = value.strip() if value.isascii() else _visible(value)
     if len(text) > MAX_LENGTH or ADDRESS.fullmatch(text) is None:

@@ -33,9 +33,15 @@ UNFILLED = re.compile(r"\{\{|\}\}|\$\{|#\{|<%|%>|%%|\*\|.*\|\*|\[object |\[nativ
 # A mere word in brackets or between percent signs: <nil>, (not set), {user_id}, [guest], %user%, __USER_ID__.
 # No digits, since {550e8400-…} is an id.
 PLACEHOLDER = re.compile(r"(?:[<({\[%]+|@\{|__)[^\W\d][^\W\d .:-]*(?:[ .:_-]+[^\W\d]+)*(?:[>)}\]%]+|__)")
-# Most ids: plain characters with a digit, which is not 0 unless a letter comes first. Possessive runs never look back.
+# An id that was put together, and whose own part was missing: auth0|undefined, gid://shopify/Customer/null, user_null.
+# Not ada.null, since people have that name.
+LOST_PART = re.compile(r"(?:[\W_]undefined|[:/|=#_-](?:null|nan)|[:/|=#](?:none|nil))\Z", re.IGNORECASE)
+# Most ids: plain characters with a digit, which is not 0 unless a letter comes first, no lost part at the end, and at
+# most 192 in all. Possessive runs never look back.
 is_ordinary = re.compile(
-    r"(?:[A-Za-z][A-Za-z_:|=-]*+[0-9]|[A-Za-z_0:|=-]*+[1-9])[A-Za-z_0-9:|=-]*+", re.ASCII
+    r"(?:[A-Za-z][A-Za-z_:|=-]{0,50}+[0-9]|[A-Za-z_0:|=-]{0,50}+[1-9])[A-Za-z_0-9:|=-]{0,140}+"
+    r"(?<!ined|null|None)(?<!NaN)",
+    re.ASCII,
 ).fullmatch
 # An address that mail can go to. Stricter than a mail header allows: `auth0|ada@x` is an id, and so is `ada@localhost`.
 ADDRESS = re.compile(
@@ -80,6 +86,7 @@ def names_nobody(text: str, junk: frozenset[str]) -> bool:
         or all(word in junk for word in filter(None, SEPARATORS.split(text.lower())))
         or not any(character.isalnum() and character != "0" for character in text)
         or UNFILLED.search(text) is not None
+        or LOST_PART.search(text) is not None
         or PLACEHOLDER.fullmatch(text.strip()) is not None
     )
 

@@ -19,6 +19,8 @@ JUNK = frozenset(key for junk in JUNK_IDS for key in (junk, junk_key(junk)))
         *("{{user.id}}", "{{ user.id }}", "u-{{id}}", "${userId}", "#{id}", "@{id}", "{user_id}", "<%= id %>"),
         *("%user_id%", "%%ID%%", "*|ID|*", "[[userid]]", "__USER_ID__"),
         *("id", "ID", "distinct_id", "distinctId", "userId", "USER_ID", "anonymous_id", "email", "test", "Guest"),
+        *("auth0|undefined", "1-undefined", "cust.undefined", "gid://shopify/Customer/null", "acme|NULL", "cust_null"),
+        *("shop-1:None", "tenant=2#nil", "1_NaN", "ada@undefined"),
         *("0", "00", "0.0", "000-000", "-", "--", ".", "?", "null null", "undefined undefined", "undefined-undefined"),
         *("00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF", "9774d56d682e549c"),
     ],
@@ -41,6 +43,7 @@ def test_what_names_nobody_is_known_in_every_spelling(text: str) -> None:
             "<abc1>",
             "%a1%",
             "ada lovelace",
+            *("ada.null", "undefined-17", "null-17", "1-none", "cornell", "auth0|refined", "u-1-NaNa", "u1null"),
         ),
     ],
 )

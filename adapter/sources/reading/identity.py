@@ -10,7 +10,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any
 
-from adapter.sources.reading.converters import MAX_ID_LENGTH, id_text
+from adapter.sources.reading.converters import id_text
 from freshgate.ids import address_in, is_ordinary, junk_key, names_nobody
 from freshgate.settings import SourceSettings
 
@@ -25,7 +25,7 @@ def junk_ids(settings: SourceSettings) -> frozenset[str]:
 def person_id(value: Any, junk: frozenset[str]) -> str | None:
     """The id as text, or None where the value identifies nobody. An address used as an id is in lower case."""
     # Most ids need no closer look; this path is taken three times an event.
-    if type(value) is str and is_ordinary(value) and len(value) <= MAX_ID_LENGTH:
+    if type(value) is str and is_ordinary(value):
         return None if value.lower() in junk else value
     text = id_text(value)
     # A replacement character stands for something lost: two people could share the rest.
@@ -46,7 +46,7 @@ def order_id(junk: frozenset[str]) -> Callable[[Any], str | None]:
 
 def sent_message_id(value: Any, junk: frozenset[str]) -> str | None:
     """The id that the CDP gave a message, or None where the value is not one that a redelivery could repeat."""
-    if type(value) is str and is_ordinary(value) and len(value) <= MAX_MESSAGE_ID_LENGTH:
+    if type(value) is str and is_ordinary(value):
         return None if value.lower() in junk else value
     message_id = id_text(value)
     usable = message_id is not None and len(message_id) <= MAX_MESSAGE_ID_LENGTH and not names_nobody(message_id, junk)
