@@ -49,7 +49,7 @@ CONTACT_EMAIL = "contact_email"
 ORDER_EMAIL = "order_email"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One event of one person. All times are integer milliseconds UTC.
 
     source        name of the source that sent it, as the settings have it

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from adapter.ingest.bodies import plain_body
 from adapter.sources import SOURCES
-from adapter.sources.reading.paths import alternatives, fold
+from adapter.sources.reading.names import fold
+from adapter.sources.reading.paths import alternatives
 from catalog.events import EVENTS
 from freshgate.ids import JUNK_IDS
 from tests.adapter.sources.test_payloads import RECEIVED_AT, SETTINGS, as_expected

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 
 from adapter.sources.reading.converters import flag, money
 from adapter.sources.reading.limits import MAX_NAME_LENGTH
-from adapter.sources.reading.paths import alternatives, fold
+from adapter.sources.reading.names import fold
+from adapter.sources.reading.paths import alternatives
 from adapter.sources.reading.product_lists import MAX_LINES
 from adapter.sources.reading.timestamps import time_ms
 from freshgate.declare import EventType

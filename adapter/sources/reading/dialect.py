@@ -14,7 +14,8 @@ import msgspec
 
 from adapter.sources.reading.fields import Values
 from adapter.sources.reading.fields import read_values as read_declared
-from adapter.sources.reading.paths import Spelling, alternatives, compile_spelling, fold
+from adapter.sources.reading.names import fold
+from adapter.sources.reading.paths import Spelling, alternatives, compile_spelling
 from adapter.sources.reading.product_lists import read_product
 from freshgate.declare import EventType, Path
 from freshgate.errors import CatalogError

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from adapter.sources.reading.paths import Converter, Place, Plain, Spelling, fold
+from adapter.sources.reading.names import fold
+from adapter.sources.reading.paths import Converter, Place, Plain, Spelling
 from freshgate.addresses import is_lookalike, read_address
 from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL
 
@@ -47,22 +48,18 @@ def read_values(spelling: Spelling, element: Any) -> Values:
             fields[name] = value
             continue
         _add_other(name, convert, is_id, _present_at(spelling, element, places), fields, unreadable)
-    if spelling.lines:
-        _add_lines(spelling, element, fields, unreadable)
+    for name, read, places in spelling.lines:
+        reach, key = places[0]
+        container = reach(element)
+        value = container if key is None else container.get(key) if type(container) is dict else None
+        if not value:
+            value = next(_present_at(spelling, element, places), None)
+        if value is not None and (lines := read(value, name, unreadable, spelling.rules, element)) is not None:
+            fields[name] = lines
     if spelling.is_refund:
         _correct_refund(fields)
     doubtful: list[str] = []
-    for reach, key in spelling.emails:
-        container = reach(element)
-        if (
-            type(container) is dict
-            and key in container
-            and (email := read_address(value := container[key])) is not None
-        ):
-            if email is not value and is_lookalike(value):
-                doubtful.append("email")
-            return fields, email, unreadable, doubtful
-    return fields, _other_email(spelling, element, unreadable, doubtful), unreadable, doubtful
+    return fields, _own_email(spelling, element, unreadable, doubtful), unreadable, doubtful
 
 
 def name_and_email(
@@ -103,18 +100,6 @@ def _add_other(
         unreadable.append(name)
 
 
-def _add_lines(spelling: Spelling, element: Any, fields: dict[str, Any], unreadable: list[str]) -> None:
-    """Adds the products to `fields`; the names of what cannot be read of them to `unreadable`."""
-    for name, read, places in spelling.lines:
-        reach, key = places[0]
-        container = reach(element)
-        value = container if key is None else container.get(key) if type(container) is dict else None
-        if not value:
-            value = next(_present_at(spelling, element, places), None)
-        if value is not None and (lines := read(value, name, unreadable, spelling.rules, element)) is not None:
-            fields[name] = lines
-
-
 def _correct_refund(fields: dict[str, Any]) -> None:
     """Amounts given back are positive, whichever sign they were sent with; 0 is what CDPs fill in for none."""
     for name, amount in list(fields.items()):
@@ -125,8 +110,18 @@ def _correct_refund(fields: dict[str, Any]) -> None:
                 del fields[name]
 
 
-def _other_email(spelling: Spelling, element: Any, unreadable: list[str], doubtful: list[str]) -> str | None:
-    """The first address at any spelling of its places."""
+def _own_email(spelling: Spelling, element: Any, unreadable: list[str], doubtful: list[str]) -> str | None:
+    """The first address at its places, or at any spelling of them."""
+    for reach, key in spelling.emails:
+        container = reach(element)
+        if (
+            type(container) is dict
+            and key in container
+            and (email := read_address(value := container[key])) is not None
+        ):
+            if email is not value and is_lookalike(value):
+                doubtful.append("email")
+            return email
     is_present = False
     for value in _present_at(spelling, element, spelling.emails):
         email = read_address(value)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -68,12 +67,6 @@ class Spelling(msgspec.Struct, frozen=True):
 def alternatives(path: Path) -> tuple[str, ...]:
     """The paths of which the first present wins."""
     return (path,) if isinstance(path, str) else path
-
-
-@lru_cache(4096)
-def fold(name: str) -> str:
-    """A name as Segment's destinations compare it: FIRST_NAME, firstName and "First Name" are one (obj-case)."""
-    return "".join(filter(str.isalnum, name)).lower()
 
 
 def compile_spelling(

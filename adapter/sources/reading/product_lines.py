@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Meta, convert
 
 from adapter.sources.reading.converters import id_text, money_text, number, text
+from adapter.sources.reading.names import fold
 from adapter.sources.reading.salvage import DECODE_ERRORS, decode_leniently
 from freshgate.events import Product
 from freshgate.ids import JUNK_IDS, junk_key, names_nobody
@@ -34,6 +35,11 @@ UsualPrice = float | int | Annotated[str, Meta(max_length=40)]
 UsualUrl = Annotated[str, Meta(max_length=MAX_URL_LENGTH)] | bool
 # v1 of the ecommerce spec calls the product's id `id` (docs, connections/spec/ecommerce/v2.md, "v1").
 ID_NAMES = ("product_id", "productId", "sku", "id")
+
+LINE_NAMES = frozenset((*ID_NAMES, "name", "price", "quantity", "variant", "url", "image_url", "imageUrl"))
+FOLDED_NAMES = {fold(name): name for name in LINE_NAMES - {"productId", "imageUrl"}}
+# Of a line whose spelling is remembered.
+MAX_KEYS = 100
 
 # An element → the URL of the page on which it happened, if the element says it.
 PageUrl = Callable[[Any], Any]
@@ -79,6 +85,10 @@ def read_usual_line(line: Any) -> Product | None:
     url, image_url = _usual_link(usual.url), _usual_link(usual.image_url or usual.camel_image_url)
     if ids is None or price is UNREADABLE or url is UNREADABLE or image_url is UNREADABLE:
         return None
+    # What is missing may stand there in another spelling.
+    is_complete = usual.name and price and quantity is not None and usual.variant and url and image_url
+    if not is_complete and (len(line) > MAX_KEYS or _other_spellings(tuple(line))):
+        return None
     product_id, sku, own_id, variant = ids
     pieces = 1 if quantity is None else int(quantity)
     has_quantity = quantity is not None
@@ -86,7 +96,7 @@ def read_usual_line(line: Any) -> Product | None:
 
 
 def read_unusual_line(line: Any, place: str, faults: list[str], rules: LineRules, element: Any) -> Product | None:
-    line = decode_text(line)
+    line = spelled_as_declared(decode_text(line))
     if type(line) is not dict:
         faults.append(place)
         return None
@@ -114,6 +124,27 @@ def read_unusual_line(line: Any, place: str, faults: list[str], rules: LineRules
         own_id if own_id != product_id else "",
         has_quantity,
     )
+
+
+def spelled_as_declared(line: Any) -> Any:
+    """A line with its members also under the names that are read here: `SKU`, "Product ID", `imageURL`. The declared
+    spelling wins; what is not an object stays as it is."""
+    if type(line) is not dict:
+        return line
+    others = _other_spellings(tuple(line)) if len(line) <= MAX_KEYS else _other_spellings.__wrapped__(tuple(line))
+    if not others:
+        return line
+    spelled = dict(line)
+    for key, name in others:
+        if spelled.get(name) in (None, ""):
+            spelled[name] = line[key]
+    return spelled
+
+
+@lru_cache(500)
+def _other_spellings(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The keys that mean a member of a line in another spelling, each with the declared one."""
+    return tuple((key, FOLDED_NAMES[fold(key)]) for key in keys if key not in LINE_NAMES and fold(key) in FOLDED_NAMES)
 
 
 def _line_id(value: Any) -> str | None:

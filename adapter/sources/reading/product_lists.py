@@ -10,6 +10,7 @@ from adapter.sources.reading.product_lines import (
     decode_text,
     read_unusual_line,
     read_usual_line,
+    spelled_as_declared,
 )
 from freshgate.events import Product
 
@@ -66,7 +67,7 @@ def read_product(value: Any, name: str, unreadable: list[str], rules: LineRules,
 
 def _as_list(value: Any) -> list[Any] | None:
     """The lines of a list in another form: JSON text, a map as PHP encodes arrays with gaps, or one product."""
-    value = decode_text(value)
+    value = spelled_as_declared(decode_text(value))
     if type(value) is not dict:
         return value if type(value) is list else None
     nested = next((value[name] for name in LIST_NAMES if type(value.get(name)) is list), None)

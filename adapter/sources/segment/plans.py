@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from adapter.sources.reading.paths import Spelling, alternatives, compile_spelling, fold
+from adapter.sources.reading.names import fold
+from adapter.sources.reading.paths import Spelling, alternatives, compile_spelling
 from adapter.sources.reading.salvage import decode_leniently
 from freshgate.declare import EventType, From
 from freshgate.errors import CatalogError

@@ -15,7 +15,8 @@ from adapter.sources.reading.dialect import only_unambiguous
 from adapter.sources.reading.fields import name_and_email, read_values
 from adapter.sources.reading.identity import junk_ids, message_id_of, person_id, sent_message_id
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
-from adapter.sources.reading.paths import Spelling, alternatives, fold
+from adapter.sources.reading.names import fold
+from adapter.sources.reading.paths import Spelling, alternatives
 from adapter.sources.reading.salvage import (
     DECODE_ERRORS,
     MAX_DEPTH,

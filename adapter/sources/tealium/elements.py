@@ -19,7 +19,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from adapter.sources.reading.converters import number
-from adapter.sources.reading.paths import alternatives, fold
+from adapter.sources.reading.names import fold
+from adapter.sources.reading.paths import alternatives
 from adapter.sources.reading.product_lists import MAX_LINES
 from adapter.sources.reading.timestamps import time_ms
 from freshgate.declare import EventType

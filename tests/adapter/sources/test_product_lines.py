@@ -160,6 +160,33 @@ def test_a_line_says_the_same_whatever_else_it_has(sent: dict[str, Any], read: d
         assert {name: getattr(product[0], name) for name in read} == read
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        {"SKU": "s-1", "Name": "Mug", "Price": 5, "Quantity": 2, "Image URL": "//x.example/1.jpg", "Variant": "red"},
+        {"sku": "s-1", "name": "Mug", "Price": 5, "QUANTITY": "2", "imageURL": "//x.example/1.jpg", "Variant": "red"},
+        {
+            "ProductID": "s-1",
+            "name": "Mug",
+            "price": 5,
+            "quantity": 2,
+            "image-url": "//x.example/1.jpg",
+            "VARIANT": "red",
+        },
+        {"sku": "s-1", "SKU": "no", "name": "Mug", "Name": "no", "price": 5, "quantity": 2, "variant": "red"}
+        | {"image_url": "", "ImageUrl": "//x.example/1.jpg"},
+    ],
+    ids=repr,
+)
+def test_members_of_a_line_are_read_in_any_case_and_the_declared_spelling_wins(sent: dict[str, Any]) -> None:
+    read = Product("s-1", "red", "Mug", "5", 2, image_url="https://x.example/1.jpg")
+    assert lines([sent], CART) == ((read,), [])
+    assert lines(sent, CART) == ((read,), [])
+    unreadable: list[str] = []
+    assert read_product(sent, "product", unreadable, CART, {}) == read
+    assert not unreadable
+
+
 IDS: st.SearchStrategy[Any] = st.sampled_from(
     ["", "mug", "m-1", "0", "null", " mug", "mug\ufeff", "4711.0", "a" * 300, 7, 7.0, None, True, [], {}]
 )
@@ -170,7 +197,8 @@ USUAL_AND_NOT: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {"name": st.sampled_from(["Mug", "", "n" * 201, None, 7, {}])},
     optional={
         **dict.fromkeys(("product_id", "productId", "sku", "id", "variant"), IDS),
-        **dict.fromkeys(("url", "image_url"), LINKS),
+        **dict.fromkeys(("url", "image_url", "URL"), LINKS),
+        **dict.fromkeys(("SKU", "Variant"), IDS),
         "imageUrl": st.sampled_from(["", "https://x.example/2", None, False]),
         "price": st.sampled_from(
             [0, 5, 5.0, -0.0, 9.9, "9.90", "$1,299.00", "1,299", "", None, True, float("nan"), {}]
