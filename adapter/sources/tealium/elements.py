@@ -21,6 +21,7 @@ from typing import Any
 from adapter.sources.reading.converters import number
 from adapter.sources.reading.names import fold
 from adapter.sources.reading.paths import alternatives
+from adapter.sources.reading.product_lines import decode_text
 from adapter.sources.reading.product_lists import MAX_LINES
 from adapter.sources.reading.timestamps import time_ms
 from freshgate.declare import EventType
@@ -197,6 +198,10 @@ def _read_lines(layer: Mapping[str, Any], prefix: str) -> Any:
             break
     else:
         return None
+    if type(ids) is str and ids[:1] in ("[", "{"):
+        # A server's or an extension's JSON.stringify.
+        layer = {column: decode_text(layer.get(column)) for column, _ in arrays}
+        ids = layer[name]
     if type(ids) is dict:
         return ids
     if type(ids) is not list or len(ids) == 1:

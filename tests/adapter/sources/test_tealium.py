@@ -187,3 +187,20 @@ def test_every_payload_is_read_alike_as_a_form() -> None:
             body = path.read_bytes()
             text = json.dumps(json.loads(body))
             assert read(urlencode({"data": text}).encode(), RequestContext(FORM)) == read(body), path.name
+
+
+@pytest.mark.parametrize("written", [json.dumps, list], ids=["text", "list"])
+@pytest.mark.parametrize("ids", [["L-1", "L-2"], ["L-1"]])
+def test_arrays_of_products_are_read_as_json_text_too(written: Any, ids: list[str]) -> None:
+    arrays = {"product_id": ids, "product_name": ["Lamp", "Bulb"], "product_price": ["39.95", "5"]}
+    bought = {**ADDED, "tealium_event": "purchase", **{name: written(values) for name, values in arrays.items()}}
+    (verdict,) = read(bought)
+    assert [(line.product_id, line.name, line.price) for line in verdict.fields["products"]] == [
+        ("L-1", "Lamp", "39.95"),
+        ("L-2", "Bulb", "5"),
+    ][: len(ids)]
+
+
+def test_an_id_in_brackets_is_an_id() -> None:
+    (verdict,) = read({**ADDED, "product_id": "[L-1"})
+    assert verdict.fields["product"].product_id == "[L-1"
