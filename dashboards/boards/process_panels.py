@@ -45,7 +45,7 @@ def process_panels() -> Sequence[Panel]:
             ),
             COUNT,
             [(restarts(WINDOW, BY), PROCESS)],
-            limits=red_above(3, yellow=2),
+            limits=red_above(2, yellow=1),
         ),
         lines(
             "Uptime by process",
