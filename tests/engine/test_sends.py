@@ -150,7 +150,7 @@ def test_what_a_worker_left_behind_is_unknown_or_sent_once_more(redis: Redis) ->
 
 def test_a_person_that_moves_on_without_end_is_looked_at_a_second_later(world: World) -> None:
     before = count(metrics.RETIMED, "welcome", "contended")
-    busy = world.interrupted_courier(lambda: world.record(world.event("Page", user="ada")), times=99)
+    busy = world.interrupted_courier(lambda: world.record(world.event("Page", user="ada")), times=5)
     world.deliver(TIMER, courier=busy)
     assert (world.mails(), due(world)) == ([], START + 1000)
     assert count(metrics.RETIMED, "welcome", "contended") == before + 1
