@@ -63,7 +63,9 @@ def keep(folder: Path) -> None:
         own.note((name, frozenset(zip(label_names, map(str, label_values), strict=True))), exemplar)
 
     value_class: Any = metric_values.ValueClass
-    value_class.set_exemplar = set_exemplar
+    # A value in this process' own memory keeps its exemplar itself.
+    if value_class._multiprocess:
+        value_class.set_exemplar = set_exemplar
 
 
 def attach(metrics: Iterable[Metric], folder: Path) -> list[Metric]:

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import generate_latest
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
@@ -56,6 +57,14 @@ def test_of_a_gauge_the_newest_value_counts_whoever_ends_first(files: MetricFile
     files.retire(1)
     files.retire(2)
     assert '{source="shop"} 7.0' in exported(files)
+
+
+def test_a_process_that_counts_in_its_own_memory_keeps_its_traces(tmp_path: Path) -> None:
+    prepare_process(tmp_path)
+    registry = CollectorRegistry()
+    Histogram("own_seconds", "Waits", registry=registry).observe(1, {"trace_id": "mine"})
+    assert '{trace_id="mine"} 1.0' in openmetrics(registry).decode()
+    assert list(tmp_path.glob("exemplars_*")) == []
 
 
 OBSERVE = """
