@@ -56,8 +56,6 @@ class ExemplarFile:
 
 def keep(folder: Path) -> None:
     """Makes this process keep the exemplars of the metrics that it writes into files of this folder."""
-    if metric_values.ValueClass is metric_values.MutexValue:
-        return  # In memory a value keeps its exemplar itself.
     own = ExemplarFile(file_of(folder, os.getpid()))
 
     def set_exemplar(value: Any, exemplar: Exemplar) -> None:
