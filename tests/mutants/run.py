@@ -193,6 +193,7 @@ def _digest(tests: Iterable[str]) -> str:
 
 
 def _write_baseline(items: list[pytest.Item], slot: Slot, file: Path) -> int:
+    _take_time()
     baseline = Baseline()
     recorder = Recorder(slot.url)
     with recorder.installed():
@@ -211,9 +212,13 @@ def _write_baseline(items: list[pytest.Item], slot: Slot, file: Path) -> int:
 
 def _run_mutant(mutant: Mutant, items: list[pytest.Item], slot: Slot, baseline: Baseline) -> int:
     plant(ROOT / mutant.file, mutant.source)
-    # The mail of a busy machine would be put off, and a test fail that notices nothing.
-    courier.MAX_CLAIM_TO_CALL_S = 10.0
+    _take_time()
     return run_items(items, slot.noticed_by, baseline.seconds)
+
+
+def _take_time() -> None:
+    """On a busy machine a mail would be put off, and a test fail that notices nothing."""
+    courier.MAX_CLAIM_TO_CALL_S = 10.0
 
 
 def run_items(items: list[pytest.Item], noticed_by: Path, seconds: Mapping[str, float] | None = None) -> int:
