@@ -442,7 +442,7 @@ def test_the_ages_of_what_was_sent_are_told_from_those_of_what_was_not(redis: Re
         labels = {"trigger": "pinged", "field": field, "sent": sent}
         return REGISTRY.get_sample_value("freshgate_needed_field_age_seconds_sum", labels) or 0.0
 
-    def seconds_added(city_age: int) -> list[float]:
+    def seconds_added(city_age: int) -> list[int]:
         redis.flushdb()
         counted = [("profile.city", "yes"), ("profile.city", "no"), ("profile.first_name", "yes")]
         before = [ages(*labels) for labels in counted]
@@ -451,7 +451,7 @@ def test_the_ages_of_what_was_sent_are_told_from_those_of_what_was_not(redis: Re
         update(world, city_age, city="Linz")
         update(world, HOUR, first_name="Ada")
         ping(world)
-        return [ages(*labels) - value for labels, value in zip(counted, before, strict=True)]
+        return [round(ages(*labels) - value) for labels, value in zip(counted, before, strict=True)]
 
     assert seconds_added(2 * HOUR) == [7200, 0, 3600]
     # Without a mail nothing was sent, however fresh it was.
