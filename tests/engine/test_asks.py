@@ -83,6 +83,13 @@ def test_a_stale_field_is_refreshed_and_what_was_answered_is_on_the_trail(redis:
     assert last(world)["compared"]["profile.city"] == START
 
 
+def test_a_worker_that_may_ask_nobody_takes_the_source_for_unreachable(redis: Redis) -> None:
+    world = World(redis, (replace(PINGED, needs=(need_city(),)),), events=(*EVENTS, PROFILED, PING))
+    world.record(world.event("Identify", user="ada", email=ADA, at=START - 9 * HOUR))
+    ping(world)
+    assert (last(world)["state"], last(world)["asked"][0][2], world.mails()) == ("stale", "unreachable", [])
+
+
 def test_a_field_that_is_fresh_by_a_millisecond_is_not_asked_for(redis: Redis, truth: TruthServer) -> None:
     world = new_world(redis, truth, need_city())
     update(world, HOUR, city="Linz")
