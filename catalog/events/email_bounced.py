@@ -17,7 +17,30 @@ from freshgate import EventType, From
 # Words in which senders say what sort of bounce it was: Iterable's recipientState, Amazon SES' bounceType, Mailgun's
 # severity, SendGrid's type, Salesforce's EventType.
 HARD = ("hard", "permanent")
-SOFT = ("soft", "transient", "temporary", "deferred", "delayed", "blocked", "undetermined", "mailboxfull")
+SOFT = ("soft", "transient", "temporary", "deferred", "delayed", "block", "undetermined", "mailboxfull")
+# Where they write them; and where the code of the server's reply stands, the places that hold nothing else first.
+TYPE_NAMES = (
+    "bounce_type",
+    "recipient_state",
+    "severity",
+    "bounce_classification",
+    "classification",
+    "bounce_category",
+    "event_type",
+    "type",
+)
+STATUS_NAMES = (
+    "smtp_status",
+    "smtp_code",
+    "diagnostic_code",
+    "error_code",
+    "status",
+    "code",
+    "failure_message",
+    "bounce_reason",
+    "reason",
+    "response",
+)
 # An enhanced status code (RFC 3463), or the reply code before it (RFC 5321): 4 may pass, 5 is for good.
 STATUS = re.compile(r"(?<![\d.])([245])\.\d{1,3}\.\d{1,3}(?![\d.])|^\D{0,10}([45])\d\d(?!\d)", re.ASCII)
 
@@ -32,6 +55,10 @@ def _is_soft(fields: Mapping[str, Any]) -> bool:
             return True
     codes = [match[1] or match[2] for match in STATUS.finditer(fields.get("bounce_status", ""))]
     return bool(codes) and "5" not in codes and "4" in codes
+
+
+def _in(place: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{place}.{name}" for name in names)
 
 
 EMAIL_BOUNCED = EventType(
@@ -59,27 +86,8 @@ EMAIL_BOUNCED = EventType(
                 "campaign_id": ("properties.campaign_id", "properties.campaignId"),
                 "campaign_name": ("properties.campaign_name", "properties.campaignName"),
                 "event_name": "event",
-                "bounce_type": (
-                    "properties.bounce_type",
-                    "properties.bounce.bounce_type",
-                    "properties.recipient_state",
-                    "properties.severity",
-                    "properties.bounce_classification",
-                    "properties.bounce_category",
-                    "properties.event_type",
-                    "properties.type",
-                ),
-                "bounce_status": (
-                    "properties.status",
-                    "properties.smtp_code",
-                    "properties.code",
-                    "properties.error_code",
-                    "properties.failure_message",
-                    "properties.diagnostic_code",
-                    "properties.bounce_reason",
-                    "properties.reason",
-                    "properties.response",
-                ),
+                "bounce_type": ("properties.bounce.bounce_type", *_in("properties", TYPE_NAMES)),
+                "bounce_status": _in("properties", STATUS_NAMES),
             },
         ),
         "mparticle": From(
@@ -94,19 +102,8 @@ EMAIL_BOUNCED = EventType(
                 "campaign_id": ("data.custom_attributes.campaign_id", "data.custom_attributes.campaignId"),
                 "campaign_name": ("data.custom_attributes.campaign_name", "data.custom_attributes.campaignName"),
                 "event_name": "data.event_name",
-                "bounce_type": (
-                    "data.custom_attributes.bounce_type",
-                    "data.custom_attributes.recipient_state",
-                    "data.custom_attributes.severity",
-                    "data.custom_attributes.event_type",
-                    "data.custom_attributes.type",
-                ),
-                "bounce_status": (
-                    "data.custom_attributes.status",
-                    "data.custom_attributes.failure_message",
-                    "data.custom_attributes.bounce_reason",
-                    "data.custom_attributes.reason",
-                ),
+                "bounce_type": _in("data.custom_attributes", TYPE_NAMES),
+                "bounce_status": _in("data.custom_attributes", STATUS_NAMES),
             },
         ),
         "tealium": From(
@@ -117,8 +114,8 @@ EMAIL_BOUNCED = EventType(
                 "campaign_id": "campaign_id",
                 "campaign_name": "campaign_name",
                 "event_name": "tealium_event",
-                "bounce_type": "bounce_type",
-                "bounce_status": ("bounce_status", "bounce_reason"),
+                "bounce_type": ("bounce_type", "bounce_classification", "bounce_category"),
+                "bounce_status": ("bounce_status", "smtp_status", "smtp_code", "diagnostic_code", "bounce_reason"),
             },
         ),
         "customerio_reporting": From(

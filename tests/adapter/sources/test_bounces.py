@@ -52,6 +52,10 @@ def track(event: str, properties: dict[str, Any], **members: Any) -> Event:
         {"reason": "452 4.2.2 The mailbox is over quota"},
         {"failure_message": "smtp;421 try again later"},
         {"code": 450},
+        {"classification": "Soft"},
+        {"bounceClassification": "Block"},
+        {"status": "bounced", "smtp_status": "4.2.2"},
+        {"status": "bounced", "diagnosticCode": "smtp; 452 4.2.2 over quota"},
     ],
 )
 def test_a_bounce_that_says_that_it_is_soft_suppresses_nothing(properties: dict[str, Any]) -> None:
@@ -81,6 +85,28 @@ def test_a_bounce_that_says_that_it_is_soft_suppresses_nothing(properties: dict[
 def test_any_other_bounce_suppresses_the_address(properties: dict[str, Any]) -> None:
     event = track("Email Bounced", properties, context={"traits": {"email": "ada@example.com"}})
     assert (event.name, event.email) == ("Email Bounced", "ada@example.com")
+
+
+@pytest.mark.parametrize(
+    ("says", "name"),
+    [
+        ({"bounce_classification": "Soft"}, "Email Soft Bounced"),
+        ({"smtp_code": "450"}, "Email Soft Bounced"),
+        ({"diagnostic_code": "smtp; 452 4.2.2 over quota"}, "Email Soft Bounced"),
+        ({"smtp_code": "550"}, "Email Bounced"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["mparticle", "tealium"])
+def test_other_cdps_say_it_in_the_same_words(kind: str, says: dict[str, str], name: str) -> None:
+    custom_event = {"event_type": "custom_event", "data": {"event_name": "Email Bounced", "custom_attributes": says}}
+    bodies: dict[str, dict[str, Any]] = {
+        "mparticle": {"user_identities": {"email": "ada@example.com"}, "mpid": "7", "events": [custom_event]},
+        "tealium": {"tealium_event": "email_bounced", "customer_email": "ada@example.com", **says},
+    }
+    source = SOURCES[kind].configure("shop", SourceSettings(kind=kind, secrets=("s",)), EVENTS)
+    (verdict,) = source.read(json.dumps(bodies[kind]).encode(), RECEIVED_AT)
+    assert isinstance(verdict, Event)
+    assert verdict.name == name
 
 
 def test_the_name_says_it_too() -> None:
