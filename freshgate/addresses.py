@@ -14,10 +14,13 @@ import idna
 MAX_LENGTH = 254
 # Gmail ignores dots in the name: https://support.google.com/mail/answer/7436150
 DOTLESS_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
-# Without display name, comment or list.
-ADDRESS = re.compile(r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+@[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f]+")
+# Without display name, comment or list, and without a gap in the domain.
+_CHARACTER = r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f"
+ADDRESS = re.compile(rf"{_CHARACTER}]+@{_CHARACTER}.]+(?:\.{_CHARACTER}.]+)*")
 # Most addresses, which are in their one form already, and not too long.
-is_ordinary = re.compile(r"[A-Za-z0-9._%+-]{1,64}+@[A-Za-z0-9.-]{1,180}+").fullmatch
+is_ordinary = re.compile(r"[A-Za-z0-9._%+-]{1,64}+@(?:[A-Za-z0-9-]{1,60}+\.){0,2}+[A-Za-z0-9-]{1,60}+").fullmatch
+# What a mail program's template would have filled in.
+PLACEHOLDER = re.compile(r"\{\{|\}\}|\$\{|%%")
 # What is not seen, beside Unicode's format characters (Cf): joiners, Hangul fillers, variation selectors, Braille's
 # blank. The replacement character is not among them: it stands for something lost.
 INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
@@ -39,10 +42,15 @@ def read_address(value: Any) -> str | None:
     """
     if type(value) is not str:
         return None
-    if is_ordinary(value):
+    if is_ordinary(value) and "%%" not in value:
         return value
     text = value.strip() if value.isascii() else _visible(value)
-    if len(text) > MAX_LENGTH or ADDRESS.fullmatch(text) is None:
+    if text[:1] == text[-1:] == "'":
+        # As a spreadsheet or a query has quoted it.
+        text = text[1:-1].strip()
+    # The end of a sentence, or of a name as DNS writes it.
+    text = text.removesuffix(".")
+    if len(text) > MAX_LENGTH or ADDRESS.fullmatch(text) is None or PLACEHOLDER.search(text):
         return None
     return text if text.isascii() else _with_ascii_domain(text)
 

@@ -50,6 +50,10 @@ def test_an_invisible_character_is_no_part_of_an_address(invisible: str, form: s
         ("ada@straße.example", "ada@xn--strae-oqa.example"),
         ("ада@пример.рф", "ада@xn--e1afmkfd.xn--p1ai"),
         ("ada@例え。jp", "ada@xn--r8jz45g.jp"),
+        ("'ada@example.com'", "ada@example.com"),
+        ("ada@example.com.", "ada@example.com"),
+        ("ada@mail.eu.shop.example.com", "ada@mail.eu.shop.example.com"),
+        ("o'brien%sales@example.com", "o'brien%sales@example.com"),
     ],
 )
 def test_each_spelling_of_an_address_is_read_as_that_address(sent: str, address: str) -> None:
@@ -152,3 +156,18 @@ def test_an_address_that_was_read_is_read_as_itself(text: str) -> None:
 )
 def test_aliases_are_one_mailbox(address: str, mailbox: str) -> None:
     assert mailbox_of(address) == mailbox
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ada@example..com",
+        "ada@.example.com",
+        "{{email}}@example.com",
+        "${user}@example.com",
+        "%%email%%@example.com",
+        "'@'",
+    ],
+)
+def test_a_gap_in_the_domain_and_a_template_that_was_not_filled_in_are_no_address(value: str) -> None:
+    assert read_address(value) is None
