@@ -264,9 +264,7 @@ class Courier:
         self._outlet.leave(turn)
         middle = len(sends) // 2
         for half in (sends[:middle], sends[middle:]):
-            group = self._refresh([send.pending for send in half])
-            if group:
-                self._process(group)
+            self._process(self._refresh([send.pending for send in half]))
         return True
 
     def _call(self, sends: list[ClaimedSend], not_connected: EspError | None, turn: Turn) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
 from catalog import TRIGGERS
@@ -184,6 +185,19 @@ def test_a_claim_that_is_given_back_leaves_the_attempts_and_the_limit_of_a_repla
     monkeypatch.setattr(courier_module, "MAX_CLAIM_TO_CALL_S", 9.0)
     world.deliver(TIMER)
     assert world.mails() == [("welcome", ADA)]
+
+
+def test_a_redis_that_fails_during_the_call_ends_the_job_and_the_claim_stays(world: World) -> None:
+    calls: list[str] = []
+
+    def fail(message: Any) -> None:
+        calls.append(message.to)
+        raise RedisConnectionError("down")
+
+    world.esp.before_send = fail
+    with pytest.raises(RedisConnectionError):
+        world.deliver(TIMER)
+    assert (claim(world).state, calls) == ("claimed", [ADA]), "the mail may have left: nobody calls once more"
 
 
 def test_a_job_that_takes_too_long_gives_the_rest_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
