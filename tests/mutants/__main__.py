@@ -64,6 +64,7 @@ TESTS = (
     "tests/freshgate/test_outbound.py",
     "tests/freshgate/test_routing.py",
     "tests/workers/test_accounts.py",
+    "tests/workers/test_asks_in_lanes.py",
     "tests/workers/test_lanes.py",
     "tests/workers/test_messages.py",
     "tests/workers/outcomes/test_sender.py",
