@@ -26,7 +26,7 @@ from bench.lab import Lab, Process, free_port
 from freshgate.state import keys
 from freshgate.state.records import parse_claims
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 SHOP = keys.shop("main")
 TIMEOUT_S = 2.0
 SHARE = 0.05
