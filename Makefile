@@ -6,7 +6,7 @@ BIN := .venv/bin
 AUDIT := .venv-audit
 # pip installs nothing whose hash is not in the requirements, and asks nobody whether itself is new.
 INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: run observe check test test-tools test-compose mutants converge dashboards bench lint format audit vulnerabilities sbom lock version-check help

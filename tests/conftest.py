@@ -49,12 +49,21 @@ SLOW_TESTS = "test_wrong_types_in_any_"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the slow tests, before pytest selects by markers."""
-    tests = Path(__file__).parent
+    """Mark the slow tests, before pytest selects by markers. Their files come first, so that none is left at the end
+    while the other processes have nothing to do."""
     for item in items:
-        is_slow_file = item.path.relative_to(tests).as_posix().startswith(SLOW)
-        if is_slow_file or item.name.startswith(SLOW_TESTS):
+        if is_slow_file(item) or item.name.startswith(SLOW_TESTS):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=is_slow_file, reverse=True)
+
+
+def is_slow_file(item: pytest.Item) -> bool:
+    return item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than cores: the slow tests mostly wait."""
+    return len(os.sched_getaffinity(0)) + 1
 
 
 @pytest.fixture(autouse=True)
