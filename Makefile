@@ -65,7 +65,7 @@ lock: $(AUDIT)/.audit  ## write the hashes of the pins in requirements*.in into 
 dashboards: .venv/.dev  ## generate the boards, rules and alerts
 	$(BIN)/python -m dashboards.generate
 
-bench: .venv/.dev  ## measure the speed of this machine, in six minutes; BENCH=--quick takes two
+bench: .venv/.dev  ## measure the speed of this machine, in ten minutes or more; BENCH=--quick takes four
 	$(BIN)/python -m bench $(BENCH)
 
 version-check:  ## check that TAG=v1.2.3 names the version in freshgate/version.py
