@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 import traceback
+from contextlib import suppress
 from functools import partial
 from typing import Any, TextIO
 
@@ -92,6 +93,14 @@ class NamedLogger(structlog.WriteLogger):
     def __init__(self, stream: TextIO, name: str) -> None:
         super().__init__(stream)
         self.name = name
+
+    def msg(self, message: str) -> None:
+        # A full disk or a closed pipe costs the line, as in the standard library, and never what was logged about.
+        with suppress(OSError, ValueError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = msg
+    fatal = failure = err = error = critical = exception = msg
 
 
 class RareLines:

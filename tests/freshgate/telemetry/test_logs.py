@@ -75,3 +75,18 @@ def test_what_is_below_the_level_is_not_written(stderr: io.StringIO) -> None:
     logs.get("shop").debug("looked")
     logging.getLogger("gunicorn.error").debug("looked")
     assert stderr.getvalue() == ""
+
+
+def test_a_full_disk_costs_the_line_and_nothing_else(stderr: io.StringIO, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = open("/dev/full", "w", encoding="utf-8")  # noqa: SIM115  # closing it fails, as a full disk does
+    monkeypatch.setattr(sys, "stderr", full)
+    logs.configure("info", json=True)
+    log = logs.get("shop")
+    try:
+        raise RuntimeError
+    except RuntimeError:
+        log.exception("failed")
+    log.info("sent")
+    log.warning("refused")
+    with pytest.raises(OSError, match="No space"):
+        full.close()
