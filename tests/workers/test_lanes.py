@@ -342,11 +342,11 @@ def test_marketing_never_takes_the_last_lanes(redis: Redis) -> None:
     hall = Hall(redis, GatedEsp(), concurrency=9)
     hall.order(*range(20), marketing=True)
     hall.wait_for(lambda: len(hall.esp.calls) == 7)
-    # Two of nine are for what must not wait.
+    # Two of nine are for what must not wait; of two lanes that begin, either may call first.
     for number in (20, 21, 22):
         hall.order(number)
     hall.wait_for(lambda: len(hall.esp.calls) == 9)
-    assert hall.esp.calls[7:] == [["u20@example.com"], ["u21@example.com"]]
+    assert sorted(hall.esp.calls[7:]) == [["u20@example.com"], ["u21@example.com"]]
     hall.finish()
     assert len(hall.esp.mails) == 23
 
