@@ -87,6 +87,7 @@ def test_an_order_told_again_is_the_same_purchase_by_its_first_telling(shop: Red
     record(shop, **bought(START - 9, '["p1"]'), order=("o1", [], [], DAY))
     assert fields(shop)["O"] == f'{at(START - 9, ORDER)} o1\t["p1","p2"]'
     assert shop.get(f"{SHOP}once:o1") == at(START - 9, ORDER).encode()
+    assert 399 * DAY < shop.pttl(f"{SHOP}once:o1") <= 400 * DAY
 
 
 def test_an_order_starts_a_persons_mail_by_its_first_telling_only(shop: Redis) -> None:

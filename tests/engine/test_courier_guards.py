@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,14 +11,18 @@ from msgspec.structs import replace
 from redis import Redis
 
 from catalog import EVENTS, TRIGGERS
-from freshgate import Needs
+from freshgate import Ask, Needs
 from freshgate.queue import Item, Job
-from freshgate.settings import EspSettings
+from freshgate.settings import AskSettings, EspSettings
 from freshgate.state import keys
 from freshgate.state.clock import RedisClock
 from freshgate.telemetry import metrics
 from tests.engine.test_needs import PING, PINGED, PROFILED
+from tests.engine.test_needs_in_batches import BatchingEsp
 from tests.engine.world import HOUR, MINUTE, SHOP, START, World, product
+from tests.harness.truth_server import Reply, TruthServer
+from workers import courier as courier_module
+from workers.asker import Asker
 from workers.courier import Courier
 from workers.outlet import Outlet
 from workers.pace import Pace
@@ -44,7 +50,9 @@ def deliver(world: World, courier: Courier, *items: Item) -> None:
     courier.deliver(Job(sends=items, created=world.now, shop="main"))
 
 
-def courier_of(world: World, settings: EspSettings | None = None, feedback_wait_ms: int | None = None) -> Courier:
+def courier_of(
+    world: World, settings: EspSettings | None = None, feedback_wait_ms: int | None = None, batch: int = 1
+) -> Courier:
     """A worker of the world's account with these settings."""
     return Courier(
         world.client,
@@ -54,6 +62,8 @@ def courier_of(world: World, settings: EspSettings | None = None, feedback_wait_
         deadline_ms=10_000,
         clock=lambda: world.now,
         feedback_wait_ms=feedback_wait_ms,
+        batch=batch,
+        oracle=world.oracle,
         outlet=Outlet(world.client, "sendgrid", {"sendgrid": settings or EspSettings()}, RedisClock(lambda: world.now)),
     )
 
@@ -109,6 +119,56 @@ def test_a_mail_without_a_turn_gives_none_back(redis: Redis) -> None:
     assert world.mails() == [("welcome", ADA)]
     slot = redis.hget(f"{keys.account('sendgrid')}pace", "slot")
     assert (slot, pace.take(1)) == (None, 1)
+
+
+class SetAside:
+    """The sends that were set aside, and whether their answers are in."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self.is_answered = threading.Event()
+
+    def resume(self, item: Item) -> Callable[[], object]:
+        return self.is_answered.set
+
+    def add(self, item: Item) -> None:
+        self.items.append(item)
+
+
+def test_a_send_that_waits_for_its_answers_keeps_its_turn(redis: Redis) -> None:
+    settings = EspSettings(pace=(10, HOUR))
+    ask = Ask(name="profile_api", url="https://cdp.example/people/{profile.email}", timeout="5s", answer="city")
+    trigger = replace(PINGED, needs=(Needs("profile.city", ask=ask),))
+    with TruthServer() as truth:
+        truth.reply = Reply({"city": "Graz"})
+        asker = Asker(redis, [ask], {"profile_api": AskSettings(base_url=truth.url)})
+        world = World(redis, (trigger,), events=(*EVENTS, PROFILED, PING), oracle=asker)
+        world.record(world.event("Pinged", user="ada", email=ADA))
+        courier, pace, aside = courier_of(world, settings), Pace(redis, "sendgrid", settings), SetAside()
+        assert pace.take(1) == 1
+        item = Item(world.due_timers(START + HOUR)[0][0], 0, 1)
+        job = Job(sends=(item,), created=START, shop="main")
+        courier.carry_out(job, [(item, float("inf"))], aside=aside)
+        assert aside.items == [item]
+        assert pace.take(1) == 0, "it is the send's, which leaves once its answers are in"
+        assert aside.is_answered.wait(20)
+        courier.carry_out(job, [(item, float("inf"))], aside=aside)
+    assert (world.mails(), aside.items) == ([("pinged", ADA)], [item])
+    assert pace.take(1) == 0
+
+
+def test_a_batch_that_was_claimed_too_slowly_gives_its_place_to_its_halves(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World(redis, esp=BatchingEsp())
+    for user in ("ada", "bob"):
+        world.record(world.event("Signed Up", user=user, email=f"{user}@example.com"))
+    limits = [-1.0, 9.0, 9.0]
+    world.esp.before_connect = lambda: monkeypatch.setattr(courier_module, "MAX_CLAIM_TO_CALL_S", limits.pop(0))
+    courier = courier_of(world, EspSettings(max_in_flight=1), batch=10)
+    deliver(world, courier, *(Item(timer, 0) for timer, _ in world.due_timers(START + HOUR)))
+    assert sorted(world.mails()) == [("welcome", ADA), ("welcome", "bob@example.com")]
+    assert limits == []
 
 
 class TestOrphanOfAnOlderVersion:

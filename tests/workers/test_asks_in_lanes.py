@@ -20,7 +20,7 @@ from freshgate import Ask, Needs
 from freshgate.queue import Item, Job
 from freshgate.settings import AskSettings
 from tests.engine.test_needs import PING, PINGED, PROFILED
-from tests.engine.world import SHOP, START, RememberingEsp, World
+from tests.engine.world import HOUR, SHOP, START, RememberingEsp, World
 from tests.harness.truth_server import Reply, TruthServer
 from tests.workers.test_lanes import Jobs
 from workers.asker import Asker
@@ -148,6 +148,8 @@ def test_what_a_source_has_no_room_for_goes_back_to_its_timer(redis: Redis, trut
     assert len(hall.world.esp.mails) == 1
     waiting = [entry for user in ("ada", "eve") for entry in hall.world.decisions(user) if entry["state"] == "waiting"]
     assert [entry["reason"] for entry in waiting] == ["source_busy"]
+    ((_, due),) = hall.world.due_timers(START + HOUR)
+    assert START + 500 <= due <= START + 3000
     hall.world.now += 3000
     hall.world.run()
     assert len(hall.world.esp.mails) == 2

@@ -145,7 +145,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     (
         "if event.srv and not state[SERVER] then",
         "if event.srv then",
-        "every event of a user evaluates all devices",
+        "a user whom a server knows is looked at once more",
     ),
     ("if event.is_new then add(writes, 'srv', '1') end", "", "no server ever knows a new user"),
     (
