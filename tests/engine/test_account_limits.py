@@ -198,6 +198,19 @@ class TestLearning:
             worker.account.report(admission, 0, LIMITED)
         assert worker.learned == pytest.approx(70)
 
+    def test_answers_to_calls_that_were_on_their_way_teach_nothing_later_either(
+        self, redis: Redis, clock: Clock
+    ) -> None:
+        worker = Worker(redis, clock)
+        worker.call(mails=100)
+        for admission in [worker.admit() for _ in range(60)]:
+            worker.account.report(admission, 0, LIMITED)
+        clock.now += 7 * SECOND
+        worker.call(mails=30)
+        clock.now += SECOND
+        worker.call(LIMITED)
+        assert worker.learned == pytest.approx(94, abs=0.01), "what the first of them taught, and eight seconds of growth"
+
     def test_what_is_learned_is_never_more_than_the_rate_that_is_set(self, redis: Redis, clock: Clock) -> None:
         worker = Worker(redis, clock, rate=(10, SECOND))
         worker.account.report(Admission(500), 500, None)
