@@ -38,10 +38,7 @@ SPECIAL: tuple[Network, ...] = tuple(
     )
 )
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-IPV4_COMPATIBLE = ipaddress.IPv6Network("::/96")
 HTTPS_PORT = 443
-# Ports below belong to other protocols, such as 22, 25 and 53.
-MIN_PORT = 1024
 NUMBER = re.compile(r"[0-9]+|0[xX][0-9a-fA-F]*")
 
 
@@ -165,14 +162,12 @@ def _is_public(address: Address) -> bool:
 
 
 def _embedded(address: Address) -> Iterator[Address]:
-    """The IPv4 addresses to which a gateway may translate an IPv6 one: mapped, 6to4, Teredo, NAT64, compatible."""
+    """The IPv4 addresses to which a gateway may translate an IPv6 one: mapped, 6to4, NAT64. Others are not public."""
     if not isinstance(address, ipaddress.IPv6Address):
         return
     if address.ipv4_mapped:
         yield address.ipv4_mapped
     if address.sixtofour:
         yield address.sixtofour
-    if address.teredo:
-        yield from address.teredo
-    if address in NAT64 or address in IPV4_COMPATIBLE:
+    if address in NAT64:
         yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)

@@ -85,8 +85,6 @@ class PersonView(Record):
         answers  field ("profile.first_name", "cart.prices") → what stands in its place; None leaves it out. Of
                  cart.prices it is {product's line or id: price}, of view.product a Product
         """
-        if not answers:
-            return self
         answered = copy(self)
         answered.answers = answers
         answered.__dict__.pop("cart", None)

@@ -209,7 +209,9 @@ class TestLearning:
         worker.call(mails=30)
         clock.now += SECOND
         worker.call(LIMITED)
-        assert worker.learned == pytest.approx(94, abs=0.01), "what the first of them taught, and eight seconds of growth"
+        assert worker.learned == pytest.approx(94, abs=0.01), (
+            "what the first of them taught, and eight seconds of growth"
+        )
 
     def test_what_is_learned_is_never_more_than_the_rate_that_is_set(self, redis: Redis, clock: Clock) -> None:
         worker = Worker(redis, clock, rate=(10, SECOND))
@@ -234,6 +236,13 @@ class TestLearning:
             worker.call(LIMITED)
             clock.now += SECOND
         assert worker.learned >= 0.1
+
+    def test_a_rate_of_a_few_mails_an_hour_is_not_taught_a_lower_one(self, redis: Redis, clock: Clock) -> None:
+        worker = Worker(redis, clock, rate=(5, 3_600_000))
+        worker.account.report(Admission(5), 5, None)
+        for _ in range(25):
+            worker.account.report(Admission(1), 0, LIMITED)
+        assert worker.learned == 0.1, "a mail in ten seconds, or nothing would tell that the limit is gone"
 
 
 class LimitingEsp:

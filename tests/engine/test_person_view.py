@@ -193,7 +193,8 @@ def test_a_line_of_the_past_has_its_newest_product() -> None:
 def test_a_person_of_whom_nothing_is_known() -> None:
     nobody = PersonView("")
     assert (nobody.deleted_at, nobody.received_at, nobody.cart, nobody.facts()) == (0, 0, (), {})
-    assert nobody.order_grace == Settings(redis_url="", pii_key="").order_grace
+    settings = Settings(redis_url="", pii_key="")
+    assert (nobody.order_grace, nobody.session_window) == (settings.order_grace, settings.session_window)
 
 
 def test_a_record_is_read_in_pairs() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from freshgate import links
 from freshgate.links import TTL_MS, LinkError, Links, LinkToken, LinkTokens, unsubscribe_headers
 from freshgate.state import keys
 
@@ -20,6 +21,15 @@ TOKEN = LinkToken(
     send_id=keys.send_id("abandoned_cart", "u1", "v"),
     topic="cart_reminders",
     expires_at=NOW + TTL_MS,
+)
+# As version 1 seals it.
+SEALED_BEFORE = (
+    "7FSKCua9foLkMgFyDMK-"
+    "LlHHb_qdnXaZga58RiZZ"
+    "aj04M-MFqarqrveTihxS"
+    "G-bwgpmdbbCFIsHJ5Qod"
+    "P9IxNvMKskb1zCS7-dwc"
+    "n-Fv9_HE9yq91C1uGcc"
 )
 OLD, NEW = "the old secret, long", "the new secret, long"
 
@@ -68,12 +78,30 @@ def test_a_token_altered_by_one_bit_is_not_ours(place: int, bit: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "A" * 64, "A" * 100, "A" * 500, "Ä" * 90, "a" * 90 + "\n", "../" * 30, "%41" * 30]
+    "text", ["", "x", "A" * 64, "A" * 65, "A" * 100, "A" * 500, "Ä" * 90, "a" * 90 + "\n", "../" * 30, "%41" * 30]
 )
 def test_what_is_no_token_is_refused(tokens: LinkTokens, text: str) -> None:
     with pytest.raises(LinkError) as raised:
         tokens.open(text, NOW)
     assert not raised.value.expired
+
+
+def test_a_token_with_more_in_it_is_not_ours(tokens: LinkTokens) -> None:
+    sealed = tokens.seal(TOKEN)
+    # What is decoded would be the same.
+    with pytest.raises(LinkError):
+        tokens.open(f"{sealed[:8]}....{sealed[8:]}", NOW)
+
+
+def test_a_token_of_any_length_opens_also_of_a_shop_with_spaces(tokens: LinkTokens) -> None:
+    for length in range(1, 21):
+        token = msgspec.structs.replace(TOKEN, shop=("m y" * 7)[:length])
+        assert tokens.open(tokens.seal(token), NOW) == token
+
+
+def test_a_link_in_a_mailbox_is_opened_by_later_versions_for_a_year(tokens: LinkTokens) -> None:
+    assert links.TTL_MS == 365 * 86_400_000
+    assert tokens.open(SEALED_BEFORE, NOW) == TOKEN
 
 
 def test_another_installations_token_is_not_ours(tokens: LinkTokens) -> None:

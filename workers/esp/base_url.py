@@ -11,7 +11,6 @@ from freshgate.errors import SettingsError
 from freshgate.outbound import (
     HTTPS_PORT,
     LOOPBACK,
-    MIN_PORT,
     PRIVATE,
     Network,
     Target,
@@ -24,6 +23,8 @@ from freshgate.settings_parsing import setting_name
 
 # The sandbox in docker-compose.yml. A single word is not a host of the internet, so no real mail can get there.
 SANDBOX = "sandbox"
+# Ports below belong to other protocols, such as 22, 25 and 53.
+MIN_PORT = 1024
 EXAMPLE = "https://api.sendgrid.com"
 
 

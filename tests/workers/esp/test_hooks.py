@@ -125,6 +125,7 @@ def test_the_signature_is_that_of_the_standards_example() -> None:
         ("webhook", "url", {"live": True, "url": "https://user:secret@mail.example.com/x", "signing_secret": SECRET}),
         ("webhook", "url", {"live": True, "url": "https://2130706433/x", "signing_secret": SECRET}),
         ("webhook", "url", {"live": True, "url": "https://mail.example.com:25/x", "signing_secret": SECRET}),
+        ("webhook", "url", {"live": True, "url": "https://mail.example.com:1023/x", "signing_secret": SECRET}),
         ("webhook", "url", {"live": True, "url": "https://mail.example.com/x#part", "signing_secret": SECRET}),
     ],
 )
@@ -142,6 +143,7 @@ def test_unsafe_settings_do_not_start_and_name_the_key(kind: str, key: str, sett
         ("make", {"url": "https://hook.eu1.make.com/abc"}),
         ("azure_function", {"url": "https://a.azurewebsites.net/api/x", "api_key": "k"}),
         ("webhook", {"url": "https://mail.example.com/x?shop=1", "signing_secret": SECRET}),
+        ("webhook", {"url": "https://mail.example.com:1024/x", "signing_secret": SECRET}),
     ],
 )
 def test_a_live_hook_starts(kind: str, settings: dict[str, Any]) -> None:
