@@ -2,6 +2,7 @@
 
 Sent      at once, on Order Completed with an `order_id`; once for each order.
 Not sent  when the order was cancelled or fully refunded before the mail left, or was completed more than 24 hours ago.
+          Two clocks differ, so a cancellation up to `order_grace` earlier than the order counts.
           An unsubscribe does not stop it: the mail is transactional.
 """
 
@@ -17,9 +18,11 @@ def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
         return Withdrawn("cancelled", "no_order")
     completed = order.completed
     compared = {"order": completed.at}
-    if order.cancelled and order.cancelled.at >= completed.at:
+    # Two clocks differ: what withdraws an order occurred after it, also where its time is a little earlier.
+    earliest = completed.at - person.order_grace
+    if order.cancelled and order.cancelled.at >= earliest:
         return Withdrawn("superseded", "order_cancelled", compared | {"cancelled": order.cancelled.at})
-    if order.refunded and order.refunded.at >= completed.at:
+    if order.refunded and order.refunded.at >= earliest:
         return Withdrawn("superseded", "order_refunded", compared | {"refunded": order.refunded.at})
     return None
 

@@ -91,11 +91,14 @@ def test_what_is_added_at_the_moment_of_a_snapshot_adds_to_it(world: World) -> N
     assert world.cart("ada") == {"a": 1, "b": 1}
 
 
-@pytest.mark.parametrize(("after", "outcome"), [(-1, "sent"), (0, "superseded")])
-def test_a_cancellation_at_the_moment_of_the_order_withdraws_it(world: World, after: int, outcome: str) -> None:
+@pytest.mark.parametrize("name", ["Order Cancelled", "Order Refunded"])
+@pytest.mark.parametrize(("after", "outcome"), [(-300_001, "sent"), (-300_000, "superseded"), (0, "superseded")])
+def test_what_a_clock_tells_that_is_behind_by_the_grace_withdraws_the_order(
+    world: World, name: str, after: int, outcome: str
+) -> None:
     world.record(
         world.event("Order Completed", user="ada", email=ADA, order_id="1"),
-        world.event("Order Cancelled", user="ada", order_id="1", at=START + after),
+        world.event(name, user="ada", order_id="1", at=START + after),
     )
     world.run()
     assert world.outcomes("ada") == [("order_confirmation", outcome)]

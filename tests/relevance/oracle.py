@@ -177,7 +177,7 @@ class Oracle:
             for event in person.events
             if event.name == "cancel" and event.fields["order_id"] == order.fields["order_id"]
         ]
-        return bool(cancels) and max(cancels) >= order.occurred_at
+        return bool(cancels) and max(cancels) >= order.occurred_at - self.rules.order_grace
 
     def _fire(self, until: int) -> None:
         while True:
