@@ -120,6 +120,20 @@ def test_an_order_told_by_two_cdps_of_which_the_newer_has_no_address_is_confirme
     assert world.mails() == [("order_confirmation", ADA)]
 
 
+@pytest.mark.parametrize("arrival", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("earlier", [5, -5])
+def test_an_order_that_a_visitor_without_an_address_tells_too_goes_to_the_customer(
+    world: World, earlier: int, arrival: tuple[int, int]
+) -> None:
+    world.record(world.event("Identify", user="42", email=ADA))
+    visitor = {"anon": "visitor", "order_id": "1", "products": (product("a"),)}
+    tellings = [order(world, user="42"), world.event("Order Completed", at=START - earlier, **visitor)]
+    for index in arrival:
+        world.record(tellings[index])
+    world.run(world.now + 25 * HOUR)
+    assert world.mails() == [("order_confirmation", ADA)]
+
+
 def test_an_address_that_a_later_telling_brings_releases_the_confirmation(world: World) -> None:
     world.record(order(world))
     world.run()

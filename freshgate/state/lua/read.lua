@@ -24,17 +24,34 @@ local function collect_addresses(flat, wanted, with_mailboxes)
   return work
 end
 
--- Who completed the order: whoever told it first. What a device told that was nobody's by then does not count.
+-- Whether a server gave an address of the person.
+local function has_address(shop, root)
+  local ids = members_of(shop, root)
+  ids[#ids + 1] = root
+  for _, id in ipairs(ids) do
+    local known = redis.call('HMGET', person_key(shop, id), 'A:email', 'A:id')
+    if known[1] or known[2] then return true end
+  end
+  return false
+end
+
+-- Who completed the order: whoever told it first. What a device told that was nobody's by then does not count. Of several
+-- who told an order without an address of its own, the first who has one: of two CDPs one may know the visitor only.
 local function buyer_of(shop, flat)
-  local buyer, first
+  local tellers, is_addressed = {}, false
   for i = 1, #flat, 2 do
     local id, stamp = string.match(flat[i], '^w:(.+)$'), flat[i + 1]
-    if id and (not first or stamp < first) then
+    is_addressed = is_addressed or flat[i] == 'A:order'
+    if id then
       local cut = redis.call('HGET', person_key(shop, id), 'cut')
-      if not cut or stamp < cut then buyer, first = id, stamp end
+      if not cut or stamp < cut then tellers[#tellers + 1] = { id, stamp } end
     end
   end
-  return buyer
+  table.sort(tellers, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
+  for _, teller in ipairs(not is_addressed and #tellers > 1 and tellers or {}) do
+    if has_address(shop, root_of(shop, teller[1])) then return teller[1] end
+  end
+  return tellers[1] and tellers[1][1]
 end
 
 local function read_send(shop, timer)

@@ -20,10 +20,18 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "or stamp <= cut .. '~'",
         "an order at the very moment of the cut has a buyer",
     ),
-    ("stamp < first) then", "stamp > first) then", "who told an order last is its buyer"),
+    ("a[2] < b[2] or", "a[2] > b[2] or", "who told an order last is its buyer"),
+    ("not is_addressed and #tellers", "#tellers", "an order with an address of its own is another person's"),
+    ("not is_addressed and #tellers > 1 and tellers or {}", "{}", "an order that a visitor told too has no address"),
     (
-        "if not cut or stamp < cut then buyer, first",
-        "if true then buyer, first",
+        "if known[1] or known[2] then return true end",
+        "if known[1] then return true end",
+        "an id that is an address is none",
+    ),
+    ("if known[1] or known[2] then return true end", "if known[2] then return true end", "a known address is none"),
+    (
+        "if not cut or stamp < cut then",
+        "if not cut then",
         "an order of a shared device never gets its buyer",
     ),
     (
