@@ -70,6 +70,7 @@ def decide(  # noqa: PLR0911  # one return a rule
     return (
         _already_sent(claims, send, now)  # duplicate; or another worker has it
         or _before_restore(trigger, records, tries, send)  # stale
+        or _address_erased(records, send)  # suppressed
         or _suppressed(trigger, records, send)  # suppressed
         or _withdrawn(trigger, records, send)  # superseded, cancelled
         or _stale(records, send, now)  # stale, no_address
@@ -139,6 +140,13 @@ def _before_restore(trigger: Trigger, records: Records, tries: list[Claim], send
     if send.occurred_at + trigger.delay > records.sent_until or any(claim.state == "replay" for claim in tries):
         return None
     return _withhold(send, "stale", "before_restore", {"sent_until": records.sent_until})
+
+
+def _address_erased(records: Records, send: Decision) -> Decision | None:
+    """`suppressed` if whoever has the address asked to be erased since, perhaps under another id."""
+    if records.address is None or records.address.deleted_at < send.occurred_at:
+        return None
+    return _withhold(send, "suppressed", "deleted", {"deleted": records.address.deleted_at})
 
 
 def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision | None:

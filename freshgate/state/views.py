@@ -330,6 +330,11 @@ class AddressView(Record):
         return self.register(f"l:{kind}")
 
     @property
+    def deleted_at(self) -> int:
+        """Up to when whoever has it was erased, in milliseconds; 0 where nobody was."""
+        return int(self._raw.get("del", "0"))
+
+    @property
     def ordered(self) -> Mark | None:
         """The newest order that was told with this address."""
         return self.register("m:order")

@@ -198,3 +198,49 @@ def test_an_erasure_while_the_esp_is_called_leaves_one_mail_and_no_trace_of_befo
     assert world.mails() == [("welcome", ADA)]
     assert ADA.encode() not in stored_text(redis)
     assert world.due_timers(world.now + 100 * HOUR) == []
+
+
+@pytest.mark.parametrize("who", [{"anon": "x"}, {"user": "ben", "anon": "x"}])
+def test_what_a_shared_device_asks_alone_erases_what_it_told_and_no_user(world: World, who: dict[str, str]) -> None:
+    world.record(
+        world.event("Product Added", at=START, anon="x", product=product("x")),
+        world.event("Identify", at=START, user="ada", anon="x", email=ADA),
+        world.event("Identify", at=START + 1, user="ben", anon="x", email=BEN),
+        world.event("Product Added", at=START + 2, user="ada", product=product("a")),
+    )
+    world.now += MINUTE
+    world.record(world.event("Delete", **who))
+    assert world.cart("ada") == ({"a": 1} if "user" not in who else {"a": 1, "x": 1})
+    assert world.person("ada").email == ADA
+    assert world.person("ben").email == (None if "user" in who else BEN)
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", ADA)]
+    # What the device told before and arrives late stays away.
+    if "user" not in who:
+        assert world.record(world.event("Product Added", at=START, anon="x", product=product("late"))).ignored == 1
+
+
+def test_an_older_erasure_of_a_shared_device_does_not_shorten_the_newer_one(world: World) -> None:
+    world.record(
+        world.event("Identify", at=START, user="ada", anon="x", email=ADA),
+        world.event("Identify", at=START + 1, user="ben", anon="x", email=BEN),
+        world.event("Delete", at=START + MINUTE, anon="x"),
+        world.event("Delete", at=START + 2, anon="x"),
+    )
+    assert world.record(world.event("Product Added", at=START + 3, anon="x", product=product("late"))).ignored == 1
+    device: Any = world.client.hgetall(keys.person("main", keys.person_id("main", None, "x")))
+    assert int(device[b"del"]) == START + MINUTE
+
+
+def test_the_erasure_of_a_shared_device_between_reading_and_claiming_stops_the_mail_about_its_cart(
+    world: World,
+) -> None:
+    world.record(
+        world.event("Product Added", at=START, anon="x", product=product("x")),
+        world.event("Identify", at=START, user="ada", anon="x", email=ADA),
+        world.event("Identify", at=START + 1, user="ben", anon="x", email=BEN),
+    )
+    world.now += 31 * MINUTE
+    world.courier = world.interrupted_courier(lambda: world.record(world.event("Delete", anon="x")))
+    world.run()
+    assert world.mails() == []

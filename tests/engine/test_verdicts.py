@@ -10,12 +10,16 @@ from itertools import permutations
 import pytest
 from redis import Redis
 
+from catalog import EVENTS
+from freshgate.declare import EventType
+from freshgate.errors import EspError
 from freshgate.events import Event
 from freshgate.state import keys
-from tests.engine.world import HOUR, MINUTE, World, product
+from tests.engine.world import HOUR, MINUTE, SECOND, START, World, product
 
 ADA = "ada@example.com"
 BEN = "ben@example.com"
+CARL = "carl@example.com"
 
 
 @pytest.fixture
@@ -33,10 +37,86 @@ def test_what_a_device_of_two_users_orders_alone_is_mailed_to_neither(world: Wor
     assert world.record(world.event("Order Completed", anon="device", email=BEN, order_id="1")).ignored == 1
     world.run(world.now + HOUR)
     assert world.mails() == []
+    assert not world.client.exists(keys.order("main", keys.order_id("main", "1")))
     # Their server says whose it is.
     world.record(world.event("Order Completed", user="ben", order_id="1"))
     world.run(world.now + HOUR)
     assert world.mails() == [("order_confirmation", BEN)]
+
+
+def shared_device(world: World) -> list[Event]:
+    return [
+        world.event("Identify", at=START, user="ada", anon="device", email=ADA),
+        world.event("Identify", at=START + SECOND, user="ben", anon="device", email=BEN),
+    ]
+
+
+@pytest.mark.parametrize("links_first", [True, False])
+@pytest.mark.parametrize("name", ["Unsubscribed", "Email Bounced", "Email Marked as Spam"])
+def test_a_refusal_by_address_holds_though_a_shared_device_told_it(world: World, name: str, links_first: bool) -> None:
+    refusal = world.event(name, at=START + MINUTE, anon="device", email=CARL)
+    cart = world.event("Product Added", at=START, user="carl", email=CARL, product=product("a"))
+    world.now += MINUTE
+    events = [*shared_device(world), refusal] if links_first else [refusal, *shared_device(world)]
+    for event in (cart, *events):
+        world.record(event)
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    assert world.outcomes("carl") == [("abandoned_cart", "suppressed")]
+
+
+def test_an_opt_in_that_a_shared_device_tells_lifts_nothing(redis: Redis) -> None:
+    world = World(redis, events=(*EVENTS, EventType(name="Subscribed", lifts="unsubscribed")))
+    world.record(*shared_device(world), world.event("Unsubscribed", at=START, user="carl", email=CARL))
+    world.now += MINUTE
+    assert world.record(world.event("Subscribed", anon="device", email=CARL)).ignored == 1
+    world.record(world.event("Product Added", user="carl", email=CARL, product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+
+
+@pytest.mark.parametrize("links_first", [True, False])
+@pytest.mark.parametrize("order_id", ["1", None])
+def test_a_purchase_by_address_stops_the_cart_mail_though_a_shared_device_told_it(
+    world: World, order_id: str | None, links_first: bool
+) -> None:
+    cart = world.event("Product Added", at=START, user="carl", email=CARL, product=product("a"))
+    world.now += MINUTE
+    fields = {"order_id": order_id} if order_id else {}
+    order = world.event("Order Completed", anon="device", email=CARL, products=(product("a"),), **fields)
+    events = [*shared_device(world), order] if links_first else [order, *shared_device(world)]
+    for event in (cart, *events):
+        world.record(event)
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    assert world.outcomes("carl") == [("abandoned_cart", "cancelled")]
+
+
+def test_an_order_that_a_shared_device_tells_again_empties_no_cart_that_was_filled_since(world: World) -> None:
+    world.record(*shared_device(world))
+    order = {"email": CARL, "order_id": "1", "products": (product("a"),)}
+    world.now += MINUTE
+    world.record(world.event("Order Completed", user="carl", **order))
+    world.now += HOUR
+    world.record(world.event("Product Added", user="carl", product=product("b")))
+    world.now += MINUTE
+    world.record(world.event("Order Completed", anon="device", **order))
+    assert world.cart("carl") == {"b": 1}
+    world.run(world.now + HOUR)
+    assert world.mails() == [("order_confirmation", CARL), ("abandoned_cart", CARL)]
+
+
+@pytest.mark.parametrize("name", ["Order Cancelled", "Order Refunded"])
+def test_what_a_shared_device_withdraws_by_the_orders_id_is_not_confirmed(world: World, name: str) -> None:
+    world.record(*shared_device(world))
+    world.now += MINUTE
+    world.esp.errors = [EspError("503", status=503)]
+    world.record(world.event("Order Completed", user="carl", email=CARL, order_id="1"))
+    world.run()
+    assert world.record(world.event(name, anon="device", order_id="1")).ignored == 1
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+    assert world.outcomes("carl")[-1] == ("order_confirmation", "superseded")
 
 
 def test_an_erased_persons_late_order_is_not_mailed(world: World) -> None:

@@ -121,7 +121,7 @@ def identify(world: World) -> Iterator[None]:
     world.record(world.event("Order Completed", email="only+1@example.com", order_id="by-address"))
     world.record(world.event("Opted In", user="carl@example.com"), world.event("Opted In", email=EVE))
     yield
-    world.record(world.event("Delete", user="loyal"))
+    world.record(world.event("Delete", user="loyal"), world.event("Delete", email="only+1@example.com"))
     yield
 
 

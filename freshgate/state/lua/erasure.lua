@@ -6,6 +6,14 @@
 -- How many fields one call takes out, more or less; a record counts as ten more.
 local ERASED_FIELDS = 600
 
+-- Whoever has the address asked to be erased: what was told until then, under whatever id, is not mailed to it.
+local function mark_erased(shop, id, del)
+  local key = address_key(shop, id)
+  if del <= tonumber(redis.call('HGET', key, 'del') or '0') then return end
+  redis.call('HSET', key, 'del', ms(del))
+  bump(key)
+end
+
 -- Who had the address, and what was ordered with it. Suppressions stay.
 local function forget_address(shop, id, del)
   local key = address_key(shop, id)
@@ -44,6 +52,7 @@ local function erase_record(shop, id, del)
     count = count + 1
     local kind = string.sub(field, 1, 2)
     if kind == 'A:' and stamp_ms(value) <= del then forget_address(shop, string.sub(value, STAMP + 1), del) end
+    if field == 'A:email' then mark_erased(shop, string.sub(value, STAMP + 1), del) end
     if not REFUSALS[field] and (kind == 'm:' or kind == 's:' or kind == 't:' or kind == 'A:' or kind == 'M:' or field == 'cc'
         or string.sub(field, 1, 1) == '+' or string.sub(field, 1, 1) == '-') then
       if stamp_ms(value) <= del then gone[#gone + 1] = field end
@@ -73,6 +82,13 @@ local function erase_record(shop, id, del)
   return count
 end
 
+-- What was told of a device alone, whoever's it is.
+local function erase_device(shop, id, root, del)
+  if del <= tonumber(redis.call('HGET', person_key(shop, id), 'del') or '0') then return end
+  erase_record(shop, id, del)
+  bump(person_key(shop, root))
+end
+
 -- The newest erasure that the person of this id asked for.
 local function ask(key, del)
   if del > tonumber(redis.call('HGET', key, 'asked') or '0') then redis.call('HSET', key, 'asked', ms(del)) end
@@ -99,5 +115,6 @@ local function erase_address(shop, id, del)
   local who = redis.call('HGET', address_key(shop, id), 'm:who')
   if who and not erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) then return false end
   forget_address(shop, id, del)
+  mark_erased(shop, id, del)
   return true
 end

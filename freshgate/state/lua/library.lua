@@ -20,6 +20,7 @@ end
 local function person_key(shop, id) return shop .. 'p:' .. id end
 local function order_key(shop, id) return shop .. 'o:' .. id end
 local function address_key(shop, id) return shop .. 'a:' .. id end
+local function is_device(id) return string.sub(id, 1, 1) == 'a' end
 
 -- A timer is "<scope>|<kind>:<id>"; the scope is the trigger, and "#<key>" behind it where its subject is a field's value.
 local function scope_of(timer) return string.match(timer, '^[^|]*') end

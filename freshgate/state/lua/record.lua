@@ -34,6 +34,8 @@ local MAX_TELLERS = 16
 
 local TO, CUT, REV, DEL, REFRESHED, PARKED, LEFT, SUPPRESSED, RX, CLEARED, SERVER, IDLE, LINES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 local HEAD, NONE = 13, {}
+-- What holds for an address whoever told it: it only withholds.
+local WITHHOLDING = { ['m:unsubscribed'] = true, ['m:bounced'] = true, ['m:spam'] = true, ['m:order'] = true }
 
 -- The record as it is: its head, then the event's fields.
 local function as_read(key, event)
@@ -189,24 +191,36 @@ local function record_id(shop, event, key, state, root, first, now, said)
   if refresh then keep_alive(key, ttl, state[REV]) end
 end
 
--- The registers {names[i], values[i]} that are refusals.
-local function only_refusals(names, values)
+-- The registers {names[i], values[i]} that are among the wanted ones.
+local function only(wanted, names, values)
   local kept, texts = {}, {}
   for i = 1, #values do
-    if REFUSALS[names[i]] then kept[#kept + 1], texts[#texts + 1] = names[i], values[i] end
+    if wanted[names[i]] then kept[#kept + 1], texts[#texts + 1] = names[i], values[i] end
   end
   return kept, texts
+end
+
+-- Of what the event says about its addresses, the wanted registers alone.
+local function record_of_addresses(shop, event, wanted, first, now)
+  for _, address in ipairs(event.addresses or {}) do
+    local names, values = only(wanted, address[3], address[4])
+    if #names > 0 then record_address(shop, event, { address[1], address[2], names, values }, first, now) end
+  end
+end
+
+-- Addresses that somebody gives who was erased.
+local function mark_addresses(shop, event, del)
+  for i, field in ipairs(event.fields or NONE) do
+    if field == 'A:email' then mark_erased(shop, string.sub(event.values[i], STAMP + 1), del) end
+  end
 end
 
 -- What the event of a person erased since says about being written to; that alone holds, in whatever order it arrives.
 local function record_refusals(shop, event, key, root, now)
   local refusal = { id = event.id, at = event.at, ttl = event.ttl, sup = event.sup }
-  refusal.fields, refusal.values = only_refusals(event.fields or NONE, event.values or NONE)
+  refusal.fields, refusal.values = only(REFUSALS, event.fields or NONE, event.values or NONE)
   if #refusal.fields > 0 then record_id(shop, refusal, key, as_read(key, refusal), root, nil, now, {}) end
-  for _, address in ipairs(event.addresses or {}) do
-    local names, values = only_refusals(address[3], address[4])
-    if #names > 0 then record_address(shop, event, { address[1], address[2], names, values }, nil, now) end
-  end
+  record_of_addresses(shop, event, REFUSALS, nil, now)
 end
 
 -- Links say whose id this is; the root and the verdict follow from them.
@@ -247,6 +261,11 @@ end
 -- Everything that the event says of a person and an order. Returns its verdict, and the stamp of its purchase.
 local function record_person(shop, event, key, state, root, now)
   local said, first = {}, nil
+  if event.del and state[CUT] and event.stamp >= state[CUT] and is_device(event.id) then
+    -- Whose it is, nobody knows: what was told of the device goes, and no user with it.
+    erase_device(shop, event.id, root, event.del)
+    return 'ok'
+  end
   if event.del then
     if root ~= event.id then ask(key, event.del) end
     local is_all = erase(shop, root, event.del)
@@ -257,6 +276,7 @@ local function record_person(shop, event, key, state, root, now)
   if root ~= event.id then
     del = math.max(del, tonumber(redis.call('HGET', person_key(shop, root), 'asked') or '0'))
   end
+  if del > 0 then mark_addresses(shop, event, del) end
   if event.at <= del then
     record_refusals(shop, event, key, root, now)
     -- That the order is none of today's is remembered without a word of whose it was.
@@ -267,9 +287,13 @@ local function record_person(shop, event, key, state, root, now)
     -- Whose it is, nobody knows. It changes and starts nothing. A purchase is remembered, which readers leave out: it
     -- counts once both persons turn out to be one.
     if event.bought then
+      first = event.order and purchase_stamp(shop, event) or event.bought[2]
       local purchase = { id = event.id, at = event.at, ttl = event.ttl, bought = event.bought }
-      record_id(shop, purchase, key, state, event.id, event.bought[2], now, said)
+      record_id(shop, purchase, key, state, event.id, first, now, said)
     end
+    -- What it names by an address, or by the id of an order, does not depend on whose device it is: it may withhold a mail.
+    record_of_addresses(shop, event, WITHHOLDING, first, now)
+    if event.order and event.order[5] > 0 then record_order(shop, event, event.order, nil, now, said) end
     if event.trail then prepend(key .. ':ev', 'amb\t\t' .. event.trail, TRAIL_ENTRIES, event.ttl) end
     return 'amb'
   end

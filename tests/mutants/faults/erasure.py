@@ -68,7 +68,37 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ),
     ("if stamp_ms(line) > del then", "if false then", "newer purchases go"),
     ("          erase_order(shop, string.match(line, '^%S+ (%S+)'), del)\n", "", "orders outlive the erasure"),
-    ("  redis.call('HSET', key, 'del', ms(del))\n", "", "an event from before the erasure brings the person back"),
+    (
+        "  redis.call('HSET', key, 'del', ms(del))\n  redis.call('DEL'",
+        "  redis.call('DEL'",
+        "an event from before the erasure brings the person back",
+    ),
+    (
+        "if field == 'A:email' then mark_erased(shop, string.sub(value, STAMP + 1), del) end",
+        "",
+        "what another id of an erased person did is mailed",
+    ),
+    ("  mark_erased(shop, id, del)\n  return true", "  return true", "what others told of an erased address is mailed"),
+    (
+        "  if del <= tonumber(redis.call('HGET', key, 'del') or '0') then return end\n",
+        "",
+        "an older erasure shortens that of an address",
+    ),
+    (
+        "  redis.call('HSET', key, 'del', ms(del))\n  bump(key)\n",
+        "  redis.call('HSET', key, 'del', ms(del))\n",
+        "the erasure of an address goes unnoticed between reading and claiming",
+    ),
+    (
+        "  if del <= tonumber(redis.call('HGET', person_key(shop, id), 'del') or '0') then return end\n",
+        "",
+        "an older erasure of a shared device brings back what was told until the newer one",
+    ),
+    (
+        "  erase_record(shop, id, del)\n  bump(person_key(shop, root))\n",
+        "  erase_record(shop, id, del)\n",
+        "the erasure of a shared device goes unnoticed between reading and claiming",
+    ),
     (
         "  gone[#gone + 1] = 'x'\n",
         "",

@@ -163,4 +163,34 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "event.id",
         "a device becomes a member of a member",
     ),
+    ("['m:spam'] = true, ['m:order'] = true", "['m:order'] = true", "a complaint that a shared device tells is lost"),
+    (
+        "['m:spam'] = true, ['m:order'] = true",
+        "['m:spam'] = true",
+        "a purchase by address that a shared device tells is lost",
+    ),
+    (
+        "{ ['m:unsubscribed'] = true, ['m:bounced']",
+        "{ ['m:bounced']",
+        "an opt-out by address that a shared device tells is lost",
+    ),
+    (
+        "first = event.order and purchase_stamp(shop, event) or event.bought[2]",
+        "first = event.bought[2]",
+        "an order that a shared device tells again empties newer carts",
+    ),
+    (
+        "if event.order and event.order[5] > 0 then",
+        "if false then",
+        "a cancellation that a shared device tells is lost",
+    ),
+    ("if event.order and event.order[5] > 0 then", "if event.order then", "what a shared device orders is recorded"),
+    ("and is_device(event.id) then", "and false then", "whoever asks on a shared device erases its first user"),
+    ("and is_device(event.id) then", "then", "a user id that two others took over cannot be erased"),
+    (
+        "if event.del and state[CUT] and event.stamp >= state[CUT] and",
+        "if event.del and state[CUT] and",
+        "a device cannot erase its first user",
+    ),
+    ("if del > 0 then mark_addresses(shop, event, del) end", "", "an address that arrives after the erasure is mailed"),
 )
