@@ -201,7 +201,7 @@ def test_an_erasure_while_the_esp_is_called_leaves_one_mail_and_no_trace_of_befo
 
 
 @pytest.mark.parametrize("who", [{"anon": "x"}, {"user": "ben", "anon": "x"}])
-def test_what_a_shared_device_asks_alone_erases_what_it_told_and_no_user(world: World, who: dict[str, str]) -> None:
+def test_what_a_shared_device_asks_alone_erases_what_it_told_and_no_user(world: World, who: dict[str, Any]) -> None:
     world.record(
         world.event("Product Added", at=START, anon="x", product=product("x")),
         world.event("Identify", at=START, user="ada", anon="x", email=ADA),

@@ -126,7 +126,7 @@ def test_an_order_that_a_visitor_without_an_address_tells_too_goes_to_the_custom
     world: World, earlier: int, arrival: tuple[int, int]
 ) -> None:
     world.record(world.event("Identify", user="42", email=ADA))
-    visitor = {"anon": "visitor", "order_id": "1", "products": (product("a"),)}
+    visitor: dict[str, Any] = {"anon": "visitor", "order_id": "1", "products": (product("a"),)}
     tellings = [order(world, user="42"), world.event("Order Completed", at=START - earlier, **visitor)]
     for index in arrival:
         world.record(tellings[index])

@@ -6,6 +6,7 @@ Each was an experiment that broke an earlier engine.
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 from redis import Redis
@@ -82,7 +83,7 @@ def test_a_purchase_by_address_stops_the_cart_mail_though_a_shared_device_told_i
 ) -> None:
     cart = world.event("Product Added", at=START, user="carl", email=CARL, product=product("a"))
     world.now += MINUTE
-    fields = {"order_id": order_id} if order_id else {}
+    fields: dict[str, Any] = {"order_id": order_id} if order_id else {}
     order = world.event("Order Completed", anon="device", email=CARL, products=(product("a"),), **fields)
     events = [*shared_device(world), order] if links_first else [order, *shared_device(world)]
     for event in (cart, *events):
@@ -94,7 +95,7 @@ def test_a_purchase_by_address_stops_the_cart_mail_though_a_shared_device_told_i
 
 def test_an_order_that_a_shared_device_tells_again_empties_no_cart_that_was_filled_since(world: World) -> None:
     world.record(*shared_device(world))
-    order = {"email": CARL, "order_id": "1", "products": (product("a"),)}
+    order: dict[str, Any] = {"email": CARL, "order_id": "1", "products": (product("a"),)}
     world.now += MINUTE
     world.record(world.event("Order Completed", user="carl", **order))
     world.now += HOUR
