@@ -119,8 +119,13 @@ def _condition(node: Any, pending: str) -> Condition:
 
 
 def _over_window(value: str, translation: Translation, op: str, limit: float, pending: str) -> Condition:
-    """A counter is summed over its own window; a gauge must hold during the whole pending time."""
-    if translation.counts:
+    """A counter is summed over its own window; a gauge must hold during the whole pending time.
+
+    Of a gauge that falls to 0 for seconds, the largest value counts: the other conditions hold for the pending time.
+    """
+    if translation.recent_s and op == ">":
+        window = f"max(last_{_window(max(translation.recent_s, _seconds(pending)))})"
+    elif translation.counts:
         window = f"sum(last_{_window(translation.window_s)})"
     else:
         window = f"{'min' if op == '>' else 'max'}(last_{pending if pending != '0s' else MIN_WINDOW})"
@@ -146,10 +151,16 @@ def _guards(node: Any) -> list[Any]:
 
 
 def _window(seconds: int) -> str:
-    for size, letter in ((86_400, "d"), (3600, "h"), (60, "m")):
-        if seconds and seconds % size == 0:
+    """As DataDog's API takes it: minutes, or 1 to 168 hours; of days only one."""
+    for size, letter, most in ((3600, "h", 168), (60, "m", 10_080)):
+        if seconds and seconds % size == 0 and seconds // size <= most:
             return f"{seconds // size}{letter}"
     raise NotTranslatable(f"a window of {seconds} s")
+
+
+def _seconds(duration: str) -> int:
+    """Of Prometheus' durations that our alerts use: `10m`."""
+    return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600}[duration[-1]]
 
 
 def _part(name: str, alert: Alert, condition: Condition) -> dict[str, Any]:
@@ -193,6 +204,7 @@ def _options(thresholds: dict[str, float] | None, **more: Any) -> dict[str, Any]
 
 def _summary(text: str, monitor_type: str) -> str:
     """`{{ $labels.job }}` → `{{process.name}}`; `{{ $value | … }}` → `{{value}}` (composite: its first part's)."""
+    text = text.replace("Prometheus cannot", "The Agent cannot")
     text = re.sub(r"\{\{ \$labels\.(\w+) \}\}", lambda label: f"{{{{{TAGS.get(label[1], label[1])}.name}}}}", text)
     value = "{{a.value}}" if monitor_type == "composite" else "{{value}}"
     return re.sub(r"\{\{ \$value[^}]*\}\}", value, text)

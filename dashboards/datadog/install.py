@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 FOLDER = Path(__file__).resolve().parent
 TIMEOUT_S = 30.0
+PAGE_SIZE = 100
 EPILOG = """examples:
   DD_API_KEY=… DD_APP_KEY=… python -m dashboards.datadog.install
   DD_SITE=datadoghq.eu DD_API_KEY=… DD_APP_KEY=… python -m dashboards.datadog.install --only monitors
@@ -99,11 +100,22 @@ def install_logs(account: Account) -> None:
 
 
 def _install_boards(account: Account, boards: Iterable[Any]) -> None:
-    ids = {board["title"]: board["id"] for board in account.request("GET", "dashboard")["dashboards"]}
+    ids = {board["title"]: board["id"] for board in _list_boards(account)}
     for board in boards:
         board_id = ids.get(board["title"])
         account.request("PUT" if board_id else "POST", f"dashboard/{board_id}" if board_id else "dashboard", board)
         print(f"{'updated' if board_id else 'created'} dashboard {board['title']}")
+
+
+def _list_boards(account: Account) -> Iterable[Any]:
+    """All dashboards of the account; one reply has a hundred."""
+    boards: dict[str, Any] = {}
+    while True:
+        page = account.request("GET", f"dashboard?start={len(boards)}&count={PAGE_SIZE}")["dashboards"]
+        new = {board["id"]: board for board in page if board["id"] not in boards}
+        if not new:
+            return boards.values()
+        boards |= new
 
 
 def install_monitors(account: Account) -> None:

@@ -50,7 +50,7 @@ def build_board() -> dict[str, Any]:
         "layout_type": "ordered",
         "reflow_type": "auto",
         "template_variables": [
-            {"name": name, "prefix": field, "default": lines.NO_ID.replace(" ", "-")}
+            {"name": name, "prefix": field, "defaults": [lines.NO_ID.replace(" ", "-")]}
             for name, field in VARIABLES.items()
         ],
         "widgets": [{"definition": _widget(title)} for title in lines.PANELS],

@@ -1,6 +1,6 @@
 """The objectives → DataDog's service level objectives, over 30 days: it has no window of 28.
 
-`dashboards/objective.py` defines them; DataDog cannot count what waits now, so only the monitors do.
+`dashboards/objective.py` defines them; DataDog cannot count what waits now, so only the boards do.
 """
 
 from __future__ import annotations

@@ -32,13 +32,17 @@ class NotTranslatable(ValueError):
 
 @dataclass
 class Translation:
-    """formula: over query1, query2 …; by: the tags of its results; window_s: 0 if the expression names none."""
+    """formula: over query1, query2 …; by: the tags of its results; window_s: 0 if the expression names none.
+
+    recent_s: the caller looks for the largest value of so many seconds; 0 for a present value.
+    """
 
     formula: str = ""
     queries: list[str] = field(default_factory=list)
     by: tuple[str, ...] = ()
     counts: bool = False
     window_s: int = 0
+    recent_s: int = 0
 
     def inline(self) -> str:
         """The formula with its queries filled in, as monitors need it."""
@@ -94,6 +98,9 @@ class _Translator:
             return self.formula(node.lhs)
         if op == ">" and isinstance(node.rhs, parser.NumberLiteral) and (self.guarded or node.rhs.val == 0):
             # The guard can go: DataDog shows nothing where it would divide by 0.
+            return self.formula(node.lhs)
+        if op == "+" and not self.windows and _is_present_value(node.rhs):
+            # A monitor sums each query over its window before it adds them: each point of a gauge would count.
             return self.formula(node.lhs)
         if op not in ("+", "-", "*", "/") or node.modifier:
             raise NotTranslatable(f"{op} inside a formula: {node.prettify()}")
@@ -175,6 +182,10 @@ class _Translator:
         """The largest value of a window."""
         selector, window_s = call.args[0].vector_selector, int(call.args[0].range.total_seconds())
         query = self._query(op, f"{NAMESPACE}.{datadog_name(_check_exported(selector.name))}", selector, by)
+        if not self.windows:
+            # A monitor looks at its own window only.
+            self.translation.recent_s = window_s
+            return query
         return f"moving_rollup({query}, {window_s}, 'max')"
 
     def _note_window(self, window_s: int) -> None:
@@ -219,6 +230,12 @@ def _fills_in(node: Any) -> bool:
     is_zero = isinstance(node.rhs, parser.BinaryExpr) and getattr(node.rhs.lhs, "val", None) == 0
     part, whole = ("".join(side.prettify().split()) for side in (node.rhs, node.lhs))
     return is_zero or part in whole
+
+
+def _is_present_value(node: Any) -> bool:
+    """The largest value of late, as `promql.recently_highest` writes it."""
+    text = node.prettify()
+    return "max_over_time" in text and "increase" not in text
 
 
 def _by(node: Any) -> tuple[str, ...]:

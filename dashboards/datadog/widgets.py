@@ -40,7 +40,7 @@ UNITS: dict[str, dict[str, str]] = {
 }
 # DataDog's own list of monitors stands in for these panels. The parts of composites have no severity.
 ALERTS_SHOWN_AS = {"Alerts": "counts", "Alerts that fire": "countsAndList"}
-ALERTS_QUERY = "service:freshgate severity:*"
+ALERTS_QUERY = 'tag:"service:freshgate" AND (tag:"severity:page" OR tag:"severity:ticket")'
 HEALTH_CHECK = f"{NAMESPACE}.openmetrics.health"
 
 
@@ -62,7 +62,7 @@ def build_dashboard(board: Board) -> dict[str, Any]:
         "description": board.question,
         "layout_type": "ordered",
         "reflow_type": "auto",
-        "template_variables": [{"name": name, "prefix": name, "default": "*"} for name in board.variables],
+        "template_variables": [{"name": name, "prefix": name, "defaults": ["*"]} for name in board.variables],
         "widgets": [{"definition": group} for group in groups],
     }
 

@@ -199,6 +199,51 @@ def test_every_alert_is_a_monitor_or_is_said_to_be_missing() -> None:
         assert "$" not in monitor["query"] + monitor["message"]
 
 
+def all_monitors() -> list[Any]:
+    return [monitor for group in documents("monitors").values() for monitor in group]
+
+
+def test_a_monitors_window_is_one_that_the_api_takes() -> None:
+    """docs.datadoghq.com/api/latest/monitors: minutes to 10080, hours to 168, and of days only one."""
+    windows = {window for monitor in all_monitors() for window in re.findall(r"\(last_(\w+)\):", monitor["query"])}
+    assert {"1m", "30m", "72h"} <= windows
+    largest = {"m": 10_080, "h": 168}
+    assert [window for window in windows if not 1 <= int(window[:-1]) <= largest.get(window[-1], 0)] == []
+    with pytest.raises(NotTranslatable):
+        queries("max(max_over_time(freshgate_holds[200h])) > 1")
+
+
+def test_a_monitor_adds_no_present_value_to_what_it_counts() -> None:
+    """It sums each query over its window before it adds them: a gauge of 10 would count hundreds of times."""
+    for monitor in all_monitors():
+        asked = METRIC.findall(monitor["query"])
+        assert monitor["query"].count(".as_count()") in (0, len(asked)), monitor["name"]
+        # A rollup looks at the monitor's own window only.
+        assert "moving_rollup" not in monitor["query"], monitor["name"]
+    late = "(max(max_over_time(freshgate_sends_late[2m])) and max(freshgate_sends_late)) > 10"
+    assert queries(late, "1m") == ["max(last_2m):max:freshgate.sends_late{*} > 10"]
+    assert queries(late, "10m") == ["max(last_10m):max:freshgate.sends_late{*} > 10"]
+    burning = next(monitor for monitor in all_monitors() if monitor["name"] == "Freshgate: MailsLate part 1")
+    assert "sends_late" not in burning["query"]
+
+
+def test_the_boards_list_the_monitors_that_notify_somebody() -> None:
+    """docs.datadoghq.com/monitors/manage/search: any tag is searched as `tag:`, quoted because of its colon."""
+    for board in documents("boards").values():
+        asked = {widget["query"] for widget in widgets(board).values() if widget["type"] == "manage_status"}
+        assert asked == {'tag:"service:freshgate" AND (tag:"severity:page" OR tag:"severity:ticket")'}
+    severities = {tag for monitor in all_monitors() for tag in monitor["tags"] if tag.startswith("severity:")}
+    assert severities == {"severity:page", "severity:ticket"}
+
+
+def test_a_board_begins_with_all_values_of_its_variables() -> None:
+    """`default` is deprecated."""
+    for board in (*documents("boards").values(), documents("logs")["board"]):
+        assert [
+            variable for variable in board["template_variables"] if set(variable) != {"name", "prefix", "defaults"}
+        ] == []
+
+
 def test_the_parts_of_a_composite_come_before_it() -> None:
     for monitors in documents("monitors").values():
         known: set[str] = set()

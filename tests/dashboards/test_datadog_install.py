@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -25,13 +26,17 @@ class Fake(BaseHTTPRequestHandler):
         server: Any = self.server
         length = int(self.headers.get("content-length", 0))
         document = json.loads(self.rfile.read(length) or b"{}")
-        path = self.path.removeprefix("/api/v1/").partition("?")[0].replace("logs/config/", "")
+        path, _, asked = self.path.removeprefix("/api/v1/").replace("logs/config/", "").partition("?")
         resource, _, number = path.partition("/")
         server.requests.append((self.command, resource))
         if self.headers["dd-api-key"] != "right":
             self._answer(403, {"errors": ["Forbidden"]})
         elif self.command == "GET":
             documents = [{**document, "id": number} for number, document in server.stored[resource].items()]
+            if resource == "dashboard":
+                # A hundred at most, also for those who do not ask for pages.
+                page = {name: int(value) for name, value in parse_qsl(asked)}
+                documents = documents[page.get("start", 0) :][: page.get("count", 100)]
             named = {"dashboard": {"dashboards": documents}, "slo": {"data": documents}}
             self._answer(200, named.get(resource, documents))
         else:
@@ -87,6 +92,15 @@ def test_the_installer_puts_all_of_it_there_and_a_second_time_changes_nothing_el
     assert install.main([]) == 0
     assert json.dumps(datadog.stored) == before
     assert not [method for method, _ in datadog.requests if method == "POST"]
+
+
+def test_an_account_with_many_dashboards_gets_each_of_ours_once(datadog: Any) -> None:
+    others = {str(number): {"title": f"Somebody's {number}"} for number in range(250)}
+    datadog.stored["dashboard"].update(others)
+    for _ in range(2):
+        assert install.main(["--only", "boards"]) == 0
+    titles = [board["title"] for board in datadog.stored["dashboard"].values()]
+    assert len(titles) == len(set(titles)) == len(others) + len(documents("boards"))
 
 
 def test_monitors_link_their_runbooks_where_these_are(
