@@ -4,6 +4,7 @@ Existing files stay as they are, so run it again after an upgrade. docker-compos
 """
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Iterator
@@ -45,11 +46,26 @@ def warnings(root: Path) -> Iterator[str]:
     env = (root / ".env").read_text(encoding="utf-8")
     profiles = "".join(line for line in env.splitlines() if line.startswith("COMPOSE_PROFILES="))
     is_demo = "demo" in profiles
-    receivers = (root / COPIES["dashboards/alertmanager/alertmanager.yml"]).read_text(encoding="utf-8")
-    if not is_demo and any("//pager:" in line for line in receivers.splitlines() if not line.lstrip().startswith("#")):
-        yield "deploy/local/alertmanager/alertmanager.yml names the demo's pager: nobody is woken. Write your receivers"
+    file = COPIES["dashboards/alertmanager/alertmanager.yml"]
+    lines = (root / file).read_text(encoding="utf-8").splitlines()
+    routes = "\n".join(line for line in lines if not line.lstrip().startswith("#"))
+    if not is_demo and "//pager:" in routes:
+        yield f"{file} names the demo's pager: nobody is woken. Write your receivers"
+    if not is_demo and (silent := receivers_of_nobody(routes)):
+        yield f"{file}: nobody hears of what goes to {', '.join(silent)}, which names no way to anybody"
     if not is_demo and "backup" not in profiles:
         yield "COMPOSE_PROFILES in .env has no profile backup: the store is never copied, unless you do so yourself"
+
+
+def receivers_of_nobody(routes: str) -> list[str]:
+    """The receivers without any way to reach somebody. Alertmanager takes them, and never says that it tells nobody."""
+    section = routes.partition("\nreceivers:\n")[2]
+    section = re.split(r"^\w", section, maxsplit=1, flags=re.MULTILINE)[0]
+    return [
+        name
+        for name, ways in re.findall(r"- name: *['\"]?([^'\"\n]+)['\"]?\n((?:(?!\s*- name:).*\n?)*)", section)
+        if not re.search(r"\w_configs:(?! *\[ *\] *$)", ways, re.MULTILINE)
+    ]
 
 
 def contents(folder: Path) -> Iterator[tuple[str, str]]:

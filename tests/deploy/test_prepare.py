@@ -6,6 +6,7 @@ Both use the standard library only.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -120,6 +121,27 @@ def test_nobody_goes_live_with_the_demos_pager_or_without_copies_without_being_t
     routes.write_text(routes.read_text(encoding="utf-8").replace("http://pager:8026", "https://x.example"), "utf-8")
     prepare.main(root)
     assert "warning" not in capsys.readouterr().out
+    # Alertmanager takes a receiver that reaches nobody.
+    text = routes.read_text(encoding="utf-8")
+    emptied = re.sub(r"(  - name: page\n)    webhook_configs:\n.*\n", r"\1", text)
+    assert emptied != text
+    routes.write_text(emptied, encoding="utf-8")
+    prepare.main(root)
+    assert "alertmanager.yml: nobody hears of what goes to page," in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("receivers", "silent"),
+    [
+        ("  - name: page\n  - name: ticket\n", ["page", "ticket"]),
+        ("  - name: page\n    webhook_configs: []\n  - name: ticket\n    email_configs:\n      - {to: x}\n", ["page"]),
+        ("- name: 'page'\n  slack_configs: [{channel: x}]\n- name: ticket", ["ticket"]),
+        ("  - name: page\n    pagerduty_configs: [{routing_key_file: /x}]\n", []),
+    ],
+)
+def test_a_receiver_without_a_way_to_anybody_is_found(receivers: str, silent: list[str]) -> None:
+    rest = "inhibit_rules:\n  - name: other\n"
+    assert prepare.receivers_of_nobody(f"route:\n  receiver: page\nreceivers:\n{receivers}\n{rest}") == silent
 
 
 # ---- the probe
