@@ -23,6 +23,8 @@ KUBERNETES = {
 SERVED_BY_PROCESSES = {"8080": "receiver", "9108": "receiver", "9109": "worker", "9110": "timers"}
 SERVED_BY_WATCHERS = {"9090": "prometheus", "9093": "alertmanager"}
 PUBLISHED = {"8080": "RECEIVER_URL", "9090": "PROMETHEUS_URL", "9093": "ALERTMANAGER_URL"}
+# Of the checkout: the shell of whoever is woken has not activated it.
+PYTHON = ".venv/bin/python"
 # Has the secrets that the commands need, also those of workers/: the worker may be what is down.
 COMMANDS_RUN_IN = "receiver"
 
@@ -85,18 +87,18 @@ def _translate_part(command: str, run: str, logs: str, actions: dict[str, str]) 
         return fill(actions["restart"], match[1])
     if match := re.fullmatch(r"tail -n (\d+) var/log/(\w+)\.log", command):
         return fill(logs, match[2], lines=match[1])
-    if match := re.fullmatch(r"curl -s --max-time (\d+) (http://127\.0\.0\.1:(\d+)/\S+)", command):
+    if match := re.fullmatch(r"curl -sS --max-time (\d+) (http://127\.0\.0\.1:(\d+)/\S+)", command):
         if match[3] in SERVED_BY_PROCESSES:
             return fill(run, SERVED_BY_PROCESSES[match[3]]) + f"python -IS deploy/probe.py --show {match[2]}"
         return run.format(name=SERVED_BY_WATCHERS[match[3]]) + f"timeout {match[1]} wget -q -O - {match[2]}"
-    if command == "python -m workers backup FOLDER":
+    if command == f"{PYTHON} -m workers backup FOLDER":
         return actions["backup"]
     if command == "df -h":
         return fill(run, "redis") + "df -h /data"
-    if match := re.fullmatch(r"python -m (adapter|workers) (.*?)( [\w-]+\.json| FILE)?", command):
+    if match := re.fullmatch(rf"{re.escape(PYTHON)} -m (adapter|workers) (.*?)( [\w-]+\.json| FILE)?", command):
         # The file is on this side, so the command reads it from its standard input.
         end = f" - <{match[3]}" if match[3] else ""
         return fill(run, COMMANDS_RUN_IN) + f"python -m {match[1]} {match[2]}{end}"
-    if command.startswith(("grep ", "head ", 'curl -s --max-time 5 "$')):
+    if command.startswith(("grep ", "head ", 'curl -sS --max-time 5 "$')):
         return command
     raise ValueError(f"no form for other places: {command}")

@@ -17,7 +17,7 @@ import yaml
 
 from adapter.__main__ import build_parser as adapter_parser
 from dashboards.generate import DASHBOARDS
-from dashboards.runbook_forms import by_hand
+from dashboards.runbook_forms import PYTHON, by_hand
 from freshgate.settings import Settings
 from tests.dashboards import expressions
 from workers import accounts as worker_accounts
@@ -25,7 +25,7 @@ from workers import backup
 from workers import commands as worker_commands
 
 SECTIONS = ["Meaning", "Impact", "Diagnosis", "Mitigation"]
-KILL = r'kill (-KILL )?"\$\(cat var/pids/(receiver|worker|timers)\)"'
+KILL = r'kill (-KILL )?"\$\(cat var/pids/(receiver|worker|timers|redis)\)"'
 LOGS = {f"var/log/{name}.log" for name in ("receiver", "worker", "timers", "redis", "sandbox")}
 RUNBOOKS = {file.stem: file.read_text(encoding="utf-8") for file in (DASHBOARDS / "runbooks").glob("*.md")}
 
@@ -35,11 +35,11 @@ def alerts() -> list[Any]:
 
 
 def commands(text: str) -> list[str]:
-    """The lines of ```sh blocks for `make run`, and commands in a sentence that start with python."""
+    """The lines of ```sh blocks for `make run`, and commands of ours in a sentence."""
     text = by_hand(text)
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     sentences = re.sub("```.*?```", "", text, flags=re.DOTALL)
-    return [*"".join(blocks).splitlines(), *re.findall(r"`(python -m [^`]*)`", sentences)]
+    return [*"".join(blocks).splitlines(), *re.findall(r"`((?:\S*/)?python -m [^`]*)`", sentences)]
 
 
 def command_fault(command: str) -> str:
@@ -47,7 +47,7 @@ def command_fault(command: str) -> str:
     command = command.removeprefix("FRESHGATE_WORKER_METRICS_PORT=9119 ")
     first, *rest = [shlex.split(part) for part in command.split(" | ")]
     name = first[0] if first else ""
-    if first[:3] in (["python", "-m", "workers"], ["python", "-m", "adapter"]):
+    if first[:3] in ([PYTHON, "-m", "workers"], [PYTHON, "-m", "adapter"]):
         parser = adapter_parser() if first[2] == "adapter" else _workers_parser()
         try:
             parser.parse_args(first[3:])
@@ -55,7 +55,7 @@ def command_fault(command: str) -> str:
             return "no such command"
     elif name == "curl":
         ports = Settings()
-        asked = re.match(r"curl -s --max-time 5 http://127\.0\.0\.1:(\d+)/", " ".join(first))
+        asked = re.match(r"curl -sS --max-time 5 http://127\.0\.0\.1:(\d+)/", " ".join(first))
         mine = (ports.port, ports.metrics_port, ports.worker_metrics_port, ports.timers_metrics_port, 9090, 9093)
         if not asked or int(asked[1]) not in mine:
             return "nobody listens there, or it may hang"
@@ -128,8 +128,8 @@ def test_a_runbook_has_its_sections_and_commands_that_exist(name: str) -> None:
     [
         ("# DeadMails", "# MailsDead"),
         ("## Impact\n", ""),
-        ("```sh\npython -m workers dead list\n", "```sh\n\n"),
-        ("python -m workers dead list", "python -m workers dead lost"),
+        ("```sh\n.venv/bin/python -m workers dead list\n", "```sh\n\n"),
+        (".venv/bin/python -m workers dead list", ".venv/bin/python -m workers dead lost"),
     ],
 )
 def test_a_runbook_that_lacks_something_is_noticed(old: str, new: str) -> None:
@@ -146,12 +146,14 @@ def test_an_empty_section_of_a_runbook_is_noticed() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        "python -m workers unknown burn",
-        "python -m adapter whi SHOPPER",
-        "python -m workers dead replay --max-agee 1d",
-        "curl -s --max-time 5 http://127.0.0.1:1234/readyz",
+        ".venv/bin/python -m workers unknown burn",
+        ".venv/bin/python -m adapter whi SHOPPER",
+        "python -m adapter why SHOPPER",
+        "curl -s --max-time 5 http://127.0.0.1:8080/readyz",
+        ".venv/bin/python -m workers dead replay --max-agee 1d",
+        "curl -sS --max-time 5 http://127.0.0.1:1234/readyz",
         "curl -s http://127.0.0.1:8080/readyz",
-        "curl -s --max-time 5 http://127.0.0.1:9109/metrics | grep freshgate_made_up",
+        "curl -sS --max-time 5 http://127.0.0.1:9109/metrics | grep freshgate_made_up",
         "tail -n 50 var/log/nobody.log",
         "rm -rf var",
     ],

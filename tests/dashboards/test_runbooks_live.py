@@ -32,23 +32,23 @@ ORDER = {
 }
 USUAL = {"PORT": 8080, "METRICS_PORT": 9108, "WORKER_METRICS_PORT": 9109, "TIMERS_METRICS_PORT": 9110}
 # These start a process that does not end; the system runs one of each already.
-STAY = ("FRESHGATE_WORKER_METRICS_PORT=9119 python -m workers deliver",)
+STAY = ("FRESHGATE_WORKER_METRICS_PORT=9119 .venv/bin/python -m workers deliver",)
 # These exit with 1 in the test, because there is no such send, and no such hold.
 NOTHING_THERE = {
-    "python -m adapter why SEND",
-    "python -m workers unknown resend --send SEND",
-    "python -m workers unknown close --send SEND",
-    "python -m workers rejected close --send SEND",
-    "python -m workers release",
-    "python -m workers release TRIGGER",
-    "python -m workers release nobody",
-    "python -m workers release --sent-until TIME",
-    "python -m workers release --sent-until none",
-    "python -m workers release esp:ACCOUNT",
+    ".venv/bin/python -m adapter why SEND",
+    ".venv/bin/python -m workers unknown resend --send SEND",
+    ".venv/bin/python -m workers unknown close --send SEND",
+    ".venv/bin/python -m workers rejected close --send SEND",
+    ".venv/bin/python -m workers release",
+    ".venv/bin/python -m workers release TRIGGER",
+    ".venv/bin/python -m workers release nobody",
+    ".venv/bin/python -m workers release --sent-until TIME",
+    ".venv/bin/python -m workers release --sent-until none",
+    ".venv/bin/python -m workers release esp:ACCOUNT",
 }
 # These exit with 1 and print nothing, because no ESP has reported anything.
 NOTHING_REPORTED = {
-    f"curl -s --max-time 5 http://127.0.0.1:9108/metrics | grep {metric}"
+    f"curl -sS --max-time 5 http://127.0.0.1:9108/metrics | grep {metric}"
     for metric in ("freshgate_feedback_total", "freshgate_unauthentic_feedback")
 }
 ALL = {command for text in RUNBOOKS.values() for command in commands(text)} - set(STAY)
@@ -96,7 +96,8 @@ class Desk:
         return command
 
     def paste(self, command: str) -> subprocess.CompletedProcess[str]:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+        # As in a new terminal: the checkout's own Python is not on it.
+        path = ":".join(at for at in os.environ["PATH"].split(":") if Path(at) != Path(sys.executable).parent)
         return subprocess.run(
             ["bash", "-c", self.filled(command)],
             cwd=ROOT,
@@ -127,7 +128,7 @@ def test_a_runbooks_command_works_when_it_is_pasted(desk: Desk, command: str) ->
     assert "Traceback" not in done.stdout + done.stderr, output
     if "workers hold" in command and "--list" not in command:
         # Only what was held ends with 0; afterwards nothing is.
-        released = [desk.paste(f"python -m workers release{name}") for name in ("", " TRIGGER")]
+        released = [desk.paste(f".venv/bin/python -m workers release{name}") for name in ("", " TRIGGER")]
         assert sorted(release.returncode for release in released) == [0, 1]
         assert "still held: none" in released[-1].stdout
 
@@ -139,16 +140,21 @@ def test_a_process_that_a_runbook_ends_is_started_again(desk: Desk, command: str
     before = desk.system.wait_for(lambda: file.read_text(encoding="ascii") if file.exists() else "")
     assert desk.paste(command).returncode == 0
     desk.system.wait_for(lambda: file.exists() and file.read_text(encoding="ascii") not in ("", before), 60)
-    ports = {"receiver": "METRICS_PORT", "worker": "WORKER_METRICS_PORT", "timers": "TIMERS_METRICS_PORT"}
-    desk.system.wait_for(
-        lambda: desk.paste(f"curl -sf --max-time 5 http://127.0.0.1:{USUAL[ports[name]]}/metrics").returncode == 0, 60
-    )
+    urls = {
+        "receiver": "9108/metrics",
+        "worker": "9109/metrics",
+        "timers": "9110/metrics",
+        # It asks Redis.
+        "redis": "8080/readyz",
+    }
+    desk.system.wait_for(lambda: desk.paste(f"curl -sf --max-time 5 http://127.0.0.1:{urls[name]}").returncode == 0, 60)
 
 
 def test_a_command_that_does_not_work_is_noticed(desk: Desk) -> None:
-    assert desk.paste("curl -s --max-time 5 http://127.0.0.1:9108/metrics | grep freshgate_made_up").returncode != 0
-    assert desk.paste("python -m adapter quarantine show ffffffff | python -m adapter read - --source SOURCE").stderr
-    assert desk.paste("python -m adapter whi SHOPPER").returncode != 0
+    assert desk.paste("curl -sS --max-time 5 http://127.0.0.1:9108/metrics | grep freshgate_made_up").returncode != 0
+    python = ".venv/bin/python -m adapter"
+    assert desk.paste(f"{python} quarantine show ffffffff | {python} read - --source SOURCE").stderr
+    assert desk.paste(f"{python} whi SHOPPER").returncode != 0
 
 
 def test_what_an_operator_fills_in_is_known(desk: Desk) -> None:
