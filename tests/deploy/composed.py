@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 import yaml
 
+from freshgate.version import VERSION
 from tests.deploy import stack
 from tests.deploy.stack import ROOT
 from tests.harness.ports import free_ports
@@ -30,6 +31,15 @@ PORTS = ("RECEIVER_PORT", "GRAFANA_PORT", "PEOPLE_PORT", "SANDBOX_PORT", "PAGER_
 # Without these there is nothing to test; the others watch.
 NEEDED = {"redis", *stack.FRESHGATE_SERVICES} - {stack.RUNS_ONCE}
 PULL_TIMEOUT_S = 120
+# Beside the containers' processes: `docker kill` counts as a stop, after which nothing is started again, and a
+# container's own user may not signal its first process.
+SIGNAL = """
+import os, sys
+from contextlib import suppress
+for process in sys.argv[2:]:
+    with suppress(ProcessLookupError):
+        os.kill(int(process), int(sys.argv[1]))
+"""
 
 
 def compose_command() -> list[str]:
@@ -129,6 +139,21 @@ class Composed:
     def is_well(self, service: str, count: int = 1) -> bool:
         states = self.state(service)
         return len(states) == count and set(states) <= {"healthy", "running"}
+
+    def signal(self, container: str, number: int) -> None:
+        """Sends a signal to each process of a container, as when it crashes or hangs."""
+        listed = subprocess.run(["docker", "top", container, "-o", "pid"], capture_output=True, text=True, check=True)
+        alone = ["--rm", "--pid=host", "--network=none", "--user=0:0", "--cap-drop=ALL", "--cap-add=KILL"]
+        python = ["--entrypoint=python", f"freshgate:{VERSION}", "-IS", "-c", SIGNAL]
+        processes = listed.stdout.split()[1:]
+        assert processes
+        subprocess.run(
+            ["docker", "run", *alone, *python, str(int(number)), *processes], capture_output=True, check=True
+        )
+
+    def started_at(self, container: str) -> str:
+        inspect = ["docker", "inspect", "-f", "{{.State.StartedAt}}", container]
+        return subprocess.run(inspect, capture_output=True, text=True, check=True).stdout.strip()
 
     def ask(self, port: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
         """Status and JSON, or text, of a published port; 0 where nobody answers."""

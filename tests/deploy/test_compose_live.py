@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -144,13 +145,11 @@ def test_the_other_workers_go_on_when_one_is_paused(composed: Composed) -> None:
 @pytest.mark.parametrize("service", ["worker", "timers", "receiver", "redis"])
 def test_a_container_that_is_killed_comes_back_and_nothing_is_lost(composed: Composed, service: str) -> None:
     number = 20 + ("worker", "timers", "receiver", "redis").index(service)
+    (container,) = composed.containers(service)
+    before = composed.started_at(container)
     assert post(composed, number) == 200
-    # The engine counts a kill by hand as a stop; a crash is the process' own.
-    subprocess.run(
-        ["docker", "exec", "-u", "0", composed.containers(service)[0], "kill", "-9", "-1"],
-        capture_output=True,
-        check=False,
-    )
+    composed.signal(container, signal.SIGKILL)
+    composed.wait_for(lambda: composed.started_at(container) != before)
     composed.wait_for(lambda: composed.is_well(service))
     composed.wait_for(lambda: composed.ask("RECEIVER_PORT", "/readyz")[0] == 200)
     composed.wait_for(lambda: mails_to(composed, number) == 1)
@@ -184,16 +183,29 @@ def test_every_runbooks_command_runs(composed: Composed) -> None:
     assert failed == [], "\n".join(map(str, failed))
 
 
-@pytest.mark.parametrize("service", ["worker", "timers", "receiver"])
-def test_a_container_that_hangs_is_restarted_by_the_runbooks_command(composed: Composed, service: str) -> None:
-    subprocess.run(
-        ["docker", "exec", "-u", "0", composed.containers(service)[0], "kill", "-STOP", "-1"],
-        capture_output=True,
-        check=False,
-    )
+@pytest.mark.parametrize(
+    ("service", "asked", "url"),
+    [
+        ("worker", "worker", "http://127.0.0.1:9109/metrics"),
+        ("timers", "timers", "http://127.0.0.1:9110/metrics"),
+        ("receiver", "receiver", "http://127.0.0.1:8080/healthz"),
+        ("redis", "receiver", "http://127.0.0.1:8080/readyz"),
+    ],
+)
+def test_a_container_that_hangs_is_restarted_by_the_runbooks_command(
+    composed: Composed, service: str, asked: str, url: str
+) -> None:
+    ask = f"docker compose exec -T {asked} python -IS deploy/probe.py {url}"
+    (container,) = composed.containers(service)
+    composed.wait_for(lambda: composed.paste(ask).returncode == 0)
+    composed.signal(container, signal.SIGSTOP)
+    assert composed.paste(ask).returncode == 1
+    before = composed.started_at(container)
     done = composed.paste(f"docker compose restart -t 5 {service}")
     assert done.returncode == 0, done.stderr
+    assert composed.started_at(container) != before
     composed.wait_for(lambda: composed.is_well(service))
+    composed.wait_for(lambda: composed.paste(ask).returncode == 0)
 
 
 def backup_commands(heading: str) -> list[str]:
