@@ -140,8 +140,12 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
     worker = DeliverWorker(queues, connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
     concurrency = min(esp_settings.concurrency, esp_settings.max_in_flight or esp_settings.concurrency)
     lanes = Lanes(build_courier, worker, concurrency, name)
+    own_triggers = [trigger for trigger in triggers if name in _senders(trigger, settings)]
     first_series.prepare_worker(
-        [trigger.name for trigger in triggers if name in _senders(trigger, settings)], name, asks
+        [trigger.name for trigger in own_triggers],
+        name,
+        asks,
+        [(trigger.name, trigger.esp) for trigger in own_triggers if trigger.esp and trigger.esp != name],
     )
     serve_metrics(settings.metrics_host, settings.worker_metrics_port)
     sys.setswitchinterval(SWITCH_INTERVAL_S)

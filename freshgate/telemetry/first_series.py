@@ -75,8 +75,15 @@ def prepare_feedback(esps: Iterable[str], triggers: Sequence[str], kinds: Sequen
             metrics.ACCEPTED_TO_DELIVERED.labels(trigger, esp)
 
 
-def prepare_worker(triggers: Iterable[str], esp: str, asks: Iterable[str] = ()) -> None:
-    """Creates the worker's series; `esp` is the account that it sends through."""
+def prepare_worker(
+    triggers: Iterable[str], esp: str, asks: Iterable[str] = (), failing_over: Iterable[tuple[str, str]] = ()
+) -> None:
+    """Creates the worker's series; `esp` is the account that it sends through.
+
+    failing_over  triggers of other accounts that it sends for while these fail, each with its own account
+    """
+    for trigger, account in failing_over:
+        metrics.FAILED_OVER.labels(trigger, account)
     for ask in asks:
         for result in metrics.ASK_RESULTS:
             metrics.ASKS.labels(ask, result)

@@ -5,6 +5,7 @@ Times are compressed by settings: a breaker probes after 0.3 s.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -107,6 +108,11 @@ def test_failover_sends_what_the_open_account_does_not_have_and_never_what_it_ma
         system, shop, news = accounts.system, accounts.shop, accounts.news
         shop.answer = HANGS
         first: set[str] = set()
+        # The series is there before the first of them, or FailoverInUse would fire at the second.
+        begins = re.compile(
+            r'^freshgate_failed_over_total\{esp="shop",trigger="order_confirmation"\} 0.0$', re.MULTILINE
+        )
+        system.wait_for(lambda: begins.search(system.request("WORKER_METRICS_PORT", "GET", "/metrics").json))
 
         def has_failed_over() -> bool:
             first.update(order_all(accounts, 2))
