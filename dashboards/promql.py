@@ -37,6 +37,8 @@ class Foreign:
 REQUESTS = Foreign("freshgate_receiver_http_request_total", ("method", "status"))
 REQUEST_TIME = Foreign("freshgate_receiver_http_request_duration_seconds", ("method", "status", "url_rule"))
 UP = Foreign("up", ("job", "instance"))
+# The names of the jobs that scrape our processes.
+FRESHGATE_JOBS = "~freshgate.*"
 SCRAPE_TIME = Foreign("scrape_duration_seconds", ("job", "instance"))
 ALERTS = Foreign("ALERTS", ("alertname", "alertstate", "severity", "service", "runbooks"))
 ALERTS_SINCE = Foreign("ALERTS_FOR_STATE", ("alertname", "severity", "service"))
@@ -132,6 +134,12 @@ def lowest(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
 def total(gauge: Metric, by: Sequence[str] = (), **labels: str) -> str:
     """A gauge of which each process has its own share, summed over all."""
     return f"sum{_by(by)} ({selector(gauge, **labels)})"
+
+
+def missing(window: str, **labels: str) -> str:
+    """Jobs that Prometheus scraped within the window and finds no process of any more."""
+    up = selector(UP, **labels)
+    return f"count by (job) (count_over_time({up}[{window}])) unless count by (job) ({up})"
 
 
 def restarts(window: str = "$__range", by: Sequence[str] = ()) -> str:

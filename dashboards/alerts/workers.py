@@ -6,7 +6,7 @@ Most of these figures are read from Redis by the timers process.
 from __future__ import annotations
 
 from dashboards.alerts.base import RUNBOOKS, Alert
-from dashboards.promql import UP, highest, increase, lowest, rate, restarts, selector
+from dashboards.promql import FRESHGATE_JOBS, UP, highest, increase, lowest, missing, rate, restarts, selector
 from freshgate.telemetry import metrics
 
 
@@ -96,9 +96,19 @@ def worker_alerts() -> list[Alert]:
         Alert(
             "ScrapeDown",
             "page",
-            f"{selector(UP, job='~freshgate.*')} == 0",
+            f"{selector(UP, job=FRESHGATE_JOBS)} == 0",
             "Prometheus cannot read the metrics of {{ $labels.job }} at {{ $labels.instance }}.",
             pending="2m",
+            panel="Processes up",
+        ),
+        Alert(
+            "ScrapeDown",
+            "page",
+            # Where processes are discovered, one that is gone has no `up` that could be 0.
+            missing("1d", job=FRESHGATE_JOBS),
+            "Prometheus finds no process of {{ $labels.job }} any more, and did within a day.",
+            pending="2m",
+            labels={"window": "1d"},
             panel="Processes up",
         ),
         Alert(

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models import dashboard as model
 from dashboards.boards.base import Panel
 from dashboards.colors import RED, SEVERITIES
 from dashboards.panels import COUNT, describe, green_above, number, numbers, red_above
-from dashboards.promql import ALERTS, ALERTS_SINCE, UP, lowest, selector
+from dashboards.promql import ALERTS, ALERTS_SINCE, FRESHGATE_JOBS, UP, lowest, missing, selector
 from dashboards.tables import add_query, table_of
 from freshgate.telemetry import metrics
 
@@ -48,7 +48,12 @@ def verdict() -> Sequence[Panel]:
             ),
             COUNT,
             [
-                (f"sum by (job) ({selector(UP, job='~freshgate.*')})", "{{job}}"),
+                (
+                    # 0 for those that are found no more: without it the others, all green, would stand there alone.
+                    f"sum by (job) ({selector(UP, job=FRESHGATE_JOBS)})"
+                    f" or 0 * ({missing('$__range', job=FRESHGATE_JOBS)})",
+                    "{{job}}",
+                ),
                 (lowest(metrics.REDIS_UP), "redis"),
             ],
             limits=green_above(1),

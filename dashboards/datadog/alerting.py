@@ -15,12 +15,15 @@ from dashboards.alerts import ALERTS
 from dashboards.alerts.base import Alert
 from dashboards.datadog.translate import TAGS, NotTranslatable, Translation, parse, translate
 from dashboards.datadog.widgets import HEALTH_CHECK
+from dashboards.promql import FRESHGATE_JOBS, missing
 
 # Alert → why DataDog needs no monitor for it.
 OMITTED = dict.fromkeys(
     ("Watchdog", "MonitoringDown", "NotificationsFail", "RulesFail"),
     "it watches over Prometheus and Alertmanager; DataDog watches over itself",
 )
+# Of an alert with several rules, what DataDog cannot say: that a check is no longer scheduled on any host.
+OMITTED_RULES = (missing("1d", job=FRESHGATE_JOBS),)
 PRIORITIES = {"page": 1, "ticket": 4}
 # A gauge is watched over the alert's pending time, and at least over one interval of the Agent.
 MIN_WINDOW = "1m"
@@ -48,7 +51,7 @@ def build_all_monitors() -> dict[str, list[dict[str, Any]]]:
     monitors: dict[str, list[dict[str, Any]]] = {}
     for group in ALERTS.values():
         for alert in group:
-            if alert.name not in OMITTED:
+            if alert.name not in OMITTED and alert.expr not in OMITTED_RULES:
                 same_name = monitors.setdefault(alert.name, [])
                 part_prefix = f"Freshgate: {alert.name} part"
                 same_name += build_monitors(
@@ -152,8 +155,8 @@ def _guards(node: Any) -> list[Any]:
 
 def _window(seconds: int) -> str:
     """As DataDog's API takes it: minutes, or 1 to 168 hours; of days only one."""
-    for size, letter, most in ((3600, "h", 168), (60, "m", 10_080)):
-        if seconds and seconds % size == 0 and seconds // size <= most:
+    for size, letter, limit in ((3600, "h", 168), (60, "m", 10_080)):
+        if seconds and seconds % size == 0 and seconds // size <= limit:
             return f"{seconds // size}{letter}"
     raise NotTranslatable(f"a window of {seconds} s")
 

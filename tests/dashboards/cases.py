@@ -168,6 +168,10 @@ CASES = [
     Case("BackupOverdue", True, {OVERDUE_COPY: "4000+0"}),
     Case("BackupOverdue", False, {OVERDUE_COPY: "600+0"}),
     Case("ScrapeDown", True, {UP: "0+0"}),
+    # Discovery finds it no more; or never did.
+    Case("ScrapeDown", True, {UP: "1x80 _x300"}),
+    Case("ScrapeDown", False, {UP: "_x300"}),
+    Case("ScrapeDown", False, {UP: "1x80 _x300", UP.replace('"a"', '"b"'): "_x70 1x300"}),
     Case("RedisDown", True, {REDIS_UP: "0+0"}),
     Case("CrashLoop", True, {STARTED: "0x75 1x6 2x6 3x6 4x200"}),
     Case("CrashLoop", False, {STARTED: "0x75 1x6 2x6 3x200"}),
