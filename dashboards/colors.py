@@ -32,7 +32,8 @@ OUTCOMES: Mapping[str, str] = {
     "dead": RED,
 }
 VERDICTS: Mapping[str, str] = {"accepted": GREEN, "duplicate": GREY, "ignored": BLUE, "refused": RED}
-SEVERITIES: Mapping[str, str] = {"page": RED, "ticket": ORANGE, "none": GREY}
+# "silenced": an alert that Alertmanager does not send, for it is the effect of another that fires.
+SEVERITIES: Mapping[str, str] = {"page": RED, "silenced": GREY, "ticket": ORANGE, "none": GREY}
 WORKER_STATES: Mapping[str, str] = {"idle": GREEN, "busy": BLUE, "silent": RED}
 CALL_RESULTS: Mapping[str, str] = {"accepted": GREEN, "error": RED}
 ERROR_CLASSES: Mapping[str, str] = {"permanent": PURPLE, "blocked": RED, "retry": YELLOW, "ambiguous": ORANGE}

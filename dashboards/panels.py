@@ -57,6 +57,11 @@ def green_above(green: float, yellow: float | None = None) -> dashboard.Threshol
     return _steps((RED, None), *([(YELLOW, yellow)] if yellow is not None else []), (GREEN, green))
 
 
+def yellow_above(limit: float) -> dashboard.ThresholdsConfig:
+    """For what passes by itself, and is worth knowing until then."""
+    return _steps((GREEN, None), (YELLOW, limit))
+
+
 def red_beyond(limit: float) -> dashboard.ThresholdsConfig:
     """Green between -limit and limit, for figures that may be below 0."""
     return _steps((RED, None), (GREEN, -limit), (RED, limit))

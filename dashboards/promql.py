@@ -19,6 +19,8 @@ SCOPE = ("cluster", "namespace", "job", "instance")
 INSTALLATION = SCOPE[:2]
 # Grafana replaces it by a window of at least four scrapes.
 WINDOW = "$__rate_interval"
+# For a verdict: over the hours that the reader sees, a fault of four minutes would be a share of one percent.
+OF_LATE = "5m"
 # A present value that falls to 0 for seconds and is not well; see `recently_highest`.
 RECENT = "2m"
 # The objective of 5 s, as the histograms write the label `le`. "5" would match nothing.
@@ -33,6 +35,11 @@ class Foreign:
     labels: tuple[str, ...] = ()
 
 
+# The labels that say whom an alert is about. The window of an objective is none of them.
+CULPRITS = (
+    *("trigger", "source", "esp", "queue", "process", "job", "instance"),
+    *("integration", "rule_group", "status", "limit"),
+)
 # adapter/app.py sets the prefix of these two.
 REQUESTS = Foreign("freshgate_receiver_http_request_total", ("method", "status"))
 REQUEST_TIME = Foreign("freshgate_receiver_http_request_duration_seconds", ("method", "status", "url_rule"))
@@ -40,8 +47,8 @@ UP = Foreign("up", ("job", "instance"))
 # The names of the jobs that scrape our processes.
 FRESHGATE_JOBS = "~freshgate.*"
 SCRAPE_TIME = Foreign("scrape_duration_seconds", ("job", "instance"))
-ALERTS = Foreign("ALERTS", ("alertname", "alertstate", "severity", "service", "runbooks"))
-ALERTS_SINCE = Foreign("ALERTS_FOR_STATE", ("alertname", "severity", "service"))
+ALERTS = Foreign("ALERTS", ("alertname", "alertstate", "severity", "service", "runbooks", "slo", *CULPRITS))
+ALERTS_SINCE = Foreign("ALERTS_FOR_STATE", ("alertname", "severity", "service", *CULPRITS))
 NOTIFICATIONS_FAILED = Foreign("alertmanager_notifications_failed_total", ("integration", "job", "instance"))
 RULES_FAILED = Foreign("prometheus_rule_evaluation_failures_total", ("rule_group", "job", "instance"))
 FOREIGN = (

@@ -183,7 +183,7 @@ def timers(settings: Settings) -> int:
     queues = [queue for name in routes.accounts for queue in queue_names(name)]
     monitor_client = connect(settings.redis_url, timeout_s=2.0, queue_url=settings.queue_redis_url)
     monitor = AccountMonitor(monitor_client, routes, triggers, accounts)
-    RedisMonitor(monitor_client, queues, monitor, list(settings.outcomes)).start(stopped)
+    RedisMonitor(monitor_client, queues, monitor, list(settings.outcomes), triggers).start(stopped)
     # Connections of their own: no timer waits for one.
     outcome_client = connect(settings.redis_url, timeout_s=5.0, queue_url=settings.queue_redis_url)
     for shop, destination in destinations.items():

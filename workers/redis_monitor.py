@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import redis
 from redis.exceptions import RedisError
 
+from freshgate.declare import Trigger
 from freshgate.routing import Routes
 from freshgate.state import keys
 from freshgate.state.operations import OPERATIONS
@@ -43,8 +44,11 @@ class RedisMonitor:
         queues: Sequence[str],
         accounts: AccountMonitor | None = None,
         shops_with_outcomes: Sequence[str] = (),
+        triggers: Iterable[Trigger] = (),
     ) -> None:
         self._shops_with_outcomes = shops_with_outcomes
+        # Mails without a delay wait for no gap.
+        self._settles_ms = {trigger.name: trigger.settle_ms for trigger in triggers if trigger.delay}
         self._client = client
         self._queues = queues
         self._accounts = accounts or AccountMonitor(client, Routes(["sendgrid"]), (), {})
@@ -69,6 +73,7 @@ class RedisMonitor:
             now_ms = redis_now_ms(self._client)
             self._accounts.poll(now_ms)
             self._poll_timers(now_ms)
+            self._poll_gaps(now_ms)
             self._poll_queues(now_ms)
             self._poll_outcomes(now_ms)
             self._poll_workers(now_ms)
@@ -145,6 +150,22 @@ class RedisMonitor:
             metrics.BACKUP_OVERDUE.set(max(0, age_ms - interval_ms) / 1000 if interval_ms else {})
         metrics.QUARANTINED.set(quarantined)
         metrics.OPERATIONS.set({(name,): int(counts.get(name.encode(), 0)) for name in OPERATIONS})
+
+    def _poll_gaps(self, now_ms: int) -> None:
+        """How long mails wait since events were refused (`gate.py`, `after_gap`), and how many are due before then."""
+        wait_ms = mails = 0
+        for shop in shops(self._client):
+            gap: Any = self._client.get(f"{keys.shop(shop)}gap")
+            refused_at = int(gap.split()[0]) if gap else 0
+            ends = {name: refused_at + settle_ms for name, settle_ms in self._settles_ms.items()}
+            pipe = self._client.pipeline(transaction=False)
+            for trigger, end in ends.items():
+                if end > now_ms:
+                    pipe.zcount(keys.timers(shop, trigger), "-inf", end)
+            mails += sum(pipe.execute())
+            wait_ms = max([wait_ms, *(end - now_ms for end in ends.values())])
+        metrics.GAP_WAIT.set(wait_ms / 1000)
+        metrics.GAP_MAILS.set(mails)
 
     def _poll_queues(self, now_ms: int) -> None:
         jobs: dict[tuple[str, ...], float] = {}

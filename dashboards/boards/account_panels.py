@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dashboards.boards.base import ESP, MAIL, Panel
 from dashboards.panels import COUNT, NO_POLLS, PER_MINUTE, describe, lines, numbers, red_above
-from dashboards.promql import highest, per_minute
+from dashboards.promql import highest, per_minute, recently_highest
 from freshgate.telemetry import metrics
 
 
@@ -21,6 +21,24 @@ def breakers() -> Panel:
         COUNT,
         [(highest(metrics.BREAKER_OPEN, ["esp"], **ESP), "{{esp}}")],
         limits=red_above(1),
+        width=6,
+        when_empty=NO_POLLS,
+    )
+
+
+def mails_waiting() -> Panel:
+    """For the verdict. What keeps to its pace waits on purpose; of the other reasons an account has one at a time."""
+    waiting = recently_highest(metrics.MAILS_WAITING, ["esp"], reason="~breaker_open|limited", **ESP)
+    return numbers(
+        "Mails waiting, by account",
+        describe(
+            "How many mails are due and wait for their ESP account, now or within the last two minutes: its breaker is "
+            "open, or it is limited?",
+            "the ESP fails, hangs or limits: runbooks BreakerOpen and AccountLimited.",
+        ),
+        COUNT,
+        [(waiting, "{{esp}}")],
+        limits=red_above(10, yellow=1),
         width=8,
         when_empty=NO_POLLS,
     )

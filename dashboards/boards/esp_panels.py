@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dashboards.boards.base import ESP, MAIL, QUANTILES, Panel
 from dashboards.panels import COUNT, PER_MINUTE, describe, lines, number, red_above
-from dashboards.promql import increase, per_minute, quantile, ratio, total
+from dashboards.promql import OF_LATE, increase, per_minute, quantile, ratio, total
 from freshgate.telemetry import metrics
 
 
@@ -15,16 +15,16 @@ def failed_calls() -> Panel:
     return number(
         "Failed ESP calls",
         describe(
-            "Which share of the calls did the ESP not take?",
+            "Which share of the calls of the last 5 minutes did the ESP not take?",
             "see *ESP errors by class*: runbooks EspFailing and EspBlocked.",
         ),
         "percentunit",
         ratio(
-            increase(metrics.ESP_CALL, (), "count", result="error", **ESP),
-            increase(metrics.ESP_CALL, (), "count", **ESP),
+            increase(metrics.ESP_CALL, (), "count", OF_LATE, result="error", **ESP),
+            increase(metrics.ESP_CALL, (), "count", OF_LATE, **ESP),
         ),
         limits=red_above(0.05, yellow=0.01),
-        when_empty="no call yet",
+        when_empty="no call of late",
     )
 
 
@@ -39,6 +39,21 @@ def calls_by_result() -> Panel:
         PER_MINUTE,
         [(per_minute(metrics.ESP_CALL, ["esp", "result"], "count", **ESP), "{{esp}} {{result}}")],
         stacked=True,
+    )
+
+
+def errors_by_class() -> Panel:
+    """For the flow: a limit, an ESP that fails, and one that hangs look the same in *ESP calls by result*."""
+    return lines(
+        "ESP errors by class",
+        describe(
+            "Which errors does the ESP answer with? `retry`: 429 and 5xx. `blocked`: the account may not send. "
+            "`ambiguous`: no answer came. `permanent`: this one mail is rejected.",
+            "`retry`: check the ESP's status page and rate limit. `ambiguous`: `python -m workers unknown list`.",
+        ),
+        PER_MINUTE,
+        [(per_minute(metrics.ESP_ERRORS, ["esp", "error"], **ESP), "{{esp}} {{error}}")],
+        limits=red_above(30),
     )
 
 
@@ -98,17 +113,6 @@ def esp_panels() -> Sequence[Panel]:
             ),
             COUNT,
             [(quantile(q, metrics.ESP_BATCH, ["esp"], **ESP), "{{esp}} " + f"p{q * 100:.0f}") for q in QUANTILES],
-        ),
-        lines(
-            "ESP errors by class",
-            describe(
-                "Which errors does the ESP answer with? `retry`: 429 and 5xx. `blocked`: the account may not send. "
-                "`ambiguous`: no answer came. `permanent`: this one mail is rejected.",
-                "`retry`: check the ESP's status page and rate limit. `ambiguous`: `python -m workers unknown list`.",
-            ),
-            PER_MINUTE,
-            [(per_minute(metrics.ESP_ERRORS, ["esp", "error"], **ESP), "{{esp}} {{error}}")],
-            limits=red_above(30),
         ),
         lines(
             "Sends deferred for a retry",

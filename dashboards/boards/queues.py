@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dashboards.boards.base import QUANTILES, QUEUE, TRIGGER, Board, Panel
 from dashboards.boards.process_panels import process_panels
 from dashboards.boards.redis_panels import redis_panels
-from dashboards.boards.verdict import verdict
-from dashboards.objective import waiting_late
+from dashboards.boards.verdict import sends_late, verdict
 from dashboards.panels import (
     COUNT,
     NO_POLLS,
@@ -53,18 +52,7 @@ def _verdict() -> Sequence[Panel]:
             limits=green_above(1),
             when_empty=NO_POLLS,
         ),
-        number(
-            "Sends late",
-            describe(
-                "How many sends had been due for more than 5 s and had not ended, at most within two minutes?",
-                "find out who does not take them: *Workers by state*, *Overdue timers*, and the ESP's response time.",
-            ),
-            COUNT,
-            waiting_late(),
-            # As for the alert EspFailing.
-            limits=red_above(10, yellow=1),
-            when_empty=NO_POLLS,
-        ),
+        sends_late(),
         numbers(
             "For the operator",
             describe(

@@ -7,45 +7,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from dashboards.boards.account_panels import account_panels, breakers
+from dashboards.boards.account_panels import account_panels, breakers, mails_waiting
 from dashboards.boards.base import QUANTILES, SOURCE, Board, Panel
-from dashboards.boards.esp_panels import calls_by_result, esp_panels, failed_calls
+from dashboards.boards.esp_panels import calls_by_result, errors_by_class, esp_panels, failed_calls
 from dashboards.boards.feedback_panels import feedback_panels
 from dashboards.boards.outcome_panels import outcome_panels
 from dashboards.boards.verdict import verdict
 from dashboards.panels import PER_MINUTE, describe, lines, number, numbers, red_above
-from dashboards.promql import REQUEST_TIME, REQUESTS, increase, per_minute, quantile, rate, ratio, selector
+from dashboards.promql import OF_LATE, REQUEST_TIME, REQUESTS, increase, per_minute, quantile, rate, ratio, selector
 from freshgate.telemetry import metrics
 
 
 def _verdict() -> Sequence[Panel]:
-    failing = increase(REQUESTS, status="~5..")
-    rejected = increase(metrics.UNAUTHENTIC, ["source"], **SOURCE)
-    verified = increase(metrics.VERIFY, ["source"], "count", **SOURCE)
+    failing, requests = (increase(REQUESTS, window=OF_LATE, **labels) for labels in ({"status": "~5.."}, {}))
+    rejected = increase(metrics.UNAUTHENTIC, ["source"], window=OF_LATE, **SOURCE)
+    verified = increase(metrics.VERIFY, ["source"], "count", OF_LATE, **SOURCE)
     return [
         *verdict(),
         number(
             "5xx answers",
             describe(
-                "Which share of the requests did we fail? The CDP retries them for some hours only.",
+                "Which share of the requests of the last 5 minutes did we fail? The CDP retries them for hours only.",
                 "mostly Redis: runbook ReceiverFailing.",
             ),
             "percentunit",
-            f"({failing} or 0 * {increase(REQUESTS)}) / ({increase(REQUESTS)} > 0)",
+            f"({failing} or 0 * {requests}) / ({requests} > 0)",
             limits=red_above(0.05, yellow=0.001),
-            when_empty="no request yet",
+            when_empty="no request of late",
         ),
         number(
             "401 answers",
             describe(
-                "Which share of its requests is not authentic, of the source with the largest? The CDP does not repeat "
-                "them.",
+                "Which share of its requests of the last 5 minutes is not authentic, of the source with the largest? "
+                "The CDP does not repeat them.",
                 "*Requests rejected with 401* names the source: runbooks SignaturesFail and BatchWithoutToken.",
             ),
             "percentunit",
             f"max(({rejected} or 0 * {verified}) / ({verified} > 0))",
             limits=red_above(0.1, yellow=0.02),
-            when_empty="no request yet",
+            when_empty="no request of late",
         ),
         failed_calls(),
         numbers(
@@ -57,10 +57,11 @@ def _verdict() -> Sequence[Panel]:
             "s",
             [(f"time() - max by (source) ({selector(metrics.LAST_EVENT, **SOURCE)})", "{{source}}")],
             limits=red_above(3600, yellow=600),
-            width=16,
+            width=10,
             when_empty="no event yet, or the receiver is down",
         ),
         breakers(),
+        mails_waiting(),
     ]
 
 
@@ -77,6 +78,19 @@ def _flow() -> Sequence[Panel]:
             stacked=True,
         ),
         lines(
+            "Requests rejected with 401",
+            describe(
+                "Whose requests are rejected? `BatchWithoutToken`: a CDP sends batches without the token. "
+                "`NotAuthentic`: the secret is wrong, or a stranger sends.",
+                "the CDP does not retry a 401: runbooks SignaturesFail and BatchWithoutToken.",
+            ),
+            PER_MINUTE,
+            [(per_minute(metrics.UNAUTHENTIC, ["source", "reason"], **SOURCE), "{{source}} {{reason}}")],
+            limits=red_above(6),
+        ),
+        calls_by_result(),
+        errors_by_class(),
+        lines(
             "Elements by verdict",
             describe(
                 "What became of the elements that the CDPs sent? `ignored`: no event type takes them.",
@@ -86,7 +100,6 @@ def _flow() -> Sequence[Panel]:
             [(per_minute(metrics.EVENTS, ["verdict"], **SOURCE), "{{verdict}}")],
             stacked=True,
         ),
-        calls_by_result(),
         lines(
             "Unmapped elements by source",
             describe(
@@ -110,17 +123,6 @@ def _requests() -> Sequence[Panel]:
             "s",
             [(quantile(0.95, REQUEST_TIME, ["url_rule"]), "{{url_rule}}")],
             limits=red_above(1, yellow=0.25),
-        ),
-        lines(
-            "Requests rejected with 401",
-            describe(
-                "Whose requests are rejected? `BatchWithoutToken`: a CDP sends batches without the token. "
-                "`NotAuthentic`: the secret is wrong, or a stranger sends.",
-                "the CDP does not retry a 401: runbooks SignaturesFail and BatchWithoutToken.",
-            ),
-            PER_MINUTE,
-            [(per_minute(metrics.UNAUTHENTIC, ["source", "reason"], **SOURCE), "{{source}} {{reason}}")],
-            limits=red_above(6),
         ),
         lines(
             "Whole requests refused (400, 413, 415)",

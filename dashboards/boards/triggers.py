@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from dashboards.boards.base import MAIL, TRIGGER, Board, Panel
-from dashboards.boards.verdict import verdict
+from dashboards.boards.verdict import sends_late, verdict
 from dashboards.colors import GREEN, PURPLE, RED
 from dashboards.panels import COUNT, PER_MINUTE, describe, lines, number, red_above
 from dashboards.promql import increase, per_minute, quantile, rate, ratio
@@ -52,16 +52,7 @@ def _verdict() -> Sequence[Panel]:
             increase(metrics.SENDS, outcome=LOST, **MAIL),
             limits=red_above(10, yellow=1),
         ),
-        number(
-            "Sends mailed",
-            describe(
-                "Of the sends that ended, which share became a mail?",
-                "never. A cart mail that an order cancels is the right decision.",
-            ),
-            "percentunit",
-            ratio(sent, increase(metrics.SENDS, **MAIL)),
-            when_empty="no send yet",
-        ),
+        sends_late(),
         _by_trigger(),
     ]
 
@@ -121,7 +112,19 @@ def _flow() -> Sequence[Panel]:
 
 
 def _reasons() -> Sequence[Panel]:
+    sent = increase(metrics.SENDS, outcome=SENT, **MAIL)
     return [
+        number(
+            "Sends mailed",
+            describe(
+                "Of the sends that ended, which share became a mail?",
+                "never. A cart mail that an order cancels is the right decision.",
+            ),
+            "percentunit",
+            ratio(sent, increase(metrics.SENDS, **MAIL)),
+            width=24,
+            when_empty="no send yet",
+        ),
         lines(
             "Sends withheld, by the gate's reason",
             describe(

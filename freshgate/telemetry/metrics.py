@@ -253,6 +253,10 @@ TIMERS_OLDEST_OVERDUE = PolledMetric(
     "freshgate_timers_oldest_overdue_seconds", "For how long the oldest timer has been due"
 )
 SENDS_LATE = PolledMetric("freshgate_sends_late", "Sends that have been due for more than 5 s and have not ended")
+GAP_WAIT = PolledMetric(
+    "freshgate_gap_wait_seconds", "For how long mails with a delay still wait, after events were refused"
+)
+GAP_MAILS = PolledMetric("freshgate_gap_mails", "Mails with a delay that are due before that wait ends")
 LEASES = PolledMetric("freshgate_leases_open", "Timers that somebody has claimed and not finished")
 SENDS_TO_REVIEW = PolledMetric("freshgate_desk_sends", "Sends that an operator should look at", ("state",))
 HOLDS = PolledMetric("freshgate_holds", "Triggers held by an operator; holding all counts as one")

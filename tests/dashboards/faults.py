@@ -103,16 +103,16 @@ FAULTS = (
         },
         {"EspFailing": 4},
         frozenset({"MailsLate"}),
-        "*Failed ESP calls* and *Sends late* are red; *ESP errors by class* grows in `retry`, and *Mails that wait "
-        "for their account* in `limited`.",
+        "*Failed ESP calls*, *Mails waiting, by account* and *Sends late* are red; *ESP errors by class* grows in "
+        "`retry`, and *Breakers open* is 0.",
     ),
     Fault(
         "the ESP answers 500",
         {**BREAKER_OPENS, error("retry"): changed(error("retry"), "1")},
         {"BreakerOpen": 2},
         frozenset({"MailsLate"}),
-        "*Failed ESP calls* and *Sends late* are red; *Breakers open* names the account; *ESP errors by class* "
-        "says `retry`.",
+        "*Failed ESP calls*, *Mails waiting, by account* and *Sends late* are red; *Breakers open* names the account; "
+        "*ESP errors by class* says `retry`.",
     ),
     Fault(
         "the ESP hangs",
@@ -185,7 +185,16 @@ FAULTS = (
         {cases.STARTED: f"0+0x{BEGINS} 60+60x200"},
         {},
         frozenset(),
-        "*Restarts* is red; *Restarts by process* names it, and *Memory by process* says whether it grew until then.",
+        "*Restarts* is red. In the folded row of the processes, *Restarts by process* names it, and *Memory by "
+        "process* says whether it grew until then.",
         {"CrashLoop": 4},
+    ),
+    Fault(
+        "a receiver is killed, and another one starts",
+        {"freshgate_gap_mails": f"0+0x{BEGINS} 20 0x200", "freshgate_gap_wait_seconds": f"0+0x{BEGINS} 60 0x200"},
+        {},
+        frozenset(),
+        "*After a gap* is yellow: how many mails with a delay wait for what the CDP repeats, and for how long yet. It "
+        "is the triggers' `settle`, two minutes if nothing else is set; they leave by themselves.",
     ),
 )

@@ -15,7 +15,7 @@ import pytest
 from dashboards.boards import BOARDS, base
 from dashboards.boards.base import TAG, VARIABLES
 from dashboards.generate import DASHBOARDS, files
-from dashboards.promql import RECENT
+from dashboards.promql import OF_LATE, RECENT
 from tests.dashboards import expressions
 
 # Grafana's units that the boards use (`test_units.py` checks them with Grafana's registry). Grafana would show `sec`
@@ -45,8 +45,10 @@ def panel_faults(panel: Any) -> list[str]:
         lacks.append("no expression")
     for target in panel.get("targets", ()):
         for window in re.findall(r"\[([^\]]*)\]", target["expr"]):
-            if window not in ("$__rate_interval", "$__range", "$__range:$__interval", RECENT):
+            if window not in ("$__rate_interval", "$__range", "$__range:$__interval", RECENT, OF_LATE):
                 lacks.append(f"a fixed window of {window}")
+            if window == OF_LATE and "the last 5 minutes" not in description:
+                lacks.append(f"a fixed window of {window} that the description does not name")
         if target["datasource"]["uid"] != "${datasource}":
             lacks.append("an expression of another data source")
     return lacks

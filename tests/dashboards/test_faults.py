@@ -13,10 +13,12 @@ import yaml
 from dashboards.generate import DASHBOARDS
 from tests.dashboards import expressions
 from tests.dashboards.faults import BEGINS, FAULTS, LASTS, SYSTEM, Fault
+from tests.dashboards.test_readable import first_screen
 from tests.dashboards.test_rules import STEPS, as_test, promtool
 
 PAGE = DASHBOARDS / "FAULTS.md"
 CONFIG = yaml.safe_load((DASHBOARDS / "alertmanager" / "alertmanager.yml").read_text(encoding="utf-8"))
+NAMED = re.compile(r"\*([^*]+)\*")
 # Labels of series that inhibitions compare or match.
 LABELS = {
     "ScrapeDown": {
@@ -102,15 +104,16 @@ def test_an_effect_of_another_installation_is_not_silenced() -> None:
     assert notified([{"alertname": "NoWorker", **own}, {"alertname": "QueueOld", **other}]) == {"NoWorker", "QueueOld"}
 
 
+def alerts_of(fault: Fault) -> list[str]:
+    pages = [f"[{alert}](runbooks/{alert}.md) within {at} min" for alert, at in fault.pages.items()]
+    return pages + [f"a ticket, [{alert}](runbooks/{alert}.md), within {at} min" for alert, at in fault.tickets.items()]
+
+
 def table() -> str:
     """The table of FAULTS.md."""
     rows = [
-        f"| {fault.name} | {fault.shows} | "
-        + ", ".join(
-            [f"[{alert}](runbooks/{alert}.md) within {at} min" for alert, at in fault.pages.items()]
-            + [f"a ticket, [{alert}](runbooks/{alert}.md), within {at} min" for alert, at in fault.tickets.items()]
-        )
-        + f" | {', '.join(sorted(fault.silenced)) or '–'} |"
+        f"| {fault.name} | {fault.shows} | {', '.join(alerts_of(fault)) or '–'} | "
+        f"{', '.join(sorted(fault.silenced)) or '–'} |"
         for fault in FAULTS
     ]
     head = ["| fault | what the first screens show | what pages | what it silences |", "|---|---|---|---|"]
@@ -121,8 +124,11 @@ def test_the_manual_has_this_table() -> None:
     assert table() in PAGE.read_text(encoding="utf-8")
 
 
-def test_the_panels_that_the_table_names_are_there() -> None:
-    titles = {panel["title"] for board in expressions.boards().values() for panel in expressions.panels(board)}
+def test_the_panels_that_the_table_names_are_on_a_first_screen() -> None:
+    panels = [panel for board in expressions.boards().values() for panel in expressions.panels(board)]
+    titles = {panel["title"] for panel in panels}
+    first = {panel["title"] for board in expressions.boards().values() for panel in first_screen(board)}
     for fault in FAULTS:
-        named = re.findall(r"\*([^*]+)\*", fault.shows)
-        assert set(named) <= titles, fault.name
+        shown, _, folded = fault.shows.partition("In the folded row")
+        assert set(re.findall(NAMED, shown)) <= first, fault.name
+        assert set(re.findall(NAMED, folded)) <= titles - first, fault.name

@@ -30,6 +30,15 @@ ROWS_OF_A_SCREEN = 26
 TABLE_PIXELS = 1340
 
 
+def first_screen(board: Any) -> list[Any]:
+    """The panels that the reader sees at once: none of a folded row, and none below the edge."""
+    return [
+        panel
+        for panel in board["panels"]
+        if panel["type"] != "row" and panel["gridPos"]["y"] + panel["gridPos"]["h"] <= ROWS_OF_A_SCREEN
+    ]
+
+
 def legend_faults(panel: Any) -> list[str]:
     """A legend beside the graph, with the present value and the largest first."""
     if panel["type"] != "timeseries":
@@ -85,7 +94,7 @@ def scale_faults(panel: Any) -> list[str]:
 
 def limit_faults(panel: Any) -> list[str]:
     """What is never red has no limit, and what can be red says what to do."""
-    is_red = len(panel["fieldConfig"]["defaults"]["thresholds"]["steps"]) > 1
+    is_red = any(step["color"] == colors.RED for step in panel["fieldConfig"]["defaults"]["thresholds"]["steps"])
     when_red = panel["description"].partition("**When it is red:** ")[2]
     if is_red and when_red.startswith("never."):
         return ["a limit, although it is never red"]

@@ -25,7 +25,7 @@ from freshgate.settings import EspSettings
 from freshgate.state import keys
 from freshgate.state.clock import RedisClock
 from freshgate.state.operations import count_operation
-from freshgate.state.store import add_shops, fcall, load
+from freshgate.state.store import add_shops, fcall, load, open_shops
 from freshgate.telemetry import metrics
 from freshgate.telemetry.polled import PolledMetrics
 from freshgate.version import VERSION
@@ -115,6 +115,35 @@ def test_sends_that_are_due_and_not_sent_count_as_late_whoever_holds_them(redis:
     redis.zadd(keys.timers("main", "lookback"), {"lookback|p:u01": now - 90_000})
     redis.hset(f"{shop}leased", mapping={"welcome|p:u03": now - 60_000, "welcome|p:u04": now, "lookback|p:u05": 1})
     assert poll(redis)["freshgate_sends_late"] == 2
+
+
+def poll_gaps(redis: Redis) -> tuple[float, float]:
+    """For how long mails of the catalog wait after a gap (s), and how many."""
+    RedisMonitor(redis, [QUEUE], triggers=TRIGGERS).poll()
+    figures = served()
+    return figures["freshgate_gap_wait_seconds"], figures["freshgate_gap_mails"]
+
+
+def test_mails_that_wait_after_a_gap_are_counted_with_the_time_that_is_left(redis: Redis) -> None:
+    load(redis)
+    cart = next(trigger for trigger in TRIGGERS if trigger.name == "abandoned_cart")
+    for shop in ("main", "other"):
+        redis.zadd(keys.timers(shop, cart.name), {"soon": now_ms() + 10_000, "later": now_ms() + cart.settle_ms * 2})
+        # Leaves at once, whatever was refused.
+        redis.zadd(keys.timers(shop, "order_confirmation"), {"soon": now_ms() + 10_000})
+    open_shops(redis, ["main"])
+    wait_s, mails = poll_gaps(redis)
+    assert cart.settle_ms / 1000 - 60 < wait_s <= cart.settle_ms / 1000
+    assert mails == 1
+
+
+def test_nothing_waits_once_a_gap_has_settled(redis: Redis) -> None:
+    load(redis)
+    add_overdue(redis, "abandoned_cart", 3)
+    assert poll_gaps(redis) == (0, 0)
+    at = now_ms() - max(trigger.settle_ms for trigger in TRIGGERS)
+    redis.set(f"{keys.shop('main')}gap", f"{at} {at}")
+    assert poll_gaps(redis) == (0, 0)
 
 
 def test_timers_sends_to_review_and_quarantined_elements_are_counted(redis: Redis) -> None:
