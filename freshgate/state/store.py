@@ -21,7 +21,7 @@ from freshgate.clock import now_ms
 from freshgate.errors import StoreUnavailable
 from freshgate.state import cluster, keys
 from freshgate.state.clock import RedisClock
-from freshgate.state.failover import FailoverPool
+from freshgate.state.connections import Client, FailoverPool
 
 # In this order: a function stands below those that it calls.
 _FILES = (
@@ -64,7 +64,7 @@ def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64, *, queue_ur
         max_connections=pool,
         protocol=2,
     )
-    return redis.Redis.from_pool(pool_of_connections)
+    return Client.from_pool(pool_of_connections)
 
 
 @cache

@@ -1,0 +1,147 @@
+"""Connections to Redis, and the client whose trips cost little: `store.connect` makes it.
+
+A connection that was used a moment ago is taken again without a lock and without asking the system about its socket,
+and a pipeline without a transaction is one write and its replies. After a failover all connections are made anew: an
+old primary becomes a replica and keeps them open; it refuses writes on them for ever.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from functools import cache
+from typing import Any
+
+from redis import Connection, ConnectionPool, Redis
+from redis.client import Pipeline
+from redis.exceptions import ReadOnlyError, ResponseError
+
+log = logging.getLogger(__name__)
+
+# A connection that has been idle for longer is looked at before it is used: the server may have closed it.
+RECENT_S = 0.1
+
+
+class FailoverPool(ConnectionPool):
+    """A pool that drops all its connections once a server on one of them says that it takes no writes.
+
+    The command that met this fails; the next one asks the address again, behind which the new primary is by then.
+
+    Connections that come back are kept in `_recent`, for redis-py still in use; the one that came last goes first.
+    """
+
+    def __init__(self, connection_class: Any = Connection, **options: Any) -> None:
+        super().__init__(connection_class=_aware(connection_class), **options)
+
+    def reset(self) -> None:
+        """A new process begins with no connections."""
+        # Appending to its end and taking from it is atomic.
+        self._recent: deque[Any] = deque()
+        super().reset()
+
+    def get_connection(self, *_: Any, **__: Any) -> Any:
+        """A connection that works, as far as is known."""
+        if self.pid == os.getpid():
+            while self._recent:
+                try:
+                    connection = self._recent.pop()
+                except IndexError:
+                    # Another thread took it.
+                    break
+                if time.monotonic() - connection.used_at < RECENT_S and not connection.should_reconnect():
+                    return connection
+                super().release(connection)
+        return super().get_connection()
+
+    def release(self, connection: Any) -> None:
+        """Takes a connection back."""
+        if self.pid == os.getpid() and connection.is_connected and not connection.should_reconnect():
+            connection.used_at = time.monotonic()
+            self._recent.append(connection)
+        else:
+            super().release(connection)
+
+    def make_connection(self) -> Any:
+        connection: Any = super().make_connection()
+        connection.on_read_only = self.renew
+        return connection
+
+    def renew(self) -> None:
+        """Drops idle connections now, and those in use when they are given back."""
+        log.warning("redis takes no writes: all connections are made anew")
+        with self._lock:
+            for connection in self._in_use_connections:
+                connection.mark_for_reconnect()
+        self.disconnect(inuse_connections=False)
+
+
+@cache
+def _aware(connection_class: Any) -> Any:
+    """The connection class, which tells its pool when the server refuses writes."""
+
+    class AwareOfFailover(connection_class):  # type: ignore[misc]  # TCP, TLS or a Unix socket, as the URL has it
+        on_read_only: Any = None
+        # Monotonic seconds.
+        used_at = 0.0
+
+        def read_response(self, *arguments: Any, **options: Any) -> Any:
+            try:
+                response = super().read_response(*arguments, **options)
+            except ReadOnlyError:
+                self.on_read_only()
+                raise
+            # Within a transaction, errors are among the replies.
+            if type(response) is list and any(isinstance(reply, ReadOnlyError) for reply in response):
+                self.on_read_only()
+            return response
+
+    return AwareOfFailover
+
+
+class Client(Redis):
+    """A client of one Redis whose pipelines without a transaction are direct."""
+
+    def pipeline(self, transaction: bool = True, shard_hint: Any = None) -> Pipeline:
+        kind = Pipeline if transaction else DirectPipeline
+        return kind(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
+class DirectPipeline(Pipeline):
+    """Commands that share a trip: one write, and a reply for each.
+
+    redis-py's own sends the same, with machinery for retries, which this project does not use, in between.
+    """
+
+    def execute(self, raise_on_error: bool = True) -> list[Any]:
+        """The replies in order. Raises the first error among them, unless they are to stand there; and
+        RedisError where there was no trip."""
+        if self.explicit_transaction or self.watching or self.scripts:
+            return super().execute(raise_on_error)
+        commands, self.command_stack = self.command_stack, []
+        if not commands:
+            return []
+        connection: Any = self.connection_pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands([arguments for arguments, _ in commands]))
+            replies = [self._reply(connection, arguments[0], options) for arguments, options in commands]
+        except BaseException:
+            # Replies that nobody has read must not be taken for those of another command.
+            connection.disconnect()
+            raise
+        finally:
+            self.connection_pool.release(connection)
+        if raise_on_error:
+            for reply in replies:
+                if isinstance(reply, ResponseError):
+                    raise reply
+        return replies
+
+    def _reply(self, connection: Any, command: str, options: dict[str, Any]) -> Any:
+        try:
+            if options or command in self.response_callbacks:
+                return self.parse_response(connection, command, **options)  # type: ignore[no-untyped-call]  # redis-py's
+            return connection.read_response()
+        except ResponseError as error:
+            return error

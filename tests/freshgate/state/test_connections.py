@@ -1,0 +1,168 @@
+"""Connections that are used again, and pipelines of one write: a reply always answers its own command."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from freshgate.state import store
+from freshgate.state.connections import RECENT_S
+
+
+@pytest.fixture
+def client(redis_server: str, redis: Redis) -> Iterator[Any]:
+    """A client of an empty server, as the product makes it."""
+    client: Any = store.connect(redis_server, timeout_s=0.2)
+    yield client
+    client.close()
+
+
+def trip(client: Any, *commands: tuple[str, ...]) -> Any:
+    pipe = client.pipeline(transaction=False)
+    for command in commands:
+        pipe.execute_command(*command)
+    return pipe.execute()
+
+
+def connection_ids(client: Any) -> set[int]:
+    return {trip(client, ("CLIENT", "ID"))[0] for _ in range(5)}
+
+
+def test_one_connection_carries_one_trip_after_the_other(client: Any) -> None:
+    assert len(connection_ids(client)) == 1
+
+
+def test_replies_come_in_the_order_of_the_commands_and_as_redis_py_converts_them(client: Any) -> None:
+    assert trip(client, ("SET", "a", "1"), ("INCR", "a"), ("GET", "a"), ("HGETALL", "b")) == [True, 2, b"2", {}]
+    assert client.pipeline(transaction=False).execute() == []
+
+
+def test_an_error_keeps_its_place_and_the_commands_behind_it_are_carried_out(client: Any) -> None:
+    pipe = client.pipeline(transaction=False)
+    pipe.set("a", "text").incr("a").set("b", "1")
+    first, error, last = pipe.execute(raise_on_error=False)
+    assert (first, last) == (True, True) and isinstance(error, ResponseError)
+    pipe.set("a", "text").incr("a").set("b", "2")
+    with pytest.raises(ResponseError, match="not an integer"):
+        pipe.execute()
+    assert client.get("b") == b"2" and len(pipe) == 0
+
+
+def test_an_error_does_not_quote_what_was_sent(client: Any) -> None:
+    client.set("a", "text")
+    with pytest.raises(ResponseError) as raised:
+        trip(client, ("HSET", "a", "email", "ada@example.com"))
+    assert "ada" not in str(raised.value)
+
+
+def test_a_reply_that_came_too_late_is_not_taken_for_that_of_the_next_command(client: Any) -> None:
+    client.set("a", "mine")
+    for _ in range(3):
+        with pytest.raises(RedisTimeoutError):
+            trip(client, ("BLPOP", "late", "1"))
+        client.rpush("late", "another's")
+        assert trip(client, ("GET", "a")) == [b"mine"]
+        client.delete("late")
+
+
+def test_replies_that_were_left_unread_are_not_those_of_the_next_command(client: Any) -> None:
+    def fail(reply: bytes, **_: Any) -> bytes:
+        raise ValueError(reply)
+
+    client.set("a", "mine")
+    client.set_response_callback("ECHO", fail)
+    with pytest.raises(ValueError, match="first"):
+        trip(client, ("ECHO", "first"), ("ECHO", "second"))
+    assert trip(client, ("GET", "a")) == [b"mine"]
+
+
+def test_a_connection_that_the_server_closed_while_it_was_idle_costs_no_trip(client: Any, redis: Redis) -> None:
+    trip(client, ("SET", "a", "1"))
+    redis.client_kill_filter(_type="normal", skipme=True)
+    idle(client)
+    assert trip(client, ("GET", "a")) == [b"1"]
+
+
+def test_after_one_that_was_closed_in_between_the_next_trip_works(client: Any, redis: Redis) -> None:
+    trip(client, ("SET", "a", "1"))
+    # As if it had been used just now.
+    client.connection_pool._recent[-1].used_at += 60
+    redis.client_kill_filter(_type="normal", skipme=True)
+    with pytest.raises(RedisConnectionError):
+        trip(client, ("GET", "a"))
+    assert trip(client, ("GET", "a")) == [b"1"]
+
+
+def test_threads_never_share_a_connection(client: Any) -> None:
+    wrong = []
+
+    def work(name: str) -> None:
+        for number in range(200):
+            if trip(client, ("ECHO", f"{name} {number}"), ("ECHO", name)) != [
+                f"{name} {number}".encode(),
+                name.encode(),
+            ]:
+                wrong.append((name, number))
+
+    threads = [threading.Thread(target=work, args=(f"thread {number}",)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_forked_process_makes_its_own_connections(client: Any) -> None:
+    (own,) = connection_ids(client)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            (forked,) = connection_ids(client)
+            os.write(write, str(forked).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert int(os.read(read, 20)) != own
+    assert connection_ids(client) == {own}
+
+
+def test_transactions_are_those_of_redis_py(client: Any) -> None:
+    pipe = client.pipeline(transaction=True)
+    assert pipe.set("a", "1").incr("a").execute() == [True, 2]
+    with client.pipeline(transaction=False) as pipe:
+        pipe.watch("a")
+        pipe.multi()
+        pipe.incr("a")
+        assert pipe.execute() == [3]
+
+
+def test_more_connections_than_the_pool_may_have_are_an_error(redis_server: str, redis: Redis) -> None:
+    client: Any = store.connect(redis_server, pool=2)
+    taken = [client.connection_pool.get_connection() for _ in range(2)]
+    with pytest.raises(RedisConnectionError):
+        trip(client, ("PING",))
+    for connection in taken:
+        client.connection_pool.release(connection)
+    assert len(connection_ids(client)) == 1
+    client.close()
+
+
+def test_closing_the_client_closes_the_connections_that_are_kept(client: Any, redis: Redis) -> None:
+    own = connection_ids(client)
+    client.close()
+    assert own.isdisjoint(int(other["id"]) for other in redis.client_list())
+
+
+def idle(client: Any) -> None:
+    """As if nothing had been sent for a while."""
+    for connection in client.connection_pool._recent:
+        connection.used_at -= 2 * RECENT_S
