@@ -11,6 +11,7 @@ import http.client
 import re
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -82,25 +83,28 @@ def is_url_of_sns(url: Any, path: re.Pattern[str] | None = None) -> bool:
 
 
 class Certificates:
-    """SNS' certificates by URL, fetched once. Thread-safe: at worst two threads fetch the same one."""
+    """SNS' certificates by URL, fetched once. Thread-safe: one thread fetches, and no other waits for it."""
 
     def __init__(self, fetch: Fetch = fetch) -> None:
         self._fetch = fetch
         self._keys: dict[str, RSAPublicKey] = {}
         self._fetch_due = 0.0
+        self._fetching = threading.Lock()
 
     def key(self, url: str) -> RSAPublicKey | None:
         """The public key, or None for what is no certificate. Raises StoreUnavailable where it cannot be fetched."""
         known = self._keys.get(url)
         if known:
             return known
-        if time.monotonic() < self._fetch_due:
+        if time.monotonic() < self._fetch_due or not self._fetching.acquire(blocking=False):
             raise StoreUnavailable("SNS: certificates are fetched one by one")
-        self._fetch_due = time.monotonic() + FETCH_INTERVAL_S
         try:
+            self._fetch_due = time.monotonic() + FETCH_INTERVAL_S
             key = load_pem_x509_certificate(self._fetch(url)).public_key()
         except ValueError:
             return None
+        finally:
+            self._fetching.release()
         if not isinstance(key, RSAPublicKey):
             return None
         if len(self._keys) >= MAX_CERTIFICATES:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from adapter.feedback import sns
 from adapter.feedback.sns import MAX_FETCHED_BYTES, fetch
 from freshgate.errors import StoreUnavailable
 from tests.freshgate.test_outbound import Names
@@ -90,3 +91,24 @@ def test_whatever_else_is_answered_asks_sns_to_come_again(server: Server) -> Non
 @pytest.mark.parametrize("server", [(HOST, b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 200_000)], indirect=True)
 def test_a_huge_answer_is_not_read_to_its_end(server: Server) -> None:
     assert len(fetch(URL, THIS_MACHINE, resolve=Names(server.port, ["127.0.0.1"]))) == MAX_FETCHED_BYTES
+
+
+def test_while_one_thread_waits_for_a_certificate_no_other_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sns, "FETCH_INTERVAL_S", 0.0)
+    started, may_end = threading.Event(), threading.Event()
+
+    def fetch_slowly(url: str) -> bytes:
+        started.set()
+        assert may_end.wait(30)
+        return b"no certificate"
+
+    certificates = sns.Certificates(fetch_slowly)
+    thread = threading.Thread(target=certificates.key, args=(URL,))
+    thread.start()
+    assert started.wait(30)
+    with pytest.raises(StoreUnavailable, match="one by one"):
+        certificates.key(URL)
+    may_end.set()
+    thread.join()
+    # It has ended, and so the next one may begin.
+    assert certificates.key(URL) is None
