@@ -104,7 +104,8 @@ class Receiver:
             limits = build_limits(source.name, source.settings, events, request.remote_ip, self._planner.pii_key)
             trusted = source.settings.trust == "server"
             self.recorder.record(events, reply, replay=request.replay, trusted=trusted, limits=limits)
-            self._quarantine_failed(source, verdicts, request.received_at, request.context)
+            if reply.refused:
+                self._quarantine_failed(source, verdicts, request.received_at, request.context)
         except RateLimited as error:
             self._count_limited(source, error)
             raise
@@ -124,7 +125,7 @@ class Receiver:
                 self._unmapped.note_on_trails(source.name, shop, verdicts, request.received_at, trusted=trusted)
         if events:
             meters.record.observe(time.perf_counter() - started)
-            metrics.LAST_EVENT.labels(source.name).set(request.received_at / 1000)
+            meters.last_event.set(request.received_at / 1000)
             newest = max(event.occurred_at for event in events)
             meters.delay.observe(max(0, request.received_at - newest) / 1000)
         for verdict in metrics.VERDICTS:

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
-from werkzeug.datastructures import Headers
-
+from adapter.sources.base import Headers
 from freshgate.settings import SourceSettings
 
 
 def asks_for_replay(headers: Headers, settings: SourceSettings) -> bool:
     """Only a request that a token proves may be a replay; without one the header is ignored."""
-    return headers.get("X-Freshgate-Replay") == "1" and "X-Freshgate-Token" in headers and bool(settings.tokens)
+    return (
+        headers.get("X-Freshgate-Replay") == "1"
+        and headers.get("X-Freshgate-Token") is not None
+        and bool(settings.tokens)
+    )

@@ -14,6 +14,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from adapter.ingest.receive import Receiver, WebhookRequest
 from adapter.routes.answers import reply
 from adapter.routes.bodies import read_body
+from adapter.routes.headers import RequestHeaders
 from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
 from adapter.sources.base import FORM_CONTENT_TYPE, RequestContext, Source
@@ -43,9 +44,7 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
             error = TooLarge(f"more than {source.settings.max_bytes} bytes", f"{name}: batch less, or raise {key}")
             receiver.refuse(source, error, is_proven=False)
             raise error from None
-        return receive(
-            source, body, RequestContext(request.headers.get("Content-Type", ""), audience, turn), received_at
-        )
+        return receive(source, body, RequestContext(request.content_type or "", audience, turn), received_at)
 
     @app.get("/webhooks/<name>")
     @app.get("/webhooks/<name>/<audience>/<any(joined, left):turn>")
@@ -67,10 +66,11 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         return reply(404, {"error": f"no such source{hint}"})
 
     def receive(source: Source, body: bytes, context: RequestContext, received_at: int) -> Response:
-        replay = asks_for_replay(request.headers, source.settings)
+        headers = RequestHeaders(request.environ)
+        replay = asks_for_replay(headers, source.settings)
         remote = request.remote_addr or ""
-        encoding = request.headers.get("Content-Encoding", "")
-        result = receiver.receive(
-            source, WebhookRequest(body, request.headers, received_at, context, encoding, replay, remote)
+        encoding = headers.get("Content-Encoding") or ""
+        return reply(
+            200,
+            receiver.receive(source, WebhookRequest(body, headers, received_at, context, encoding, replay, remote)),
         )
-        return reply(200, result)

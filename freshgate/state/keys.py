@@ -44,6 +44,8 @@ SENT_UNTIL = "sent_until:"
 
 Entity = Literal["p", "o", "a"]
 SHA256_BLOCK = 64
+# A shopper sends a dozen events in a row, under the same ids.
+CACHED_HASHES = 4096
 
 
 def shop(id_space: str) -> str:
@@ -77,6 +79,7 @@ def product_id(id_space: str, line: str) -> str:
     return "g" + _digest(f"{id_space}\0g\0{line}")
 
 
+@lru_cache(maxsize=CACHED_HASHES)
 def address_id(pii_key: bytes, address: str) -> str:
     """HMAC of the address in its one form, lower-cased: a leaked Redis is no list of addresses."""
     form = (read_address(address) or address.strip()).lower()
@@ -199,6 +202,7 @@ def dedupe_id(source: str, message_id: str, *content: str) -> str:
     return str(int.from_bytes(digest, "big", signed=True))
 
 
+@lru_cache(maxsize=CACHED_HASHES)
 def _digest(text: str) -> str:
     return _text(blake2b(_utf8(text), digest_size=10).digest())
 

@@ -320,6 +320,7 @@ class SourceMetrics(NamedTuple):
     read: Histogram
     record: Histogram
     delay: Histogram
+    last_event: Gauge
     events: Mapping[str, Counter]
 
 
@@ -331,5 +332,6 @@ def source_metrics(source: str) -> SourceMetrics:
         READ.labels(source),
         RECORD.labels(source),
         SOURCE_DELAY.labels(source),
+        LAST_EVENT.labels(source),
         {verdict: EVENTS.labels(source, verdict) for verdict in VERDICTS},
     )
