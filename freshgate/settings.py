@@ -246,9 +246,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_proxies: int = 0
     # Worker processes for each ESP account.
     worker_processes: int = 1
-    # gunicorn's processes, and the threads of each.
+    # gunicorn's processes, and the threads of each: more than two would wait for each other, and not for Redis.
     receiver_workers: int = 2
-    receiver_threads: int = 4
+    receiver_threads: int = 2
     # An order this much older than the cart's newest activity still cancels the cart mail.
     order_grace: int = 300_000
     # How far apart events of one id are at most that belong to one session.
