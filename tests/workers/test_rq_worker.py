@@ -10,6 +10,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -386,7 +387,9 @@ def test_transactional_jobs_are_taken_first_and_marketing_and_timers_in_their_tu
     assert taken.count("0", 0, 40) > 5 and taken.count("1", 0, 40) > 5
     assert taken.count("2", 0, 80) + taken.count("3", 0, 80) > 5
     assert taken.index("3") < 80 and taken.index("2") < 80
-    assert set(taken[-40:]) == {"2", "3"}
+    # Were all queues alike, both means would be 80.
+    first, last = (mean(turn for turn, digit in enumerate(taken) if digit in digits) for digits in ("01", "23"))
+    assert first < 70 and last > 90, (first, last)
 
 
 def test_a_job_that_fails_is_listed_with_its_own_queue(worker: DeliverWorker, courier: Courier, redis: Redis) -> None:
