@@ -44,7 +44,7 @@ from freshgate.links import LinkTokens
 from freshgate.outcomes import rules_of
 from freshgate.routing import routes_of
 from freshgate.settings import Settings
-from freshgate.settings_file import load, require_pii_key
+from freshgate.settings_file import load, require_pii_key, require_redis
 from freshgate.settings_parsing import setting_name
 from freshgate.state import store
 from freshgate.state.planner import Planner
@@ -59,6 +59,7 @@ def from_environment() -> Flask:
     logs.configure(settings.log_level, json=not sys.stderr.isatty())
     try:
         check(settings)
+        require_redis(settings)
     except FreshgateError as error:
         # gunicorn's own message is "Worker failed to boot", which does not say why.
         log.critical("cannot_start", reason=str(error))
@@ -86,6 +87,7 @@ def people_from_environment() -> Flask:
     try:
         process.check(settings)
         require_pii_key(settings)
+        require_redis(settings)
         client = store.connect(settings.redis_url, queue_url=settings.queue_redis_url)
         with suppress(RedisError):
             store.load(client)

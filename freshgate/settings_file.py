@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 from msgspec.structs import fields
+from redis.connection import parse_url
 
 from freshgate.errors import SettingsError
 from freshgate.settings import (
@@ -103,8 +104,22 @@ def load(environ: Mapping[str, str], path: Path | None = None) -> Settings:
         document[table] = {name: convert(entry, struct, table, name) for name, entry in entries.items()}
     _check_failovers(document["esps"])
     settings = convert(document, Settings)
+    for name in ("redis_url", "queue_redis_url"):
+        _check_redis(name, getattr(settings, name))
     _check_queues(settings)
     return settings
+
+
+def _check_redis(name: str, url: str) -> None:
+    if not url or "+cluster://" in url:
+        return
+    try:
+        parse_url(url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        # Its text may quote the URL, and that may have a password.
+        raise SettingsError(
+            f'{setting_name(name)}: not the URL of a Redis; write it like "redis://127.0.0.1:6379/0"'
+        ) from None
 
 
 def _check_queues(settings: Settings) -> None:
@@ -192,6 +207,12 @@ def _warn_about_secrets(document: dict[str, Any]) -> None:
             for field in sorted(entry.keys() & secret_fields(struct)) if isinstance(entry, dict) else ():
                 if entry[field]:
                     LOG.warning(WARNING, setting_name(table, name, field))
+
+
+def require_redis(settings: Settings) -> None:
+    """Raises SettingsError for a process that is not told where its Redis is."""
+    if not settings.redis_url:
+        raise SettingsError(f'{setting_name("redis_url")}: missing; write the URL, such as "redis://127.0.0.1:6379/0"')
 
 
 def require_pii_key(settings: Settings) -> None:

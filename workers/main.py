@@ -22,7 +22,7 @@ from freshgate.outcomes import rules_of
 from freshgate.queue import queue_names
 from freshgate.routing import routes_of
 from freshgate.settings import AskSettings, EspSettings, Settings
-from freshgate.settings_file import require_pii_key
+from freshgate.settings_file import require_pii_key, require_redis
 from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
 from freshgate.state.restored import hold_if_restored
@@ -66,6 +66,7 @@ def deliver(settings: Settings, account: str | None = None, processes: int | Non
     """
     accounts = esp_accounts(settings)
     require_pii_key(settings)
+    require_redis(settings)
     triggers = load_triggers(settings)
     if account is not None and account not in accounts:
         known = ", ".join(accounts)
@@ -164,6 +165,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
 
 def timers(settings: Settings) -> int:
     """Turns due timers into jobs until told to stop."""
+    require_redis(settings)
     accounts = esp_accounts(settings)
     triggers = load_triggers(settings)
     routes = routes_of(settings, triggers)

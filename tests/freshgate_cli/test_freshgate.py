@@ -31,6 +31,21 @@ COMMANDS = [
     *PROCESSES,
     *(f"workers {name}" for name in workers.OPERATOR_COMMANDS),
 ]
+# Each command as it reads from Redis, or writes to it.
+WITH_REDIS = (
+    "why ada", "unmapped", "unmapped --forget", "preview abandoned_cart --person ada",
+    "quarantine list", "quarantine show x", "quarantine replay", "quarantine drop --all",
+    "unknown", "unknown list", "unknown show", "unknown resend", "unknown close",
+    "dead", "dead list", "dead show", "dead replay", "dead replay --max-age 3d", "dead close",
+    "rejected list", "rejected show", "rejected replay", "rejected close",
+    "hold", "hold --list", "hold abandoned_cart", "release", "release abandoned_cart",
+    "suppressions list", "suppressions show a@example.com", "suppressions add a@example.com --reason asked",
+    "suppressions lift a@example.com --reason asked", "accounts", "accounts close sendgrid", "accounts open sendgrid",
+    "backup copies",
+)  # fmt: skip
+WITHOUT_REDIS = {
+    "run", "people", "read", "check", "events", "new", "replay", "sign", "traffic", "settings", "restore", "esps",
+}  # fmt: skip
 LOADED = "import sys; from freshgate_cli.__main__ import main; main({words}); print(*sys.modules)"
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -178,9 +193,15 @@ def test_commands_of_both_processes_answer_under_one_name(freshgate: Run, redis:
     assert "(freshgate release)" in freshgate("why", "ada", **settings).stdout
 
 
-@pytest.mark.parametrize("words", [["why", "ada"], ["dead"], ["workers", "dead"]])
+def test_every_command_is_tried_without_redis_or_needs_none() -> None:
+    tried = {words.split()[0] for words in WITH_REDIS}
+    assert tried | WITHOUT_REDIS >= {*adapter.COMMANDS, *workers.OPERATOR_COMMANDS}
+    assert not tried & WITHOUT_REDIS
+
+
+@pytest.mark.parametrize("command", [*WITH_REDIS, "workers dead", "workers hold"])
 def test_a_setting_to_correct_is_2_and_any_other_fault_1_each_in_one_line(
-    words: list[str],
+    command: str,
     free_port: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -189,12 +210,37 @@ def test_a_setting_to_correct_is_2_and_any_other_fault_1_each_in_one_line(
     for name in [name for name in os.environ if name.startswith("FRESHGATE_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    words = command.split()
     assert main(words) == 2
     line = capsys.readouterr().err
     assert line.startswith("freshgate: redis_url is empty") and line.count("\n") == 1
     assert "'var'" in line and "FRESHGATE_VAR" in line
+    monkeypatch.setenv("FRESHGATE_REDIS_URL", "127.0.0.1:6379")
+    assert main(words) == 2
+    line = capsys.readouterr().err
+    assert (
+        line.startswith("freshgate: redis_url (FRESHGATE_REDIS_URL): not the URL of a Redis") and line.count("\n") == 1
+    )
     monkeypatch.setenv("FRESHGATE_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
     assert main(words) == 1
+    line = capsys.readouterr().err
+    assert re.match("freshgate: (redis|backup): ConnectionError", line) and line.count("\n") == 1
+
+
+@pytest.mark.parametrize("process", ["deliver", "timers"])
+def test_a_process_without_its_redis_ends_with_one_line(
+    process: str, free_port: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("FRESHGATE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FRESHGATE_PII_KEY", "a key for tests")
+    monkeypatch.setenv("FRESHGATE_ESPS__SENDGRID__API_KEY", "a key for tests")
+    assert main(["workers", process]) == 2
+    line = capsys.readouterr().err
+    assert line.startswith("freshgate: redis_url (FRESHGATE_REDIS_URL): missing") and line.count("\n") == 1
+    monkeypatch.setenv("FRESHGATE_REDIS_URL", f"redis://127.0.0.1:{free_port()}/0")
+    assert main(["workers", process]) == 1
     line = capsys.readouterr().err
     assert line.startswith("freshgate: redis: ConnectionError") and line.count("\n") == 1
 
