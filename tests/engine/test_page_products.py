@@ -74,6 +74,13 @@ def test_the_newest_word_of_a_server_counts(world: World) -> None:
     assert products_in_mail(world)[0]["price"] == "29.95"
 
 
+def test_only_what_a_page_told_is_looked_up(world: World) -> None:
+    world.record(world.event("Product Added", user="ada", product=Product("cup")))
+    assert world.person("ada").page_products() == set(), "a cart that servers told costs no further trip"
+    page_tells(world, "Product Added", FORGED)
+    assert world.person("ada").page_products() == {"mug"}
+
+
 def test_a_viewed_product_too(world: World) -> None:
     server_tells(world, MUG)
     page_tells(world, "Product Viewed", FORGED)
