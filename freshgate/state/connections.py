@@ -50,15 +50,18 @@ class FailoverPool(ConnectionPool):
                 except IndexError:
                     # Another thread took it.
                     break
+                connection.is_waiting = False
                 if time.monotonic() - connection.used_at < RECENT_S and not connection.should_reconnect():
                     return connection
                 super().release(connection)
         return super().get_connection()
 
     def release(self, connection: Any) -> None:
-        """Takes a connection back."""
+        """Takes a connection back; a second time does nothing, so that two threads never get the same one."""
+        if connection.is_waiting:
+            return
         if self.pid == os.getpid() and connection.is_connected and not connection.should_reconnect():
-            connection.used_at = time.monotonic()
+            connection.used_at, connection.is_waiting = time.monotonic(), True
             self._recent.append(connection)
         else:
             super().release(connection)
@@ -83,8 +86,8 @@ def _aware(connection_class: Any) -> Any:
 
     class AwareOfFailover(connection_class):  # type: ignore[misc]  # TCP, TLS or a Unix socket, as the URL has it
         on_read_only: Any = None
-        # Monotonic seconds.
-        used_at = 0.0
+        # Monotonic seconds; and whether it is one of the pool's `_recent`.
+        used_at, is_waiting = 0.0, False
 
         def read_response(self, *arguments: Any, **options: Any) -> Any:
             try:

@@ -156,6 +156,14 @@ def test_more_connections_than_the_pool_may_have_are_an_error(redis_server: str,
     client.close()
 
 
+def test_a_connection_that_is_given_back_twice_is_taken_once(client: Any) -> None:
+    pool = client.connection_pool
+    connection = pool.get_connection()
+    pool.release(connection)
+    pool.release(connection)
+    assert pool.get_connection() is not pool.get_connection()
+
+
 def test_closing_the_client_closes_the_connections_that_are_kept(client: Any, redis: Redis) -> None:
     own = connection_ids(client)
     client.close()
