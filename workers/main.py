@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import FrameType
 
 from redis.exceptions import RedisError
@@ -26,7 +27,7 @@ from freshgate.settings_file import require_pii_key, require_redis
 from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
 from freshgate.state.restored import hold_if_restored
-from freshgate.state.store import connect, load, redis_now_ms
+from freshgate.state.store import connect, load, note_outage, redis_now_ms
 from freshgate.telemetry import first_series, logs, metrics, tracing
 from freshgate.telemetry.metrics_port import serve_metrics
 from freshgate.templates import load_templates
@@ -139,6 +140,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
     blocking_client = connect(settings.queue_redis_url or settings.redis_url, timeout_s=None)
     queues = [DeliverQueue(queue, connection=blocking_client, serializer=JSONSerializer) for queue in queue_names(name)]
     worker = DeliverWorker(queues, connection=blocking_client, serializer=JSONSerializer, worker_ttl=WORKER_TTL_S)
+    worker.after_outage = partial(note_outage, client)
     concurrency = min(esp_settings.concurrency, esp_settings.max_in_flight or esp_settings.concurrency)
     lanes = Lanes(build_courier, worker, concurrency, name)
     own_triggers = [trigger for trigger in triggers if name in _senders(trigger, settings)]

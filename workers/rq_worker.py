@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -63,12 +63,14 @@ class DeliverWorker(SimpleWorker):
     - `clean_registries` calls `handle_job_failure` for ids that a dead worker left in the intermediate queue.
 
     queues       the four of an account, as `freshgate.queue.queue_names` has them
+    after_outage  called when Redis is back; it raises RedisError where it is not
     was_stopped  somebody asked it to end
     executed     jobs so far
     """
 
     job_class = DeliverJob
     queue_class = DeliverQueue
+    after_outage: Callable[[], object] = staticmethod(lambda: None)
     was_stopped = False
     executed = 0
     _last_heartbeat_at = _suspension_checked_at = float("-inf")
@@ -83,11 +85,16 @@ class DeliverWorker(SimpleWorker):
         """
         self.bootstrap("WARNING")
         self._install_signal_handlers()
+        was_away = False
         try:
             with suppress(StopRequested):
                 while not self._stop_requested and (max_jobs is None or self.executed < max_jobs):
                     self._require_health(lanes)
                     try:
+                        if was_away:
+                            # Before it takes a job that has waited in Redis meanwhile.
+                            self.after_outage()
+                            was_away = False
                         self.check_for_suspension(burst)
                         if self.should_run_maintenance_tasks:
                             self.run_maintenance_tasks()  # type: ignore[no-untyped-call]  # RQ has no types for it
@@ -96,6 +103,7 @@ class DeliverWorker(SimpleWorker):
                             break
                     except (RedisConnectionError, RedisTimeoutError) as error:
                         log.warning("redis_unavailable", error=type(error).__name__)
+                        was_away = True
                         time.sleep(RECONNECT_PAUSE_S)
         finally:
             lanes.expire(time.monotonic() + FINISH_S)

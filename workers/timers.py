@@ -19,7 +19,7 @@ from freshgate.routing import Routes
 from freshgate.settings import EspSettings
 from freshgate.state import keys, restored
 from freshgate.state.keys import trigger_of
-from freshgate.state.store import fcall, shops, with_library
+from freshgate.state.store import fcall, note_outage, shops, with_library
 from freshgate.telemetry import logs, metrics
 from workers.allowances import Allowances
 
@@ -69,12 +69,17 @@ class Timers:
     def _run(self, should_stop: Callable[[], bool]) -> None:
         self._hold_if_restored(should_stop)
         self._wait_after_outage(should_stop)
+        was_away = False
         while not should_stop():
             try:
+                if was_away:
+                    # Before anything that was due meanwhile is claimed.
+                    note_outage(self._client)
+                    was_away = False
                 pause = self.tick()
             except RedisError as error:
                 log.warning("redis_unavailable", error=type(error).__name__)
-                pause = 0.5
+                was_away, pause = True, 0.5
             if pause:
                 time.sleep(pause)
 

@@ -156,6 +156,15 @@ def open_shops(client: redis.Redis, id_spaces: Iterable[str]) -> None:
     """
     names = sorted(set(id_spaces))
     add_shops(client, names)
+    _note_gaps(client, names)
+
+
+def note_outage(client: redis.Redis) -> None:
+    """Redis was away, so events of every shop were refused and come again: mails that wait settle first."""
+    _note_gaps(client, shops(client))
+
+
+def _note_gaps(client: redis.Redis, names: Iterable[str]) -> None:
     for name in names:
         # No events, and word that some were refused.
         with_library(client, lambda name=name: fcall(client, "record", keys.shop(name), "", 1, ""))  # type: ignore[misc]

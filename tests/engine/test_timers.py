@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
 
@@ -306,3 +307,48 @@ def test_the_next_due_is_the_earliest_of_all_triggers(redis: Redis, timers: Time
     for trigger, due in (("b", 7000), ("a", 5000), ("c", 6000)):
         set_timer(redis, due, keys.timer(trigger, "p", ADA))
     assert {fcall(redis, "claim_due", SHOP, now, CHUNK, LEASE_MS)[1] for now in moments} == {b"5000"}
+
+
+class AwayAtFirst(Redis):
+    """A Redis that is away for the first command after `away` was set."""
+
+    away = False
+
+    def execute_command(self, *arguments: Any, **options: Any) -> Any:
+        if self.away:
+            self.away = False
+            raise RedisConnectionError("away")
+        return super().execute_command(*arguments, **options)
+
+
+class WatchedTimers(Timers):
+    """Remembers whether a gap was noted when timers were claimed."""
+
+    gaps: list[Any]
+    looks = 0
+
+    def _push(self, shop: str, now: int, due: list[Due]) -> None:
+        self.gaps.append(self._client.exists(f"{SHOP}gap"))
+        super()._push(shop, now, due)
+
+
+@pytest.mark.parametrize("away", [True, False])
+def test_an_outage_that_the_timers_live_through_is_noted_before_they_claim(
+    redis: Redis, redis_server: str, away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.load(redis)
+    store.add_shops(redis, ["main"])
+    set_timer(redis, 1)
+    client: Any = AwayAtFirst.from_url(redis_server)
+    timers = WatchedTimers(client, Routes(["test"]), settle_ms=0)
+    timers.gaps = []
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+
+    def begin_or_stop() -> bool:
+        # The first look is whether the store is a copy.
+        timers.looks += 1
+        client.away = away and timers.looks == 2
+        return bool(timers.gaps)
+
+    timers._run(begin_or_stop)
+    assert timers.gaps == [int(away)]

@@ -16,6 +16,8 @@ from typing import Any
 import pytest
 from redis import Redis
 from redis.client import Pipeline
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, SimpleWorker
 from rq.registry import FailedJobRegistry, StartedJobRegistry
 from rq.serializers import JSONSerializer
@@ -312,6 +314,25 @@ def test_what_a_dead_worker_left_is_listed_as_failed_without_acting_on_it(
     assert FailedJobRegistry(queue=queue).get_job_ids() == ["forged"]
     assert redis.llen(queue.intermediate_queue_key) == 0
     assert not evil.exists() and len(called_urls) == 1 and courier.jobs == []
+
+
+def test_when_redis_is_back_that_is_noted_before_the_next_job(
+    worker: DeliverWorker, redis: Redis, courier: Courier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+    answers: list[type[Exception]] = [RedisConnectionError, RedisTimeoutError]
+
+    def fail_at_first(burst: bool) -> None:
+        if answers:
+            raise answers.pop()
+
+    monkeypatch.setattr(worker, "check_for_suspension", fail_at_first)
+    monkeypatch.setattr("workers.rq_worker.RECONNECT_PAUSE_S", 0)
+    worker.after_outage = lambda: happened.append("back")
+    courier.then = lambda: happened.append("job")
+    push(redis)
+    work(worker, courier)
+    assert happened == ["back", "back", "job"]
 
 
 def test_a_heartbeat_is_written_at_most_every_few_seconds(
