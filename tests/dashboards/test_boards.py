@@ -23,6 +23,14 @@ from tests.dashboards import expressions
 UNITS = {"s", "locale", "none", "percentunit", "bytes"}
 # Grafana writes what follows behind the full number.
 SUFFIXES = {"suffix:/min", "suffix:×"}
+# Label of a legend → the board that its series opens, with that value chosen.
+DRILL_DOWN = {
+    "source": "freshgate-sources",
+    "esp": "freshgate-sources",
+    "trigger": "freshgate-triggers",
+    "queue": "freshgate-queues",
+    "instance": "freshgate-queues",
+}
 GENERATED = ("grafana", "prometheus", "datadog", "runbooks")
 
 
@@ -140,6 +148,43 @@ def variable_faults(board: Any) -> list[str]:
         if not query or query[2] not in {*expressions.known_series().get(query[1], ()), *expressions.ADDED}:
             faults.append(f"{name} asks for a label that does not exist")
     return faults
+
+
+def link_faults(panel: Any) -> list[str]:
+    """What leads nowhere: a series of a source, a trigger, an account, a queue or a process opens its board."""
+    if panel["type"] not in ("timeseries", "stat"):
+        return []
+    legends = [target.get("legendFormat") or "" for target in panel["targets"]]
+    urls = [link["url"] for link in panel["fieldConfig"]["defaults"].get("links") or ()]
+    faults = []
+    for label, uid in DRILL_DOWN.items():
+        if not all(f"{{{{{label}}}}}" in legend for legend in legends):
+            continue
+        (url, *_) = [url for url in urls if url.endswith(f"&var-{label}=${{__field.labels.{label}}}")] or [""]
+        variables = {at["name"] for at in expressions.boards()[uid]["templating"]["list"]}
+        if not url.startswith(f"/d/{uid}?${{__url_time_range}}&") or label not in variables:
+            faults.append(label)
+    return faults
+
+
+def test_a_series_leads_to_the_board_that_explains_it() -> None:
+    panels = [panel for board in expressions.boards().values() for panel in expressions.panels(board)]
+    assert {panel["title"]: link_faults(panel) for panel in panels if link_faults(panel)} == {}
+    linked = [panel for panel in panels if (panel["fieldConfig"]["defaults"].get("links"))]
+    assert len(linked) > 20
+    without = {**linked[0], "fieldConfig": {"defaults": {"links": []}}}
+    assert link_faults(without)
+
+
+def test_the_tables_rows_lead_to_the_board_of_their_trigger() -> None:
+    (table,) = [
+        panel for panel in expressions.panels(expressions.boards()["freshgate-triggers"]) if panel["type"] == "table"
+    ]
+    properties = {at["matcher"]["options"]: at["properties"] for at in table["fieldConfig"]["overrides"]}
+    (links,) = [at["value"] for at in properties["Trigger"] if at["id"] == "links"]
+    assert links[0]["url"].startswith("/d/freshgate-triggers?") and links[0]["url"].endswith(
+        "var-trigger=${__value.text}"
+    )
 
 
 def test_every_board_has_its_picture_in_the_readme() -> None:

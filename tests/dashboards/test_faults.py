@@ -99,6 +99,63 @@ def test_the_page_names_the_cause_and_its_effects_are_silent(fault: Fault) -> No
     assert notified(firing) == set(fault.pages)
 
 
+# Cause → what it keeps quiet, and what it does not; labels behind the name. An account's own troubles are of one
+# account, and what waits is of all.
+INHIBITIONS = (
+    (
+        "RedisDown",
+        "ReceiverFailing, NoWorker, ScrapeDown job=freshgate-worker, BreakerOpen esp=main",
+        "Watchdog, MonitoringDown, NotificationsFail, RulesFail",
+    ),
+    (
+        "NoWorker",
+        "WorkersStuck, WorkerSilent, QueueOld, MailsLate slo=mails, TimersLate, ScrapeDown job=freshgate-worker",
+        "ScrapeDown job=freshgate-receiver, NoTimers, BreakerOpen esp=main",
+    ),
+    ("NoTimers", "ScrapeDown job=freshgate-timers", "ScrapeDown job=freshgate-worker, NoWorker, RedisDown"),
+    ("WorkersStuck", "QueueOld, MailsLate slo=mails, TimersLate", "NoWorker, EspFailing esp=main"),
+    (
+        "EspBlocked esp=main",
+        "MailsLate slo=mails, QueueOld, TimersLate, BreakerOpen esp=main, EspFailing esp=main, EspRetries esp=main",
+        "BreakerOpen esp=other, EspFailing esp=other, NoWorker",
+    ),
+    (
+        "BreakerOpen esp=main",
+        "MailsLate slo=mails, QueueOld, TimersLate, EspFailing esp=main, EspRetries esp=main, AccountLimited esp=main",
+        "EspFailing esp=other, EspBlocked esp=main, WorkersStuck",
+    ),
+    (
+        "EspFailing esp=main",
+        "MailsLate slo=mails, QueueOld, TimersLate, EspRetries esp=main, AccountLimited esp=main",
+        "EspRetries esp=other, NoWorker",
+    ),
+    ("SignaturesFail source=shop", "SignaturesFailNowAndThen source=shop", "SignaturesFailNowAndThen source=app"),
+    ("MailsLate slo=mails", "MailsLateSlowly slo=mails", "WholePathLate slo=path, QueueOld"),
+)
+SEVERITIES = {rule["alert"]: rule["labels"]["severity"] for rule in expressions.rules() if "alert" in rule}
+
+
+def firing(text: str) -> dict[str, str]:
+    """`EspRetries esp=main` → the alert's labels."""
+    name, *labels = text.split()
+    own = dict(label.split("=") for label in labels)
+    return {"alertname": name, "service": "freshgate", "severity": SEVERITIES[name], **own}
+
+
+@pytest.mark.parametrize(("cause", "silent", "heard"), INHIBITIONS)
+def test_a_cause_keeps_its_effects_quiet_and_nothing_else(cause: str, silent: str, heard: str) -> None:
+    for effect in silent.split(", "):
+        assert notified([firing(cause), firing(effect)]) == {firing(cause)["alertname"]}, effect
+    for other in heard.split(", "):
+        assert firing(other)["alertname"] in notified([firing(cause), firing(other)]), other
+
+
+def test_every_inhibition_has_its_line() -> None:
+    causes = {rule["source_matchers"][0].removeprefix("alertname = ") for rule in CONFIG["inhibit_rules"]}
+    # The one by severity is that of MailsLate.
+    assert causes - {"severity = page"} == {firing(cause)["alertname"] for cause, _, _ in INHIBITIONS} - {"MailsLate"}
+
+
 def test_an_effect_of_another_installation_is_not_silenced() -> None:
     own, other = ({"service": "freshgate", "severity": "page", "cluster": at} for at in ("here", "there"))
     assert notified([{"alertname": "NoWorker", **own}, {"alertname": "QueueOld", **other}]) == {"NoWorker", "QueueOld"}

@@ -15,7 +15,9 @@ import yaml
 from yamllint import linter
 from yamllint.config import YamlLintConfig
 
-from dashboards.boards import lines
+from dashboards.alerts.monitoring import MONITORS
+from dashboards.boards import BOARDS, lines
+from deploy import pager
 from freshgate.settings import Settings
 from tests.deploy import stack
 from tests.deploy.stack import ROOT
@@ -78,6 +80,16 @@ def test_every_process_of_ours_is_scraped_on_its_port() -> None:
     assert set(stack.WITHOUT_SHELL) <= set(jobs)
 
 
+def test_every_program_that_watches_is_watched() -> None:
+    """By an alert: ours by ScrapeDown, the others by MonitoringDown."""
+    jobs = {job["job_name"] for job in read(CONFIGS["prometheus"])["scrape_configs"]}
+    foreign = {name for name in jobs if not name.startswith("freshgate-")}
+    composed = {"prometheus", "alertmanager", "grafana", "otel-collector", "tempo", "loki", "alloy"}
+    assert foreign == composed
+    assert composed <= set(stack.compose()["services"])
+    assert set(MONITORS.removeprefix("~").split("|")) == composed
+
+
 def test_prometheus_reads_the_rules_and_tells_the_alertmanager() -> None:
     config = read(CONFIGS["prometheus"])
     assert mounted("prometheus")["/etc/prometheus/rules"] == "./dashboards/prometheus"
@@ -98,12 +110,34 @@ def test_the_boards_are_provisioned_from_where_they_are_mounted() -> None:
     assert provider["disableDeletion"] is True
 
 
+def test_grafana_opens_on_the_first_board() -> None:
+    home = stack.compose()["services"]["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    (provider,) = read("deploy/grafana/provisioning/dashboards/freshgate.yml")["providers"]
+    folder = provider["options"]["path"]
+    assert home == f"{folder}/{BOARDS[0].uid}.json"
+    assert (ROOT / home.replace(folder, mounted("grafana")[folder])).is_file()
+
+
+def test_a_runbooks_link_opens_in_the_demo() -> None:
+    """The links lead to the pager's published port, which serves the folder that is mounted where it looks."""
+    composed = stack.compose()["services"]
+    address = stack.INTERPOLATED.sub(
+        lambda match: match[2] or "", composed["prometheus"]["environment"]["RUNBOOKS_URL"]
+    )
+    (port,) = composed["pager"]["ports"]
+    published = stack.INTERPOLATED.sub(lambda match: match[2] or "", port).rpartition(":")[0]
+    assert address == f"http://{published}/runbooks"
+    looks_in = f"/app/{pager.RUNBOOKS.relative_to(ROOT)}"
+    assert mounted("pager")[looks_in] == f"./{pager.RUNBOOKS.relative_to(ROOT)}"
+
+
 def test_the_data_sources_have_fixed_uids_and_traces_are_linked() -> None:
     sources = {source["uid"]: source for source in read(CONFIGS["grafana"])["datasources"]}
     assert set(sources) == {"prometheus", "tempo", "alertmanager", "loki"}
     assert [uid for uid, source in sources.items() if source.get("isDefault")] == ["prometheus"]
     (link,) = sources["prometheus"]["jsonData"]["exemplarTraceIdDestinations"]
-    assert link["datasourceUid"] in sources
+    # The name that `test_live.py` finds in the exemplars.
+    assert (link["name"], link["datasourceUid"]) == ("trace_id", "tempo")
 
 
 def test_a_span_leads_to_the_lines_of_its_trace_and_a_line_to_its_trace_and_send() -> None:
@@ -136,6 +170,10 @@ def test_lines_go_from_docker_through_alloy_to_the_log_store_and_are_removed_in_
         "loki.write.loki.receiver",
     }
     assert "/var/log/containers" in mounted("alloy")
+    # Lines of others on this machine go no further.
+    assert re.search(
+        r'stage\.match {\s+selector = "{filename=~\\"\.\+\\", service=\\"\\"}"\s+action   = "drop"\s+}', ALLOY
+    )
     assert '"/var/log/containers/*/*-json.log"' in ALLOY
     assert (loki["compactor"]["retention_enabled"], loki["limits_config"]["retention_period"]) == (True, "336h")
     assert loki["schema_config"]["configs"][0]["schema"] == "v13"
