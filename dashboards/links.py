@@ -38,6 +38,11 @@ def column_link(label: str) -> dashboard.DashboardLink:
     return _link(title, f"/d/{uid}?{_choices()}&var-{label}=${{__value.text}}")
 
 
+def board_link(title: str, uid: str) -> dashboard.DashboardLink:
+    """The link to a whole board."""
+    return _link(title, f"/d/{uid}?{_choices()}")
+
+
 def _choices() -> str:
     return "&".join(["${__url_time_range}", *(f"${{{name}:queryparam}}" for name in STAYING)])
 

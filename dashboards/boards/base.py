@@ -65,6 +65,9 @@ def as_dict(board: Board) -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads(JSONEncoder().encode(_build(board)))
     for panel in loaded["panels"]:
         panel["id"] = panel_id(panel["title"])
+        if panel["type"] == "stat":
+            # The SDK does not know it. Beside its name, a value has half the room, and is as small as the text.
+            panel["options"]["wideLayout"] = False
         for target in panel.get("targets", ()):
             target["expr"] = chosen(target["expr"])
     loaded["panels"] = _folded(loaded["panels"], board.open_rows)

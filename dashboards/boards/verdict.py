@@ -12,6 +12,7 @@ from grafana_foundation_sdk.models import dashboard as model
 
 from dashboards.boards.base import Panel
 from dashboards.colors import RED, SEVERITIES
+from dashboards.links import board_link
 from dashboards.objective import waiting_late
 from dashboards.panels import COUNT, NO_POLLS, describe, green_above, number, numbers, red_above, yellow_above
 from dashboards.promql import (
@@ -44,14 +45,14 @@ def verdict() -> Sequence[Panel]:
             "Alerts",
             describe(
                 "Does anything fire? Watchdog always fires, and is left out; without it nobody evaluates the alerts.",
-                "open the board *event to email*: its table links the runbook of each.",
+                "click on it: the table of the board *event to email* links the runbook of each.",
             ),
             COUNT,
             f"count(count by (alertname, {', '.join(CULPRITS)}) ({FIRING})) or 0 * count({watchdog})",
             limits=red_above(1),
             width=3,
             when_empty="no data: rules not loaded?",
-        ),
+        ).data_links([board_link("Alerts that fire, and their runbooks", "freshgate-event-to-email")]),
         numbers(
             "Processes up",
             describe(

@@ -170,10 +170,18 @@ def link_faults(panel: Any) -> list[str]:
 def test_a_series_leads_to_the_board_that_explains_it() -> None:
     panels = [panel for board in expressions.boards().values() for panel in expressions.panels(board)]
     assert {panel["title"]: link_faults(panel) for panel in panels if link_faults(panel)} == {}
-    linked = [panel for panel in panels if (panel["fieldConfig"]["defaults"].get("links"))]
+    linked = [panel for panel in panels if "__field" in str(panel["fieldConfig"]["defaults"].get("links"))]
     assert len(linked) > 20
     without = {**linked[0], "fieldConfig": {"defaults": {"links": []}}}
     assert link_faults(without)
+
+
+def test_the_number_of_alerts_leads_to_the_board_that_has_their_table() -> None:
+    for board in expressions.boards().values():
+        (panel,) = [panel for panel in expressions.panels(board) if panel["title"] == "Alerts"]
+        (link,) = panel["fieldConfig"]["defaults"]["links"]
+        uid = link["url"].partition("?")[0].removeprefix("/d/")
+        assert "Alerts that fire" in {at["title"] for at in expressions.panels(expressions.boards()[uid])}
 
 
 def test_the_tables_rows_lead_to_the_board_of_their_trigger() -> None:

@@ -72,6 +72,8 @@ def value_faults(panel: Any) -> list[str]:
     if not defaults["noValue"] or defaults["noValue"] != mapping["options"]["result"]["text"]:
         faults.append("no value has no words")
     named = any(target.get("legendFormat") for target in panel["targets"])
+    if options["wideLayout"]:
+        faults.append("a name takes half the room of its value")
     if named and options["textMode"] != "value_and_name":
         faults.append("a single series has no name")
     return faults
