@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flask import request
 from gunicorn.http.errors import ParseException
+from werkzeug.wsgi import get_input_stream
 
 from freshgate.errors import RequestError
 
@@ -13,10 +14,8 @@ def read_body(max_bytes: int) -> bytes:
 
     Nothing is logged of a broken body: gunicorn's errors quote it.
     """
-    # Beyond the proxy, which costs as much as what is asked for.
-    own = request._get_current_object()  # type: ignore[attr-defined]  # werkzeug types its proxies as what they stand for
-    own.max_content_length = max_bytes
     try:
-        return own.get_data(cache=False)  # type: ignore[no-any-return]  # as above
+        body: bytes = get_input_stream(request.environ, max_content_length=max_bytes).read()
     except (OSError, ParseException):
         raise RequestError("malformed body") from None
+    return body
