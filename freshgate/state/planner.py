@@ -167,7 +167,7 @@ class Planner:
         has_address = (event.email and not event_type.suppresses) or has_address_id or contact(event)
         if has_address and (trusted or self._page_addresses):
             body["addr"] = True
-        if (event_type.suppresses or event_type.lifts) and not event.email:
+        if _is_for_all_addresses(event, event_type, trusted):
             # Meant for the address that the person has, or will have.
             body["sup"] = True
         self._plan_starts(plan, registers, at, event_type, trusted)
@@ -254,6 +254,14 @@ class Planner:
             plan.body["links"] = links
 
 
+def _is_for_all_addresses(event: Event, event_type: EventType, trusted: bool) -> bool:
+    """Whether an opt-out or opt-in is the person's own: it names no address; or it is a user who unsubscribes, perhaps
+    by a mail to an older address."""
+    if not event.email:
+        return bool(event_type.suppresses or event_type.lifts)
+    return event_type.suppresses == "unsubscribed" and event.user_id is not None and trusted
+
+
 def _dedupe_id(event: Event) -> str:
     """Times are left out: what a CDP left open is the arrival's, and differs in a redelivery."""
     order = event.fields.get("order_id", "")
@@ -287,7 +295,7 @@ def _marks(event: Event, event_type: EventType, at: str, trusted: bool) -> Itera
         elif mark == "view" and "product" in event.fields:
             value = to_json(event.fields["product"])
         yield f"m:{mark}", at, value
-    if not event.email:
+    if _is_for_all_addresses(event, event_type, trusted):
         if event_type.suppresses:
             yield f"m:{event_type.suppresses}", at, event.source
         if event_type.lifts:

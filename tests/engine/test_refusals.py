@@ -11,6 +11,7 @@ from redis import Redis
 from catalog import EVENTS
 from freshgate.declare import EventType
 from freshgate.state import keys
+from freshgate.state.stamps import stamp
 from tests.engine.world import HOUR, MINUTE, START, World, product
 
 ADA = "ada@example.com"
@@ -130,3 +131,65 @@ def test_what_a_shared_device_was_told_after_it_met_a_second_user_refuses_for_ne
     assert world.client.hexists(address, "m:unsubscribed")
     assert world.person("ada").suppression("unsubscribed") is None
     assert world.record(world.event("Unsubscribed", at=START + 3, anon="x")).ignored == 1
+
+
+@pytest.mark.parametrize("arrival", list(permutations(range(3))))
+def test_a_user_who_unsubscribes_by_an_older_address_gets_no_marketing_at_the_newer_one(
+    world: World, arrival: tuple[int, ...]
+) -> None:
+    events = [
+        world.event("Identify", at=START, user="ada", email="old@example.com"),
+        world.event("Identify", at=START + 1, user="ada", email=ADA),
+        world.event("Unsubscribed", at=START + 2, user="ada", email="old@example.com"),
+    ]
+    for index in arrival:
+        world.record(events[index])
+    assert not is_mailed(world, user="ada")
+    # The same address under another id; until the user opts in again.
+    assert not is_mailed(world, user="crm-17", email=ADA)
+    world.record(world.event("Subscribed", user="ada", email=ADA))
+    assert is_mailed(world, user="ada")
+
+
+def test_a_bounce_of_an_older_address_is_not_the_users(world: World) -> None:
+    world.record(
+        world.event("Identify", at=START, user="ada", email=ADA),
+        world.event("Email Bounced", at=START + 1, user="ada", email="old@example.com"),
+    )
+    assert is_mailed(world, user="ada")
+
+
+def test_who_unsubscribes_on_somebodys_device_unsubscribes_no_other(world: World) -> None:
+    world.record(world.event("Identify", user="ada", anon="x", email=ADA))
+    world.record(world.event("Unsubscribed", anon="x", email="guest@example.com"))
+    assert is_mailed(world, user="ada")
+
+
+def test_an_opt_out_of_a_device_that_is_one_of_too_many_still_counts(world: World) -> None:
+    world.record(world.event("Unsubscribed", anon="old"), world.event("Page", user="ada", anon="old"))
+    for number in range(200):
+        world.record(world.event("Page", user="ada", anon=f"device-{number}"))
+    assert world.client.hget(keys.person("main", keys.person_id("main", None, "old")), "idle") == b"1"
+    world.record(world.event("Identify", user="ada", email=ADA))
+    assert not is_mailed(world, user="ada")
+
+
+@pytest.mark.parametrize("is_older", [True, False])
+def test_of_one_of_too_many_neither_older_refusals_count_nor_those_of_a_shared_device(
+    world: World, redis: Redis, is_older: bool
+) -> None:
+    world.record(
+        world.event("Page", at=START, user="ada", anon="old"),
+        world.event("Page", at=START + 1, user="ben", anon="old"),
+        world.event("Unsubscribed", at=START - 1, user="ada"),
+    )
+    user = keys.person("main", keys.person_id("main", "ada"))
+    device = keys.person("main", keys.person_id("main", None, "old"))
+    before: Any = redis.hget(user, "m:unsubscribed")
+    # Told before the user's, or after the second login and recorded before the news of that arrived.
+    refusal = stamp(START - 2, "m") if is_older else stamp(START + 2, "m")
+    redis.hset(device, "m:unsubscribed", refusal + "segment")
+    for number in range(200):
+        world.record(world.event("Page", user="ada", anon=f"device-{number}"))
+    assert redis.hget(device, "idle") == b"1"
+    assert redis.hget(user, "m:unsubscribed") == before

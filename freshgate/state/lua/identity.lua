@@ -26,7 +26,7 @@ local function attach(shop, id, root, at, now)
   redis.call('HDEL', key, 'ids', 'met', 'claimed', 'ls', 'idle')
   ids = without(ids, root)
   -- Those used longest ago count no more, until they are used again.
-  while #ids > MAX_MEMBERS do redis.call('HSET', person_key(shop, table.remove(ids, 1)), 'idle', '1') end
+  while #ids > MAX_MEMBERS do retire(shop, table.remove(ids, 1), root) end
   set_list(target, 'ids', ids, MAX_MEMBERS)
   for i, field in ipairs({ 'met', 'claimed' }) do
     local list = list_of(theirs[4 + i])

@@ -56,6 +56,20 @@ end
 
 local REFUSAL_FIELDS = { 'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:typed_email', 'A:id', 'A:said_email', 'cut' }
 
+-- One of too many: the root keeps what it refused.
+local function retire(shop, id, root)
+  local key, target = person_key(shop, id), person_key(shop, root)
+  local state = redis.call('HMGET', key, unpack(REFUSAL_FIELDS))
+  for i = 1, 4 do
+    local field = REFUSAL_FIELDS[i]
+    if state[i] and not (state[9] and state[i] >= state[9])
+        and newer(redis.call('HGET', target, field), string.sub(state[i], 1, STAMP)) then
+      redis.call('HSET', target, field, state[i])
+    end
+  end
+  redis.call('HSET', key, 'idle', '1')
+end
+
 -- Whether one of these ids refused anything, or has an address.
 local function have_refusals(shop, ids)
   for _, id in ipairs(ids) do

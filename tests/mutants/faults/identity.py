@@ -9,7 +9,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "",
         "a device that is used again stays idle",
     ),
-    ("while #ids > MAX_MEMBERS do redis", "while false do redis", "devices that do not fit are not idle"),
+    ("while #ids > MAX_MEMBERS do retire", "while false do retire", "devices that do not fit are not idle"),
     (
         "  redis.call('HDEL', key, 'x')\n  redis.call('PEXPIRE', key, ms(PERSON_TTL))\n  redis",
         "  redis",

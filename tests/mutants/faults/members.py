@@ -70,4 +70,19 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "unpack(REFUSAL_FIELDS, 1, 4)",
         "an address that comes with a device is not suppressed",
     ),
+    (
+        "      redis.call('HSET', target, field, state[i])\n",
+        "",
+        "what a device refused is lost when it is one of too many",
+    ),
+    (
+        "if state[i] and not (state[9] and state[i] >= state[9])\n        and newer(redis.call('HGET', target, field)",
+        "if state[i]\n        and newer(redis.call('HGET', target, field)",
+        "what a shared device refused is its first user's when it is one of too many",
+    ),
+    (
+        "        and newer(redis.call('HGET', target, field), string.sub(state[i], 1, STAMP)) then\n      redis",
+        "        then\n      redis",
+        "an older refusal of a device takes the place of the user's newer one",
+    ),
 )
