@@ -1,11 +1,11 @@
 """The quarantine: elements on which our own code failed, kept raw until the code is fixed.
 
-`receive.py` adds them, the newest thousand for 30 days; `python -m adapter quarantine` lists and replays them.
+`receive.py` adds them, a thousand at most and for 30 days; `python -m adapter quarantine` lists and replays them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -13,6 +13,7 @@ import msgspec
 import redis
 
 from adapter.sources.base import NO_CONTEXT, RequestContext
+from freshgate.errors import StoreUnavailable
 from freshgate.state import keys
 
 KEY = keys.QUARANTINE
@@ -34,11 +35,13 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(QuarantinedElement).decode
 
 
-def add_element(client: redis.Redis, element: QuarantinedElement) -> None:
-    """Adds one element. Raises RedisError; the caller is then answered 503, and the CDP sends the request again."""
+def add_elements(client: redis.Redis, elements: Sequence[QuarantinedElement]) -> None:
+    """Adds the elements of one request. Raises RedisError, and StoreUnavailable where there is no room for them: the
+    caller is then answered 503, and the CDP sends the request again."""
+    if int(client.llen(KEY)) + len(elements) > MAX_ENTRIES:
+        raise StoreUnavailable("the quarantine is full: replay or drop what it has, `freshgate quarantine list`")
     pipe = client.pipeline(transaction=True)
-    pipe.lpush(KEY, _encode(element))
-    pipe.ltrim(KEY, 0, MAX_ENTRIES - 1)
+    pipe.lpush(KEY, *map(_encode, elements))
     pipe.expire(KEY, TTL_S)
     pipe.execute()
 

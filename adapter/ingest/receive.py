@@ -224,14 +224,16 @@ class Receiver:
         self, source: Source, verdicts: Sequence[Verdict], received_at: int, context: RequestContext
     ) -> None:
         """Keeps the elements on which our own code failed, since the CDP will not send them again."""
-        for verdict in verdicts:
-            if isinstance(verdict, Refused) and verdict.raw:
-                log.error("reading_failed", source=source.name, fault=verdict.fault)
-                # It may be what withdraws a mail that waits: until it is replayed, such mails settle once more.
-                self.recorder.note_gap(source.settings.id_space)
-                quarantine.add_element(
-                    self._client, quarantine.QuarantinedElement(source.name, verdict.raw, received_at, context)
-                )
+        failed = [verdict for verdict in verdicts if isinstance(verdict, Refused) and verdict.raw]
+        for verdict in failed:
+            log.error("reading_failed", source=source.name, fault=verdict.fault)
+        if failed:
+            # It may be what withdraws a mail that waits: until it is replayed, such mails settle once more.
+            self.recorder.note_gap(source.settings.id_space)
+            elements = [
+                quarantine.QuarantinedElement(source.name, verdict.raw, received_at, context) for verdict in failed
+            ]
+            quarantine.add_elements(self._client, elements)
 
     def _count_limited(self, source: Source, error: RateLimited) -> None:
         metrics.RATE_LIMITED.labels(source.name, error.limit).inc()

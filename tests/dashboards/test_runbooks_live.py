@@ -64,8 +64,8 @@ class Desk:
         self.event = system.var / "event.json"
         self.event.write_text(json.dumps(ORDER), encoding="utf-8")
         client = connect((system.var / "redis" / "url").read_text(encoding="utf-8").strip())
-        quarantine.add_element(
-            client, QuarantinedElement("segment", json.dumps({**ORDER, "messageId": "runbook-2"}).encode(), 1)
+        quarantine.add_elements(
+            client, [QuarantinedElement("segment", json.dumps({**ORDER, "messageId": "runbook-2"}).encode(), 1)]
         )
         self.element = short_id(next(quarantine.list_elements(client))[0])
         client.close()

@@ -110,11 +110,25 @@ def test_the_place_of_the_failure_is_told_and_not_the_elements_values() -> None:
     assert "@" not in verdict.fault
 
 
-def test_the_quarantine_keeps_the_newest_thousand(redis: Redis) -> None:
-    for number in range(quarantine.MAX_ENTRIES + 5):
-        quarantine.add_element(redis, quarantine.QuarantinedElement("shop", b"%d" % number, number))
+def test_a_full_quarantine_drops_nothing_and_has_the_cdp_come_again(world: World, redis: Redis) -> None:
+    for number in range(quarantine.MAX_ENTRIES):
+        quarantine.add_elements(redis, [quarantine.QuarantinedElement("shop", b"%d" % number, number)])
+    with pytest.raises(StoreUnavailable, match="quarantine"):
+        receive_both(world.receiver, world)
     times = [element.received_at for _, element in quarantine.list_elements(redis)]
-    assert times == list(range(5, quarantine.MAX_ENTRIES + 5))
+    assert times == list(range(quarantine.MAX_ENTRIES))
+    # Once there is room, the same request is taken.
     entry, _ = next(quarantine.list_elements(redis))
     quarantine.remove_element(redis, entry)
-    assert next(quarantine.list_elements(redis))[1].received_at == 6
+    receive_both(world.receiver, world)
+    assert [element.received_at for _, element in quarantine.list_elements(redis)] == [*times[1:], world.now]
+
+
+def test_the_elements_of_a_request_are_quarantined_together_or_not_at_all(redis: Redis) -> None:
+    element = quarantine.QuarantinedElement("shop", b"{}", 1)
+    for _ in range(quarantine.MAX_ENTRIES - 1):
+        quarantine.add_elements(redis, [element])
+    with pytest.raises(StoreUnavailable):
+        quarantine.add_elements(redis, [element, element])
+    assert redis.llen(quarantine.KEY) == quarantine.MAX_ENTRIES - 1
+    assert 0 < int(redis.ttl(quarantine.KEY)) <= quarantine.TTL_S

@@ -43,7 +43,7 @@ def receiver(redis_server: str) -> Iterator[Receiver]:
         post(receiver, order)
         post(receiver, {**order, "event": f"Unknown{EVIL}", "messageId": "m-2"})
         raw = json.dumps(order, ensure_ascii=False).encode()
-        quarantine.add_element(client, quarantine.QuarantinedElement(f"segment{EVIL}", raw, 1_790_000_000_000))
+        quarantine.add_elements(client, [quarantine.QuarantinedElement(f"segment{EVIL}", raw, 1_790_000_000_000)])
         client.sadd(keys.HOLD, f"welcome{EVIL}")
         (receiver.var / "body.json").write_text(json.dumps(order), encoding="utf-8")
         yield receiver

@@ -157,7 +157,7 @@ def test_timers_sends_to_review_and_quarantined_elements_are_counted(redis: Redi
     redis.zadd(keys.operator_list("other", "dead"), {"c": 3})
     redis.zadd(keys.operator_list("other", "rejected"), {"d": 3})
     redis.sadd(keys.HOLD, "welcome")
-    quarantine.add_element(redis, quarantine.QuarantinedElement("segment", b"{}", 1))
+    quarantine.add_elements(redis, [quarantine.QuarantinedElement("segment", b"{}", 1)])
     figures = poll(redis)
     assert figures["freshgate_timers_waiting"] == 3
     assert figures["freshgate_timers_overdue"] == 2

@@ -110,7 +110,7 @@ def test_what_cannot_be_recorded_stays_with_the_reason(
         ("gone", b"{}"),
         ("segment", b"broken"),
     ):
-        quarantine.add_element(redis, quarantine.QuarantinedElement(source, raw, NOW))
+        quarantine.add_elements(redis, [quarantine.QuarantinedElement(source, raw, NOW)])
     assert main(["quarantine", "replay"]) == 1
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "1 recorded; 3 stay"
