@@ -45,8 +45,7 @@ def fold(
             elif number == 0:
                 # Timers, parked sends and the revision are the root's alone.
                 folded[field] = value
-    if purchases:
-        folded["O"] = "\n".join(f"{stamp} {order}\t{products}" for order, (stamp, products) in purchases.items())
+    folded["O"] = "\n".join(f"{stamp} {order}\t{products}" for order, (stamp, products) in purchases.items())
     return folded
 
 

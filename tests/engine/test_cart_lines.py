@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from freshgate.events import Product
 from freshgate.state.cart import with_changes
@@ -59,6 +60,9 @@ def test_a_line_names_the_id_of_its_product_once(product: Product) -> None:
 def test_the_only_change_of_a_line_stands_with_its_product() -> None:
     ((product, text), *others) = with_changes(added(LAMP, 2))
     assert (product, text, others) == ("n:p1", f"{at(NOON)}+2", [("+p1", at(NOON) + encode_line(LAMP))])
+    # A page's word stands behind its sign, and a product beside a list of changes has none of its own.
+    others = {"s:restock#k": at(NOON) + '?{"price":"1"}', "+p2": at(NOON) + encode_line(LAMP)}
+    assert dict(with_changes(others)) == others
     # Beside a list of all changes it says nothing that the list does not.
     listed = {"n:p1": f"{at(NOON)}+2 {at(NOON + 1)}+1"}
     assert dict(with_changes(added(LAMP, 2) | listed))["n:p1"] == listed["n:p1"]
@@ -79,6 +83,7 @@ def test_the_newest_clearing_or_order_counts() -> None:
     assert cart(added(LAMP, 2) | {"cc": at(NOON - 1), "O": bought}) == {}
     assert cart(added(LAMP, 2, NOON + 2) | {"cc": at(NOON - 1), "O": bought}) == {"p1": 2}
     assert cart(added(LAMP, 2) | {"cc": at(NOON + 1), "O": f'{at(NOON - 1)} o1\t["p9"]'}) == {}
+    assert cart(added(LAMP, 2), {"cc": at(NOON + 1)}) == cart({"cc": at(NOON)}, added(LAMP, 2)) == {}
 
 
 @pytest.mark.parametrize(("moment", "lines"), [(NOON + GRACE, {}), (NOON + GRACE + 1, {"p1": 1})])
@@ -105,6 +110,17 @@ def test_three_names_of_one_product_are_one_line() -> None:
     assert cart(added(first), removed(Product(product_id="c", sku="a"), "x", name="c")) == {}
     assert cart(added(first), added(both, 1, NOON + 1), added(second, 1, NOON + 2)) == {"b": 3}
     assert cart(added(first), added(both, 1, NOON + 1), removed(first, "-1", NOON + 2)) == {"c": 1}
+
+
+def test_a_removal_counts_from_the_first_addition_under_any_name() -> None:
+    by_id, by_sku = Product(product_id="p1", sku="S1"), Product(product_id="S1")
+    assert cart(added(by_id, 2), added(by_sku, 1, NOON + 5), removed(by_id, "-1", NOON + 2)) == {"S1": 2}
+
+
+def test_an_addition_whose_product_is_not_known_is_no_line_and_adds_to_none() -> None:
+    changes = {"n:p1": f"{at(NOON + 1)}+5 {at(NOON + 2, REMOVE)}-1", "-p1": at(NOON + 2, REMOVE) + text(LAMP)}
+    assert cart(changes) == {}
+    assert cart(changes | added(Product(product_id="S1", id="p1"), 3)) == {"S1": 2}
 
 
 def test_variants_are_lines_of_their_own() -> None:
@@ -139,6 +155,9 @@ def test_a_line_whose_changes_were_cleared_is_none_and_connects_no_others() -> N
     bridge = added(Product(product_id="c", sku="a", id="b"), 1)
     lines = added(Product(product_id="a"), 1, NOON + 2) | added(Product(product_id="b"), 1, NOON + 2)
     assert cart(bridge | lines | {"cc": at(NOON + 1)}) == {"a": 1, "b": 1}
+    removal = {"n:c": f"{at(NOON)}+1 {at(NOON + 2, REMOVE)}-1", "cc": at(NOON + 1)}
+    later = added(Product(product_id="a"), 1, NOON + 3) | added(Product(product_id="b"), 1, NOON + 3)
+    assert cart(bridge | later | removal) == {"a": 1, "b": 1}
     line = added(LAMP, 1) | {"cc": at(NOON + 1)}
     assert cart(line, {"n:p1": f"{at(NOON + 2, REMOVE)}-1"}) == {}
 
@@ -168,6 +187,18 @@ def test_the_first_telling_is_the_purchase_and_the_newest_adds_what_it_left_out(
     assert order(m_order=at(NOON) + text(FIRST)).order == FIRST
     assert order(F_order=at(NOON) + text(FIRST), m_order=at(NOON + 9)).order == FIRST
     assert order().order is None
+
+
+def test_an_order_is_read_with_what_stands_in_place_of_its_fields() -> None:
+    first, later = (
+        order(F_order=at(NOON) + text(FIRST)),
+        order(F_order=at(NOON) + text(Order("1")), m_order=at(NOON) + text(FIRST)),
+    )
+    for view in (first, later):
+        answered = view.with_answers({"order.total": "12.00", "order.currency": None, "profile.city": "Linz"})
+        assert answered.order == replace(view.order, total="12.00", currency="")
+        assert view.with_answers({"order.products": None}).order == replace(view.order, products=())
+        assert view.order.products == (LAMP,)
 
 
 def test_when_an_order_was_completed_and_for_whom() -> None:
@@ -205,3 +236,23 @@ def test_a_refund_of_an_order_without_a_total_is_partial() -> None:
     for known in ({}, {"F:order": at(NOON) + '{"o":"1"}'}):
         assert OrderView("o1", known | {"m:refunded:10": at(NOON)}).refunded is None
         assert OrderView("o1", known | {"m:refunded": at(NOON)}).refunded
+
+
+@pytest.mark.parametrize(
+    ("products", "refunds", "is_full"),
+    [
+        ((replace(LAMP, quantity=2),), ['[[["p1"],1]]'], False),
+        ((replace(LAMP, quantity=2),), ['[[["p1"],1]]', '[[["p1"],1]]'], True),
+        ((replace(LAMP, sku="S1"),), ['[[["S1"],1]]'], True),
+        ((LAMP, Product(product_id="p2")), ['[[["p2"],1]]'], False),
+        # It may have had other items as well.
+        ((), ['[[["p1"],1]]'], False),
+    ],
+)
+def test_refunds_of_items_are_full_once_every_one_is_given_back(
+    products: tuple[Product, ...], refunds: list[str], is_full: bool
+) -> None:
+    fields = {f"m:returned:{number}": at(NOON + number) + items for number, items in enumerate(refunds, 1)}
+    told = Order(order_id="1", total="10.00", products=products)
+    refunded = OrderView("o1", fields | {"F:order": at(NOON) + text(told)}).refunded
+    assert (refunded.at if refunded else None) == (NOON + len(refunds) if is_full else None)

@@ -56,6 +56,13 @@ def test_what_was_up_to_the_erasure_is_gone_under_all_ids(moment: int, counts: b
         assert bool(view.purchases) == counts
 
 
+@pytest.mark.parametrize("kind", ["unsubscribed", "bounced", "spam", "subscribed"])
+def test_what_a_person_said_about_being_written_to_outlives_the_erasure(kind: str) -> None:
+    view = person({"asked": str(NOON), f"m:{kind}": at(NOON - 1), "m:view": at(NOON - 1)})
+    assert view.suppression(kind) == Mark(at(NOON - 1), NOON - 1, "")
+    assert view.mark("view") is None
+
+
 @pytest.mark.parametrize(
     ("fields", "email"),
     [
@@ -123,6 +130,13 @@ def test_purchases_come_newest_first_and_each_once() -> None:
     assert view.mark("order") == Mark(new, NOON + 1, '["p2"]')
     assert view.facts() == {f"O:{NOON + 1}": '["p2"]', f"O:{NOON}": '["p1"]'}
     assert person({}).last_order is person({}).mark("order") is None
+
+
+def test_of_an_order_that_several_ids_told_the_first_time_and_the_longest_list_count() -> None:
+    old, new = stamp(NOON, "a", ORDER), stamp(NOON + 1, "b", ORDER)
+    records = [{"O": f'{old} o1\t["p1"]'}, {"O": f'{new} o1\t["p1","p2"]'}]
+    for view in (person(*records), person(*reversed(records))):
+        assert [(order.at, order.products) for order in view.purchases] == [(NOON, {"p1", "p2"})]
 
 
 def test_an_order_without_an_id_and_one_of_the_address_are_purchases() -> None:
