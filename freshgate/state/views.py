@@ -234,9 +234,7 @@ class PersonView(Record):
 
     def _answered(self, name: str, mark: Mark | None) -> Mark | None:
         """The mark as far as it is not answered by something else."""
-        if not self.answers or mark is None:
-            return mark
-        if name in self.answers:
+        if mark is None or name in self.answers:
             return None
         if "view.product" in self.answers and name == "view":
             product = self.answers["view.product"]
@@ -301,8 +299,6 @@ class PersonView(Record):
         lines = add_up(self._raw, self._cleared, self.purchases, self.order_grace)
         if self._server_products:
             lines = tuple(Line(with_server_data(line.product, self._server_products), line.stamp) for line in lines)
-        if not self.answers:
-            return lines
         if "cart.prices" in self.answers:
             prices = self.answers["cart.prices"] or {}
             lines = tuple(replace(line, product=_priced(line.product, prices)) for line in lines)

@@ -5,12 +5,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from msgspec.structs import replace
 
 from freshgate.events import Product
 from freshgate.settings import Settings
 from freshgate.state.records import Claim, parse_claims, to_fields
 from freshgate.state.stamps import ORDER, millis, stamp, stamp_time
+from freshgate.state.stored import encode_line, to_json
 from freshgate.state.views import AddressView, Mark, PersonView
 
 NOON = 1_760_000_000_000
@@ -202,6 +206,96 @@ def test_a_line_of_the_past_has_its_newest_product() -> None:
     view = person(lines)
     assert [line.product.quantity for line in view.cart] == [3]
     assert [line.product.quantity for line in view.as_of(NOON - 1).cart] == [1]
+
+
+def test_a_servers_word_of_a_trait_comes_before_a_pages_which_transactional_mail_never_reads() -> None:
+    records = [("r0", {"t:city": at(1) + "Linz", "t:said_city": at(9) + "Graz", "t:said_name": at(9) + "Ada"})]
+    marketing, transactional = PersonView("r0", records), PersonView("r0", records, trusted_only=True)
+    assert [marketing.trait(name) for name in ("city", "name", "street")] == ["Linz", "Ada", None]
+    assert [transactional.trait(name) for name in ("city", "name", "street")] == ["Linz", None, None]
+    answered = marketing.with_answers({"profile.city": 4020, "profile.name": None, "profile.street": "Ring"})
+    assert [answered.trait(name) for name in ("city", "name", "street")] == ["4020", None, "Ring"]
+
+
+def test_the_trait_email_is_an_address_that_somebody_gave() -> None:
+    typed, page, user_id = ({f"t:{name}": at(1) + "a@x.org"} for name in ("typed_email", "said_email", "id"))
+    assert [person(fields).trait("email") for fields in (typed, page, user_id)] == ["a@x.org", None, None]
+    transactional = [PersonView("r0", [("r0", fields)], trusted_only=True) for fields in (typed, user_id)]
+    assert [(view.trait("email"), view.email) for view in transactional] == [(None, None), (None, "a@x.org")]
+
+
+def test_transactional_mail_reads_of_a_pages_mark_only_that_it_was() -> None:
+    records = [("r0", {"m:seen": at(NOON) + '?{"price":"1"}', "m:told": at(NOON) + '{"price":"2"}'})]
+    marketing, transactional = PersonView("r0", records), PersonView("r0", records, trusted_only=True)
+    assert marketing.mark("seen") == Mark(at(NOON), NOON, '?{"price":"1"}')
+    assert transactional.mark("seen") == Mark(at(NOON), NOON, "")
+    assert marketing.mark("told") == transactional.mark("told") == Mark(at(NOON), NOON, '{"price":"2"}')
+
+
+def test_a_mark_is_read_with_what_stands_in_place_of_its_fields() -> None:
+    lamp, mug = Product(product_id="p1", name="Lamp"), Product(product_id="p2", name="Mug")
+    restocked = '{"price":"2","stock":"3"}'
+    view = person({"m:view": at(NOON) + to_json(lamp), "m:restocked": at(NOON) + restocked, "m:plain": at(NOON) + "a"})
+
+    def values(answers: dict[str, Any]) -> list[str | None]:
+        marks = [view.with_answers(answers).mark(name) for name in ("view", "restocked", "never")]
+        return [mark.value if mark else None for mark in marks]
+
+    answered = view.with_answers({"plain.price": None, "never.price": "1", "profile.city": "Linz"})
+    assert [answered.mark("plain"), answered.mark("never")] == [Mark(at(NOON), NOON, ""), None]
+    assert view.with_answers({"profile.city": "Linz"}).mark("plain") == view.mark("plain")
+    assert person({}).with_answers({"view.product": mug}).mark("view") is None
+    assert values({}) == values({"profile.city": "Linz"}) == [to_json(lamp), restocked, None]
+    assert values({"view.product": mug}) == [to_json(mug), restocked, None]
+    assert values({"view.product": None}) == ["", restocked, None]
+    assert values({"view": None}) == [None, restocked, None]
+    assert values({"restocked.stock": "0"}) == [to_json(lamp), '{"price":"2","stock":"0"}', None]
+    assert values({"restocked.stock": None, "restocked.price": None}) == [to_json(lamp), "", None]
+
+
+def test_a_cart_is_read_with_the_prices_that_were_answered() -> None:
+    lamp, mug = Product("p1", price="1.00"), Product("p2", price="2.00", variant="red")
+    lines = {f"+{line.line}": f"{at(NOON + number)}+1{encode_line(line)}" for number, line in enumerate((lamp, mug))}
+    view = person(lines)
+
+    assert [line.product for line in view.cart] == [lamp, mug]
+
+    def prices(answers: dict[str, Any]) -> list[str]:
+        return [line.product.price for line in view.with_answers(answers).cart]
+
+    assert prices({}) == prices({"profile.city": "Linz"}) == ["1.00", "2.00"]
+    assert prices({"cart.prices": {"p1": "3.00", "p2": "4.00"}}) == ["3.00", "4.00"]
+    assert prices({"cart.prices": {"p2/red": "5.00", "p2": "4.00"}}) == ["", "5.00"]
+    assert prices({"cart.prices": None}) == ["", ""]
+    assert prices({"cart": None}) == []
+
+
+def test_a_pages_product_is_read_as_servers_told_it() -> None:
+    server = Product(product_id="p1", name="Lamp", price="9.00")
+    page = replace(server, name="You won", price="0.01", from_page=True)
+    view = person({"m:view": at(NOON) + to_json(page), "m:other": at(NOON)})
+    assert view.mark("view") == Mark(at(NOON), NOON, to_json(page))
+    view.see_products({"p1": server})
+    assert view.mark("view") == Mark(at(NOON), NOON, to_json(replace(server, from_page=True)))
+    assert view.mark("other") == Mark(at(NOON), NOON, "")
+    for fields, mark in (({}, None), ({"m:view": at(NOON)}, Mark(at(NOON), NOON, ""))):
+        nothing = person(fields)
+        nothing.see_products({"p1": server})
+        assert nothing.mark("view") == mark
+
+
+def test_a_line_of_a_pages_cart_is_read_as_servers_told_it() -> None:
+    server = Product(product_id="p1", name="Lamp", price="9.00")
+    page = replace(server, name="You won", price="0.01", from_page=True)
+    view = person({"+p1": f"{at(NOON)}+1{encode_line(page)}"})
+    assert [line.product.name for line in view.cart] == ["You won"]
+    view.see_products({"p1": server})
+    assert [(line.product.name, line.product.price) for line in view.cart] == [("Lamp", "9.00")]
+
+
+def test_what_an_operator_lifted_last() -> None:
+    assert AddressView("a1", {"l:bounced": at(NOON) + "op"}).lifted("bounced") == Mark(at(NOON), NOON, "op")
+    assert AddressView("a1", {"l:bounced": at(NOON)}).lifted("spam") is None
 
 
 def test_a_person_of_whom_nothing_is_known() -> None:
