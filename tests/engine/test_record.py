@@ -25,6 +25,14 @@ def test_a_message_that_is_repeated_for_ever_is_one_line_more_on_the_trail(world
     assert redis.llen(f"{keys.person('main', keys.person_id('main', 'ada'))}:ev") == 2
 
 
+def test_a_batch_that_is_repeated_for_ever_is_one_line_more_for_each_of_its_events(world: World, redis: Redis) -> None:
+    batch = [world.event("Product Viewed", user="ada", product=product(str(number))) for number in range(60)]
+    for _ in range(5):
+        world.record(*batch)
+    trail: Any = redis.lrange(f"{keys.person('main', keys.person_id('main', 'ada'))}:ev", 0, -1)
+    assert sorted(line.partition(b"\t")[0] for line in trail) == [b"dup"] * 60 + [b"ok"] * 60
+
+
 def test_news_of_the_past_moves_the_revision_and_nothing_else(world: World, redis: Redis) -> None:
     newer = world.event("Product Viewed", user="ada", email=ADA, product=product("a"))
     older = world.event("Product Viewed", user="ada", email=ADA, product=product("a"), at=world.now - 1000)

@@ -27,9 +27,9 @@ end
 local function note_duplicate(key, trail)
   local list = key .. ':ev'
   if redis.call('EXISTS', list) == 0 then return end
-  local message = '^dup\t\t' .. string.gsub(string.match(trail, '^%["[^"]*"') or '', '%p', '%%%0')
-  for _, known in ipairs(redis.call('LRANGE', list, 0, 9)) do
-    if string.match(known, message) then return end
+  local head = 'dup\t\t' .. (string.match(trail, '^%["[^"]*"') or '')
+  for _, known in ipairs(redis.call('LRANGE', list, 0, TRAIL_ENTRIES - 1)) do
+    if string.sub(known, 1, #head) == head then return end
   end
   prepend(list, 'dup\t\t' .. trail, TRAIL_ENTRIES, PERSON_TTL)
 end

@@ -7,6 +7,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("if redis.call('SCARD', key) == 1 then", "if false then", "remembered messages never expire"),
     ("'EXPIRE', key, 172800", "'EXPIRE', key, 86400", "remembered messages expire early"),
     ("  if redis.call('EXISTS', list) == 0 then return end\n", "", "a redelivery creates a trail"),
-    ("'^dup\\t\\t' .. string", "'\\t' .. string", "a first redelivery leaves no line"),
-    ("if string.match(known, message) then return end", "", "redeliveries wash the trail away"),
+    (
+        "string.sub(known, 1, #head) == head then",
+        "string.find(known, string.sub(head, 6), 1, true) then",
+        "a first redelivery leaves no line",
+    ),
+    ("if string.sub(known, 1, #head) == head then return end", "", "redeliveries wash the trail away"),
+    ("list, 0, TRAIL_ENTRIES - 1)) do", "list, 0, 9)) do", "redeliveries of a whole batch wash the trail away"),
 )
