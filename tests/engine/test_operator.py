@@ -63,6 +63,8 @@ def test_a_send_is_listed_shown_and_started_again(
     assert state in shown
     assert ADA not in shown
     assert operator.run(state, restart, "--send", send) == 0
+    # A mark on the boards: neither `list` nor `show` is one.
+    assert world.client.hgetall(keys.OPERATIONS) == {restart.encode(): b"1"}
     world.run(world.now + MINUTE)
     assert world.mails() == [("order_confirmation", ADA)]
     assert [listed(world, name) for name in keys.OPERATOR_LISTS] == [[], [], []]
@@ -91,6 +93,8 @@ def test_what_is_closed_stays_what_it_is_and_is_not_sent(
     end_as(world, state)
     assert operator.run(state, "close") == 0
     assert operator.run(state, restart) == 0
+    # Nothing was left to start again.
+    assert world.client.hgetall(keys.OPERATIONS) == {b"close": b"1"}
     world.run(world.now + HOUR)
     assert (world.mails(), listed(world, state)) == ([], [])
 

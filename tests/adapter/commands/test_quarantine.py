@@ -68,6 +68,7 @@ def test_a_replay_records_what_the_corrected_mapping_reads_and_takes_it_off_the_
     assert main(["quarantine", "replay"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "1 recorded"
     assert redis.hexists(person, "m:view")
+    assert redis.hgetall(keys.OPERATIONS) == {b"quarantine_replay": b"1"}
     assert main(["quarantine", "list"]) == 0
     assert capsys.readouterr().out == "0 in the quarantine\n"
 
