@@ -192,6 +192,23 @@ def test_an_alert_that_does_not_say_it_is_noticed() -> None:
     ]
 
 
+def test_the_table_of_alerts_opens_the_runbooks_where_prometheus_says_they_are() -> None:
+    (watchdog,) = [rule for rule in alerts() if rule["alert"] == "Watchdog"]
+    assert watchdog["labels"]["runbooks"] == "{{ $externalLabels.runbooks }}"
+    board = expressions.boards()["freshgate-event-to-email"]
+    (variable,) = [at for at in board["templating"]["list"] if at["name"] == "runbooks"]
+    assert variable["query"] == 'label_values(ALERTS{alertname="Watchdog"}, runbooks)'
+    (table,) = [panel for panel in expressions.panels(board) if panel["title"] == "Alerts that fire"]
+    (links,) = [
+        at["value"]
+        for override in table["fieldConfig"]["overrides"]
+        if override["matcher"]["options"] == "Alert"
+        for at in override["properties"]
+        if at["id"] == "links"
+    ]
+    assert [link["url"] for link in links] == ["${runbooks}/${__value.text}.md"]
+
+
 def named_runbooks(texts: Iterable[str]) -> set[str]:
     """The runbooks that the descriptions of panels name."""
     lists = re.findall(r"[Rr]unbooks? (?:is )?((?:[A-Z]\w+(?:, | and )?)+)", "\n".join(texts))

@@ -244,6 +244,17 @@ def test_a_board_begins_with_all_values_of_its_variables() -> None:
         ] == []
 
 
+def test_the_pipeline_reads_the_fields_of_our_lines() -> None:
+    processors = {at["type"]: at["sources"] for at in documents("logs")["pipeline"]["processors"]}
+    assert processors == {
+        "date-remapper": ["ts"],
+        "status-remapper": ["level"],
+        "message-remapper": ["event"],
+        "trace-id-remapper": ["trace_id"],
+        "span-id-remapper": ["span_id"],
+    }
+
+
 def test_the_parts_of_a_composite_come_before_it() -> None:
     for monitors in documents("monitors").values():
         known: set[str] = set()

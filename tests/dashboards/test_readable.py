@@ -49,6 +49,8 @@ def legend_faults(panel: Any) -> list[str]:
     if legend["calcs"] != ["last", "max"]:
         # "lastNotNull" goes on showing what was true before a process died.
         faults.append("calcs")
+    if panel["fieldConfig"]["defaults"]["custom"]["insertNulls"] != 60_000:
+        faults.append("a line drawn over the time in which a process was away")
     if not all(target["expr"].endswith("@ end()) * NaN") for target in panel["targets"]):
         faults.append("a series that has ended shows its last value as the present one")
     (mapping,) = panel["fieldConfig"]["defaults"]["mappings"]
@@ -294,8 +296,11 @@ def test_a_release_is_one_mark_and_an_outage_none() -> None:
         "unless count by (process, version) (last_over_time(freshgate_build_info[1d] offset $__interval))"
     )
     for board in expressions.boards().values():
-        (annotation,) = [at for at in board["annotations"]["list"] if at["name"] == "Releases"]
-        assert annotation["titleFormat"] == "{{process}} {{version}}"
+        marks = {at["name"]: at for at in board["annotations"]["list"]}
+        assert list(marks) == ["Releases", "Operators", "Starts"]
+        # Shown unless the reader hides them, and looked for each minute: each expression is true in one.
+        assert {(at["enable"], at["step"]) for at in marks.values()} == {(True, "60s")}
+        assert marks["Releases"]["titleFormat"] == "{{process}} {{version}}"
 
 
 @pytest.mark.parametrize("board", BOARDS, ids=lambda board: board.uid)

@@ -74,6 +74,15 @@ def test_the_store_may_take_its_time_to_load(composed: dict[str, Any]) -> None:
     assert composed["services"]["redis"]["healthcheck"]["start_period"] == "15m"
 
 
+def test_the_store_is_copied_on_the_schedule_that_the_manual_names(composed: dict[str, Any]) -> None:
+    command = [
+        stack.INTERPOLATED.sub(lambda at: at[2] or "", word) for word in composed["services"]["backup"]["command"]
+    ]
+    assert command == ["--every", "6h", "--keep", "28"]
+    manual = (ROOT / "docs" / "DEPLOY.md").read_text(encoding="utf-8")
+    assert "every six hours into the volume `backups`, and keeps 28 copies" in manual
+
+
 def test_every_image_is_pinned(composed: dict[str, Any]) -> None:
     assert stack.unpinned(composed, DOCKERFILE) == []
 

@@ -95,6 +95,9 @@ def test_prometheus_reads_the_rules_and_tells_the_alertmanager() -> None:
     assert mounted("prometheus")["/etc/prometheus/rules"] == "./dashboards/prometheus"
     assert [file for file in config["rule_files"] if not file.startswith("/etc/prometheus/rules/")] == []
     assert config["alerting"]["alertmanagers"] == [{"static_configs": [{"targets": ["alertmanager:9093"]}]}]
+    # They are for the texts alone: with them, an alert of a moved Grafana would be another alert.
+    assert set(config["global"]["external_labels"]) == {"runbooks", "grafana"}
+    assert config["alerting"]["alert_relabel_configs"] == [{"action": "labeldrop", "regex": "runbooks|grafana"}]
 
 
 def test_there_are_boards_and_rules_where_they_are_looked_for() -> None:
@@ -178,7 +181,14 @@ def test_lines_go_from_docker_through_alloy_to_the_log_store_and_are_removed_in_
     )
     assert '"/var/log/containers/*/*-json.log"' in ALLOY
     assert (loki["compactor"]["retention_enabled"], loki["limits_config"]["retention_period"]) == (True, "336h")
-    assert loki["schema_config"]["configs"][0]["schema"] == "v13"
+    (schema,) = loki["schema_config"]["configs"]
+    assert schema["schema"] == "v13"
+    # Loki does not start without it where lines are removed.
+    assert loki["compactor"]["delete_request_store"] == schema["object_store"] == "filesystem"
+    # Docker's envelope; `test_compose_live.py` compares it with what Docker writes.
+    envelope = re.findall(r'(output|time)\s+= "(\w+)"', ALLOY)
+    assert envelope == [("output", "log"), ("time", "time")]
+    assert re.search(r'stage\.timestamp {\s+source = "time"\s+format = "RFC3339Nano"\s+}', ALLOY)
     assert loki["common"]["path_prefix"] in mounted("loki")
 
 
