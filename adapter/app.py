@@ -77,6 +77,9 @@ def from_environment() -> Flask:
     except RedisError as error:
         # Redis may come up later: /readyz reports it, and the first event loads the functions.
         log.warning("redis_unavailable", error=type(error).__name__)
+    except FreshgateError as error:
+        log.critical("cannot_start", reason=str(error))
+        raise
     return create_app(settings, client, traces)
 
 

@@ -129,10 +129,9 @@ def redis_now_ms(client: redis.Redis) -> int:
 def _require_layout(client: redis.Redis) -> None:
     layout: Any = client.get(keys.LAYOUT)
     if layout is None:
-        # The first layout had 64 shards instead of shops.
-        shards = [f"{keys.PREFIX}{{s{number:02d}}}:timers" for number in range(64)]
-        # It never ran on a Cluster, which does not look for keys of several slots at once.
-        if not isinstance(client, cluster.ClusterClient) and client.exists(*shards):
+        # The first layout had 64 shards instead of shops, and never ran on a Cluster. A store is asked once.
+        shards = f"{keys.PREFIX}{{s[0-9][0-9]}}:*"
+        if not isinstance(client, cluster.ClusterClient) and any(client.scan_iter(shards, count=1000)):
             layout = b"1"
         else:
             client.set(keys.LAYOUT, LAYOUT_VERSION, nx=True)

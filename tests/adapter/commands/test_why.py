@@ -49,6 +49,16 @@ def test_a_person_is_found_by_id_and_by_address(ask: Any) -> None:
         assert "order_confirmation: sent" in text
 
 
+def test_an_address_that_a_device_of_two_users_named_leads_to_neither(world: World, ask: Any) -> None:
+    world.record(world.event("Page", user="ada", anon="x"), world.event("Page", at=world.now + 1, user="bob", anon="x"))
+    world.now += 1000
+    for name in ("Product Viewed", "Unsubscribed", "Order Completed"):
+        assert world.record(world.event(name, anon="x", email="carl@example.com")).ignored == 1
+    code, text = ask("carl@example.com")
+    assert code == 1
+    assert ADA not in text and "Order Completed" not in text
+
+
 def test_what_an_operator_holds_back_stands_behind_the_trail(redis: Redis, ask: Any) -> None:
     assert "release" not in ask("ada")[1]
     redis.sadd(keys.HOLD, "welcome")
