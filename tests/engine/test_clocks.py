@@ -131,3 +131,14 @@ def test_leases_and_dues_are_by_redis_clock(redis: Redis) -> None:
     assert abs(int(now) - int(seconds) * 1000) < 60_000
     # The world's time is long past for Redis.
     assert len(flat) == 3
+
+
+@pytest.mark.parametrize(("off_ms", "word"), [(1_500, "ahead of"), (-1_500, "behind"), (500, ""), (-500, "")])
+def test_a_host_that_is_more_than_a_second_off_is_not_ready(
+    redis: Redis, monkeypatch: pytest.MonkeyPatch, off_ms: int, word: str
+) -> None:
+    monkeypatch.setattr(store, "now_ms", lambda: time.time_ns() // 1_000_000 + off_ms)
+    problems, _ = store.check(redis)
+    of_clock = [problem for problem in problems if problem.startswith("clock")]
+    assert len(of_clock) == (1 if word else 0)
+    assert all(word in problem for problem in of_clock)
