@@ -148,7 +148,7 @@ class Planner:
         if event_type.effect == "delete":
             body["del"] = event.occurred_at
             self._plan_links(plan, event_type, trusted)
-            if event.user_id is None and event.anonymous_id is None and event.email:
+            if event.user_id is None and event.anonymous_id is None:
                 body["address"] = address
             return
         if trusted and event.user_id is not None:
@@ -241,8 +241,8 @@ class Planner:
         # (id, the id that it belongs to, whether only a page says so)
         links: list[tuple[str, str, bool]] = []
         if event.user_id is not None and event.anonymous_id is not None:
-            device = keys.person_id(event.id_space, None, event.anonymous_id) if trusted else plan.person
-            user = plan.person if trusted else keys.person_id(event.id_space, event.user_id)
+            device = keys.person_id(event.id_space, None, event.anonymous_id)
+            user = keys.person_id(event.id_space, event.user_id)
             links.append((device, user, not trusted))
         if trusted and event_type.effect == "alias" and event.previous_id:
             previous = (
@@ -270,15 +270,13 @@ def _dedupe_id(event: Event) -> str:
 
 
 def _trail(event: Event, lacking: list[str], subjects: dict[str, dict[str, Any]]) -> str:
-    notes: dict[str, Any] | None = None
-    if lacking or event.unreadable or event.doubtful or event.clamped or subjects:
-        notes = {
-            "rejected": lacking,
-            "unreadable": event.unreadable,
-            "doubtful": event.doubtful,
-            "clamped": event.clamped,
-            "subjects": subjects,
-        }
+    notes = {
+        "rejected": lacking,
+        "unreadable": event.unreadable,
+        "doubtful": event.doubtful,
+        "clamped": event.clamped,
+        "subjects": subjects,
+    }
     return trail_entry(event.message_id, event.name, event.source, event.occurred_at, event.received_at, notes)
 
 
@@ -287,9 +285,7 @@ def _marks(event: Event, event_type: EventType, at: str, trusted: bool) -> Itera
         if mark == "order" and event_type.order == "completed" and "order_id" in event.fields:
             # Known by its id: see `bought`. The first telling is the purchase.
             continue
-        value = ""
-        if mark in event_type.carries:
-            value = mark_value(carried(event, event_type, mark), trusted=trusted)
+        value = mark_value(carried(event, event_type, mark), trusted=trusted)
         if mark == "order":
             value = bought_products(event)
         elif mark == "view" and "product" in event.fields:

@@ -25,7 +25,7 @@ def profile_registers(
     pii_key: bytes,
     *,
     trusted: bool,
-    page_addresses: bool = False,
+    page_addresses: bool,
 ) -> Iterable[Register]:
     """Traits; and for each address that mail may go to (`PersonView.email`) its id, so that Redis finds its record, and
     that of its mailbox where it is an alias.

@@ -7,13 +7,17 @@ from typing import Any
 
 import pytest
 from msgspec import json
+from msgspec.structs import replace
 
 from catalog import EVENTS, TRIGGERS
-from freshgate import DAY, EventType
+from freshgate import DAY, EventType, Needs
+from freshgate.declare import FIRST_EVENT_MARK
 from freshgate.events import Event, Product
 from freshgate.state import keys
-from freshgate.state.planner import Plan, Planner
+from freshgate.state.planner import Plan, Planner, move_products
 from freshgate.state.stamps import ORDER, stamp
+from freshgate.state.subjects import subject_key
+from tests.engine.subjects import BACK_IN_STOCK, SUBJECT_EVENTS
 
 NOON = 1_760_000_000_000
 KEY = b"a key for tests"
@@ -29,7 +33,7 @@ PLANNER = Planner([*EVENTS, EventType(name="Subscribed", lifts="unsubscribed")],
 
 def event(name: str, **fields: Any) -> Event:
     attributes = {key: fields.pop(key) for key in ("user_id", "anonymous_id", "previous_id", "email") if key in fields}
-    extra = {key: fields.pop(key) for key in ("unreadable", "clamped") if key in fields}
+    extra = {key: fields.pop(key) for key in ("unreadable", "clamped", "doubtful") if key in fields}
     return Event(
         source="segment", id_space="main", name=name, message_id="m1", occurred_at=NOON, received_at=NOON + 5,
         fields=fields, **attributes, **extra,
@@ -71,6 +75,18 @@ def test_the_trail_names_what_could_not_be_used() -> None:
         {"rejected": ["order_confirmation: missing order_id"], "unreadable": ["total"], "clamped": True}
     ]
     assert body("Order Completed", user_id="ada")["trail"].count("unreadable") == 0
+    doubtful = json.decode(body("Product Added", user_id="ada", product=LAMP, doubtful=("email",))["trail"])
+    assert doubtful[5:] == [{"doubtful": ["email"]}]
+
+
+def test_the_trail_has_the_values_behind_a_subjects_key() -> None:
+    planner = Planner([*EVENTS, *SUBJECT_EVENTS], [BACK_IN_STOCK], KEY)
+    planned = planner.plan(event("Product Restocked", user_id="ada", product_id="mug"))
+    assert json.decode(planned.body["trail"])[5:] == [
+        {"subjects": {subject_key({"product_id": "mug"}): {"product_id": "mug"}}}
+    ]
+    nameless = json.decode(planner.plan(event("Product Restocked", user_id="ada")).body["trail"])
+    assert nameless[5:] == [{"rejected": ["back_in_stock: missing product_id"]}]
 
 
 def test_who_is_known_is_remembered_for_longer_than_a_device() -> None:
@@ -115,15 +131,22 @@ def test_registers_for_an_address() -> None:
     assert page["t:said_email"] == (AT, EMAIL)
     assert not {"t:email", "A:email", "t:id", "A:id", "A:said_email"} & page.keys()
     assert body("Product Added", user_id="ada", email=EMAIL)["addr"] is True
+    assert body("Product Added", user_id="ada@x.org")["addr"] is True
+    assert body("Product Added", user_id="ada", contact_email=EMAIL)["addr"] is True
     bounced = body("Email Bounced", user_id="ada", email=EMAIL)
     assert not {name for name, _, _ in bounced["regs"]} & {"t:email", "A:email"}
     assert "addr" not in bounced
+    assert "t:typed_email" not in registers("Email Bounced", user_id="ada", email=EMAIL, contact_email="b@x.org")
     assert "addr" not in body("Product Added", user_id="ada")
 
 
 def test_a_pages_address_is_looked_up_and_releases_mails_only_where_mail_may_go_there() -> None:
     assert "addr" not in body("Product Added", anonymous_id="d1", email=EMAIL, trusted=False)
+    unsaid = Planner(EVENTS, TRIGGERS, KEY).plan(event("Product Added", anonymous_id="d1", email=EMAIL), trusted=False)
+    assert "addr" not in unsaid.body
     believing = Planner(EVENTS, TRIGGERS, KEY, page_addresses=True)
+    claim = believing.plan(event("Product Added", anonymous_id="d1", user_id="ada@x.org"), trusted=False)
+    assert "addr" not in claim.body, "whose id a page says it is, is not an address that it gave"
     page = believing.plan(plan("Product Added", anonymous_id="d1", email=EMAIL).event, trusted=False).body
     assert page["addr"] is True
     assert ("A:said_email", AT, EMAIL_ID) in page["regs"]
@@ -171,6 +194,8 @@ def test_an_opt_out_without_an_address_is_the_persons() -> None:
     assert body("Unsubscribed", user_id="ada")["sup"] is True
     assert registers("Subscribed", user_id="ada")["m:subscribed"] == (AT, "segment")
     assert body("Subscribed", user_id="ada")["sup"] is True
+    for name, mark in (("Subscribed", "m:subscribed"), ("Unsubscribed", "m:unsubscribed")):
+        assert [field for field in registers(name, user_id="ada") if field.startswith("m:")] == [mark]
     named = body("Unsubscribed", user_id="ada", email=EMAIL)
     # A user's own, too: the mail may have gone to an older address.
     assert named["sup"] is True
@@ -179,6 +204,7 @@ def test_an_opt_out_without_an_address_is_the_persons() -> None:
         body("Email Bounced", user_id="ada", email=EMAIL),
         body("Unsubscribed", anonymous_id="x", email=EMAIL),
         body("Subscribed", user_id="ada", email=EMAIL),
+        body("Unsubscribed", user_id="ada", anonymous_id="x", email=EMAIL, trusted=False),
     ):
         assert "sup" not in others
         assert not {"m:unsubscribed", "m:bounced", "m:subscribed"} & {name for name, _, _ in others["regs"]}
@@ -210,6 +236,51 @@ def test_erasure_is_nothing_but_erasure() -> None:
     erased = body("Delete", user_id="ada", email=EMAIL)
     assert erased["del"] == NOON
     assert erased.keys() == {"at", "stamp", "seen", "id", "ttl", "trail", "del"}
+
+
+def test_an_erasure_says_whose_the_device_is_and_names_an_address_in_place_of_an_id_only() -> None:
+    assert body("Delete", user_id="ada", anonymous_id="d1")["links"] == [(DEVICE, ADA, False)]
+    assert body("Delete", email=EMAIL)["address"] == EMAIL_ID
+    assert "address" not in body("Delete", anonymous_id="d1", email=EMAIL)
+
+
+def test_an_event_whose_time_cannot_be_read_starts_nothing_and_says_so() -> None:
+    planned = plan("Signed Up", user_id="ada", email=EMAIL, unreadable=("occurred_at",))
+    assert (planned.starts, planned.timers, planned.lacking) == ([], [], ["welcome: time unreadable"])
+    assert "starts" not in planned.body
+    lacking = plan("Order Completed", user_id="ada", unreadable=("occurred_at",)).lacking
+    assert lacking == ["order_confirmation: time unreadable"], "what else it lacks does not matter"
+
+
+def test_the_first_event_is_kept_where_a_trigger_needs_it_and_its_time_can_be_read() -> None:
+    needing = replace(TRIGGERS[0], needs=(Needs("session.first_seen"),))
+    first = f"m:{FIRST_EVENT_MARK}"
+
+    def keeps_first(planner: Planner, **fields: Any) -> bool:
+        planned = planner.plan(event("Product Viewed", user_id="ada", **fields)).body
+        return first in [name for name, _, _ in planned["regs"]]
+
+    planner = Planner(EVENTS, [needing], KEY)
+    assert keeps_first(planner)
+    assert not keeps_first(planner, unreadable=("occurred_at",))
+    assert not keeps_first(Planner(EVENTS, TRIGGERS, KEY))
+
+
+def test_what_servers_tell_of_many_products_is_written_in_calls_of_50() -> None:
+    planner = Planner(EVENTS, TRIGGERS, KEY, shops_with_pages=("main",))
+
+    def sizes(count: int, **options: bool) -> list[int]:
+        lines = tuple(Product(product_id=f"p{number}", name="Lamp") for number in range(count))
+        first = planner.plan(event("Cart Viewed", anonymous_id="d1", products=lines), **options)
+        moved = list(move_products([first]))
+        assert all(plan.body.keys() == {"at", "stamp", "products"} and plan.person == "" for plan in moved)
+        return [len(plan.body.get("products", ())) for plan in (first, *moved)]
+
+    assert [sizes(count) for count in (0, 1, 50, 51, 120)] == [[0], [1], [50], [50, 1], [50, 50, 20]]
+    assert sizes(3, trusted=False) == [0], "a page's word is not a server's"
+    plain = plan("Product Added", user_id="ada", product=LAMP)
+    assert list(move_products([plain])) == []
+    assert "products" not in plain.body, "no page tells of this shop's products"
 
 
 def test_links() -> None:

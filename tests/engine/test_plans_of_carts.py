@@ -24,9 +24,11 @@ BY_NAME = {trigger.name: trigger for trigger in TRIGGERS}
 
 def plan(name: str, *, planner: Planner | None = None, trusted: bool = True, **fields: Any) -> Plan:
     planner = planner or Planner(EVENTS, TRIGGERS, b"a key for tests")
+    unreadable = fields.pop("unreadable", ())
     event = Event(
         source="segment", id_space="main", name=name, message_id="m1", occurred_at=NOON, received_at=NOON,
         user_id="ada" if trusted else None, anonymous_id=None if trusted else "d1", fields=fields,
+        unreadable=unreadable,
     )  # fmt: skip
     return planner.plan(event, trusted=trusted)
 
@@ -60,6 +62,26 @@ def test_a_snapshot_sets_the_cart_and_adds_up_lines_of_one_product() -> None:
     empty = plan("Cart Viewed", products=()).body
     assert (empty["clear"], empty["lines"]) == (stamp(NOON, "m1", SNAPSHOT), [])
     assert not {"clear", "lines"} & plan("Cart Viewed").body.keys()
+
+
+def test_what_cannot_be_read_of_a_cart_leaves_it_unknown() -> None:
+    unknown = lines("Product Removed")
+    assert [line[0] for line in unknown] == ["?"]
+    assert lines("Product Removed", product=LAMP, unreadable=("product.quantity",)) == unknown
+    assert lines("Cart Viewed", unreadable=("products",)) == unknown
+    assert lines("Product Added", unreadable=("products",)) is None
+    ordered = plan("Order Completed", order_id="1", unreadable=("products",)).body
+    assert (ordered.get("lines"), ordered["bought"][2]) == (None, "[]")
+
+
+def test_a_line_without_a_quantity_or_an_id_is_not_in_the_cart() -> None:
+    shown = (replace(LAMP, quantity=0), replace(LAMP, product_id=""), Product(product_id="p2"))
+    assert [line[0] for line in lines("Cart Viewed", products=shown)] == ["p2"]
+
+
+def test_an_order_with_a_product_that_has_no_id_may_have_had_every_product() -> None:
+    for products, bought in (((LAMP,), '["S1","p1"]'), ((LAMP, Product("")), "[]")):
+        assert plan("Order Completed", order_id="1", products=products).body["bought"][2] == bought
 
 
 def test_an_order_empties_the_cart_as_of_its_first_telling_where_it_has_an_id() -> None:
