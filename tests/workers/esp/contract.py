@@ -9,6 +9,7 @@ import json
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -297,6 +298,25 @@ class EspContract:
             esp.send(self.message)
         esp.send(self.message)
         assert {connection for connection, _ in server.requests} == {1}
+
+    def test_prepare_opens_the_connection_that_the_mail_then_uses(self, esp: Esp, server: ScriptedServer) -> None:
+        # The claim, the last look, comes between the two: after it nothing is waited for but the answer.
+        esp.prepare()
+        deadline = time.monotonic() + 5
+        while not server.connections and time.monotonic() < deadline:
+            time.sleep(0.001)
+        assert (len(server.connections), server.requests) == (1, [])
+        esp.prepare()
+        server.steps = [*self.before, self.accepted]
+        esp.send(self.message)
+        assert len(server.connections) == 1
+        assert {connection for connection, _ in server.requests} == {1}
+
+    def test_what_cannot_be_reached_is_known_before_the_claim_and_tried_again(self) -> None:
+        esp = self.make(f"http://127.0.0.1:{free_ports(1)[0]}", 0.3, "the-secret-key")
+        with pytest.raises(EspError) as raised:
+            esp.prepare()
+        assert (raised.value.permanent, raised.value.ambiguous) == (False, False)
 
     def test_a_connection_that_the_server_closed_is_replaced_without_doubt(
         self, esp: Esp, server: ScriptedServer
