@@ -30,7 +30,8 @@ def _new_release() -> str:
 
 def _operation() -> str:
     count = selector(metrics.OPERATIONS)
-    return f"max by (operation) ({count}) > max by (operation) ({count} offset {STEP})"
+    # Also what was done while nobody read the counts: it is marked when they are read again.
+    return f"max by (operation) ({count}) > max by (operation) (last_over_time({count}[{REMEMBERED}] offset {STEP}))"
 
 
 def _start() -> str:

@@ -26,6 +26,7 @@ CASES: tuple[tuple[str, Mapping[str, str], list[int]], ...] = (
     ("Operators", {HELD: "0x20 1x10 2x60"}, [21, 32]),
     # The timers, which read it from Redis, are away.
     ("Operators", {HELD: "0x20 1x10 _x10 1x60"}, [21]),
+    ("Operators", {HELD: "0x20 1x10 _x10 2x60"}, [21, 42]),
     ("Starts", {'freshgate_process_start_time_seconds{process="worker"}': "0x30 1860x60"}, [0, 31]),
 )
 
