@@ -74,7 +74,7 @@ def decisions(world: World) -> list[Decision]:
     return decided
 
 
-@settings(max_examples=examples(120), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(370), deadline=None, suppress_health_check=list(HealthCheck))
 @given(stream=STREAM, data=st.data())
 def test_any_order_duplication_split_and_moment_of_linking_gives_the_same_state(
     redis: Redis, stream: list[Any], data: st.DataObject

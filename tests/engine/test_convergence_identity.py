@@ -71,7 +71,7 @@ def observe(world: World) -> list[Any]:
     return observed
 
 
-@settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=examples(450), deadline=None, suppress_health_check=list(HealthCheck))
 @given(stream=STREAM, with_alias=st.booleans(), data=st.data())
 def test_persons_devices_aliases_erasures_and_opt_outs_converge(
     redis: Redis, stream: list[Any], with_alias: bool, data: st.DataObject

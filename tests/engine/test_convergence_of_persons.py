@@ -111,7 +111,7 @@ def check(redis: Redis, stream: list[Any], data: st.DataObject, with_mails: bool
     assert results[0] == results[1]
 
 
-COMMON = settings(max_examples=examples(150), deadline=None, suppress_health_check=list(HealthCheck))
+COMMON = settings(max_examples=examples(300), deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @COMMON
