@@ -73,6 +73,13 @@ def test_a_replay_records_what_the_corrected_mapping_reads_and_takes_it_off_the_
     assert capsys.readouterr().out == "0 in the quarantine\n"
 
 
+def test_while_elements_are_replayed_waiting_mails_settle(element_name: str, redis: Redis) -> None:
+    gap = f"{keys.shop('main')}gap"
+    redis.delete(gap)
+    assert main(["quarantine", "replay"]) == 0
+    assert redis.exists(gap)
+
+
 def test_an_item_of_an_sdks_batch_keeps_the_context_of_the_batch(
     element_name: str, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
