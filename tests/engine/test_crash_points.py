@@ -14,6 +14,7 @@ import pytest
 from redis import Redis
 from redis.client import Pipeline
 
+from freshgate.events import Event
 from freshgate.state import keys
 from tests.engine.world import HOUR, MINUTE, RememberingEsp, World, product
 from workers.esp.base import Message, SendResult
@@ -128,3 +129,61 @@ def test_dying_at_any_command_or_call_neither_loses_nor_doubles_a_mail(
     for at in range(1, total + 1):
         world, _ = run_and_die(redis, redis_server, at, after)
         assert sent_or_unknown(world) == [name for name, _ in WANTED], f"died at {at} of {total}"
+
+
+def build_requests(world: World) -> list[list[Event]]:
+    """A device buys what it put into its cart; its user, who gets another name and has another device, opts out."""
+    at = world.now
+    return [
+        [world.event("Product Added", anon="x", product=product("tea"), at=at)],
+        [world.event("Identify", user="u", email=ADA, at=at + 1)],
+        [world.event("Order Completed", anon="x", order_id="1", products=(product("tea"),), at=at + 2)],
+        [world.event("Unsubscribed", user="u", at=at + 3)],
+        [world.event("Page", user="u", anon="x", at=at + 4)],
+        [world.event("Alias", user="v", previous_id="u", at=at + 5)],
+        [
+            world.event("Identify", anon="phone", email=ADA, at=at + 6),
+            world.event("Product Added", anon="phone", product=product("mug"), at=at + 7),
+        ],
+    ]
+
+
+def post_and_die(redis: Redis, server: str, at: int, after: bool, late: int) -> tuple[World, Dying]:
+    """Post all requests and die once, at call number `at`; the CDP repeats what was cut off after `late` others."""
+    redis.flushdb()
+    dying = Dying(at, after)
+    client: Any = DyingRedis.from_url(server)
+    client.dying = Dying(0, False)
+    world = World(client, esp=DyingEsp(dying))
+    waiting = build_requests(world)
+    client.dying = dying
+    while waiting:
+        events = waiting.pop(0)
+        try:
+            world.record(*events)
+        except Death:
+            world.receiver = World(client).receiver
+            world.receiver.recorder._clock = lambda: world.now
+            waiting.insert(min(late, len(waiting)), events)
+    for minutes in (35, 120):
+        try:
+            world.run(world.now + minutes * MINUTE)
+        except Death:
+            world.courier = world.new_courier()
+            world.run(world.now + minutes * MINUTE)
+    return world, dying
+
+
+@pytest.mark.parametrize("late", [0, 1, 9], ids=["at once", "after one other", "after all others"])
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_what_the_cdp_repeats_late_changes_neither_state_nor_mails(
+    redis: Redis, redis_server: str, after: bool, late: int
+) -> None:
+    world, dying = post_and_die(redis, redis_server, 0, after, late)
+    total = dying.count
+    state = world.state("u")
+    assert world.mails() == [("order_confirmation", ADA)]
+    for at in range(1, total + 1):
+        world, _ = post_and_die(redis, redis_server, at, after, late)
+        assert sent_or_unknown(world) == ["order_confirmation"], f"died at {at} of {total}"
+        assert world.state("u") == state, f"died at {at} of {total}"
