@@ -124,7 +124,7 @@ def _group(raw: Mapping[str, str], cleared: str) -> list[_Line]:
                 line.keys | other.keys, line.changes | other.changes,
             )  # fmt: skip
         groups.append(line)
-    return sorted(groups, key=lambda group: (group.since, min(group.names)))
+    return sorted(groups, key=lambda group: (group.since, sorted(group.names)))
 
 
 def _apply_removal(groups: Sequence[_Line], name: str, removed: Product, raw: Mapping[str, str], cleared: str) -> None:

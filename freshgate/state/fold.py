@@ -36,7 +36,7 @@ def fold(
                 _add_purchases(purchases, [line for line in value.split("\n") if _counts(line, cut, erased, moment)])
             elif head in ("m:", "s:", "t:") or field == "cc" or field[0] in "+-":
                 # Refusals outlive an erasure: see `erasure.lua`.
-                since = 0 if field in REFUSALS else erased
+                since = -1 if field in REFUSALS else erased
                 # Of equal stamps, such as those of user ids, the text decides: who is the root depends on arrival.
                 if _counts(value, cut, since, None if field[0] == "+" else moment) and folded.get(field, "") < value:
                     folded[field] = value
