@@ -37,6 +37,7 @@ class Foreign:
 
 # The labels that say whom an alert is about. The window of an objective is none of them.
 CULPRITS = (
+    *INSTALLATION,
     *("trigger", "source", "esp", "queue", "process", "job", "instance"),
     *("integration", "rule_group", "status", "limit"),
 )

@@ -16,6 +16,8 @@ pytestmark = pytest.mark.tools
 WATCHDOG = {"alertname": "Watchdog", "severity": "none"}
 NO_WORKER = {"alertname": "NoWorker", "severity": "page", "queue": "q"}
 QUEUE_OLD = {"alertname": "QueueOld", "severity": "page", "queue": "q"}
+LATE = {"alertname": "MailsLate", "severity": "page", "slo": "mails"}
+BREAKER, FAILING = ({"alertname": name, "severity": "page", "esp": "one"} for name in ("BreakerOpen", "EspFailing"))
 
 
 def series(*alerts: Mapping[str, str], state: str = "firing") -> dict[str, str]:
@@ -34,6 +36,14 @@ CASES: tuple[tuple[dict[str, str], list[float], dict[str, float]], ...] = (
     (series(WATCHDOG), [0], {}),
     (series(WATCHDOG, NO_WORKER), [1], {"page": 1}),
     ({**series(WATCHDOG, NO_WORKER), **series(QUEUE_OLD, state="pending")}, [1], {"page": 1}),
+    # An objective's windows are one row.
+    (series(WATCHDOG, {**LATE, "window": "1h"}, {**LATE, "window": "6h"}), [1], {"page": 1}),
+    # What Alertmanager does not send is an effect of what it sends: of the same account, and of the same installation.
+    (series(WATCHDOG, NO_WORKER, QUEUE_OLD), [2], {"page": 1, "silenced": 1}),
+    (series(WATCHDOG, BREAKER, FAILING, LATE), [3], {"page": 1, "silenced": 2}),
+    (series(WATCHDOG, BREAKER, {**FAILING, "esp": "other"}), [2], {"page": 2}),
+    (series(WATCHDOG, {**NO_WORKER, "cluster": "here"}, {**QUEUE_OLD, "cluster": "there"}), [2], {"page": 2}),
+    (series(WATCHDOG, {**NO_WORKER, "cluster": "here"}, {**NO_WORKER, "cluster": "there"}), [2], {"page": 2}),
 )
 
 
