@@ -87,6 +87,7 @@ def test_in_health_nothing_fires_but_the_watchdog(tmp_path: Path) -> None:
 
 
 @pytest.mark.tools
+@pytest.mark.timeout(400)  # It computes for 45 s, on a machine of its own.
 def test_silence_and_slow_losses_are_seen_over_a_week(tmp_path: Path) -> None:
     tests = [
         as_test({**HEALTH, **case.series}, WEEK_STEPS, WEEK_AT, 30, {case.alert: case.fires}) for case in WEEK_LONG

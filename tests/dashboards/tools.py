@@ -37,4 +37,4 @@ def module(name: str) -> Any:
 def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs the tool, and returns its exit code and output."""
     command = [tool(name), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120, cwd=ROOT)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=360, cwd=ROOT)
