@@ -89,6 +89,13 @@ def test_a_send_that_the_gate_withholds_is_no_call(world: World) -> None:
     assert observed(metrics.GATE_TO_CALL) == before + 1
 
 
+def test_a_send_that_has_ended_is_not_decided_on_once_more(world: World) -> None:
+    world.deliver(WELCOME)
+    before = observed(metrics.GATE, "welcome")
+    world.deliver(WELCOME)
+    assert (world.outcomes("ada"), observed(metrics.GATE, "welcome")) == ([("welcome", "sent")], before)
+
+
 def test_a_claim_names_its_account_only_where_another_one_may_get_the_send(world: World) -> None:
     claimed: list[str] = []
     world.esp.before_send = lambda _: claimed.append(world.person("ada").claims("welcome")[0].account)
