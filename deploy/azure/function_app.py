@@ -14,6 +14,7 @@ from urllib.parse import unquote_to_bytes, urlsplit
 import azure.functions as func
 
 from adapter.app import from_environment
+from freshgate.state.connections import FailoverPool
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 Wsgi = Callable[[dict[str, Any], Any], Iterable[bytes]]
@@ -87,6 +88,9 @@ class _Errors:
 
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+# It may be suspended between two requests, for a time that its clocks may not show: no connection is used without a
+# look at it.
+FailoverPool.recent_s = 0.0
 RECEIVER = from_environment()
 
 

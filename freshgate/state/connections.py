@@ -12,7 +12,7 @@ import os
 import time
 from collections import deque
 from functools import cache
-from typing import Any
+from typing import Any, ClassVar
 
 from redis import Connection, ConnectionPool, Redis
 from redis.client import Pipeline
@@ -20,17 +20,18 @@ from redis.exceptions import ReadOnlyError, ResponseError
 
 log = logging.getLogger(__name__)
 
-# A connection that has been idle for longer is looked at before it is used: the server may have closed it.
-RECENT_S = 0.1
-
 
 class FailoverPool(ConnectionPool):
     """A pool that drops all its connections once a server on one of them says that it takes no writes.
 
     The command that met this fails; the next one asks the address again, behind which the new primary is by then.
 
+    recent_s  a connection that has been idle for longer is looked at before it is used: the server may have closed it
+
     Connections that come back are kept in `_recent`, for redis-py still in use; the one that came last goes first.
     """
+
+    recent_s: ClassVar[float] = 0.1
 
     def __init__(self, connection_class: Any = Connection, **options: Any) -> None:
         super().__init__(connection_class=_aware(connection_class), **options)
@@ -51,7 +52,7 @@ class FailoverPool(ConnectionPool):
                     # Another thread took it.
                     break
                 connection.is_waiting = False
-                if time.monotonic() - connection.used_at < RECENT_S and not connection.should_reconnect():
+                if time.monotonic() - connection.used_at < self.recent_s and not connection.should_reconnect():
                     return connection
                 super().release(connection)
         return super().get_connection()

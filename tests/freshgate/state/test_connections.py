@@ -14,7 +14,7 @@ from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from freshgate.state import store
-from freshgate.state.connections import RECENT_S
+from freshgate.state.connections import FailoverPool
 
 
 @pytest.fixture
@@ -173,4 +173,4 @@ def test_closing_the_client_closes_the_connections_that_are_kept(client: Any, re
 def idle(client: Any) -> None:
     """As if nothing had been sent for a while."""
     for connection in client.connection_pool._recent:
-        connection.used_at -= 2 * RECENT_S
+        connection.used_at -= 2 * FailoverPool.recent_s
