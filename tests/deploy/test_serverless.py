@@ -18,6 +18,8 @@ import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
 
+from freshgate.state.connections import FailoverPool
+
 ROOT = Path(__file__).parents[2]
 SECRET = "the-secret"
 # Of the public internet: addresses of documentation have no limits, as private ones have none.
@@ -81,6 +83,8 @@ def environ(redis: Redis, redis_server: str, monkeypatch: pytest.MonkeyPatch, tm
     }
     for name, value in settings.items():
         monkeypatch.setenv(f"FRESHGATE_{name}", value)
+    # The handlers set it; other tests of this process get it back.
+    monkeypatch.setattr(FailoverPool, "recent_s", FailoverPool.recent_s)
     registered = set(REGISTRY._collector_to_names)
     yield
     for collector in set(REGISTRY._collector_to_names) - registered:
