@@ -34,7 +34,7 @@ CODES = {
 
 def reply(status: int, body: Any, headers: dict[str, str] | None = None) -> Response:
     """A JSON reply."""
-    return Response(_encode(body), status, headers, mimetype="application/json")
+    return Response(_encode(body), status, headers, content_type="application/json")
 
 
 def fault(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:

@@ -44,7 +44,9 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
             error = TooLarge(f"more than {source.settings.max_bytes} bytes", f"{name}: batch less, or raise {key}")
             receiver.refuse(source, error, is_proven=False)
             raise error from None
-        return receive(source, body, RequestContext(request.content_type or "", audience, turn), received_at)
+        headers = RequestHeaders(request.environ)
+        content_type = headers.get("Content-Type") or ""
+        return receive(source, body, headers, RequestContext(content_type, audience, turn), received_at)
 
     @app.get("/webhooks/<name>")
     @app.get("/webhooks/<name>/<audience>/<any(joined, left):turn>")
@@ -58,15 +60,17 @@ def add_webhooks(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
             return reply(405, {"error": "method not allowed"}, {"Allow": ", ".join(WITH_BODY)})
         received_at = receiver.clock.now()
         # A query is encoded like a form.
-        return receive(source, request.query_string, RequestContext(FORM_CONTENT_TYPE, audience, turn), received_at)
+        context = RequestContext(FORM_CONTENT_TYPE, audience, turn)
+        return receive(source, request.query_string, RequestHeaders(request.environ), context, received_at)
 
     def no_such_source(name: str) -> Response:
         is_tracking = name in sources and name not in webhook_sources
         hint = "; it takes the tracking API: post to /v1/batch with its write key" if is_tracking else ""
         return reply(404, {"error": f"no such source{hint}"})
 
-    def receive(source: Source, body: bytes, context: RequestContext, received_at: int) -> Response:
-        headers = RequestHeaders(request.environ)
+    def receive(
+        source: Source, body: bytes, headers: RequestHeaders, context: RequestContext, received_at: int
+    ) -> Response:
         replay = asks_for_replay(headers, source.settings)
         remote = request.remote_addr or ""
         encoding = headers.get("Content-Encoding") or ""
