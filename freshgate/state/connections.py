@@ -128,7 +128,9 @@ class DirectPipeline(Pipeline):
             return []
         connection: Any = self.connection_pool.get_connection()
         try:
-            connection.send_packed_command(connection.pack_commands([arguments for arguments, _ in commands]))
+            # In one piece: between two, another thread may compute for milliseconds.
+            packed = b"".join(connection.pack_commands([arguments for arguments, _ in commands]))
+            connection.send_packed_command([packed])
             replies = [self._reply(connection, arguments[0], options) for arguments, options in commands]
         except BaseException:
             # Replies that nobody has read must not be taken for those of another command.
