@@ -61,6 +61,7 @@ def is_slow_file(item: pytest.Item) -> bool:
     return item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW)
 
 
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than cores: the slow tests mostly wait."""
     return len(os.sched_getaffinity(0)) + 1
