@@ -220,6 +220,29 @@ def test_what_a_shared_device_asks_alone_erases_what_it_told_and_no_user(world: 
         assert world.record(world.event("Product Added", at=START, anon="x", product=product("late"))).ignored == 1
 
 
+def test_what_a_device_asked_before_another_user_came_erases_its_user_though_it_arrives_late(world: World) -> None:
+    world.record(
+        world.event("Identify", at=START, user="ada", anon="x", email=ADA),
+        world.event("Identify", at=START + 2 * MINUTE, user="ben", anon="x", email=BEN),
+        world.event("Delete", at=START + MINUTE, anon="x"),
+    )
+    assert world.person("ada").email is None
+    assert world.person("ben").email == BEN
+
+
+def test_a_user_id_that_two_others_took_over_is_erased_with_the_first(world: World) -> None:
+    world.record(
+        world.event("Identify", at=START, user="old", email=ADA),
+        world.event("Alias", at=START + 1, user="ada", previous_id="old"),
+        world.event("Product Added", at=START + 2, user="ada", product=product("a")),
+        world.event("Alias", at=START + 3, user="ben", previous_id="old"),
+    )
+    assert world.cart("ada") == {"a": 1}
+    world.now += MINUTE
+    world.record(world.event("Delete", user="old"))
+    assert world.cart("ada") == {} and world.person("ada").email is None
+
+
 def test_an_older_erasure_of_a_shared_device_does_not_shorten_the_newer_one(world: World) -> None:
     world.record(
         world.event("Identify", at=START, user="ada", anon="x", email=ADA),

@@ -134,6 +134,23 @@ def test_an_order_that_a_visitor_without_an_address_tells_too_goes_to_the_custom
     assert world.mails() == [("order_confirmation", ADA)]
 
 
+def test_a_customer_whose_id_is_an_address_has_one(world: World) -> None:
+    visitor: dict[str, Any] = {"anon": "visitor", "order_id": "1", "products": (product("a"),)}
+    world.record(world.event("Order Completed", at=START - MINUTE, **visitor), order(world, user=ADA))
+    world.run(world.now + 25 * HOUR)
+    assert world.mails() == [("order_confirmation", ADA)]
+
+
+def test_an_order_with_an_address_of_its_own_is_the_first_tellers(world: World) -> None:
+    world.record(world.event("Identify", user="ada", email=ADA))
+    visitor: dict[str, Any] = {"anon": "visitor", "order_id": "1", "products": (product("a"),), "order_email": BEN}
+    world.record(world.event("Order Completed", at=START - MINUTE, **visitor), order(world))
+    world.run()
+    assert world.mails() == [("order_confirmation", BEN)]
+    assert world.outcomes(anon="visitor") == [("order_confirmation", "sent")]
+    assert world.outcomes("ada") == []
+
+
 def test_an_address_that_a_later_telling_brings_releases_the_confirmation(world: World) -> None:
     world.record(order(world))
     world.run()
