@@ -309,23 +309,12 @@ def test_the_next_due_is_the_earliest_of_all_triggers(redis: Redis, timers: Time
     assert {fcall(redis, "claim_due", SHOP, now, CHUNK, LEASE_MS)[1] for now in moments} == {b"5000"}
 
 
-class AwayAtFirst(Redis):
-    """A Redis that is away for the first command after `away` was set."""
-
-    away = False
-
-    def execute_command(self, *arguments: Any, **options: Any) -> Any:
-        if self.away:
-            self.away = False
-            raise RedisConnectionError("away")
-        return super().execute_command(*arguments, **options)
-
-
 class WatchedTimers(Timers):
     """Remembers whether a gap was noted when timers were claimed."""
 
     gaps: list[Any]
     looks = 0
+    is_redis_away = False
 
     def _push(self, shop: str, now: int, due: list[Due]) -> None:
         self.gaps.append(self._client.exists(f"{SHOP}gap"))
@@ -334,20 +323,28 @@ class WatchedTimers(Timers):
 
 @pytest.mark.parametrize("away", [True, False])
 def test_an_outage_that_the_timers_live_through_is_noted_before_they_claim(
-    redis: Redis, redis_server: str, away: bool, monkeypatch: pytest.MonkeyPatch
+    redis: Redis, away: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store.load(redis)
     store.add_shops(redis, ["main"])
     set_timer(redis, 1)
-    client: Any = AwayAtFirst.from_url(redis_server)
-    timers = WatchedTimers(client, Routes(["test"]), settle_ms=0)
+    timers = WatchedTimers(redis, Routes(["test"]), settle_ms=0)
     timers.gaps = []
+    execute = redis.execute_command
+
+    def execute_unless_away(*arguments: Any, **options: Any) -> Any:
+        if timers.is_redis_away:
+            timers.is_redis_away = False
+            raise RedisConnectionError("away")
+        return execute(*arguments, **options)
+
+    monkeypatch.setattr(redis, "execute_command", execute_unless_away)
     monkeypatch.setattr(time, "sleep", lambda _seconds: None)
 
     def begin_or_stop() -> bool:
         # The first look is whether the store is a copy.
         timers.looks += 1
-        client.away = away and timers.looks == 2
+        timers.is_redis_away = away and timers.looks == 2
         return bool(timers.gaps)
 
     timers._run(begin_or_stop)
