@@ -114,7 +114,7 @@ def _check_redis(name: str, url: str) -> None:
     if not url or "+cluster://" in url:
         return
     try:
-        parse_url(url)  # type: ignore[no-untyped-call]
+        parse_url(url)  # type: ignore[no-untyped-call]  # redis-py has no types for it
     except ValueError:
         # Its text may quote the URL, and that may have a password.
         raise SettingsError(

@@ -1,6 +1,7 @@
 """The quarantine: elements on which our own code failed, kept raw until the code is fixed.
 
-`receive.py` adds them, a thousand at most and for 30 days; `python -m adapter quarantine` lists and replays them.
+`receive.py` adds them, a thousand or one request's, and for 30 days; `python -m adapter quarantine` shows and replays
+them.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ _decode = msgspec.json.Decoder(QuarantinedElement).decode
 
 def add_elements(client: redis.Redis, elements: Sequence[QuarantinedElement]) -> None:
     """Adds the elements of one request. Raises RedisError, and StoreUnavailable where there is no room for them: the
-    caller is then answered 503, and the CDP sends the request again."""
-    if int(client.llen(KEY)) + len(elements) > MAX_ENTRIES:
+    caller is then answered 503, and the CDP sends the request again. In an empty quarantine any request has room."""
+    count = int(client.llen(KEY))
+    if count and count + len(elements) > MAX_ENTRIES:
         raise StoreUnavailable("the quarantine is full: replay or drop what it has, `freshgate quarantine list`")
     pipe = client.pipeline(transaction=True)
     pipe.lpush(KEY, *map(_encode, elements))

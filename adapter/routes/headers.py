@@ -1,4 +1,4 @@
-"""A request's header fields, looked up in what WSGI has: a source asks for eight, and werkzeug's take two us each."""
+"""A request's header fields, looked up in what WSGI has: a source asks for eight, each two microseconds by werkzeug."""
 
 from __future__ import annotations
 

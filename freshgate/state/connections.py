@@ -147,7 +147,8 @@ class DirectPipeline(Pipeline):
     def _reply(self, connection: Any, command: str, options: dict[str, Any]) -> Any:
         try:
             if options or command in self.response_callbacks:
-                return self.parse_response(connection, command, **options)  # type: ignore[no-untyped-call]  # redis-py's
+                # redis-py has no types for it.
+                return self.parse_response(connection, command, **options)  # type: ignore[no-untyped-call]
             return connection.read_response()
         except ResponseError as error:
             return error

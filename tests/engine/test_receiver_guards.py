@@ -124,6 +124,14 @@ def test_a_full_quarantine_drops_nothing_and_has_the_cdp_come_again(world: World
     assert [element.received_at for _, element in quarantine.list_elements(redis)] == [*times[1:], world.now]
 
 
+def test_a_request_of_more_elements_than_are_kept_does_not_come_again_for_ever(redis: Redis) -> None:
+    elements = [quarantine.QuarantinedElement("shop", b"%d" % number, number) for number in range(4000)]
+    quarantine.add_elements(redis, elements)
+    assert [element.received_at for _, element in quarantine.list_elements(redis)] == list(range(4000))
+    with pytest.raises(StoreUnavailable):
+        quarantine.add_elements(redis, elements[:1])
+
+
 def test_the_elements_of_a_request_are_quarantined_together_or_not_at_all(redis: Redis) -> None:
     element = quarantine.QuarantinedElement("shop", b"{}", 1)
     for _ in range(quarantine.MAX_ENTRIES - 1):

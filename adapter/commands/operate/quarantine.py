@@ -31,8 +31,8 @@ EPILOG = """examples:
   python -m adapter quarantine replay                  (all of them, the oldest first)
   python -m adapter quarantine drop --only 5f0c81d2
 
-A thousand are kept, for 30 days; beyond that, requests with such elements are answered 503 and come again.
-A replayed element is recorded with the time of its event, so a newer state
+A thousand are kept (or those of one request), for 30 days; beyond that, requests with such elements are
+answered 503 and come again. A replayed element is recorded with the time of its event, so a newer state
 stays, and mails leave through the gate only. An element that still cannot be read, or is not mapped, stays listed.
 The exit code is 1 if an element stays, or if no element has that name."""
 ACTIONS = {
