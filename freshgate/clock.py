@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import time
 
+# How far a device's clock may be ahead of ours; a time further ahead is a mistake.
+AHEAD_MS = 300_000
+
 
 def now_ms() -> int:
     """Milliseconds UTC since 1970."""

@@ -13,7 +13,7 @@ from freshgate.declare import Trigger
 from freshgate.state import keys
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark
 from freshgate.state.stamps import millis
-from freshgate.state.suppressions import TOPIC, is_opt_out
+from freshgate.state.suppressions import TOPIC, is_opt_out, is_over
 from freshgate.state.views import PersonView
 from workers.decisions import Decision, Records
 from workers.needs import apply_needs
@@ -153,20 +153,20 @@ def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision 
     """`suppressed` if the person or the address opted out, bounced or complained, or left the trigger's topic."""
     topic = (f"{TOPIC}{trigger.topic_name}",) if trigger.kind == "marketing" else ()
     for suppression in (*SUPPRESSED_BY[trigger.kind], *topic):
-        mark = _newest(records, suppression)
-        if mark is None:
+        # A topic is only left by address.
+        views = [view for view in (records.person, records.address) if view]
+        lifted = [records.address.lifted(suppression)] if records.address else []
+        opt_ins = [view.suppression("subscribed") for view in views]
+        marks = [mark for view in views if (mark := view.suppression(suppression))]
+        holding = [mark for mark in marks if not is_over(suppression, mark, lifted, opt_ins)]
+        if not holding:
             continue
-        opt_in = _newest(records, "subscribed") if is_opt_out(suppression) else None
-        lifted = records.address.lifted(suppression) if records.address else None
-        if not any(end and end.stamp > mark.stamp for end in (opt_in, lifted)):
-            return _withhold(send, "suppressed", suppression, {suppression: mark.at})
+        mark = max(holding, key=lambda mark: mark.stamp)
+        # One that may be older by the clocks of devices: the trail shows both times.
+        newer = [opt_in.at for opt_in in opt_ins if opt_in and opt_in.stamp > mark.stamp and is_opt_out(suppression)]
+        compared = {suppression: mark.at} | ({"subscribed": max(newer)} if newer else {})
+        return _withhold(send, "suppressed", suppression, compared)
     return None
-
-
-def _newest(records: Records, kind: str) -> Mark | None:
-    """The newest opt-out or opt-in of that kind, by the person or the address; a topic is only left by address."""
-    marks = [view.suppression(kind) for view in (records.person, records.address) if view]
-    return max((mark for mark in marks if mark), key=lambda mark: mark.stamp, default=None)
 
 
 def _withdrawn(trigger: Trigger, records: Records, send: Decision) -> Decision | None:

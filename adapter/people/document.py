@@ -15,6 +15,7 @@ from freshgate.state.records import Mark
 from freshgate.state.stamps import LENGTH, TIME_LENGTH, millis, tail
 from freshgate.state.stored import decode_product, read_trail_entry
 from freshgate.state.subjects import FROM_PAGE
+from freshgate.state.suppressions import is_over
 from freshgate.state.views import AddressView, PersonView
 
 # In a record: what a server told, what was typed into the shop's form, what a page said; the best first.
@@ -98,14 +99,12 @@ def _consent(person: PersonView, addresses: Sequence[AddressView]) -> dict[str, 
     """Since when which mail is withheld (ms), by the person or any of the addresses; None where it is not."""
     consent: dict[str, Any] = {}
     views: list[PersonView | AddressView] = [person, *addresses]
+    opt_ins = [view.suppression("subscribed") for view in views]
     for kind in SUPPRESSIONS:
-        marks = [view.suppression(kind) for view in views]
-        newest = max((mark for mark in marks if mark), key=lambda mark: mark.stamp, default=None)
-        ends = [address.lifted(kind) for address in addresses]
-        if kind == "unsubscribed":
-            ends += [view.suppression("subscribed") for view in views]
-        is_over = newest and any(end and end.stamp > newest.stamp for end in ends)
-        consent[kind] = newest.at if newest and not is_over else None
+        marks = [mark for view in views if (mark := view.suppression(kind))]
+        lifted = [address.lifted(kind) for address in addresses]
+        holding = [mark.at for mark in marks if not is_over(kind, mark, lifted, opt_ins)]
+        consent[kind] = max(holding, default=None)
     consent["marketing"] = not any(consent[kind] for kind in SUPPRESSIONS)
     consent["transactional"] = not any(consent[kind] for kind in ("bounced", "spam"))
     return consent

@@ -18,7 +18,7 @@ from freshgate.needs import fields_of
 from freshgate.state import keys
 from freshgate.state.plans import Register, bought_products, plan_cart, plan_order
 from freshgate.state.products import product_registers
-from freshgate.state.profiles import PERSON_TTL, contact, plan_addresses, profile_registers
+from freshgate.state.profiles import PERSON_TTL, consent_registers, contact, plan_addresses, profile_registers
 from freshgate.state.stamps import first_stamp, stamp
 from freshgate.state.stored import to_json, trail_entry
 from freshgate.state.subjects import SubjectIndex, carried, mark_value, subject_key, subject_register, subject_values
@@ -292,7 +292,4 @@ def _marks(event: Event, event_type: EventType, at: str, trusted: bool) -> Itera
             value = to_json(event.fields["product"])
         yield f"m:{mark}", at, value
     if _is_for_all_addresses(event, event_type, trusted):
-        if event_type.suppresses:
-            yield f"m:{event_type.suppresses}", at, event.source
-        if event_type.lifts:
-            yield "m:subscribed", at, event.source
+        yield from consent_registers(event, event_type)

@@ -13,6 +13,7 @@ from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL, Event
 from freshgate.ids import address_in
 from freshgate.state import keys
 from freshgate.state.plans import Register, bought_products, purchase_stamp
+from freshgate.state.stamps import ADD, BY_DEVICE, GUESSED, stamp
 
 PERSON_TTL = 180 * DAY
 
@@ -69,6 +70,20 @@ def contact(event: Event) -> str | None:
     return contact
 
 
+def consent_registers(event: Event, event_type: EventType) -> Iterable[Register]:
+    """An opt-out or an opt-in, of the person or of an address. Its stamp says whose clock its time is by.
+
+    An opt-in whose time cannot be read is none: it may be older than any opt-out.
+    """
+    is_guessed = event.clamped or "occurred_at" in event.doubtful
+    rank = GUESSED if is_guessed else ADD if event.anonymous_id is None else BY_DEVICE
+    at = stamp(event.occurred_at, event.message_id, rank)
+    if event_type.suppresses:
+        yield f"m:{event_type.suppresses}", at, event.source
+    if event_type.lifts and not event.undated:
+        yield "m:subscribed", at, event.source
+
+
 def plan_addresses(
     body: dict[str, Any], event: Event, event_type: EventType, at: str, person: str, address_id: str, pii_key: bytes
 ) -> None:
@@ -90,9 +105,6 @@ def _address(event: Event, event_type: EventType, at: str, address_id: str, pers
     if "order" in event_type.marks:
         # It empties carts as an order does, lines of the same millisecond too.
         registers.append(("m:order", purchase_stamp(event), bought_products(event)))
-    if event_type.suppresses:
-        registers.append((f"m:{event_type.suppresses}", at, event.source))
-    if event_type.lifts:
-        registers.append(("m:subscribed", at, event.source))
+    registers += consent_registers(event, event_type)
     ttl = 0 if event_type.suppresses else PERSON_TTL
     return address_id, registers, ttl

@@ -15,6 +15,8 @@ TIME_LENGTH = 8
 
 # At one millisecond: a snapshot empties the cart, its lines and adds count, then removes, then an order empties it.
 SNAPSHOT, ADD, REMOVE, ORDER = "0", "1", "2", "3"
+# Of an opt-out or opt-in: its time is by a device's clock, or is no more than a guess. See `suppressions.is_over`.
+BY_DEVICE, GUESSED = "d", "g"
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]

@@ -10,14 +10,18 @@ from typing import Any
 
 import msgspec
 
+from freshgate.clock import AHEAD_MS
+from freshgate.declare import DAY
 from freshgate.state import keys
 from freshgate.state.records import Mark, Record
-from freshgate.state.stamps import stamp
+from freshgate.state.stamps import BY_DEVICE, GUESSED, TIME_LENGTH, stamp
 from freshgate.state.store import fcall, with_library
 
 # Why an address gets no mail; of a topic, "topic_" and its name.
 KINDS = ("unsubscribed", "bounced", "spam")
 TOPIC = "topic_"
+# How far the time of an opt-out or opt-in may be off, by the rank in its stamp (ms).
+_DOUBT: Mapping[str, int] = {BY_DEVICE: AHEAD_MS, GUESSED: DAY}
 _pack = msgspec.msgpack.Encoder().encode
 _encode = msgspec.json.Encoder().encode
 
@@ -78,10 +82,26 @@ def in_force(raw: Mapping[bytes, bytes]) -> dict[str, Mark]:
     holding = {}
     for kind in (*KINDS, *topics):
         mark = record.register(f"m:{kind}")
-        ends = [record.register(f"l:{kind}"), record.register("m:subscribed") if is_opt_out(kind) else None]
-        if mark and not any(end and end.stamp > mark.stamp for end in ends):
+        lifted, opt_in = record.register(f"l:{kind}"), record.register("m:subscribed")
+        if mark and not is_over(kind, mark, [lifted], [opt_in]):
             holding[kind] = mark
     return holding
+
+
+def is_over(kind: str, mark: Mark, lifted: Sequence[Mark | None], opt_ins: Sequence[Mark | None]) -> bool:
+    """Whether the suppression has ended: an operator lifted it since, or its person opted in again.
+
+    An opt-in is newer only if no clock makes it so. A device's may be ahead, or behind, by five minutes, and a guessed
+    time is off by up to a day: in doubt the opt-out holds.
+    """
+    if any(end and end.stamp > mark.stamp for end in lifted):
+        return True
+    return is_opt_out(kind) and any(opt_in and _is_surely_newer(opt_in, mark) for opt_in in opt_ins)
+
+
+def _is_surely_newer(opt_in: Mark, opt_out: Mark) -> bool:
+    doubt = max(_DOUBT.get(mark.stamp[TIME_LENGTH], 0) for mark in (opt_in, opt_out))
+    return opt_in.at - opt_out.at > doubt if doubt else opt_in.stamp > opt_out.stamp
 
 
 def is_opt_out(kind: str) -> bool:

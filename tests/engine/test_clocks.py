@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis import Redis
 
+from freshgate.events import Event
 from freshgate.queue import Item, Job
 from freshgate.state import keys, store
 from freshgate.state.clock import RedisClock
@@ -58,6 +61,64 @@ def test_another_product_viewed_right_after_an_order_is_a_new_view(world: World)
     world.record(world.event("Product Viewed", user="ada", product=product("cup")))
     world.run(world.now + 3 * HOUR)
     assert marketing(world) == ["browse_abandonment"]
+
+
+def consent(world: World, name: str, after: int, message_id: str, phone: str | None = None, **fields: Any) -> Event:
+    """What occurred by its own clock so long (ms) after `world.now`."""
+    return world.event(name, at=world.now + after, user="ada", anon=phone, message_id=message_id, **fields)
+
+
+@pytest.mark.parametrize("arrival", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("email", [ADA, None])
+@pytest.mark.parametrize("delay", [0, 10 * MINUTE])
+@pytest.mark.parametrize(("opt_in_after", "opt_out_after"), [(4 * MINUTE, 0), (-MINUTE, -5 * MINUTE + SECOND)])
+def test_an_opt_in_that_is_newer_by_a_phones_clock_alone_lifts_nothing(
+    world: World, opt_in_after: int, opt_out_after: int, delay: int, email: str | None, arrival: tuple[int, int]
+) -> None:
+    # In truth the opt-in was a minute before the opt-out; the phone that tells one of them is ahead, or behind.
+    phones = ("phone", None) if opt_in_after > 0 else (None, "phone")
+    events = [
+        consent(world, "Subscribed", opt_in_after, "in", phones[0], email=email),
+        consent(world, "Unsubscribed", opt_out_after, "out", phones[1], email=email),
+    ]
+    world.now += delay
+    for index in arrival:
+        world.record(events[index])
+    world.record(world.event("Product Added", user="ada", product=product("tea")))
+    world.run(world.now + 3 * HOUR)
+    assert marketing(world) == []
+    (entry,) = world.decisions("ada")
+    assert (entry["state"], entry["reason"]) == ("suppressed", "unsubscribed")
+    # The trail shows that there is an opt-in, and when.
+    assert entry["compared"]["subscribed"] - entry["compared"]["unsubscribed"] == opt_in_after - opt_out_after
+
+
+@pytest.mark.parametrize("arrival", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("phone", "later"), [(None, MINUTE), (None, 1), ("phone", 5 * MINUTE + 1)])
+def test_who_opts_out_and_in_again_gets_mail(
+    world: World, phone: str | None, later: int, arrival: tuple[int, int]
+) -> None:
+    events = [
+        consent(world, "Unsubscribed", 0, "out", phone, email=ADA),
+        consent(world, "Subscribed", later, "in", phone, email=ADA),
+    ]
+    world.now += later
+    for index in arrival:
+        world.record(events[index])
+    world.record(world.event("Product Added", user="ada", product=product("tea")))
+    world.run(world.now + 3 * HOUR)
+    assert marketing(world) == ["abandoned_cart"]
+
+
+@pytest.mark.parametrize("time", [{"unreadable": ("occurred_at",)}, {"doubtful": ("occurred_at",)}, {"clamped": True}])
+def test_an_opt_in_whose_time_is_a_guess_lifts_no_opt_out_of_that_day(world: World, time: dict[str, Any]) -> None:
+    world.record(consent(world, "Unsubscribed", 0, "out"))
+    world.now += 20 * HOUR
+    world.record(replace(consent(world, "Subscribed", 0, "in"), **time))
+    world.record(world.event("Product Added", user="ada", product=product("tea")))
+    world.run(world.now + 3 * HOUR)
+    assert marketing(world) == []
+    assert world.outcomes("ada") == [("abandoned_cart", "suppressed")]
 
 
 @pytest.mark.parametrize("off", [-HOUR, -6 * MINUTE, 6 * MINUTE, HOUR])

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from adapter.sources.reading.printed_times import Moment, read_printed
+from freshgate.clock import AHEAD_MS
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 read_iso = datetime.fromisoformat
@@ -22,8 +23,6 @@ SECONDS_BELOW, MILLIS_BELOW, MICROS_BELOW, NANOS_BELOW = 10**11, 10**14, 10**17,
 # after 2600.
 DATES_AS_NUMBERS = ((20_000_101, 22_000_101), (2 * 10**13, 22 * 10**12), (2 * 10**16, 22 * 10**15))
 
-# How far a clock may be ahead of ours; a time further ahead is a mistake.
-AHEAD_MS = 300_000
 MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 # Offsets that are in use west and east of UTC, in minutes, the nearest first.
 WEST = (60, 120, 150, 180, 210, 240, 300, 360, 420, 480, 540, 570, 600, 660)

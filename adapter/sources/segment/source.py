@@ -26,8 +26,9 @@ from adapter.sources.reading.salvage import (
     decode_leniently,
     split,
 )
-from adapter.sources.reading.timestamps import AHEAD_MS, exact_ms, occurred_at
+from adapter.sources.reading.timestamps import exact_ms, occurred_at
 from adapter.sources.segment.plans import members, plan
+from freshgate.clock import AHEAD_MS
 from freshgate.declare import EventType
 from freshgate.errors import CatalogError, RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapter.sources.reading.timestamps import AHEAD_MS, Occurrence, occurrence, time_ms
+from adapter.sources.reading.timestamps import Occurrence, occurrence, time_ms
+from freshgate.clock import AHEAD_MS
 
 MOMENT = 1_422_837_008_276
 WHOLE = 1_422_837_008_000
