@@ -27,15 +27,15 @@ class SubjectView:
     answers  field ("subject.price") → what stands in its place, or None: see `PersonView.with_answers`
     """
 
-    def __init__(self, key: str, marks: Mapping[str, Mark], answers: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, key: str, marks: Mapping[str, Mark], answers: Mapping[str, Any]) -> None:
         self.key = key
         self.marks = marks
-        self._answers = {name[8:]: value for name, value in (answers or {}).items() if name.startswith("subject.")}
+        self._answers = {name[8:]: value for name, value in answers.items() if name.startswith("subject.")}
 
     def mark(self, name: str) -> Mark | None:
         """The newest time that this happened with the subject; `Mark.fields` has what the event said then."""
         mark = self.marks.get(name)
-        return without(mark, self._answers) if mark and self._answers else mark
+        return without(mark, self._answers) if mark else None
 
     @property
     def fields(self) -> Mapping[str, Any]:
@@ -77,8 +77,6 @@ class SubjectIndex:
 
     def bounds(self, registers: Iterable[Register]) -> list[list[str]]:
         """For `subjects.lua`: how the fields of a mark begin, and the triggers whose timers are about it."""
-        if not self._timed:
-            return []
         heads = {field[: field.index("#") + 1] for field, _, _ in registers if field[:2] == "s:"}
         return [[head, *self._timed.get(head[2:-1], ())] for head in sorted(heads)]
 

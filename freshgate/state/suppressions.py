@@ -58,15 +58,14 @@ def write_all(client: Any, shop: str, changes: Sequence[Change]) -> int:
     pipe = client.pipeline(transaction=False)
     for change in changes:
         fcall(pipe, "suppress", keys.shop(shop), "", _pack(_body(change)))
-    return sum(int(reply) for reply in pipe.execute()) if changes else 0
+    return sum(int(reply) for reply in pipe.execute())
 
 
 def _body(change: Change) -> dict[str, Any]:
     trigger = change.kind.removeprefix(TOPIC) if change.kind.startswith(TOPIC) else "all mail"
     line = {"t": change.at, "trigger": trigger, "state": change.state, "reason": change.value, **change.details}
-    outcome = {} if change.outcome is None else {"outcome": change.outcome}
     return {
-        **outcome,
+        "outcome": change.outcome,
         "address": change.address,
         "field": f"{'l' if change.lifts else 'm'}:{change.kind}",
         "stamp": stamp(change.at, change.author),

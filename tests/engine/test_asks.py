@@ -303,7 +303,9 @@ def test_the_answer_may_take_the_mails_reason_away(redis: Redis, truth: TruthSer
     assert [(mail.template_data["product_id"], mail.template_data["stock"]) for mail in world.esp.mails] == [
         ("lamp", "3")
     ]
-    assert {entry["state"]: entry.get("reason") for entry in world.decisions("ada")}["cancelled"] == "sold_out"
+    entries = {entry["state"]: entry for entry in world.decisions("ada")}
+    assert entries["cancelled"]["reason"] == "sold_out"
+    assert entries["sent"]["asked"][0][4] == 3
 
 
 def test_a_mail_whose_other_field_stays_stale_says_that(redis: Redis, truth: TruthServer) -> None:
@@ -347,6 +349,8 @@ def test_prices_of_a_whole_cart_are_asked_for_at_once_and_count_if_all_are_there
     assert mail.template_id == template
     assert [line.get("price") for line in mail.template_data["products"]] == prices
     assert truth.paths == ["/prices?ids=lamp%2Cmug"]
+    answered = "{'lamp': '12.5', 'mug': '3'}"
+    assert (last(world)["asked"][0][4] == answered) == (template == "d-abandoned-cart")
 
 
 def test_a_product_is_answered_in_full(redis: Redis, truth: TruthServer) -> None:

@@ -13,7 +13,7 @@ from catalog import EVENTS
 from catalog.triggers.abandoned_cart import ABANDONED_CART
 from catalog.triggers.order_confirmation import ORDER_CONFIRMATION
 from catalog.triggers.welcome import WELCOME
-from freshgate import Fallback, Needs, OrderView, PersonView, Segment, Trigger, first_name
+from freshgate import Fallback, Needs, OrderView, PersonView, Segment, SubjectView, Trigger, first_name
 from freshgate.declare import DAY, EventType
 from freshgate.errors import CatalogError, EspError
 from freshgate.events import Product
@@ -340,6 +340,29 @@ def test_a_subjects_field_is_needed_and_left_out(redis: Redis) -> None:
     world.run(START + HOUR)
     titles = {mail.template_data["product_id"]: mail.template_data.get("title") for mail in world.esp.mails}
     assert titles == {"lamp": "lamp", "mug": None}
+
+
+def _mark_title(_: PersonView, subject: SubjectView) -> dict[str, Any]:
+    """What the catalog reads of the mark itself."""
+    mark = subject.mark("restocked")
+    return {"title": mark.fields.get("title") if mark else "no mark"}
+
+
+def test_a_subjects_field_that_is_left_out_is_gone_from_its_mark_too(redis: Redis) -> None:
+    need = Needs("subject.title", fresh_for="1h", otherwise="leave_out")
+    world = new_world(redis, need, base=replace(BACK_IN_STOCK, compose=_mark_title))
+    for age in (0, 2 * HOUR):
+        product_id, at = f"p{age}", START - age
+        world.record(world.event("Product Restocked", user="ada", product_id=product_id, title=product_id, at=at))
+    world.run(START + HOUR)
+    assert [mail.template_data["title"] for mail in world.esp.mails] == [None, "p0"]
+
+
+def test_a_default_of_the_profile_is_not_the_subjects_field_of_the_same_name(redis: Redis) -> None:
+    world = new_world(redis, Needs("profile.title", default="Ms"), base=BACK_IN_STOCK)
+    world.record(world.event("Product Restocked", user="ada", product_id="lamp", title="Lamp"))
+    world.run(START + HOUR)
+    assert [mail.template_data["title"] for mail in world.esp.mails] == ["Lamp"]
 
 
 def test_an_orders_fields_are_as_old_as_the_order(redis: Redis) -> None:

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from catalog import EVENTS, TRIGGERS
-from freshgate.declare import DAY, Trigger
+from freshgate.declare import DAY, EventType, Trigger
 from freshgate.errors import EspError
 from freshgate.events import Event, Product
 from freshgate.state import keys
@@ -204,6 +204,12 @@ def test_a_product_is_a_subject_by_its_id(redis: Redis) -> None:
         world.record(restocked(world, "any", product=product))
     world.run(START + HOUR)
     assert len(world.esp.mails) == 1
+    assert world.decisions("ada")[-1]["subject"]["product"] == "lamp"
+
+
+def test_the_key_of_a_subject_outlives_a_release() -> None:
+    # Timers, marks and claims in Redis have it in their names.
+    assert subject_key({"product_id": "lamp"}) == "107090b4e25f8d1f"
 
 
 def test_a_record_keeps_the_fifty_newest_subjects_in_any_order(redis: Redis) -> None:
@@ -220,6 +226,15 @@ def test_a_record_keeps_the_fifty_newest_subjects_in_any_order(redis: Redis) -> 
         assert sorted(products(world)) == sorted(f"p{number}" for number in range(10, 60))
     assert fields[0] == fields[1]
     assert len(fields[0]) == 50
+
+
+def test_what_happens_to_a_subject_and_no_mail_asks_for_is_not_kept(redis: Redis) -> None:
+    liked = EventType(name="Product Liked", fields={"product_id": "id"}, marks=("liked",))
+    world = World(redis, triggers=(BACK_IN_STOCK,), events=(*SUBJECT_EVENTS, liked))
+    for name in ("Product Liked", "Product Sold Out"):
+        world.record(world.event(name, user="ada", product_id="lamp"))
+    subject = subject_key({"product_id": "lamp"})
+    assert [field for field in world.state("ada") if field.startswith("s:")] == [f"s:sold_out#{subject}"]
 
 
 def test_a_displaced_subject_stays_while_another_id_of_the_person_tells_of_it(redis: Redis) -> None:

@@ -10,7 +10,9 @@ from redis import Redis
 
 from freshgate.errors import SettingsError
 from freshgate.settings import Settings
+from freshgate.state import keys
 from freshgate.state.store import add_shops
+from freshgate.state.suppressions import Change, write
 from tests.engine.world import HOUR, PII_KEY, World, product
 from workers import suppressions
 from workers.__main__ import run as main
@@ -125,6 +127,41 @@ def test_list_and_show_say_what_holds_and_show_no_address(
     assert "bounced" in capsys.readouterr().out
     assert run("show", "eve@example.com") == 1
     assert capsys.readouterr().out == "not suppressed\n"
+
+
+def test_list_shows_a_bounce_that_an_opt_in_does_not_end(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.record(world.event("Email Bounced", email=ADA), world.event("Unsubscribed", email=ADA))
+    world.now += HOUR
+    world.record(world.event("Subscribed", email=ADA))
+    assert run("show", ADA) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("bounced since 2025-10-09")
+
+
+def test_list_shows_an_address_that_bounced_once_more_after_its_lift(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run("lift", ADA, "--kind", "bounced")
+    late = 2_000_000_000_000
+    world.record(world.event("Email Bounced", email=ADA, at=late, received_at=late))
+    capsys.readouterr()
+    assert run("show", ADA) == 0
+    assert "bounced since 2033-05-18" in capsys.readouterr().out
+
+
+def test_a_lift_of_the_same_moment_by_the_same_hand_ends_nothing(
+    world: World, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = keys.address_id(PII_KEY, ADA)
+    for lifts in (False, True):
+        change = Change(address=address, kind="spam", at=1, author="me", value="", state="", lifts=lifts)
+        write(world.client, "main", change)
+    assert run("show", ADA) == 0
+    leave_cart(world)
+    world.run(world.now + HOUR)
+    assert world.mails() == []
 
 
 def test_what_is_no_address_is_refused(run: Run) -> None:

@@ -89,7 +89,7 @@ def sample_subject(trigger: Trigger, case: str, events: Mapping[str, EventType])
             if case != START and event.fields.get(field) in VALUES
         }
         marks[name] = Mark(stamp(OCCURRED_AT, "m-1"), OCCURRED_AT, mark_value({**values, **carrying}, trusted=True))
-    return RecordingSubject(subject_key(values), marks)
+    return RecordingSubject(subject_key(values), marks, answers={})
 
 
 def _subject_value(field_type: FieldType) -> Any:
