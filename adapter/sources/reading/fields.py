@@ -16,8 +16,9 @@ from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL
 
 # (fields, the person's own address, names of what is present and cannot be read, names of what is doubtful)
 Values = tuple[dict[str, Any], str | None, list[str], list[str]]
+# What is compiled for shapes that come again and again: of so many keys, with so many characters in all.
 MAX_SHAPES = 500
-MAX_SHAPE_KEYS = 300
+MAX_SHAPE_KEYS, MAX_SHAPE_LENGTH = 300, 6000
 
 
 def read_values(spelling: Spelling, element: Any) -> Values:
@@ -143,11 +144,16 @@ def _compile_shape(spelling: Spelling, shape: tuple[str, ...]) -> tuple[Plain, .
         present = tuple(dict.fromkeys(spelled for key in keys for spelled in _spellings(key, by_name)))
         if present:
             compiled.append((name, convert, is_id, present))
-    if len(shape) <= MAX_SHAPE_KEYS:
+    if _is_usual(shape):
         if len(spelling.shapes) >= MAX_SHAPES:
             spelling.shapes.clear()
         spelling.shapes[shape] = tuple(compiled)
     return tuple(compiled)
+
+
+def _is_usual(shape: tuple[str, ...]) -> bool:
+    """Whether what is compiled for an object with these keys is kept: not where a caller calls its data keys."""
+    return len(shape) <= MAX_SHAPE_KEYS and sum(map(len, shape)) <= MAX_SHAPE_LENGTH
 
 
 def _fold_keys(keys: Iterable[str]) -> dict[str, list[str]]:
@@ -186,7 +192,7 @@ def _names(spelling: Spelling, container: dict[str, Any]) -> Mapping[str, list[s
     names = spelling.names.get(shape)
     if names is None:
         names = _fold_keys(shape)
-        if len(shape) <= MAX_SHAPE_KEYS:
+        if _is_usual(shape):
             if len(spelling.names) >= MAX_SHAPES:
                 spelling.names.clear()
             spelling.names[shape] = names

@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta, convert
 
 from adapter.sources.reading.converters import id_text, money_text, number, text
-from adapter.sources.reading.names import fold
+from adapter.sources.reading.names import MAX_CACHED_LENGTH, fold
 from adapter.sources.reading.salvage import DECODE_ERRORS, decode_leniently
 from freshgate.events import Product
 from freshgate.ids import JUNK_IDS, junk_key, names_nobody
@@ -87,7 +87,7 @@ def read_usual_line(line: Any) -> Product | None:
         return None
     # What is missing may stand there in another spelling.
     is_complete = usual.name and price and quantity is not None and usual.variant and url and image_url
-    if not is_complete and (len(line) > MAX_KEYS or _other_spellings(tuple(line))):
+    if not is_complete and (len(line) > MAX_KEYS or other_spellings(tuple(line))):
         return None
     product_id, sku, own_id, variant = ids
     pieces = 1 if quantity is None else int(quantity)
@@ -131,7 +131,7 @@ def spelled_as_declared(line: Any) -> Any:
     spelling wins; what is not an object stays as it is."""
     if type(line) is not dict:
         return line
-    others = _other_spellings(tuple(line)) if len(line) <= MAX_KEYS else _other_spellings.__wrapped__(tuple(line))
+    others = other_spellings(tuple(line))
     if not others:
         return line
     spelled = dict(line)
@@ -141,9 +141,27 @@ def spelled_as_declared(line: Any) -> Any:
     return spelled
 
 
-@lru_cache(500)
-def _other_spellings(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+class TooLongToCache(Exception):
+    """These keys are a caller's data, which no cache keeps."""
+
+
+def other_spellings(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """The keys that mean a member of a line in another spelling, each with the declared one."""
+    try:
+        return _cached_spellings(keys)
+    except TooLongToCache:
+        return _other_spellings(keys)
+
+
+@lru_cache(500)
+def _cached_spellings(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    # Asked here, where it costs nothing once they are known: an error is not kept.
+    if len(keys) > MAX_KEYS or max(map(len, keys), default=0) > MAX_CACHED_LENGTH:
+        raise TooLongToCache
+    return _other_spellings(keys)
+
+
+def _other_spellings(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((key, FOLDED_NAMES[fold(key)]) for key in keys if key not in LINE_NAMES and fold(key) in FOLDED_NAMES)
 
 

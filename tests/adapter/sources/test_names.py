@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -114,3 +116,34 @@ def test_what_is_compiled_for_shapes_of_elements_is_bounded() -> None:
     for spelling in source._tracks.values():  # type: ignore[attr-defined]
         assert len(spelling.shapes) <= fields.MAX_SHAPES
         assert all(len(shape) <= fields.MAX_SHAPE_KEYS for shape in spelling.shapes)
+
+
+LONG_NAMES: dict[str, Callable[[str], Any]] = {
+    "an event": track,
+    "a property": lambda name: track("Product Added", properties={"product_id": "p", name: 1}),
+    "a line's member": lambda name: track("Cart Viewed", properties={"products": [{"product_id": "p", name: 1}]}),
+    "a trait": lambda name: {"type": "identify", "userId": "u-1", "traits": {"email": "ada@example.com", name: 1}},
+    "a context's member": lambda name: track("Product Added", context={"traits": {name: 1}}, properties={"sku": "p"}),
+    "a call": lambda name: {"type": name, "userId": "u-1"},
+    "an event of mParticle": custom_event,
+    "an event of Tealium": lambda name: {"tealium_event": name, "customer_id": "1"},
+}
+
+
+@pytest.mark.parametrize("name", LONG_NAMES)
+def test_no_cache_keeps_what_a_caller_sends_under_the_name_of_something(name: str) -> None:
+    kind = name.rpartition(" ")[2].lower() if name.endswith(("mParticle", "Tealium")) else "segment"
+    source = SOURCES[kind].configure("shop", SourceSettings(kind=kind, secrets=("s",)), EVENTS)
+
+    def read_some(first: int) -> None:
+        for number in range(first, first + 10):
+            source.read(json.dumps(LONG_NAMES[name](f"{number}" + "x" * 100_000)).encode(), RECEIVED_AT)
+
+    read_some(0)
+    tracemalloc.start()
+    try:
+        read_some(10)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 500_000
