@@ -209,6 +209,26 @@ def test_many_large_persons_are_read_in_several_calls_and_each_is_decided_on(wor
     assert stats["cmdstat_fcall"]["calls"] == 2
 
 
+def test_orders_of_many_large_persons_without_an_address_are_read_in_calls_of_bounded_work(
+    world: World, redis: Redis
+) -> None:
+    tellers = [f"u{number}" for number in range(16)]
+    for teller in tellers:
+        redis.hset(f"{SHOP}p:{teller}", "ids", " ".join(f"a{teller}-{number}" for number in range(200)))
+    orders = [keys.timer("order_confirmation", "o", f"o{number}") for number in range(10)]
+    for number in range(10):
+        tellings: dict[Any, Any] = {f"w:{teller}": f"mgj6k3cw1{place:06d}" for place, teller in enumerate(tellers)}
+        redis.hset(f"{SHOP}o:o{number}", mapping=tellings)
+    cost = commands_of(redis, lambda: world.lookup().read("main", orders[:1], world.now))
+    # Two hundred of them are the first teller's own records.
+    assert 600 < cost < 1000
+    redis.config_resetstat()
+    _, records, _ = world.lookup().read("main", orders, world.now)
+    assert [each.timer.text for each in records] == orders
+    stats: Any = redis.info("commandstats")
+    assert stats["cmdstat_fcall"]["calls"] == 4
+
+
 def test_a_link_of_a_full_device_costs_a_bounded_number_of_commands(world: World, redis: Redis) -> None:
     world.record(*[world.event("Product Added", anon="bot", product=product(f"p{n}")) for n in range(250)])
     world.record(world.event("Identify", user="ada", email=ADA))

@@ -126,8 +126,9 @@ redis.register_function('fg_claim', function(keys, args)
   return { ms(now), 'ok' }
 end)
 
-local function settle_timer(shop, person, timer, settled, keeps_trace)
-  local next_due = settled.next
+-- Returns the person with whom an order's send was parked, where that is over.
+local function settle_timer(shop, timer, settled, keeps_trace)
+  local next_due, parked_with = settled.next, nil
   local scope, kind = string.match(timer, '^([^|]*)|(%a)')
   local timers = shop .. 'timers:' .. trigger_of(timer)
   -- Whoever brings a send to a state has survived it: what was counted as a crash was a pause, or a long queue.
@@ -147,11 +148,12 @@ local function settle_timer(shop, person, timer, settled, keeps_trace)
     set_timer(shop, timer, next_due)
   elseif not due then
     local key = shop .. string.match(timer, '|(.+)$')
+    if kind == 'o' then parked_with = redis.call('HGET', key, 'k:' .. timer) end
     redis.call('HDEL', key, 'f:' .. scope, 'b:' .. scope, 'k:' .. timer)
-    -- An order's send that was parked hangs on its person. An address that comes later must not bring it back.
-    if kind == 'o' and person then redis.call('HDEL', person_key(shop, person), 'k:' .. timer) end
+    if parked_with then unpark_order(shop, timer) end
     if not keeps_trace then redis.call('HDEL', key, 'p:' .. scope) end
   end
+  return parked_with
 end
 
 -- The operator's lists hold exactly the sends that are in that state.
@@ -216,7 +218,7 @@ end
 
 redis.register_function('fg_settle', function(keys, args)
   local shop, now, settled = keys[1], now_ms(args[1]), cmsgpack.unpack(args[2])
-  local key, is_early, is_sent = shop .. settled.owner, false, false
+  local key, is_early, is_sent, parked_with = shop .. settled.owner, false, false, nil
   if settled.token then
     local current = claim_of(key, settled.field, settled.send)
     if current and string.match(current.line, '^%S+ %S+ (%S+)') ~= settled.token then return '0' end
@@ -240,6 +242,9 @@ redis.register_function('fg_settle', function(keys, args)
   end
   if settled.revision and (redis.call('HGET', key, 'rev') or '0') ~= settled.revision then return '0' end
   if settled.park then
+    local is_order = string.match(settled.timer, '|o:')
+    local person = string.match(settled.owner, '^p:(.+)$')
+    if is_order and not park_order(shop, settled.timer, person, settled.park[2]) then return '0' end
     redis.call('HSET', key, settled.park[1], settled.park[2], 'parked', '1')
     -- The person may have expired, where only an order is known.
     if redis.call('PTTL', key) < 0 then redis.call('PEXPIRE', key, ms(PERSON_TTL)) end
@@ -251,12 +256,16 @@ redis.register_function('fg_settle', function(keys, args)
       remove_timer(shop, settled.timer)
       settled.timer = present
     end
-    settle_timer(shop, settled.note and settled.note[1], settled.timer, settled,
-      state == 'dead' or state == 'unknown' or state == 'rejected')
+    parked_with = settle_timer(shop, settled.timer, settled, state == 'dead' or state == 'unknown' or state == 'rejected')
   end
   if state then list_for_operator(shop, entry_of(settled), state, now) end
   if settled.uncount then uncount(shop, settled.uncount[1], settled.send, settled.uncount[2]) end
-  if settled.note then note(shop, settled.note[1], settled.note[2], settled.note[3]) end
+  if settled.note then
+    note(shop, settled.note[1], settled.note[2], settled.note[3])
+    -- Whose trail says that it waits for an address is told its end, too: somebody else who told the order had one.
+    parked_with = parked_with and root_of(shop, parked_with)
+    if parked_with and parked_with ~= settled.note[1] then note(shop, parked_with, settled.note[2], settled.note[3]) end
+  end
   if settled.outcome then emit(shop, settled.outcome) end
   if is_early then
     note_early(shop, settled, is_sent)

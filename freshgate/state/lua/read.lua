@@ -9,8 +9,12 @@
 
 local MAX_ADDRESSES = 8
 -- So much work is a call's, after which it reads no further send, in bytes: a field or value takes as long as 350 more of
--- them. Ten of the largest carts, or a hundred of twenty lines. A send's own records are read as large as they are.
-local MAX_READ, ITEM = 3000000, 350
+-- them, and a look at an id for its address as 2,000. Ten of the largest carts, or a hundred of twenty lines. A send's own
+-- records are read as large as they are.
+local MAX_READ, ITEM, LOOK = 3000000, 350, 2000
+-- Who of those that told an order has an address: so many of their ids are looked at beside the persons themselves. All
+-- of three of the largest persons, or forty of each of sixteen.
+local MAX_ADDRESS_LOOKS = 600
 
 -- The ids of addresses that the person's mails may go to, and of the mailboxes of aliases; which one it is, the reader
 -- decides. Returns how much work the record was.
@@ -24,20 +28,28 @@ local function collect_addresses(flat, wanted, with_mailboxes)
   return work
 end
 
--- Whether a server gave an address of the person.
-local function has_address(shop, root)
-  local ids = members_of(shop, root)
-  ids[#ids + 1] = root
-  for _, id in ipairs(ids) do
-    local known = redis.call('HMGET', person_key(shop, id), 'A:email', 'A:id')
-    if known[1] or known[2] then return true end
+-- Whether a server gave this id an address that is its person's.
+local function id_has_address(shop, id)
+  local known = redis.call('HMGET', person_key(shop, id), 'A:email', 'A:id', 'cut')
+  for i = 1, 2 do
+    if known[i] and not (known[3] and known[i] >= known[3]) then return true end
   end
   return false
 end
 
--- Who completed the order: whoever told it first. What a device told that was nobody's by then does not count. Of several
--- who told an order without an address of its own, the first who has one: of two CDPs one may know the visitor only.
-local function buyer_of(shop, flat)
+-- Whether the person has one: the root, or one of the newest `room` members. Returns how many more may be looked at, too.
+local function has_address(shop, root, room)
+  if id_has_address(shop, root) then return true, room end
+  local ids = room > 0 and members_of(shop, root) or {}
+  for i = #ids, math.max(1, #ids + 1 - room), -1 do
+    if id_has_address(shop, ids[i]) then return true, room end
+  end
+  return false, math.max(0, room - #ids)
+end
+
+-- Who told that the order was completed, first of all first: {{id, stamp}, ...}; and whether it has an address of its own.
+-- What a device told that was nobody's by then does not count.
+local function tellers_of(shop, flat)
   local tellers, is_addressed = {}, false
   for i = 1, #flat, 2 do
     local id, stamp = string.match(flat[i], '^w:(.+)$'), flat[i + 1]
@@ -48,10 +60,42 @@ local function buyer_of(shop, flat)
     end
   end
   table.sort(tellers, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
+  return tellers, is_addressed
+end
+
+-- Who completed the order: whoever told it first. Of several who told an order without an address of its own, the first
+-- who has one: of two CDPs one may know the visitor only. Returns how many ids were looked at for that, too.
+local function buyer_of(shop, flat)
+  local tellers, is_addressed = tellers_of(shop, flat)
+  local room, is_known = MAX_ADDRESS_LOOKS, false
   for _, teller in ipairs(not is_addressed and #tellers > 1 and tellers or {}) do
-    if has_address(shop, root_of(shop, teller[1])) then return teller[1] end
+    is_known, room = has_address(shop, root_of(shop, teller[1]), room)
+    if is_known then return teller[1], MAX_ADDRESS_LOOKS - room end
   end
-  return tellers[1] and tellers[1][1]
+  return tellers[1] and tellers[1][1], MAX_ADDRESS_LOOKS - room
+end
+
+-- No address is known of those who told the order: the send waits for one of any of them, as `value` says. False: one has
+-- come, so that somebody else than `person` is the buyer.
+local function park_order(shop, timer, person, value)
+  local key = order_key(shop, string.match(timer, '|o:(.+)$'))
+  local order = redis.call('HGETALL', key)
+  local buyer = buyer_of(shop, order)
+  if not buyer or root_of(shop, buyer) ~= person then return false end
+  for _, teller in ipairs(tellers_of(shop, order)) do
+    local root = root_of(shop, teller[1])
+    if root ~= person then redis.call('HSET', person_key(shop, root), 'k:' .. timer, value, 'parked', '1') end
+  end
+  redis.call('HSET', key, 'k:' .. timer, person)
+  return true
+end
+
+-- The send has ended: an address that comes later must not bring it back to anybody.
+local function unpark_order(shop, timer)
+  local tellers = tellers_of(shop, redis.call('HGETALL', order_key(shop, string.match(timer, '|o:(.+)$'))))
+  for _, teller in ipairs(tellers) do
+    redis.call('HDEL', person_key(shop, root_of(shop, teller[1])), 'k:' .. timer)
+  end
 end
 
 local function read_send(shop, timer)
@@ -59,8 +103,9 @@ local function read_send(shop, timer)
   local order, person, wanted, work = {}, id, {}, ITEM
   if kind == 'o' then
     order = redis.call('HGETALL', order_key(shop, id))
-    work = work + collect_addresses(order, wanted, true)
-    person = buyer_of(shop, order)
+    local looks
+    person, looks = buyer_of(shop, order)
+    work = work + collect_addresses(order, wanted, true) + looks * LOOK
   end
   local root = person and root_of(shop, person) or ''
   if kind == 'p' and root ~= id then
