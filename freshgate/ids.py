@@ -19,6 +19,8 @@ JUNK_IDS = (
     # Nobody in particular.
     *("unknown", "unknown user", "guest", "guest user", "anonymous", "anonymous user", "anon", "nobody", "no user"),
     *("not authenticated", "unauthenticated", "not logged in", "logged out", "unidentified", "default", "test"),
+    # RudderStack's Shopify source sends it for whatever no shopper did (rudder-transformer, tracker/transform.js).
+    "shopify admin",
     # The name of the field in place of its value.
     *("id", "user", "user id", "uid", "uuid", "guid", "username", "customer", "customer id", "visitor", "visitor id"),
     *("anonymous id", "distinct id", "device id", "client id", "order id", "email", "email address"),

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import codecs
 import zlib
 
 from adapter.sources.reading.salvage import BYTE_ORDER_MARK
 from freshgate.errors import RequestError, TooLarge, UnsupportedBody
 
 GZIP = 31
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def plain_body(body: bytes, encoding: str | None, max_bytes: int, hint: str = "") -> bytes:
@@ -24,6 +26,9 @@ def plain_body(body: bytes, encoding: str | None, max_bytes: int, hint: str = ""
         body = _unpack(body, max_bytes, hint)
     elif encoding != "identity":
         raise UnsupportedBody("content encoding not supported", "gzip is")
+    if body[:2] in UTF_16:
+        # Writers on Windows and .NET, which call it Unicode.
+        body = body.decode("utf-16", "replace").encode("utf-8", "replace")
     return body.removeprefix(BYTE_ORDER_MARK)
 
 

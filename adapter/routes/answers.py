@@ -17,7 +17,7 @@ from freshgate.telemetry import logs
 log = logs.get(__name__)
 _encode = msgspec.json.Encoder().encode
 RETRY_AFTER_S = 5
-TRACKING_PREFIX = "/v1/"
+TRACKING_PREFIXES = ("/v1/", "/beacon/v1/")
 # HTTP status → the code in the tracking API's errors.
 CODES = {
     400: "invalid_request",
@@ -39,7 +39,7 @@ def reply(status: int, body: Any, headers: dict[str, str] | None = None) -> Resp
 
 def fault(status: int, reason: str, headers: dict[str, str] | None = None) -> Response:
     """A reply that refuses the whole request, in the form that callers of its URL read."""
-    body = tracking_error(status, reason) if request.path.startswith(TRACKING_PREFIX) else {"error": reason}
+    body = tracking_error(status, reason) if request.path.startswith(TRACKING_PREFIXES) else {"error": reason}
     return reply(status, body, headers)
 
 

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Mapping, Sequence
 
 from flask import Flask, Response, request
@@ -12,11 +14,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from adapter.ingest.bodies import plain_body
 from adapter.ingest.receive import Receiver, WebhookRequest
-from adapter.routes.answers import TRACKING_PREFIX, reply, tracking_error
+from adapter.routes.answers import TRACKING_PREFIXES, reply, tracking_error
 from adapter.routes.bodies import read_body
 from adapter.routes.replays import asks_for_replay
 from adapter.sources import SOURCES
-from adapter.sources.base import RequestContext, Source
+from adapter.sources.base import Headers, RequestContext, Source
 from adapter.sources.tracking import MAX_BYTES, TrackingSource
 from adapter.sources.write_keys import key_in_header, sent_key
 from freshgate.errors import NotAuthentic, RequestError, TooLarge
@@ -28,11 +30,21 @@ log = logs.get(__name__)
 CALLS = {name[0]: name for name in ("track", "identify", "page", "screen", "group", "alias", "batch")}
 # Older SDKs send their batches here (analytics-ruby, defaults.rb; analytics-android, Client).
 CALLS["import"] = "batch"
-PREFLIGHT = {
-    "Access-Control-Allow-Methods": "POST, OPTIONS",
-    "Access-Control-Allow-Headers": "authorization, content-type, content-encoding, x-retry-count",
-    "Access-Control-Max-Age": "86400",
-}
+PREFLIGHT = {"Access-Control-Allow-Methods": "POST, OPTIONS", "Access-Control-Max-Age": "86400"}
+ALLOWED_HEADERS = "authorization, content-type, content-encoding, x-retry-count"
+HEADER_NAMES = re.compile(r"[A-Za-z0-9-]{1,40}(?:, ?[A-Za-z0-9-]{1,40}){0,20}", re.ASCII)
+
+
+class KeyInQuery:
+    """The headers of a request whose write key stands in its URL, as if it stood in them."""
+
+    def __init__(self, headers: Headers, key: str) -> None:
+        self._headers = headers
+        self._basic = "Basic " + base64.b64encode(f"{key}:".encode()).decode()
+
+    def get(self, name: str, /) -> str | None:
+        """The field's text, None where it was not sent."""
+        return self._basic if name == "Authorization" else self._headers.get(name)
 
 
 class NotForPages(RequestError):
@@ -47,7 +59,9 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
 
     refusals = logs.RareLines()
 
+    # RudderStack's browser SDK sends beacons to the second (rudder-sdk-js, beaconQueue), which cannot have headers.
     @app.post("/v1/<call>", provide_automatic_options=False)
+    @app.post("/beacon/v1/<call>", provide_automatic_options=False)
     def call(call: str) -> Response:
         if call == "m":
             # analytics.js reports metrics about itself here.
@@ -56,23 +70,27 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         if name not in CALLS.values():
             return reply(404, tracking_error(404, "no such call"))
         received_at = receiver.clock.now()
-        source, body = _read(tracking_sources)
+        headers = _headers()
+        source, body = _read(tracking_sources, headers)
         _refuse_pages(source, refusals)
         context = RequestContext(call=name)
         replay, remote = asks_for_replay(request.headers, source.settings), request.remote_addr or ""
-        receiver.receive(
-            source, WebhookRequest(body, request.headers, received_at, context, replay=replay, remote_ip=remote)
-        )
+        receiver.receive(source, WebhookRequest(body, headers, received_at, context, replay=replay, remote_ip=remote))
         return reply(200, {"success": True})
 
     @app.route("/v1/<call>", methods=["OPTIONS"])
+    @app.route("/beacon/v1/<call>", methods=["OPTIONS"])
     def preflight(call: str) -> Response:
-        return Response(status=204, headers=PREFLIGHT)
+        """SDKs have headers of their own, as RudderStack's AnonymousId. None is sent along with cookies, so a page may
+        send any."""
+        asked = request.headers.get("Access-Control-Request-Headers", "").strip()
+        allowed = f"{ALLOWED_HEADERS}, {asked}" if HEADER_NAMES.fullmatch(asked) else ALLOWED_HEADERS
+        return Response(status=204, headers={**PREFLIGHT, "Access-Control-Allow-Headers": allowed})
 
     @app.after_request
     def allow_pages(response: Response) -> Response:
         """Lets a page read the reply, a refusal's reason too. Credentials are not allowed: there are no cookies."""
-        if request.path.startswith(TRACKING_PREFIX):
+        if request.path.startswith(TRACKING_PREFIXES):
             origin = request.headers.get("Origin")
             allowed = _allowed_origins(tracking_sources)
             if origin and (origin in allowed or not allowed):
@@ -82,7 +100,12 @@ def add_tracking(app: Flask, receiver: Receiver, sources: Mapping[str, Source]) 
         return response
 
 
-def _read(sources: Sequence[TrackingSource]) -> tuple[TrackingSource, bytes]:
+def _headers() -> Headers:
+    key = request.args.get("writeKey", "")
+    return KeyInQuery(request.headers, key) if key and key_in_header(request.headers) is None else request.headers
+
+
+def _read(sources: Sequence[TrackingSource], headers: Headers) -> tuple[TrackingSource, bytes]:
     """The source of the request's write key, and the body, unzipped. A wrong key in the header is enough to know.
 
     Without a right key the last source, whose verification then fails and is counted. Raises NotAuthentic without any
@@ -91,11 +114,11 @@ def _read(sources: Sequence[TrackingSource]) -> tuple[TrackingSource, bytes]:
     if not sources:
         kinds = " or ".join(repr(kind.name) for kind in SOURCES.values() if kind.endpoint == "tracking_api")
         raise NotAuthentic("write key rejected", f"no source has kind = {kinds}")
-    key = key_in_header(request.headers)
+    key = key_in_header(headers)
     if key is not None and not any(source.knows(key) for source in sources):
         return sources[-1], b""
     body = _body()
-    sent = sent_key(body, request.headers) if key is None else key
+    sent = sent_key(body, headers) if key is None else key
     return next((source for source in sources if source.knows(sent)), sources[-1]), body
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from adapter.feedback import configure_feedback
@@ -9,7 +10,8 @@ from adapter.sources import SOURCES, max_bytes
 from adapter.sources.tracking import MAX_BYTES
 from freshgate.settings_file import load
 
-WEBHOOKS, FEEDBACK, TRACKING = b"/webhooks/", b"/feedback/", b"/v1/"
+WEBHOOKS, FEEDBACK, TRACKING = b"/webhooks/", b"/feedback/", (b"/v1/", b"/beacon/v1/")
+SLASHES = re.compile(b"/{2,}")
 # Nothing else takes a body.
 OTHER_BYTES = 64 * 1024
 
@@ -25,7 +27,8 @@ def body_limits(environ: Mapping[str, str]) -> Callable[[bytes], int]:
     accounts = {name.encode(): reader.max_bytes for name, reader in configure_feedback(settings).items()}
 
     def limit(line: bytes) -> int:
-        target = line.split(b" ")[1] if line.count(b" ") == 2 else b""
+        # As `routes/slashes.py` has the path.
+        target = SLASHES.sub(b"/", line.split(b" ")[1]) if line.count(b" ") == 2 else b""
         if target.startswith(WEBHOOKS):
             return sources.get(target[len(WEBHOOKS) :].partition(b"?")[0].partition(b"/")[0], OTHER_BYTES)
         if target.startswith(FEEDBACK):

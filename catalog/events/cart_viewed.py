@@ -14,7 +14,7 @@ SEGMENT = From(
     when={"type": "track", "event": ("Cart Viewed", "Viewed Cart")},
     paths={
         "cart_id": ("properties.cart_id", "properties.cartId"),
-        "products": "properties.products",
+        "products": ("properties.products", "properties.items", "properties.line_items"),
         "currency": "properties.currency",
         "contact_email": "properties.email",
     },

@@ -23,7 +23,7 @@ SEGMENT = From(
         "discount": "properties.discount",
         "coupon": "properties.coupon",
         "currency": "properties.currency",
-        "products": "properties.products",
+        "products": ("properties.products", "properties.items", "properties.line_items"),
         "contact_email": "properties.email",
         "first_name": ("context.traits.first_name", "traits.first_name"),
         "name": ("context.traits.name", "traits.name"),
@@ -51,7 +51,9 @@ CHECKOUT_STARTED = EventType(
     sources={
         "segment": SEGMENT,
         # RudderStack's Shopify source.
-        "rudderstack": From(when={"type": "track", "event": "Checkout Updated"}, paths=SEGMENT.paths),
+        "rudderstack": From(
+            when={"type": "track", "event": ("Checkout Updated", "Checkout Started Webhook")}, paths=SEGMENT.paths
+        ),
         "mparticle": From(
             when={"event_type": "commerce_event", "data.product_action.action": "checkout"},
             paths={

@@ -41,6 +41,12 @@ STATUS_NAMES = (
     "reason",
     "response",
 )
+# As ESPs and those who pass on their reports call it: Iterable, Braze. What the name says of its sort counts.
+NAMES = (
+    *("Email Bounced", "Email Hard Bounced", "Email Soft Bounced", "Email Bounce", "Email Hard Bounce"),
+    *("Email Soft Bounce", "Hard Bounce", "Soft Bounce", "users.messages.email.Bounce"),
+    "users.messages.email.SoftBounce",
+)
 # An enhanced status code (RFC 3463), or the reply code before it (RFC 5321): 4 may pass, 5 is for good.
 STATUS = re.compile(r"(?<![\d.])([245])\.\d{1,3}\.\d{1,3}(?![\d.])|^\D{0,10}([45])\d\d(?!\d)", re.ASCII)
 
@@ -77,7 +83,7 @@ EMAIL_BOUNCED = EventType(
         "segment": From(
             when={
                 "type": "track",
-                "event": ("Email Bounced", "Bounced Email", "Email Hard Bounced", "Email Soft Bounced"),
+                "event": ("Bounced Email", *NAMES),
             },
             paths={
                 "email": ("context.traits.email", "properties.email"),
@@ -93,7 +99,7 @@ EMAIL_BOUNCED = EventType(
         "mparticle": From(
             when={
                 "event_type": "custom_event",
-                "data.event_name": ("Email Bounced", "Email Hard Bounced", "Email Soft Bounced"),
+                "data.event_name": NAMES,
             },
             paths={
                 "email": ("user_identities.email", "data.custom_attributes.email"),

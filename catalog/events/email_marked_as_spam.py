@@ -10,6 +10,13 @@ from __future__ import annotations
 
 from freshgate import EventType, From
 
+# As ESPs and those who pass on their reports call it: Iterable, Braze, Klaviyo, SendGrid. It only withholds.
+NAMES = (
+    *("Email Marked as Spam", "Email Marked As Spam", "Marked Email as Spam", "Email Reported as Spam"),
+    *("Email Complaint", "Email Complained", "Spam Complaint", "Email Spam Complaint", "Spam Reported"),
+    *("Email Spam Reported", "Email Spam Report", "users.messages.email.MarkAsSpam"),
+)
+
 EMAIL_MARKED_AS_SPAM = EventType(
     name="Email Marked as Spam",
     fields={
@@ -21,7 +28,7 @@ EMAIL_MARKED_AS_SPAM = EventType(
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": ("Email Marked as Spam", "Email Marked As Spam")},
+            when={"type": "track", "event": NAMES},
             paths={
                 "email": ("context.traits.email", "properties.email"),
                 "email_id": ("properties.email_id", "properties.emailId"),
@@ -31,7 +38,7 @@ EMAIL_MARKED_AS_SPAM = EventType(
             },
         ),
         "mparticle": From(
-            when={"event_type": "custom_event", "data.event_name": ("Email Marked as Spam", "Email Marked As Spam")},
+            when={"event_type": "custom_event", "data.event_name": NAMES},
             paths={
                 "email": ("user_identities.email", "data.custom_attributes.email"),
                 "email_id": ("data.custom_attributes.email_id", "data.custom_attributes.emailId"),

@@ -26,10 +26,11 @@ IDENTIFY = EventType(
             when={"type": "identify"},
             paths={
                 # RudderStack's identify has the traits in its context only (rudder-sdk-js, RudderEventFactory.ts).
-                "email": "traits.email",
-                "first_name": ("traits.first_name", "context.traits.first_name"),
-                "last_name": ("traits.last_name", "context.traits.last_name"),
-                "name": ("traits.name", "context.traits.name"),
+                "email": ("traits.email", "traits.email_address"),
+                # OpenID Connect's names, as of Auth0 and Cognito, come after Segment's own.
+                "first_name": ("traits.first_name", "context.traits.first_name", "traits.given_name"),
+                "last_name": ("traits.last_name", "context.traits.last_name", "traits.family_name"),
+                "name": ("traits.name", "context.traits.name", "traits.full_name"),
                 "locale": ("traits.locale", "context.traits.locale", "context.locale"),
                 # `created`, too, is Segment's own name (facade, lib/identify.js).
                 "created_at": (

@@ -15,8 +15,13 @@ from freshgate import EventType, From
 SEGMENT = From(
     when={"type": "track", "event": ("Order Completed", "Completed Order")},
     paths={
-        # A shop's number of an order stands for its id only where that is the only name.
-        "order_id": ("properties.order_id", "properties.id", "properties.order_number"),
+        # A shop's number of an order, or a payment's id, stands for its id only where that is the only name.
+        "order_id": (
+            "properties.order_id",
+            "properties.id",
+            "properties.order_number",
+            "properties.transaction_id",
+        ),
         "checkout_id": "properties.checkout_id",
         "affiliation": "properties.affiliation",
         "total": "properties.total",
@@ -28,7 +33,7 @@ SEGMENT = From(
         "coupon": "properties.coupon",
         # Shopify's total is an amount with its currency.
         "currency": ("properties.currency", "properties.total.currencyCode", "properties.total.currency"),
-        "products": "properties.products",
+        "products": ("properties.products", "properties.items", "properties.line_items"),
         "order_email": "properties.email",
         "first_name": ("context.traits.first_name", "traits.first_name"),
         "name": ("context.traits.name", "traits.name"),

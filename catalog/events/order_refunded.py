@@ -23,10 +23,16 @@ ORDER_REFUNDED = EventType(
         "segment": From(
             when={"type": "track", "event": ("Order Refunded", "Refunded Order")},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId", "properties.id", "properties.order_number"),
+                "order_id": (
+                    "properties.order_id",
+                    "properties.orderId",
+                    "properties.id",
+                    "properties.order_number",
+                    "properties.transaction_id",
+                ),
                 "total": "properties.total",
                 "currency": "properties.currency",
-                "products": "properties.products",
+                "products": ("properties.products", "properties.items", "properties.line_items"),
             },
         ),
         "mparticle": From(

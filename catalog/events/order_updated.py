@@ -30,7 +30,13 @@ ORDER_UPDATED = EventType(
         "segment": From(
             when={"type": "track", "event": ("Order Updated", "Updated Order")},
             paths={
-                "order_id": ("properties.order_id", "properties.orderId", "properties.id", "properties.order_number"),
+                "order_id": (
+                    "properties.order_id",
+                    "properties.orderId",
+                    "properties.id",
+                    "properties.order_number",
+                    "properties.transaction_id",
+                ),
                 "checkout_id": ("properties.checkout_id", "properties.checkoutId"),
                 "affiliation": "properties.affiliation",
                 "total": "properties.total",
@@ -41,7 +47,7 @@ ORDER_UPDATED = EventType(
                 "discount": "properties.discount",
                 "coupon": "properties.coupon",
                 "currency": "properties.currency",
-                "products": "properties.products",
+                "products": ("properties.products", "properties.items", "properties.line_items"),
             },
         ),
         "mparticle": From(

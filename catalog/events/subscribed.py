@@ -23,6 +23,8 @@ NAMES = (
     "Email Resubscribed",
     "Newsletter Subscribed",
     "Subscribed to Newsletter",
+    # Customer.io's, as RudderStack passes it on.
+    "Customer Subscribed",
 )
 
 

@@ -12,6 +12,15 @@ from __future__ import annotations
 
 from freshgate import EventType, From
 
+# As ESPs and those who pass on their reports call it: Customer.io and Iterable (rudder-transformer, src/sources),
+# Braze, Klaviyo, and shops' own preference pages. It only withholds, so more names than Segment's are read.
+NAMES = (
+    *("Unsubscribed", "Email Unsubscribed", "Customer Unsubscribed", "User Unsubscribed", "Newsletter Unsubscribed"),
+    *("Unsubscribe", "Email Unsubscribe", "users.messages.email.Unsubscribe", "Email Opt Out", "Email Opted Out"),
+    *("Unsubscribed from Email", "Unsubscribed from Emails", "Unsubscribed from Newsletter", "Unsubscribed from List"),
+    *("Unsubscribed from Email Marketing", "Email List Unsubscribed"),
+)
+
 UNSUBSCRIBED = EventType(
     name="Unsubscribed",
     fields={
@@ -25,7 +34,7 @@ UNSUBSCRIBED = EventType(
     },
     sources={
         "segment": From(
-            when={"type": "track", "event": ("Unsubscribed", "Email Unsubscribed")},
+            when={"type": "track", "event": NAMES},
             paths={
                 "email": ("context.traits.email", "properties.email"),
                 "email_id": ("properties.email_id", "properties.emailId"),
@@ -40,7 +49,7 @@ UNSUBSCRIBED = EventType(
             # The last two are Freshgate's own, for opt_out and consent_state: adapter/sources/mparticle/elements.py.
             when={
                 "event_type": "custom_event",
-                "data.event_name": ("Unsubscribed", "Email Unsubscribed", "opt_out", "consent_withdrawn"),
+                "data.event_name": (*NAMES, "opt_out", "consent_withdrawn"),
             },
             paths={
                 "email": ("user_identities.email", "data.custom_attributes.email"),

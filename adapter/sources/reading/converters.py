@@ -22,6 +22,8 @@ MAX_ID_LENGTH = 256
 # Beyond it two whole numbers are the same float.
 MAX_EXACT_FLOAT = 2.0**53 - 1
 WHOLE_FLOAT = re.compile(r"(-?\d{1,16})\.0{1,6}", re.ASCII)
+# Shopify's APIs write ids of their own around the number that its webhooks and pages send.
+SHOPIFY_ID = re.compile(r"gid://shopify/[A-Za-z]+/(\d{1,20})(?:\?.*)?", re.ASCII)
 MAX_MONEY = 10**12
 MAX_MONEY_DIGITS = 12
 # As JSON writes numbers.
@@ -37,6 +39,8 @@ def id_text(value: Any) -> str | None:
         # A column of numbers with a gap in it is exported as floats (pandas, spreadsheets).
         if ".0" in text and (whole := WHOLE_FLOAT.fullmatch(text)):
             text = whole[1]
+        elif text.startswith("gid:") and (number := SHOPIFY_ID.fullmatch(text)):
+            text = number[1]
     elif type(value) is int:
         text = str(value)
     elif type(value) is float and value.is_integer() and abs(value) <= MAX_EXACT_FLOAT:

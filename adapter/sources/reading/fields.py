@@ -11,7 +11,8 @@ from typing import Any
 
 from adapter.sources.reading.names import fold
 from adapter.sources.reading.paths import Converter, Place, Plain, Spelling
-from freshgate.addresses import is_lookalike, read_address
+from adapter.sources.reading.sent_addresses import read_sent_address
+from freshgate.addresses import is_lookalike
 from freshgate.events import CONTACT_EMAIL, ORDER_EMAIL
 
 # (fields, the person's own address, names of what is present and cannot be read, names of what is doubtful)
@@ -54,7 +55,9 @@ def read_values(spelling: Spelling, element: Any) -> Values:
         container = reach(element)
         value = container if key is None else container.get(key) if type(container) is dict else None
         if not value:
-            value = next(_present_at(spelling, element, places), None)
+            # Elsewhere, such as in `items`, may stand how many there are.
+            others = (other for other in _present_at(spelling, element, places) if other == value or _has_lines(other))
+            value = next(others, None)
         if value is not None and (lines := read(value, name, unreadable, spelling.rules, element)) is not None:
             fields[name] = lines
     if spelling.is_refund:
@@ -76,6 +79,10 @@ def name_and_email(
         # What bounced may be an old address, so it becomes nobody's own.
         return spelling.instead[0], email if user_id is None and anonymous_id is None else None
     return spelling.name, email
+
+
+def _has_lines(value: Any) -> bool:
+    return type(value) in (list, dict) or (type(value) is str and value.lstrip()[:1] in ("[", "{"))
 
 
 def _add_other(
@@ -118,14 +125,14 @@ def _own_email(spelling: Spelling, element: Any, unreadable: list[str], doubtful
         if (
             type(container) is dict
             and key in container
-            and (email := read_address(value := container[key])) is not None
+            and (email := read_sent_address(value := container[key])) is not None
         ):
             if email is not value and is_lookalike(value):
                 doubtful.append("email")
             return email
     is_present = False
     for value in _present_at(spelling, element, spelling.emails):
-        email = read_address(value)
+        email = read_sent_address(value)
         if email is not None:
             if email is not value and is_lookalike(value):
                 doubtful.append("email")

@@ -14,7 +14,7 @@ from adapter.sources.reading.converters import CONVERTERS
 from adapter.sources.reading.identity import order_id
 from adapter.sources.reading.product_lines import LineRules, PageUrl
 from adapter.sources.reading.product_lists import read_product, read_products
-from freshgate.addresses import read_address
+from adapter.sources.reading.sent_addresses import read_sent_address
 from freshgate.declare import EventType, From, Path
 from freshgate.errors import CatalogError
 
@@ -131,4 +131,4 @@ def _converter(name: str, event: EventType, junk: frozenset[str]) -> Converter:
     if name == "order_id":
         return order_id(junk)
     # Other addresses than the person's own, such as the order's, have to be real ones, too.
-    return read_address if name.endswith("_email") else CONVERTERS[event.fields[name]]
+    return read_sent_address if name.endswith("_email") else CONVERTERS[event.fields[name]]

@@ -38,6 +38,16 @@ ID_NAMES = ("product_id", "productId", "sku", "id")
 
 LINE_NAMES = frozenset((*ID_NAMES, "name", "price", "quantity", "variant", "url", "image_url", "imageUrl"))
 FOLDED_NAMES = {fold(name): name for name in LINE_NAMES - {"productId", "imageUrl"}}
+# What shops' own carts and other CDPs call them, best first; read where the declared name is missing. Shopify and
+# RudderStack's Shopify source (rudder-transformer, lineItemsMapping.json), WooCommerce, Google's data layer, Klaviyo.
+OTHER_NAMES = {
+    **{"productname": "name", "producttitle": "name", "itemname": "name", "title": "name"},
+    **{"itemid": "product_id", "unitprice": "price", "itemprice": "price", "productprice": "price"},
+    **{"qty": "quantity", "itemvariant": "variant", "variantid": "variant", "variationid": "variant"},
+    **{"producturl": "url", "permalink": "url", "productimageurl": "image_url", "image": "image_url"},
+}
+# Where a line has its product, or the variant of it, as an object of its own.
+VARIANTS, NESTED = ("variant", "merchandise"), ("product", "item", "variant", "merchandise")
 # Of a line whose spelling is remembered.
 MAX_KEYS = 100
 
@@ -96,7 +106,7 @@ def read_usual_line(line: Any) -> Product | None:
 
 
 def read_unusual_line(line: Any, place: str, faults: list[str], rules: LineRules, element: Any) -> Product | None:
-    line = spelled_as_declared(decode_text(line))
+    line = spelled_as_declared(unnested(decode_text(line)))
     if type(line) is not dict:
         faults.append(place)
         return None
@@ -146,7 +156,8 @@ class TooLongToCache(Exception):
 
 
 def other_spellings(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """The keys that mean a member of a line in another spelling, each with the declared one."""
+    """The keys that mean a member of a line in another spelling, each with the declared one, best first; and those of
+    a product that stands in the line."""
     try:
         return _cached_spellings(keys)
     except TooLongToCache:
@@ -162,7 +173,37 @@ def _cached_spellings(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def _other_spellings(keys: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    return tuple((key, FOLDED_NAMES[fold(key)]) for key in keys if key not in LINE_NAMES and fold(key) in FOLDED_NAMES)
+    folded = {fold(key): key for key in reversed(keys) if key not in LINE_NAMES}
+    spelled = [(key, FOLDED_NAMES[name]) for name, key in folded.items() if name in FOLDED_NAMES]
+    named = {*keys, *(declared for _, declared in spelled)}
+    others = [(folded[name], declared) for name, declared in OTHER_NAMES.items() if name in folded]
+    nested = [(key, key) for key in keys if key in NESTED and key not in LINE_NAMES]
+    return (*spelled, *(other for other in others if other[1] not in named), *nested)
+
+
+def unnested(line: Any) -> Any:
+    """A line with the members of the product and the variant that stand in it as objects; its own members win."""
+    if type(line) is not dict:
+        return line
+    nested = [(name, line[name]) for name in NESTED if type(line.get(name)) is dict and line[name]]
+    if not nested:
+        return line
+    objects = {name for name, _ in nested}
+    flat = {name: value for name, value in line.items() if name not in objects}
+    for name, sent in nested:
+        inner = spelled_as_declared(sent)
+        if name in VARIANTS:
+            # Of a variant, its id tells two lines of one product apart; what it is called is a shade or a size.
+            flat.setdefault("variant", inner.get("id") or inner.get("name"))
+            if type(inner.get("product")) is dict:
+                nested.append(("product", inner["product"]))
+            inner = {member: value for member, value in inner.items() if member not in ("id", "name")}
+        elif "product_id" not in inner and "id" in inner:
+            inner = {**inner, "product_id": inner["id"]}
+        for member, value in inner.items():
+            if member in LINE_NAMES and member != "id" and flat.get(member) in (None, ""):
+                flat[member] = value
+    return flat
 
 
 def _line_id(value: Any) -> str | None:

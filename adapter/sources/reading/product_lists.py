@@ -6,6 +6,7 @@ from typing import Any
 
 from adapter.sources.reading.product_lines import (
     ID_NAMES,
+    NESTED,
     LineRules,
     decode_text,
     read_unusual_line,
@@ -73,7 +74,8 @@ def _as_list(value: Any) -> list[Any] | None:
     nested = next((value[name] for name in LIST_NAMES if type(value.get(name)) is list), None)
     if nested is not None:
         return list(nested)
-    if any(name in value and type(value[name]) is not dict for name in PRODUCT_NAMES):
+    is_product = any(name in value and type(value[name]) is not dict for name in PRODUCT_NAMES)
+    if is_product or any(type(value.get(name)) is dict and value[name] for name in NESTED):
         return [value]
     if not all(type(line) is dict for line in value.values()):
         return None
@@ -83,8 +85,11 @@ def _as_list(value: Any) -> list[Any] | None:
 
 
 def _as_product(value: Any) -> Any:
-    """The one product of a list of one, or the value."""
+    """The one product of a list of one, also where an object has that list in place of an id; or the value."""
     value = decode_text(value)
+    if type(value) is dict and PRODUCT_NAMES.isdisjoint(value):
+        lists = (decode_text(value.get(name)) for name in LIST_NAMES)
+        value = next((lines for lines in lists if type(lines) is list), value)
     return value[0] if type(value) is list and len(value) == 1 else value
 
 

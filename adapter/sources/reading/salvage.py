@@ -37,8 +37,14 @@ MAX_DEPTH = 64
 DECODE_ERRORS = (msgspec.MsgspecError, ValueError, RecursionError)
 # What Windows' and .NET's writers put before UTF-8.
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# A text of JSON, or a word outside of one: Python's and C's names of numbers that are none, JavaScript's `undefined`.
-TEXT_OR_WORD = re.compile(TEXT + rb"|[-+]?\b(?:nan|inf|infinity|undefined|None)\b", re.DOTALL | re.IGNORECASE)
+# A text of JSON, or what templates and other languages write outside of one: Python's and C's names of numbers that are
+# none, JavaScript's `undefined`, Python's True, a comma behind the last element.
+TEXT_OR_WORD = re.compile(
+    TEXT + rb"|[-+]?\b(?:nan|inf|infinity|undefined|None|true|false)\b|,(?=[ \t\r\n]*[\]}])",
+    re.DOTALL | re.IGNORECASE,
+)
+# Escapes that JavaScript and PHP know and JSON does not: \' and \x41.
+ESCAPE = re.compile(rb'\\(?:(["\\/bfnrt]|u[0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|(.))', re.DOTALL)
 # More than any number has that an id or an amount may be.
 MAX_DIGITS = 300
 
@@ -198,15 +204,17 @@ class RawElements:
 
 
 def decode_leniently(raw: bytes) -> Any:
-    """The value of one element by the standard library, lone surrogates replaced by U+FFFD.
+    """The value of one element by the standard library; lone surrogates, and bytes that are not UTF-8, are U+FFFD.
 
-    A NaN or an infinity, which broken arithmetic writes into a field, is a float that no field can read; `undefined`
-    and `None` are null. Raises ValueError for what is not JSON. The caller has checked the depth.
+    A line break in a text stays. A NaN or an infinity, which broken arithmetic writes into a field, is a float that no
+    field can read; `undefined` and `None` are null. Raises ValueError for what is not JSON. The caller has checked the
+    depth.
     """
     try:
-        value = json.loads(raw.decode("utf-8"), parse_int=_to_number)
+        value = json.loads(raw.decode("utf-8", "replace"), parse_int=_to_number, strict=False)
     except ValueError:
-        value = json.loads(TEXT_OR_WORD.sub(_to_json, raw).decode("utf-8"), parse_int=_to_number)
+        repaired = TEXT_OR_WORD.sub(_to_json, raw).decode("utf-8", "replace")
+        value = json.loads(repaired, parse_int=_to_number, strict=False)
     # JavaScript cuts an emoji in half with `substring` and JSON.stringify writes the half as an escape.
     return _without_surrogates(value) if ESCAPED_SURROGATE.search(raw) else value
 
@@ -214,8 +222,21 @@ def decode_leniently(raw: bytes) -> Any:
 def _to_json(match: re.Match[bytes]) -> bytes:
     word = match[0]
     if word[:1] == b'"':
-        return word
-    return b"null" if word.lower() in (b"undefined", b"none") else b"NaN"
+        return ESCAPE.sub(_to_escape, word) if b"\\" in word else word
+    lower = word.lower()
+    if lower in (b",", b"true", b"false"):
+        return lower.removeprefix(b",")
+    return b"null" if lower in (b"undefined", b"none") else b"NaN"
+
+
+def _to_escape(match: re.Match[bytes]) -> bytes:
+    known, code, other = match.groups()
+    if known:
+        return match[0]
+    if code:
+        return b"\\u00" + code
+    # Before a quote it stands for nothing; else it is a backslash of the text.
+    return b"'" if other == b"'" else b"\\\\" + (other or b"")
 
 
 def _to_number(digits: str) -> int | float:

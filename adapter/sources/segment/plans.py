@@ -23,13 +23,13 @@ CONTEXT_EMAIL = "context.traits.email"
 # RudderStack's Shopify source writes it beside the event (rudder-transformer, src/sources/shopify), and so may any
 # sender; Segment's destinations look there first (facade, lib/track.js). Of a Group these are the account's traits.
 ROOT_EMAIL = "traits.email"
-DEFAULT_EMAILS = (CONTEXT_EMAIL, ROOT_EMAIL)
+DEFAULT_EMAILS = (CONTEXT_EMAIL, ROOT_EMAIL, "context.traits.email_address", "traits.email_address")
 
 
 def plan(event: EventType, dialect: str, junk: frozenset[str]) -> Spelling:
     """The plan of one event type. Raises CatalogError, naming it, for what cannot be compiled."""
     is_group = "group" in alternatives(event.sources[dialect].when.get("type", ()))
-    own_emails = (CONTEXT_EMAIL,) if is_group else DEFAULT_EMAILS
+    own_emails = DEFAULT_EMAILS[::2] if is_group else DEFAULT_EMAILS
     return compile_spelling(dialect, event, own_emails, _reach, _page_url, junk)
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -17,6 +18,7 @@ from adapter.sources.reading.identity import junk_ids, message_id_of, person_id,
 from adapter.sources.reading.limits import MAX_NAME_LENGTH, TooManyElements, too_many_elements
 from adapter.sources.reading.names import fold
 from adapter.sources.reading.paths import Spelling, alternatives
+from adapter.sources.reading.product_lines import decode_text
 from adapter.sources.reading.salvage import (
     DECODE_ERRORS,
     MAX_DEPTH,
@@ -26,6 +28,7 @@ from adapter.sources.reading.salvage import (
     decode_leniently,
     split,
 )
+from adapter.sources.reading.salvage import members as members_of
 from adapter.sources.reading.timestamps import exact_ms, occurred_at
 from adapter.sources.segment.plans import members, plan
 from freshgate.clock import AHEAD_MS
@@ -40,6 +43,9 @@ MEMBERS = (
     *("messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "properties", "traits", "json"),
 )
 ADVICE = "lower the batch size at Segment"
+NO_TYPE, NO_IDENTITY = Refused("no_type"), Refused("no_identity")
+# Of an envelope of a batch: the members that are looked through for it.
+MAX_MEMBERS = 100
 
 
 class SegmentSource:
@@ -81,6 +87,9 @@ class SegmentSource:
         self._context_members = self._context.__struct_fields__
         self._no_context = self._context()
         self._members = top
+        # The first of two names is the one that is looked at first: userId, then user_id.
+        names = sorted((*top, "context"), key=lambda name: (name not in MEMBERS, "_" in name))
+        self._names = {fold(name): name for name in reversed(names)}
         self._envelope = msgspec.defstruct(
             "Envelope",
             [*((member, Any, None) for member in top), ("context", self._context, self._no_context)],
@@ -118,6 +127,9 @@ class SegmentSource:
                 verdicts.append(self._element(envelope, raws, index, received_at))
             except Exception as error:  # A fault of ours in one element must not cost its neighbours.
                 verdicts.append(failed(error, raws[index]))
+        if verdicts == [NO_TYPE] and (batch := _batch_in(body)) is not None:
+            # As an SDK's request has it, passed on as it was.
+            return self.read(batch, received_at, context)
         return verdicts
 
     def read_item(self, item: dict[str, Any], raws: ElementBytes, index: int, received_at: int) -> Verdict:
@@ -133,10 +145,31 @@ class SegmentSource:
         return self._element(envelope, raws, index, received_at)
 
     def _element(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
+        verdict = self._read_spelled(envelope, raws, index, received_at)
+        if type(verdict) is Refused and verdict.reason in ("no_type", "no_identity"):
+            respelled = self._respelled(raws, index)
+            if respelled is not None:
+                verdict = self._read_spelled(respelled, raws, index, received_at)
+        return verdict
+
+    def _respelled(self, raws: ElementBytes, index: int) -> Any:
+        """The envelope of an element whose own members are spelled otherwise, such as USER_ID; None where none is."""
+        try:
+            element = decode_leniently(raws[index])
+        except (ValueError, RecursionError):
+            return None
+        spelled = dict(element) if type(element) is dict else {}
+        for key, value in list(spelled.items()):
+            name = self._names.get(fold(key))
+            if name is not None and spelled.get(name) is None:
+                spelled[name] = value
+        return self._envelope_of(spelled) if spelled and spelled != element else None
+
+    def _read_spelled(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
         call = envelope.type or envelope.action
         name = envelope.event
-        if type(call) is str and call != "track":
-            spelling = self._calls.get(call)
+        if type(call) is str and call != "track" and fold(call) != "track":
+            spelling = self._calls.get(call) or self._calls.get(fold(call))
             if spelling is None:
                 return self._ignored(call[:MAX_NAME_LENGTH], envelope, raws, index)
         elif type(name) is str and name:
@@ -147,7 +180,7 @@ class SegmentSource:
             # The extensible webhook wraps the elements of a batch (action-destinations, webhook-extensible/send).
             return self._unwrapped(raws, index, received_at)
         else:
-            return Refused("no_type")
+            return NO_TYPE
         return self._event(spelling, envelope, raws, index, received_at)
 
     def _ignored(self, what: str, envelope: Any, raws: ElementBytes, index: int) -> Ignored:
@@ -178,12 +211,17 @@ class SegmentSource:
         previous_id = None
         if spelling.effect == "alias":
             previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)
+        if type(envelope.properties) is str:
+            envelope.properties = decode_text(envelope.properties)
+        if type(envelope.traits) is str:
+            envelope.traits = decode_text(envelope.traits)
         fields, email, unreadable, doubtful = read_values(spelling, envelope)
         name = spelling.name
         if email is None or spelling.instead is not None:
             name, email = name_and_email(spelling, fields, email, user_id, anonymous_id)
-        if user_id is None and anonymous_id is None and previous_id is None and not (spelling.by_address and email):
-            return Refused("no_identity")
+        is_about_address = email is not None and (spelling.by_address or spelling.effect == "delete")
+        if user_id is None and anonymous_id is None and previous_id is None and not is_about_address:
+            return NO_IDENTITY
         if spelling.read is not None:
             element = decode_leniently(raws[index])
             fields.update(spelling.read(element["json"] if element.keys() == {"json"} else element))
@@ -252,10 +290,21 @@ class SegmentSource:
 
     def _envelope_of(self, element: dict[str, Any]) -> Any:
         """The envelope of an element whose members may have any type."""
-        context, sent = self._no_context, element.get("context")
+        context, sent = self._no_context, decode_text(element.get("context"))
         if type(sent) is dict:
             context = self._context(**{member: sent.get(member) for member in self._context_members})
         return self._envelope(**{member: element.get(member) for member in self._members}, context=context)
+
+
+def _batch_in(body: bytes) -> bytes | None:
+    """The list in the member `batch` of a body that is one object."""
+    try:
+        for name, value, _ in islice(members_of(body.strip(b" \t\r\n")), MAX_MEMBERS):
+            if name == "batch" and value[:1] == b"[":
+                return value
+    except ValueError:
+        pass
+    return None
 
 
 def _is_list(body: bytes) -> bool:

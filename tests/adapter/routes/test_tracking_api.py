@@ -15,6 +15,7 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 from redis import Redis
 
+from adapter.routes.tracking_api import ALLOWED_HEADERS
 from freshgate.settings import Settings, SourceSettings
 from freshgate.state import keys
 from tests.adapter.sources.test_tracking import VIEWED, basic
@@ -29,7 +30,7 @@ SETTINGS = Settings(
         "segment": SourceSettings(kind="segment", secrets=("abc123",)),
     },
 )
-SERVER, PAGE = basic("server-key:"), basic("page-key:")
+SERVER, PAGE, WRONG = basic("server-key:"), basic("page-key:"), basic("wrong:")
 DONE = {"success": True}
 
 
@@ -144,6 +145,30 @@ def test_a_preflight_is_answered_for_the_pages_that_are_allowed(client: FlaskCli
         assert header in answer.headers["Access-Control-Allow-Headers"]
     other = client.options("/v1/batch", headers={**asked, "Origin": "https://other.example"})
     assert "Access-Control-Allow-Origin" not in other.headers
+
+
+def test_a_preflight_allows_the_headers_of_every_sdk(client: FlaskClient) -> None:
+    asked = {"Origin": SHOP, "Access-Control-Request-Method": "POST"}
+    wanted = "anonymousid,authorization,content-type"
+    answer = client.options("/v1/batch", headers={**asked, "Access-Control-Request-Headers": wanted})
+    assert "anonymousid" in answer.headers["Access-Control-Allow-Headers"]
+    for odd in ("a b", "a\tb", "\u00e9", "a" * 50, ", "):
+        answer = client.options("/v1/batch", headers={**asked, "Access-Control-Request-Headers": odd})
+        assert answer.headers["Access-Control-Allow-Headers"] == ALLOWED_HEADERS
+
+
+@pytest.mark.parametrize("url", ["/beacon/v1/batch", "/v1/batch", "/beacon//v1/batch/"])
+def test_a_beacon_has_its_key_in_the_url(client: FlaskClient, url: str) -> None:
+    """A beacon of RudderStack's browser SDK: as text, without headers of its own."""
+    body = json.dumps({"batch": [{**VIEWED, "messageId": url}]})
+    headers = {"Origin": SHOP, "Content-Type": "text/plain"}
+    before = accepted("page")
+    answer = client.post(f"{url}?writeKey=page-key", data=body, headers=headers)
+    assert (answer.status_code, answer.get_json()) == (200, DONE)
+    assert answer.headers["Access-Control-Allow-Origin"] == SHOP
+    assert accepted("page") == before + 1
+    assert client.post(f"{url}?writeKey=wrong", data=body, headers=headers).status_code == 401
+    assert client.post(f"{url}?writeKey=page-key", data=body, headers={**headers, **WRONG}).status_code == 401
 
 
 def test_without_a_list_every_page_may_call_and_none_with_credentials(redis: Redis) -> None:

@@ -260,3 +260,79 @@ VALUES = st.recursive(
 def test_elements_begin_and_end_where_json_says(values: list[Any], indent: int | None, ensure_ascii: bool) -> None:
     body = json.dumps(values, indent=indent, ensure_ascii=ensure_ascii).encode()
     assert [json.loads(body[span.start : span.end]) for span in elements(body)] == values
+
+
+# ---- other encodings, and JSON that is not quite JSON
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("kind", UNSIGNED)
+def test_utf_16_with_its_mark_is_read(client: FlaskClient, kind: str, encoding: str) -> None:
+    body = ("" if encoding == "utf-16" else "\ufeff") + json.dumps(order(kind))
+    assert accepted(post(client, kind, body.encode(encoding)))
+
+
+def test_a_signature_is_over_the_bytes_of_utf_16(client: FlaskClient) -> None:
+    body = json.dumps(order("segment")).encode("utf-16")
+    assert accepted(post(client, "segment", body))
+    assert post(client, "segment", body + b" \0", signed=body).status_code == 401
+
+
+NAMED_ORDER = json.dumps({**ORDER, "messageId": "m-1", "properties": {"order_id": "o-1", "coupon": "NAME"}}).encode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "read"),
+    [
+        (b"a\nb", "a\nb"),
+        (b"a\tb", "a\tb"),
+        (b"Caf\xe9", "Caf\ufffd"),
+        (b"Ada\\'s", "Ada's"),
+        (b"\\x41da", "Ada"),
+        (b"C:\\Users", "C:\\Users"),
+        (b'a\\nb \\u00e9 \\\\ \\"', 'a\nb \u00e9 \\ "'),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("broken", [b"", b', "more": True', b', "more": [1, ], '], ids=repr)
+def test_what_templates_and_old_encodings_write_into_a_text_costs_no_order(
+    sent: bytes, read: str, broken: bytes
+) -> None:
+    for kind in ("segment", "rudderstack", "tracking"):
+        source = SOURCES[kind].configure("shop", SOURCES_OF_ALL_KINDS[kind], EVENTS)
+        element = NAMED_ORDER.replace(b"NAME", sent)[:-1] + broken + b"}"
+        body = b'{"batch": [' + element + b"]}" if kind == "tracking" else element
+        (event,) = source.read(body, RECEIVED_AT)
+        assert isinstance(event, Event)
+        assert (event.fields["order_id"], event.fields["coupon"]) == ("o-1", read)
+
+
+def test_an_id_of_other_bytes_names_nobody() -> None:
+    source = SOURCES["segment"].configure("shop", SOURCES_OF_ALL_KINDS["segment"], EVENTS)
+    assert source.read(NAMED_ORDER.replace(b"u-1", b"Ren\xe9"), RECEIVED_AT) == [Refused("no_identity")]
+
+
+@pytest.mark.parametrize("kind", ["segment", "customerio", "rudderstack", "hightouch"])
+def test_members_that_are_json_text_are_read(kind: str) -> None:
+    source = SOURCES[kind].configure("shop", SOURCES_OF_ALL_KINDS[kind], EVENTS)
+    traits = {"email": "ada@example.com"}
+    sent = {**ORDER, "properties": json.dumps(ORDER["properties"]), "context": json.dumps({"traits": traits})}
+    (event,) = source.read(json.dumps(sent).encode(), RECEIVED_AT)
+    assert isinstance(event, Event)
+    assert (event.fields["order_id"], event.email) == ("o-1", "ada@example.com")
+    identify = {"type": "identify", "userId": "u-1", "traits": json.dumps(traits)}
+    (event,) = source.read(json.dumps(identify).encode(), RECEIVED_AT)
+    assert isinstance(event, Event) and event.email == "ada@example.com"
+    (event,) = source.read(json.dumps({**ORDER, "properties": "{"}).encode(), RECEIVED_AT)
+    assert isinstance(event, Event) and not event.fields
+
+
+@pytest.mark.parametrize("kind", ["segment", "rudderstack", "hightouch"])
+def test_an_sdks_batch_that_is_passed_on_is_read_item_by_item(client: FlaskClient, kind: str) -> None:
+    items = [order(kind, "m-1"), order(kind, "m-2"), 7]
+    for body in ({"batch": items, "writeKey": "k", "sentAt": None}, {"context": {}, "batch": items}):
+        answer = post(client, kind, json.dumps(body).encode()).get_json()
+        assert (answer["accepted"] + answer["duplicate"], answer["refused"]) == (2, 1)
+    for sent in (b'{"batch": {}}', b'{"batch": 7}', b'{"batch": []}'):
+        answer = post(client, kind, sent).get_json()
+        assert answer["accepted"] == 0

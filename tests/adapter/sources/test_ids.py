@@ -99,3 +99,23 @@ def test_an_order_with_an_address_alone_is_read(kind: str) -> None:
     assert (event.user_id, event.anonymous_id, event.email) == (None, None, "ada@example.com")
     # What is no order needs somebody's id: an address typed into a page's form is not a person.
     assert read(kind, track | {"event": "Product Viewed"}) == Refused("no_identity")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shopifys_ids_are_their_numbers(kind: str) -> None:
+    event = ordered(kind, "gid://shopify/Customer/4711", None, "gid://shopify/OrderIdentity/577?key=1")
+    assert (event.user_id, event.fields["order_id"]) == ("4711", "577")
+    other = ordered(kind, "gid://example/Customer/4711")
+    assert other.user_id == "gid://example/Customer/4711"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_no_shopper_did_is_nobodys(kind: str) -> None:
+    assert ordered(kind, "shopify-admin", "a-1").user_id is None
+
+
+def test_an_erasure_that_names_an_address_only_is_read() -> None:
+    delete = {"type": "delete", "messageId": "m-1", "context": {"traits": {"email": "ada@example.com"}}}
+    event = read("segment", delete)
+    assert (event.name, event.user_id, event.email) == ("Delete", None, "ada@example.com")
+    assert read("segment", {"type": "delete", "messageId": "m-1"}) == Refused("no_identity")

@@ -147,3 +147,96 @@ def test_no_cache_keeps_what_a_caller_sends_under_the_name_of_something(name: st
     finally:
         tracemalloc.stop()
     assert held < 500_000
+
+
+@pytest.mark.parametrize("call", ["Track", "TRACK", "track "])
+def test_the_kind_of_a_call_may_differ_in_case(call: str) -> None:
+    assert read("segment", {**track("Order Completed"), "type": call}).name == "Order Completed"
+    assert read("segment", {"type": "Identify", "userId": "u-1"}).name == "Identify"
+
+
+@pytest.mark.parametrize(
+    "element",
+    [
+        # Columns of a warehouse; a serializer of C#; Python.
+        {"TYPE": "track", "EVENT": "Order Completed", "USER_ID": "u-1", "PROPERTIES": {"order_id": "o-1"}},
+        {"Type": "track", "Event": "Order Completed", "UserId": "u-1", "Properties": {"order_id": "o-1"}},
+        {"type": "track", "event": "Order Completed", "UserID": "u-1", "properties": {"order_id": "o-1"}},
+    ],
+    ids=repr,
+)
+def test_an_elements_own_members_may_differ_in_case_and_separators(element: dict[str, Any]) -> None:
+    for kind in ("segment", "hightouch", "rudderstack"):
+        event = read(kind, element)
+        assert (event.name, event.user_id, event.fields) == ("Order Completed", "u-1", {"order_id": "o-1"})
+
+
+def test_a_declared_member_wins_over_another_spelling() -> None:
+    event = read("segment", {**track("Order Completed"), "USER_ID": "u-2", "Type": "identify"})
+    assert (event.name, event.user_id) == ("Order Completed", "u-1")
+
+
+@pytest.mark.parametrize(
+    ("name", "event"),
+    [
+        *((name, "Unsubscribed") for name in ("Customer Unsubscribed", "emailUnSubscribe", "Email Opted Out")),
+        ("users.messages.email.Unsubscribe", "Unsubscribed"),
+        *((name, "Email Marked as Spam") for name in ("emailComplaint", "Spam Complaint", "Marked Email as Spam")),
+        *((name, "Email Bounced") for name in ("emailBounce", "Hard Bounce", "users.messages.email.Bounce")),
+        *((name, "Email Soft Bounced") for name in ("Soft Bounce", "users.messages.email.SoftBounce")),
+        ("Customer Subscribed", "Subscribed"),
+    ],
+)
+def test_reports_of_esps_are_read_whatever_they_are_called(name: str, event: str) -> None:
+    assert read("rudderstack", track(name)).name == event
+    assert read("segment", track(name)).name == event
+
+
+def test_a_visitor_who_bounces_off_a_page_is_no_bounced_mail() -> None:
+    assert isinstance(read("segment", track("Bounce")), Ignored)
+
+
+@pytest.mark.parametrize("member", ["email_address", "emailAddress", "EMAIL_ADDRESS", "Email Address"])
+def test_an_address_may_be_called_so_too(member: str) -> None:
+    identify = {"type": "identify", "userId": "u-1", "traits": {member: "ada@example.com"}}
+    assert read("segment", identify).email == "ada@example.com"
+    both = {"type": "identify", "userId": "u-1", "traits": {member: "old@example.com", "email": "ada@example.com"}}
+    assert read("segment", both).email == "ada@example.com"
+    in_context = {**track("Product Viewed"), "context": {"traits": {member: "ada@example.com"}}}
+    assert read("segment", in_context).email == "ada@example.com"
+
+
+def test_open_id_connects_names_of_a_person_are_read_after_segments_own() -> None:
+    traits = {"given_name": "Ada", "family_name": "Lovelace"}
+    identify = {"type": "identify", "userId": "u-1", "traits": traits}
+    assert read("segment", identify).fields == {"first_name": "Ada", "last_name": "Lovelace"}
+    traits["first_name"] = "Augusta"
+    assert read("segment", identify).fields["first_name"] == "Augusta"
+
+
+@pytest.mark.parametrize("member", ["items", "line_items", "lineItems", "LINE_ITEMS"])
+def test_products_are_read_under_their_other_names(member: str) -> None:
+    lines = [{"product_id": "mug", "quantity": 1}]
+    for name in ("Order Completed", "Cart Viewed", "Checkout Started"):
+        event = read("segment", track(name, properties={member: lines}))
+        assert [product.product_id for product in event.fields["products"]] == ["mug"]
+        both = read("segment", track(name, properties={member: lines, "products": []}))
+        assert both.fields["products"] == ()
+
+
+@pytest.mark.parametrize("count", [3, "3", True])
+def test_a_number_of_items_says_nothing_of_the_products(count: Any) -> None:
+    event = read("segment", track("Cart Viewed", properties={"items": count}))
+    assert "products" not in event.fields and not event.unreadable
+
+
+def test_a_payments_id_stands_for_the_order_where_nothing_else_does() -> None:
+    for name in ("Order Completed", "Order Refunded", "Order Cancelled"):
+        assert read("segment", track(name, properties={"transaction_id": "t-1"})).fields["order_id"] == "t-1"
+        both = {"transaction_id": "t-1", "order_id": "o-1"}
+        assert read("segment", track(name, properties=both)).fields["order_id"] == "o-1"
+
+
+def test_the_checkout_of_rudderstacks_pixel_app_is_one() -> None:
+    assert read("rudderstack", track("Checkout Started Webhook")).name == "Checkout Started"
+    assert isinstance(read("segment", track("Checkout Started Webhook")), Ignored)

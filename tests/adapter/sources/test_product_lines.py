@@ -331,3 +331,66 @@ def test_each_line_is_as_it_was_sent_but_for_what_is_named(data: st.DataObject) 
         assert unreadable == named
     else:
         assert (read, unreadable) == (None, ["products"])
+
+
+LAMP_READ = Product(
+    "lamp", "brass", "Desk lamp", "79.5", 2, "https://x.example/lamp", "https://x.example/lamp.jpg", "L-1"
+)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        # RudderStack's Shopify source; WooCommerce; Google's data layer; Klaviyo.
+        {
+            "product_id": "lamp",
+            "title": "Desk lamp",
+            "price": 79.5,
+            "variant_id": "brass",
+            "image": LAMP_READ.image_url,
+        },
+        {"product_id": "lamp", "product_name": "Desk lamp", "price": "79.5", "variation_id": "brass", "qty": 2}
+        | {"permalink": LAMP_READ.url},
+        {"item_id": "lamp", "item_name": "Desk lamp", "price": 79.5, "item_variant": "brass"},
+        {"ProductID": "lamp", "ProductName": "Desk lamp", "ItemPrice": 79.5, "variant": "brass", "SKU": "L-1"}
+        | {"ProductURL": LAMP_READ.url, "ImageURL": LAMP_READ.image_url},
+        # Carts that nest the product, or the variant, and the product in that.
+        {"product": {"id": "lamp", "name": "Desk lamp", "price": 79.5, "sku": "L-1"}, "variant": "brass"},
+        {"product_id": "lamp", "name": "Desk lamp", "variant": {"id": "brass", "title": "Brass", "price": "79.5"}},
+        {"id": "line-1", "merchandise": {"id": "brass", "price": {"amount": "79.5", "currencyCode": "EUR"}}}
+        | {"product": {"id": "lamp", "title": "Desk lamp"}},
+        {"variant": {"id": "brass", "price": 79.5, "product": {"id": "lamp", "title": "Desk lamp"}}},
+    ],
+    ids=repr,
+)
+def test_a_line_is_read_under_the_names_that_shops_give_its_members(sent: dict[str, Any]) -> None:
+    read, unreadable = lines([{"quantity": 2, **sent}], CART)
+    assert read is not None and not unreadable
+    known = {name for name in ("product_id", "variant", "name", "price", "quantity")}
+    assert {name: getattr(read[0], name) for name in known} == {name: getattr(LAMP_READ, name) for name in known}
+    for name in ("url", "image_url"):
+        assert getattr(read[0], name) in ("", getattr(LAMP_READ, name))
+
+
+def test_the_declared_name_of_a_member_wins_over_a_shops_own() -> None:
+    sent = {**MUG, "title": "Blue mug | Shop", "unit_price": 7, "qty": 5, "variant": "blue", "variant_id": "4711"}
+    assert lines([sent], CART) == ((Product("mug", "blue", "Mug", "9.9", 2),), [])
+    assert lines([{**MUG, "product": {"id": "other", "name": "Other"}}], CART)[0] == READ[:1]
+    # An empty object is not a variant, and nothing stands in it.
+    assert lines([{**MUG, "variant": {}}], CART) == (READ[:1], ["products.0.variant"])
+
+
+def test_two_variants_of_a_product_are_two_lines() -> None:
+    sent = [{**MUG, "variant_id": variant} for variant in ("red", "blue")]
+    read, _ = lines(sent, CART)
+    assert read is not None and [product.line for product in read] == ["mug/red", "mug/blue"]
+
+
+@pytest.mark.parametrize("value", [{"products": [MUG]}, {"items": json.dumps([MUG])}, {"product": MUG}], ids=repr)
+def test_one_product_in_a_list_in_place_of_ids_is_that_product(value: Any) -> None:
+    unreadable: list[str] = []
+    assert read_product(value, "product", unreadable, CART, {}) == READ[0]
+    assert not unreadable
+    two = {"products": [MUG, LAMP]}
+    assert read_product(two, "product", unreadable, CART, {}) is None
+    assert unreadable == ["product"]
