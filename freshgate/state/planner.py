@@ -122,10 +122,17 @@ class Planner:
         if plan.person:
             self._plan_person(plan, event_type, at, address, trusted)
         if event_type.effect != "delete" and trusted:
-            plan_addresses(plan.body, event, event_type, at, plan.person, address, self.pii_key)
+            plan_addresses(
+                plan.body, event, event_type, at, plan.person, address or self._id_address(event), self.pii_key
+            )
         if trusted and event.id_space in self._shops_with_pages:
             plan.body["products"] = list(product_registers(event, at))
         return plan
+
+    def _id_address(self, event: Event) -> str:
+        """The id of the address that the user id is; empty where it is none."""
+        address = address_in(event.user_id or "")
+        return keys.address_id(self.pii_key, address) if address else ""
 
     def _person_id(self, event: Event, event_type: EventType, address: str, trusted: bool) -> str:
         if event.user_id is not None and trusted:
@@ -150,6 +157,9 @@ class Planner:
             self._plan_links(plan, event_type, trusted)
             if event.user_id is None and event.anonymous_id is None:
                 body["address"] = address
+            elif trusted and (id_address := self._id_address(event)):
+                # Whoever else is known by that address is meant, too.
+                body["address"] = id_address
             return
         if trusted and event.user_id is not None:
             body["srv"] = True

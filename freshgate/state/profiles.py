@@ -87,13 +87,16 @@ def consent_registers(event: Event, event_type: EventType) -> Iterable[Register]
 def plan_addresses(
     body: dict[str, Any], event: Event, event_type: EventType, at: str, person: str, address_id: str, pii_key: bytes
 ) -> None:
-    """What the event says about its addresses; `address_id` is that of the event's `email`, where it has one."""
+    """What the event says about its addresses; `address_id` is that of the event's `email`, or of a user id that is an
+    address, where it has one."""
     addresses = []
-    if event.email:
+    if address_id:
         addresses.append(_address(event, event_type, at, address_id, person))
-    other = event.fields.get(ORDER_EMAIL, event.email)
+    other = event.fields.get(ORDER_EMAIL)
     if "order" in event_type.marks and other and other != event.email:
-        addresses.append(_address(event, event_type, at, keys.address_id(pii_key, other), ""))
+        other_id = keys.address_id(pii_key, other)
+        if other_id != address_id:
+            addresses.append(_address(event, event_type, at, other_id, ""))
     if addresses:
         body["addresses"] = addresses
 

@@ -148,3 +148,12 @@ def test_an_older_erasure_that_arrives_later_does_not_shorten_the_newer_one(worl
     )
     world.run(world.now + HOUR)
     assert world.mails() == []
+
+
+def test_an_address_as_user_id_erases_whoever_is_known_by_it(world: World) -> None:
+    world.record(world.event("Product Added", user="ada", email=ADA, product=product("a")))
+    world.now += MINUTE
+    assert world.record(world.event("Delete", user=ADA)).accepted == 1
+    assert world.state("ada") == {}
+    world.run(world.now + HOUR)
+    assert world.mails() == []
