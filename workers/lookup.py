@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 import redis
 
+from freshgate.declare import Trigger
 from freshgate.events import Product
 from freshgate.state import keys
 from freshgate.state.orders import OrderView
@@ -23,11 +24,20 @@ from workers.decisions import Records
 from workers.gate import address_of
 
 
+def transactional_marks(triggers: Iterable[Trigger]) -> dict[str, str]:
+    """Name of each transactional trigger → the mark that its mail is about; "" for one about an order, or a field."""
+    return {
+        trigger.name: trigger.about if trigger.subject == "person" else ""
+        for trigger in triggers
+        if trigger.kind == "transactional"
+    }
+
+
 class Lookup:
     """Reads from one Redis.
 
     order_grace, email_identity, session_window  as the settings of these names
-    transactional  names of the triggers whose mail may hold nothing that a page said
+    transactional  the triggers whose mail may hold nothing that a page said: see `transactional_marks`
     page_addresses  whether marketing mail goes to an address that only a page gave
     """
 
@@ -38,13 +48,13 @@ class Lookup:
         order_grace: int,
         *,
         email_identity: bool = True,
-        transactional: Collection[str] = (),
+        transactional: Mapping[str, str] | None = None,
         page_addresses: bool = False,
         session_window: int = 1_800_000,
     ) -> None:
         self._session_window = session_window
         self._client = client
-        self._transactional = frozenset(transactional)
+        self._transactional = dict(transactional or {})
         self._page_addresses = page_addresses
         self._pii_key = pii_key
         self._order_grace = order_grace
@@ -96,6 +106,7 @@ class Lookup:
                 self._order_grace,
                 trusted_only=ref.trigger in self._transactional,
                 page_addresses=self._page_addresses,
+                about=self._transactional.get(ref.trigger, ""),
                 session_window=self._session_window,
             ),
             order=OrderView(ref.id, order_fields) if ref.kind == "o" else None,

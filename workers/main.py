@@ -39,7 +39,7 @@ from workers.delays import note_delays
 from workers.esp import ESPS, with_max_calls
 from workers.esp.base import Esp, limit_recipients
 from workers.lanes import Lanes
-from workers.lookup import Lookup
+from workers.lookup import Lookup, transactional_marks
 from workers.messages import Messages
 from workers.outcomes import build_destination
 from workers.outcomes.sender import OutcomeSender
@@ -109,7 +109,7 @@ def _work(settings: Settings, accounts: Mapping[str, EspSettings], name: str, tr
         settings.pii_key.encode(),
         settings.order_grace,
         email_identity=settings.email_identity,
-        transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
+        transactional=transactional_marks(triggers),
         page_addresses=settings.page_addresses == "any",
         session_window=settings.session_window,
     )

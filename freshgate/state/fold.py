@@ -7,22 +7,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from freshgate.ids import address_in
 from freshgate.state.cart import with_changes
 from freshgate.state.stamps import LENGTH, millis
 
 REFUSALS = frozenset({"m:unsubscribed", "m:bounced", "m:spam", "m:subscribed"})
 
 
+# What a guest tells, who uses a device after its user.
+EMAIL = "t:email"
+NAMES = frozenset({"t:first_name", "t:last_name", "t:name"})
+
+
 def fold(
-    records: Sequence[tuple[str, Mapping[str, str]]], deleted_at: int, moment: int | None = None
+    records: Sequence[tuple[str, Mapping[str, str]]],
+    deleted_at: int,
+    moment: int | None = None,
+    *,
+    newest_name: bool = False,
 ) -> dict[str, str]:
     """One record of several: of each register the newest; changes of the cart and purchases of all.
 
+    An address or a name that a device alone told may be a guest's: it is the person's only while none of the user is
+    known.
+
+    newest_name  takes the newest name all the same: a mail about what was told just now
     moment  leaves out what is later (ms), but for the products of the cart, of which only the newest form is kept
     """
     folded: dict[str, str] = {}
     purchases: dict[str, tuple[str, str]] = {}
-    for number, (_, fields) in enumerate(records):
+    guests: dict[str, str] = {}
+    for number, (record_id, fields) in enumerate(records):
         cut = fields.get("cut", "")
         # A device may have been erased along with a user that it no longer belongs to.
         erased = max(deleted_at, int(fields.get("del", "0")))
@@ -34,6 +49,9 @@ def fold(
                 folded[field] = " ".join(dict.fromkeys([*known, *entries]))
             elif field == "O":
                 _add_purchases(purchases, [line for line in value.split("\n") if _counts(line, cut, erased, moment)])
+            elif is_device(record_id) and (field == EMAIL or (field in NAMES and not newest_name)):
+                if _counts(value, cut, erased, moment):
+                    guests[field] = max(guests.get(field, ""), value)
             elif head in ("m:", "s:", "t:") or field == "cc" or field[0] in "+-":
                 # Refusals outlive an erasure: see `erasure.lua`.
                 since = -1 if field in REFUSALS else erased
@@ -45,8 +63,17 @@ def fold(
             elif number == 0:
                 # Timers, parked sends and the revision are the root's alone.
                 folded[field] = value
+    has_name, has_address = bool(NAMES & folded.keys()), address_in(folded.get("t:id", "")[LENGTH:])
+    for field, value in guests.items():
+        if not (has_address if field == EMAIL else has_name):
+            folded.setdefault(field, value)
     folded["O"] = "\n".join(f"{stamp} {order}\t{products}" for order, (stamp, products) in purchases.items())
     return folded
+
+
+def is_device(record_id: str) -> bool:
+    """Whether it is the record of an anonymous id."""
+    return record_id.startswith("a")
 
 
 def _add_purchases(purchases: dict[str, tuple[str, str]], lines: Sequence[str]) -> None:

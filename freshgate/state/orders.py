@@ -77,8 +77,11 @@ class OrderView(Record):
 
     @property
     def email(self) -> str | None:
-        """The order's own address; None where it came with none."""
+        """The order's own address; None where it came with none. That of a guest's event is the order's while no user
+        tells the order: the device may be known as another's."""
         mark = self.register("F:email")
+        if mark is None and not any(self.fields("w:u")):
+            mark = self.register("F:guest")
         return mark.value if mark else None
 
     @property

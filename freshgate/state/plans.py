@@ -67,11 +67,13 @@ def plan_order(body: dict[str, Any], event: Event, event_type: EventType, at: st
     registers: list[Register] = []
     if event_type.order == "completed":
         firsts += [("F:order", at, encode_order(read_order(event))), (f"w:{person}", at, "")]
-        email = event.fields.get(ORDER_EMAIL)
+        email, field, name = event.fields.get(ORDER_EMAIL), "F:email", "order"
+        if not email and event.user_id is None and event.anonymous_id is not None:
+            email, field, name = event.email, "F:guest", "guest"
         if email:
-            firsts += [("F:email", at, email), ("A:order", at, keys.address_id(pii_key, email))]
+            firsts += [(field, at, email), (f"A:{name}", at, keys.address_id(pii_key, email))]
             if mailbox := keys.alias_mailbox_id(pii_key, email):
-                firsts.append(("M:order", at, mailbox))
+                firsts.append((f"M:{name}", at, mailbox))
     elif event_type.order == "cancelled":
         registers.append(("m:cancelled", at, ""))
     else:

@@ -17,7 +17,7 @@ from freshgate.declare import FIRST_EVENT_MARK
 from freshgate.events import Product
 from freshgate.ids import address_in
 from freshgate.state.cart import UNREADABLE, Line, Purchase, add_up
-from freshgate.state.fold import fold
+from freshgate.state.fold import fold, is_device
 from freshgate.state.orders import OrderView
 from freshgate.state.products import with_server_data
 from freshgate.state.records import OVER, WENT_OUT, Claim, Mark, Record, parse_claims, without
@@ -52,6 +52,7 @@ class PersonView(Record):
     order_grace     a setting: how much older than an event an order may be that it still belongs to
     trusted_only    for transactional mail: what a page says of the person, or a form, is left out
     page_addresses  whether marketing mail goes to an address that only a page gave
+    about           of transactional mail: the mark that it is about, whose teller's address it goes to
     session_window  a setting: how far apart (ms) events of one id are at most that belong to one session
     """
 
@@ -63,12 +64,14 @@ class PersonView(Record):
         *,
         trusted_only: bool = False,
         page_addresses: bool = False,
+        about: str = "",
         session_window: int = 1_800_000,
     ) -> None:
         self.session_window = session_window
+        self._about = about
         self.records = records
         self.deleted_at = max((int(fields.get("asked", "0")) for _, fields in records), default=0)
-        super().__init__(record_id, fold(records, self.deleted_at), "p")
+        super().__init__(record_id, fold(records, self.deleted_at, newest_name=trusted_only), "p")
         self.order_grace = order_grace
         self.trusted_only = trusted_only
         self.page_addresses = page_addresses
@@ -92,7 +95,7 @@ class PersonView(Record):
 
     def as_of(self, moment: int) -> Self:
         before = copy(self)
-        before._raw = fold(self.records, self.deleted_at, moment)
+        before._raw = fold(self.records, self.deleted_at, moment, newest_name=self.trusted_only)
         # What was computed of the present does not hold for the past.
         for name in ("purchases", "cart"):
             before.__dict__.pop(name, None)
@@ -212,12 +215,24 @@ class PersonView(Record):
     def email(self) -> str | None:
         """The address that mail goes to: what a server told, else a form of the shop, else a user id that is one; else,
         where the settings allow it, what a page said."""
-        return self._address(with_id=True)
+        return self._guests_address() or self._address(with_id=True)
 
     @property
     def has_unproven_address(self) -> bool:
         """Whether a page alone gave an address, and mail does not go there."""
         return self.email is None and self._newest("said_email") is not None
+
+    def _guests_address(self) -> str | None:
+        """What the device that told the mark told with it, or later. A guest who signs up on a user's device is mailed,
+        and not the user."""
+        mark = self.register(f"m:{self._about}") if self._about else None
+        for record_id, fields in self.records if mark else ():
+            email = fields.get("t:email", "")
+            if mark and is_device(record_id) and fields.get(f"m:{self._about}", "")[:LENGTH] == mark.stamp <= email:
+                cut, erased = fields.get("cut", ""), max(self.deleted_at, int(fields.get("del", "0")))
+                if millis(email) > erased and not (cut and email >= cut):
+                    return email[LENGTH:]
+        return None
 
     def _address(self, *, with_id: bool = False) -> str | None:
         user_id = self._newest("id") if with_id else None

@@ -27,7 +27,7 @@ from freshgate.state.planner import Planner
 from workers.asker import Oracle
 from workers.courier import Courier
 from workers.esp.base import Esp
-from workers.lookup import Lookup
+from workers.lookup import Lookup, transactional_marks
 
 DEADLINE_MS = 10_000
 SHOP = "main"
@@ -59,7 +59,7 @@ class Engine:
             pii_key,
             settings.order_grace,
             email_identity=settings.email_identity,
-            transactional=[trigger.name for trigger in triggers if trigger.kind == "transactional"],
+            transactional=transactional_marks(triggers),
             page_addresses=settings.page_addresses == "any",
             session_window=settings.session_window,
         )

@@ -16,6 +16,7 @@ from workers.esp.base import Message
 
 ADA = "ada@example.com"
 BEN = "ben@example.com"
+CLEO = "cleo@example.com"
 
 
 @pytest.fixture
@@ -173,3 +174,82 @@ def test_opposite_aliases_and_circles_keep_one_person_with_everything(world: Wor
         world.record(world.event("Alias", user=name, previous_id=other))
     assert len({world.root(name) for name in names}) == 1
     assert set(world.cart("a")) == {"of-a", "of-b", "of-c", "of-d"}
+
+
+def guest(world: World, name: str, **fields: Any) -> Event:
+    """Ben uses the device of Ada, who has logged out."""
+    return world.event(name, anon="device", email=BEN, first_name="Ben", **fields)
+
+
+@pytest.mark.parametrize("arrival", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("ada", ["ada", ADA])
+def test_the_address_of_a_guest_on_a_users_device_gets_none_of_the_users_mail(
+    world: World, ada: str, arrival: tuple[int, int]
+) -> None:
+    events = [
+        world.event("Identify", user=ada, anon="device", first_name="Ada", email=None if ada == ADA else ADA),
+        guest(world, "Checkout Started", at=world.now + MINUTE, products=(product("beer"),)),
+    ]
+    world.now += HOUR
+    for index in arrival:
+        world.record(events[index])
+    world.record(world.event("Order Completed", user=ada, order_id="1", products=(product("tea"),)))
+    world.now += 10 * MINUTE
+    world.record(world.event("Product Added", user=ada, product=product("secret")))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("order_confirmation", ADA), ("abandoned_cart", ADA)]
+    assert world.esp.mails[1].template_data["first_name"] == "Ada"
+
+
+def test_an_opt_out_of_a_user_holds_for_the_users_address_and_not_for_a_guests(world: World) -> None:
+    world.record(world.event("Identify", user="ada", anon="device", email=ADA))
+    world.now += SECOND
+    world.record(guest(world, "Product Viewed"), world.event("Unsubscribed", user="ada"))
+    for number, email in enumerate((ADA, BEN)):
+        world.record(world.event("Product Added", anon=f"other-{number}", email=email, product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", BEN)]
+
+
+def test_what_a_guest_orders_on_a_users_device_is_confirmed_to_the_guest(world: World) -> None:
+    world.record(world.event("Identify", user="ada", anon="device", email=ADA, first_name="Ada"))
+    world.now += HOUR
+    world.record(guest(world, "Order Completed", order_id="1"))
+    world.esp.errors = [EspError("503", status=503)]
+    world.run()
+    # A further guest comes before it is tried again.
+    world.now += SECOND
+    world.record(world.event("Checkout Started", anon="device", email=CLEO))
+    world.run(world.now + MINUTE)
+    assert world.mails() == [("order_confirmation", BEN)]
+    assert world.esp.mails[0].template_data["first_name"] == "Ben"
+
+
+@pytest.mark.parametrize("arrival", [(0, 1), (1, 0)])
+def test_an_order_that_a_user_tells_too_is_the_users(world: World, arrival: tuple[int, int]) -> None:
+    world.record(world.event("Identify", user="ada", anon="device", email=ADA))
+    world.now += HOUR
+    # A CDP's script goes on telling the address of the guest who used the device before.
+    tellings = [guest(world, "Order Completed", order_id="1"), world.event("Order Completed", user="ada", order_id="1")]
+    world.record(*[tellings[index] for index in arrival])
+    world.run()
+    assert world.mails() == [("order_confirmation", ADA)]
+
+
+def test_a_guest_who_signs_up_on_a_users_device_is_welcomed_and_not_the_user(world: World) -> None:
+    world.record(world.event("Identify", user="ada", anon="device", email=ADA))
+    world.now += HOUR
+    world.record(guest(world, "Signed Up"))
+    world.now += SECOND
+    world.record(guest(world, "Identify"))
+    world.run()
+    assert world.mails() == [("welcome", BEN)]
+
+
+def test_a_user_of_whom_no_address_is_known_has_the_one_that_the_device_told(world: World) -> None:
+    world.record(guest(world, "Checkout Started", products=(product("a"),)))
+    world.now += MINUTE
+    world.record(world.event("Identify", user="cleo", anon="device"))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", BEN)]
+    assert world.esp.mails[0].template_data["first_name"] == "Ben"

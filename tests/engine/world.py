@@ -27,7 +27,7 @@ from workers.asker import Oracle
 from workers.courier import Courier
 from workers.decisions import Records
 from workers.esp.base import Message, SendResult
-from workers.lookup import Lookup
+from workers.lookup import Lookup, transactional_marks
 
 PII_KEY = b"a key for tests"
 START = 1_760_000_000_000
@@ -149,13 +149,12 @@ class World:
         return self._lookup(Lookup)
 
     def _lookup(self, kind: type[L]) -> L:
-        transactional = [trigger.name for trigger in self.triggers.values() if trigger.kind == "transactional"]
         return kind(
             self.client,
             PII_KEY,
             self.order_grace,
             email_identity=self.email_identity,
-            transactional=transactional,
+            transactional=transactional_marks(self.triggers.values()),
             page_addresses=self.page_addresses,
         )
 

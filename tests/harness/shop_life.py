@@ -140,6 +140,7 @@ def shop_and_buy(world: World) -> Iterator[None]:
         "total": "10.00",
     }
     world.record(world.event("Order Completed", **ada, **order))
+    world.record(world.event("Order Completed", anon="cafe", email="guest+shop@example.com", order_id="g-1"))
     world.record(world.event("Order Refunded", **ada, order_id="1", total="2.00"))
     world.record(world.event("Order Refunded", **ada, order_id="1", products=(product("mug"),)))
     world.record(world.event("Order Refunded", **ada, order_id="1"))

@@ -84,20 +84,25 @@ end
 -- What a person refused without naming an address holds for the address that the person has by now, in whatever order
 -- the two arrived, and for every person with that address. So does a later opt-in.
 local function suppress_address(shop, root)
-  local newest = {}
+  local newest, guests = {}, nil
   local ids = members_of(shop, root)
   ids[#ids + 1] = root
   for _, id in ipairs(ids) do
     local state = redis.call('HMGET', person_key(shop, id), unpack(REFUSAL_FIELDS))
     for i = 1, 8 do
       -- What a device was told after it met somebody else is nobody's.
-      if state[i] and not (state[9] and state[i] >= state[9]) and newer(newest[i], string.sub(state[i], 1, STAMP)) then
-        newest[i] = state[i]
+      if state[i] and not (state[9] and state[i] >= state[9]) then
+        local stamp = string.sub(state[i], 1, STAMP)
+        if i == 5 and is_device(id) then
+          if newer(guests, stamp) then guests = state[i] end
+        elseif newer(newest[i], stamp) then
+          newest[i] = state[i]
+        end
       end
     end
   end
-  -- In the order in which a mail takes them (PersonView.email).
-  local address = newest[5] or newest[6] or newest[7] or newest[8]
+  -- In the order in which a mail takes them (PersonView.email). What a device alone told may be a guest's.
+  local address = newest[5] or not newest[7] and guests or newest[6] or newest[7] or newest[8]
   if not address then return end
   local key = address_key(shop, string.sub(address, STAMP + 1))
   for i, field in ipairs({ 'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed' }) do
