@@ -81,6 +81,12 @@ class Records(msgspec.Struct):
         return self.person if self.order is None else self.order
 
     @property
+    def trail(self) -> str:
+        """Id of the record on whose trail the decision stands: where nobody knows who completed an order, whoever told
+        it first. Empty where nobody did."""
+        return self.person.id or (self.order and self.order.buyer) or ""
+
+    @property
     def about(self) -> OrderView | SubjectView | None:
         """What the mail is about besides the person: the second argument of the trigger's functions."""
         return self.person.subject(self.timer.values) if self.timer.values else self.order

@@ -332,7 +332,7 @@ class Ledger:
         }
         if review:
             body["list"] = review
-        if entry and records.person.id:
+        if entry and records.trail:
             body["note"] = self._line(records, entry, same)
         return body
 
@@ -357,7 +357,7 @@ class Ledger:
         return rules.to_write(outcome)
 
     def _note(self, records: Records, entry: dict[str, Any], same: str = "") -> None:
-        if records.person.id:
+        if records.trail:
             self._gather(
                 records.shop, {"owner": records.subject.owner, "note": self._line(records, entry, same)}
             )  # fmt: skip
@@ -369,7 +369,7 @@ class Ledger:
             same = same and f"{same} {view.key}"
             entry = {**entry, "subject": {name: describe(value) for name, value in view.fields.items()}}
         text = _encode({"t": self._clock.now(), **entry}).decode()
-        return records.person.id, same.replace("\t", " "), text
+        return records.trail, same.replace("\t", " "), text
 
     def _gather(self, shop: str, body: dict[str, Any]) -> None:
         fcall(self._pipe, "settle", keys.shop(shop), self._clock.override, _pack(body))

@@ -79,6 +79,28 @@ def test_an_order_is_found_with_what_became_of_it_and_the_trail_of_who_completed
     assert report["known_as"] == "order" and set(report["order"]) == {"completed", "cancelled"}
 
 
+def test_an_order_that_a_visitor_told_first_shows_the_trail_of_the_customer_who_was_mailed(
+    world: World, ask: Any
+) -> None:
+    world.record(world.event("Order Completed", anon="visitor", order_id="1003"))
+    world.record(world.event("Order Completed", at=world.now + 5, user="ada", order_id="1003"))
+    world.run()
+    assert "order_confirmation: sent" in ask("1003")[1]
+
+
+def test_an_order_of_a_device_that_turns_out_to_be_nobodys_says_why_it_was_not_confirmed(
+    world: World, ask: Any
+) -> None:
+    order = world.event("Order Completed", anon="shared", order_id="1003")
+    pages = [
+        world.event("Page", at=world.now - after, user=user, anon="shared") for after, user in ((9, "ada"), (8, "bob"))
+    ]
+    world.record(order, *pages)
+    world.run()
+    for searched_id in ("1003", "shared"):
+        assert "order_confirmation: cancelled (ambiguous_buyer)" in ask(searched_id)[1]
+
+
 def test_an_order_of_which_only_the_end_is_known_names_nobody(world: World, ask: Any) -> None:
     world.record(world.event("Order Cancelled", user="shopkeeper", order_id="2001"))
     code, text = ask("2001")
