@@ -1,4 +1,5 @@
-"""gunicorn's threaded worker, with one difference: a thread gets a request when all of it has arrived.
+"""gunicorn's threaded worker, with one difference: a thread gets a request when all of it has arrived, and never waits
+for a caller to read the answer.
 
 Slow callers cost a buffer and no thread, within bounds of number, bytes and time: `connections.py`.
 """
@@ -16,7 +17,7 @@ from typing import Any
 from gunicorn.http import get_parser
 from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
-from adapter.server.connections import LARGE_BYTES, LINGER_S, Connection, Waiting
+from adapter.server.connections import LARGE_BYTES, LINGER_S, MAX_BUFFERED_BYTES, Connection, Waiting
 from adapter.server.framing import IncomingRequest, Progress
 
 # What gunicorn asks for at once; it copies what it did not ask for.
@@ -37,7 +38,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     - `accept` is called for a readable listener, and `enqueue_req` hands a connection to a thread, whose end calls
       `finish_request` on the main thread with the thread's result: whether the connection is kept.
-    - `handle` works on a connection that is `initialized` by its `parser`, and reads from nothing else.
+    - `handle` works on a connection that is `initialized` by its `parser`, and reads from nothing else. All of an
+      answer is written by `sendall`.
     - `run` calls `murder_keepalived` once a second at least, and with `force` at its end.
     """
 
@@ -142,6 +144,17 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         connection.initialized = True
         self.enqueue_req(connection)
 
+    def handle(self, conn: Any) -> Any:
+        """Answers a request, in a thread. What the caller does not take at once waits for it on the main thread."""
+        result = super().handle(conn)
+        if type(conn) is Connection:
+            try:
+                conn.sock.flush()
+            except OSError:
+                conn.sock.unsent.clear()
+                return False
+        return result
+
     def handle_request(self, req: Any, conn: Any) -> bool:
         if type(conn) is Connection:
             # Said already, or needless.
@@ -166,16 +179,39 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
             if self._large_at_work is not None:
                 self._waiting.leave(self._large_at_work)
                 self._start(self._large_at_work)
-        keeps_alive = not fs.cancelled() and fs.exception() is None and bool(fs.result())
+        conn.is_last = fs.cancelled() or fs.exception() is not None or not fs.result()
         try:
             conn.sock.setblocking(False)
         except OSError:
             self._forget(conn)
             return
-        if keeps_alive:
-            self._await_request(conn, conn.following)
+        if conn.sock.unsent:
+            self._waiting.write(conn, partial(self._on_writable, conn))
+            if self._waiting.buffered > MAX_BUFFERED_BYTES:
+                self._close(conn)
         else:
-            self._linger(conn)
+            self._go_on(conn)
+
+    def _on_writable(self, connection: Connection, _sock: Any) -> None:
+        # As in `_on_readable`.
+        if connection.deadline is None:
+            return
+        try:
+            is_sent = connection.sock.flush()
+        except OSError:
+            self._close(connection)
+            return
+        if is_sent:
+            self._waiting.leave(connection)
+            self._waiting.release(connection)
+            self._go_on(connection)
+
+    def _go_on(self, connection: Connection) -> None:
+        """The answer is sent: what comes after it."""
+        if connection.is_last:
+            self._linger(connection)
+        else:
+            self._await_request(connection, connection.following)
 
     def murder_keepalived(self, force: bool = False) -> None:
         """Closes what has waited too long; all of it at the worker's end."""

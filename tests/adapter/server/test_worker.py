@@ -41,6 +41,38 @@ def test_orders_are_taken_while_slow_callers_hold_connections(receiver: Receiver
         assert [receiver.order()[0] for _ in range(5)] == [200] * 5
 
 
+DOCUMENT = b"GET /openapi.json HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def connect_narrowly(receiver: Receiver, sent: bytes) -> socket.socket:
+    """A connection on which few bytes of the answers are on their way at once."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+    connection.settimeout(30)
+    connection.connect(("127.0.0.1", receiver.port))
+    connection.sendall(sent)
+    return connection
+
+
+def test_orders_are_taken_while_callers_do_not_read_their_answers(receiver: Receiver) -> None:
+    with ExitStack() as held:
+        for _ in range(SLOW_CALLERS):
+            held.enter_context(connect_narrowly(receiver, DOCUMENT * 20))
+        assert [receiver.order()[0] for _ in range(5)] == [200] * 5
+
+
+def test_whoever_reads_slowly_gets_each_answer_whole_and_in_turn(receiver: Receiver) -> None:
+    document = receiver.raw(DOCUMENT.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")).partition(b"\r\n\r\n")[2]
+    last = b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    received = b""
+    with connect_narrowly(receiver, DOCUMENT * 20 + last) as connection:
+        while piece := connection.recv(2000):
+            received += piece
+    assert received.count(document) == 20 and received.endswith(b'{"status":"ok"}')
+    assert len(re.findall(rb"HTTP/1.1 200 OK", received)) == 21
+
+
 def test_feedback_larger_than_a_stranger_may_send_is_read_as_a_whole(receiver: Receiver) -> None:
     event = {"event": "open", "email": "ada@example.com", "timestamp": 1, "useragent": "x" * 2 * OTHER_BYTES}
     body = sendgrid_body(event)
