@@ -7,6 +7,7 @@ its rate, its pace and its ramp let leave.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
@@ -58,15 +59,8 @@ class Allowances:
         # Accounts whose transactional and marketing mails share one allowance.
         self._shared: set[str] = set()
         self._allowed: dict[str, int] = {}
-        self._reserved: dict[str, int] = {}
-
-    @property
-    def is_nothing(self) -> bool:
-        """Whether no timer at all may be claimed."""
-        return all(
-            self._allowed.get(name) == 0 and (name in self._shared or self._allowed.get(_marketing(name)) == 0)
-            for name in self._routes.accounts
-        )
+        # Accounts whose pace gave turns to this look.
+        self._reserved: list[str] = []
 
     def refresh(self, shops: Sequence[str]) -> None:
         """Reads the queues and the accounts. Raises RedisError."""
@@ -76,7 +70,7 @@ class Allowances:
             for queue in queue_names(name):
                 pipe.llen(f"rq:queue:{queue}")
         lengths = iter(pipe.execute())
-        self.instead, self._allowed, self._reserved, self._shared = {}, {}, {}, set()
+        self.instead, self._allowed, self._reserved, self._shared = {}, {}, [], set()
         for name in names:
             queued = {queue: next(lengths) for queue in queue_names(name)}
             of_timers = sum(queued[queue_name(name, marketing=kind, timers=True)] for kind in (False, True))
@@ -84,10 +78,9 @@ class Allowances:
             if limit is not None:
                 self._shared.add(name)
                 self._allowed[name] = limit
-            elif name not in self.instead:
+            else:
                 self._limit_by_queues(name, queued)
-        if any(pace.is_set for pace in self._paces.values()):
-            self._reserve(shops)
+        self._reserve(shops)
 
     def _limit(self, name: str, jobs: int, *, is_idle: bool) -> int | None:
         """How many timers may become jobs of the account; None is any number.
@@ -120,7 +113,7 @@ class Allowances:
 
     def _reserve(self, shops: Sequence[str]) -> None:
         """Takes as many mails of each pace as could leave; `finish` gives back what was not claimed."""
-        backlogs = {self._target(trigger): 0 for trigger in self._marketing if self.is_paced(trigger)}
+        backlogs = Counter[str]()
         timers = [(shop, trigger) for shop in shops for trigger in self._marketing if self.is_paced(trigger)]
         pipe = self._client.pipeline(transaction=False)
         for shop, trigger in timers:
@@ -130,7 +123,8 @@ class Allowances:
         for name, backlog in backlogs.items():
             group = name if name in self._shared else _marketing(name)
             limit = min(backlog, self._allowed.get(group, backlog), MAX_RESERVED)
-            self._reserved[name] = self._allowed[_paced(name)] = self._paces[name].take(limit) if limit else 0
+            self._allowed[_paced(name)] = self._paces[name].take(limit)
+            self._reserved.append(name)
 
     def _target(self, trigger: str) -> str:
         account = self._routes.account(trigger)
@@ -152,10 +146,8 @@ class Allowances:
         """Whether its timers may have waited for something else than this process."""
         return self._group(trigger) in self._allowed
 
-    def packed(self) -> bytes | str:
-        """The argument of `fg_claim_due`; empty where nothing is limited."""
-        if not self._allowed:
-            return ""
+    def packed(self) -> bytes:
+        """The argument of `fg_claim_due`."""
         groups = {trigger: self._group(trigger) for trigger in self._routes.triggers()}
         groups["*"] = self._target("")
         return _pack({"groups": groups, "left": self._allowed})
@@ -164,13 +156,12 @@ class Allowances:
         """One timer of this trigger was claimed."""
         group = self._group(trigger)
         if group in self._allowed:
-            self._allowed[group] = max(0, self._allowed[group] - 1)
+            self._allowed[group] -= 1
 
     def finish(self) -> None:
         """Gives back what was reserved and not claimed. Raises RedisError."""
         for name in self._reserved:
             self._paces[name].take(-self._allowed.pop(_paced(name)))
-        self._reserved = {}
 
 
 # Groups; no account's name has a space.

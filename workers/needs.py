@@ -39,12 +39,11 @@ class _Judge:
     def judge(self, needs: Sequence[Needs]) -> Needs | None:
         """The need that decides: the first that has a fallback, else the first that keeps the mail back; or None, also
         while `requests` have no answer."""
-        self.requests.clear()
         failing = [need for need in needs if not self._is_met(need)]
         open_fields = {request.field for request in self.requests}
         decider = next((need for need in failing if isinstance(need.answer, Fallback)), None)
         decider = decider or next((need for need in failing if need.name not in open_fields), None)
-        if open_fields and (decider is None or decider.name in open_fields):
+        if decider is None or decider.name in open_fields:
             return None
         # Another field decides, whatever somebody would answer.
         self.requests.clear()

@@ -93,9 +93,6 @@ class Timers:
         self._is_busy = False
         allowances = self._allowances
         allowances.refresh(self._shops)
-        if allowances.is_nothing:
-            allowances.finish()
-            return MAX_SLEEP_S
         try:
             pauses = [self._tick_shop(shop) for shop in self._shops]
         finally:

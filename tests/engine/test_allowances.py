@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from msgspec.structs import replace
+from prometheus_client import REGISTRY
 from redis import Redis
 from rq.job import Job as RqJob
 from rq.serializers import JSONSerializer
@@ -20,7 +21,7 @@ from freshgate.state import keys, store
 from freshgate.state.clock import RedisClock
 from freshgate.state.store import fcall
 from workers.account import Account
-from workers.allowances import MAX_QUEUED_LIMITED
+from workers.allowances import MAX_QUEUED, MAX_QUEUED_LIMITED
 from workers.timers import Timers
 
 # The confirmations leave through `shop`, the marketing mails through `news`.
@@ -45,12 +46,17 @@ class Shop:
             account._sync_interval_s = 0.0
         return timers
 
-    def add_due(self, trigger: str, count: int) -> None:
+    def add_due(self, trigger: str, count: int, shop: str = "main") -> None:
         now: Any = self.redis.time()
         for number in range(count):
-            timer = keys.timer(trigger, "p", keys.person_id("main", f"{trigger} {number}", None))
-            self.redis.zadd(keys.timers("main", trigger), {timer: now[0] * 1000 - 1000})
-        self.redis.sadd(f"{keys.shop('main')}triggers", trigger)
+            timer = keys.timer(trigger, "p", keys.person_id(shop, f"{trigger} {number}", None))
+            self.redis.zadd(keys.timers(shop, trigger), {timer: now[0] * 1000 - 1000})
+        self.redis.sadd(f"{keys.shop(shop)}triggers", trigger)
+
+    def fill(self, account: str, count: int = MAX_QUEUED, *, marketing: bool = True) -> None:
+        """So many jobs wait in the account's queue of timers."""
+        queue = queue_name(account, marketing=marketing, timers=True)
+        self.redis.rpush(f"rq:queue:{queue}", *[f"job-{number}" for number in range(count)])
 
     def items(self, account: str) -> list[tuple[Any, ...]]:
         """trigger, returned and, if it has its turn at the pace, 1: of each send in the account's queues."""
@@ -113,6 +119,29 @@ def test_an_operators_opening_stops_all_timers_of_the_account(shop: Shop) -> Non
     assert len(shop.items("news")) == 3
 
 
+@pytest.mark.parametrize("is_marketing", [True, False])
+def test_a_full_queue_of_one_kind_of_mail_does_not_stop_the_other(shop: Shop, is_marketing: bool) -> None:
+    marketing = [name for name, kind in KINDS.items() if kind == "marketing"]
+    timers = Timers(shop.redis, Routes(["shop"], dict.fromkeys(KINDS, "shop"), marketing), 0, TRIGGERS)
+    for trigger in ("abandoned_cart", "order_confirmation"):
+        shop.add_due(trigger, 1)
+    shop.fill("shop", marketing=is_marketing)
+    timers.tick()
+    assert (shop.waiting("abandoned_cart"), shop.waiting("order_confirmation")) == (is_marketing, not is_marketing)
+
+
+def test_an_account_that_makes_one_call_at_a_time_has_two_jobs_at_most(shop: Shop) -> None:
+    shop.add_due("abandoned_cart", 1)
+    timers = shop.timers(news=EspSettings(concurrency=1))
+    shop.fill("news", 2)
+    timers.tick()
+    assert shop.waiting("abandoned_cart") == 1
+    shop.take_jobs("news")
+    shop.fill("news", 1)
+    timers.tick()
+    assert shop.waiting("abandoned_cart") == 0
+
+
 class TestFailover:
     NEWS = EspSettings(failover="shop")
 
@@ -135,6 +164,14 @@ class TestFailover:
         shop.open("shop")
         timers.tick()
         assert shop.items("news") == shop.items("shop") == []
+
+    def test_they_wait_while_two_accounts_that_stand_in_for_each_other_are_open(self, shop: Shop) -> None:
+        shop.add_due("abandoned_cart", 3)
+        timers = shop.timers(news=self.NEWS, shop=EspSettings(failover="news"))
+        shop.open("news")
+        shop.open("shop")
+        timers.tick()
+        assert shop.waiting("abandoned_cart") == 3
 
     def test_one_goes_to_the_open_account_as_the_probe_and_the_rest_does_not_wait_for_it(self, shop: Shop) -> None:
         shop.add_due("abandoned_cart", 5)
@@ -183,6 +220,32 @@ class TestPace:
         timers.tick()
         assert len(shop.items("news")) == 1
 
+    def test_a_turn_whose_timer_another_process_claimed_is_there_for_the_next(self, shop: Shop) -> None:
+        shop.add_due("abandoned_cart", 1)
+        allowances = shop.timers(news=self.PACED)._allowances
+        allowances.refresh(["main"])
+        shop.redis.delete(keys.timers("main", "abandoned_cart"))
+        allowances.finish()
+        shop.add_due("abandoned_cart", 1)
+        shop.timers(news=self.PACED).tick()
+        assert shop.items("news") == [("abandoned_cart", 0, 1)]
+
+    def test_they_wait_for_a_full_queue_too(self, shop: Shop) -> None:
+        shop.add_due("abandoned_cart", 1)
+        shop.fill("news")
+        timers = shop.timers(news=self.PACED)
+        timers.tick()
+        assert shop.waiting("abandoned_cart") == 1
+        shop.take_jobs("news")
+        timers.tick()
+        assert shop.items("news") == [("abandoned_cart", 0, 1)]
+
+    def test_they_wait_for_the_rate_of_the_account_too(self, shop: Shop) -> None:
+        shop.add_due("abandoned_cart", 1)
+        shop.fill("news", MAX_QUEUED_LIMITED)
+        shop.timers(news=EspSettings(pace=(10, 3_600_000), rate=(10, 1000))).tick()
+        assert shop.waiting("abandoned_cart") == 1
+
     def test_each_trigger_of_the_account_gets_its_turn(self, shop: Shop) -> None:
         for trigger in ("abandoned_cart", "browse_abandonment"):
             shop.add_due(trigger, 40)
@@ -227,3 +290,33 @@ def test_timers_wait_while_an_account_pauses(shop: Shop) -> None:
     worker.report(worker.admit(1, "marketing"), 0, EspError("429", status=429, retry_after_s=60.0))
     timers.tick()
     assert shop.items("news") == []
+
+
+def test_shops_share_what_an_account_may_send(shop: Shop) -> None:
+    store.add_shops(shop.redis, ["other"])
+    for name in ("main", "other"):
+        shop.add_due("abandoned_cart", 3, name)
+    shop.timers(news=EspSettings(rate=(10, 1000))).tick()
+    assert len(shop.items("news")) == 5
+
+
+def test_what_a_429_taught_holds_beside_a_higher_rate(shop: Shop) -> None:
+    shop.add_due("abandoned_cart", 5)
+    now: Any = shop.redis.time()
+    # A mail a second at first, and no second of growth yet.
+    shop.redis.hset(f"{keys.account('news')}state", mapping={"learned_at": now[0] * 1000, "peak": 1})
+    shop.timers(news=EspSettings(rate=(10, 1000))).tick()
+    assert len(shop.items("news")) < 5
+
+
+@pytest.mark.parametrize(("settings", "observed"), [(EspSettings(), 2), (EspSettings(rate=(10, 1000)), 0)])
+def test_a_timer_that_may_have_waited_for_its_account_is_not_late(
+    shop: Shop, settings: EspSettings, observed: int
+) -> None:
+    def count() -> float:
+        return REGISTRY.get_sample_value("freshgate_timer_lateness_seconds_count") or 0.0
+
+    shop.add_due("abandoned_cart", 2)
+    before = count()
+    shop.timers(news=settings).tick()
+    assert (count() - before, len(shop.items("news"))) == (observed, 2)
