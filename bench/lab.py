@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[1]
 SECRET, TOKEN = "bench-secret", "bench-token"
 PII_KEY = "bench-pii-key"
 STOP_TIMEOUT_S = 10.0
+# gunicorn's own worker for apps that wait in threads, as they commonly do.
+OWN_THREADS = "gthread"
 CLOCK_TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
@@ -103,11 +105,17 @@ class Lab:
         store.load(client)
         return client
 
-    def gunicorn(self, name: str, app: str, environ: Mapping[str, str] | None = None) -> Process:
-        """The app behind gunicorn with Freshgate's own configuration: the same worker class, workers and threads."""
+    def gunicorn(
+        self, name: str, app: str, environ: Mapping[str, str] | None = None, *, worker_class: str = ""
+    ) -> Process:
+        """The app behind gunicorn with Freshgate's own configuration: as many workers and threads.
+
+        worker_class  another one than Freshgate's own
+        """
         port = free_port()
         extra = {**(environ or {}), "FRESHGATE_PORT": str(port), "FRESHGATE_VAR": str(self.folder / f"var-{name}")}
-        process = self.python(name, "gunicorn", "-c", "python:adapter.gunicorn_conf", app, environ=extra)
+        arguments = ["-c", "python:adapter.gunicorn_conf", *(["-k", worker_class] if worker_class else []), app]
+        process = self.python(name, "gunicorn", *arguments, environ=extra)
         process.port = port
         self._wait_until_ready(process, lambda: listens(port) and len(_children(process.popen.pid)) > 1)
         time.sleep(0.5)  # the workers import the app

@@ -7,7 +7,7 @@ one RQ job, one python-http-client post, nothing checked. Both have the same gun
 from __future__ import annotations
 
 from bench import stub
-from bench.lab import Lab, Process
+from bench.lab import OWN_THREADS, Lab, Process
 from bench.load import Clients
 from bench.payloads import orders, request
 from bench.rows import Effort, Goal, Row, paired, percentile
@@ -23,7 +23,7 @@ def measure(effort: Effort) -> list[Row]:
     with Lab() as lab:
         esp = lab.stub()
         lab.valkey("redis-naive")
-        naive = lab.gunicorn("naive", "bench.naive:chain()")
+        naive = lab.gunicorn("naive", "bench.naive:chain()", worker_class=OWN_THREADS)
         lab.python("naive-worker", "bench.naive")
         lab.valkey("redis-freshgate")
         freshgate = lab.gunicorn("receiver", "adapter.app:from_environment()")

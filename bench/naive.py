@@ -1,6 +1,7 @@
 """The references: Flask apps that do less than the receiver, and the obvious chain of Flask, RQ and a POST.
 
-gunicorn serves the apps with the receiver's own configuration; `python -m bench.naive` is the chain's RQ worker.
+gunicorn serves the apps from its own threaded worker, with as many processes and threads as the receiver has;
+`python -m bench.naive` is the chain's RQ worker.
 """
 
 from __future__ import annotations

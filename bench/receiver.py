@@ -1,4 +1,7 @@
-"""The receiver behind gunicorn, against Flask routes that do less: requests a second, and CPU a request.
+"""The receiver, against Flask routes that do less: requests a second, and CPU a request.
+
+The routes wait in the threads of gunicorn's own worker, as Flask apps commonly do. Rows "as a task" are against a route
+that answers a constant from the receiver's worker, so that what remains is the receiver's own work.
 
 The receiver gets single events and batches of 50 of shoppers whose records exist, and orders, each of which leaves a
 job in the queue; no worker runs. All apps run at once, and the load goes from one to the next in windows of about a
@@ -17,7 +20,7 @@ from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any, NamedTuple
 
-from bench.lab import Lab, Process
+from bench.lab import OWN_THREADS, Lab, Process
 from bench.load import Clients
 from bench.payloads import Shoppers, batch_request, orders, request
 from bench.rows import Effort, Goal, Row, paired
@@ -51,11 +54,13 @@ def measure(effort: Effort) -> list[Row]:
     with Lab() as lab:
         redis = lab.client(lab.valkey())
         receiver = lab.gunicorn("receiver", "adapter.app:from_environment()")
-        apps = {name: lab.gunicorn(name, app) for name, app in APPS.items()}
+        apps = {name: lab.gunicorn(name, app, worker_class=OWN_THREADS) for name, app in APPS.items()}
+        apps["constant_task"] = lab.gunicorn("constant_task", APPS["constant"])
         shoppers = Shoppers(PEOPLE)
         loads: Loads = {
             "batch": (receiver, lambda n: [batch_request([shoppers.event() for _ in range(BATCH)]) for _ in range(n)]),
             "constant": (apps["constant"], lambda n: [request(shoppers.event()) for _ in range(n)]),
+            "constant_task": (apps["constant_task"], lambda n: [request(shoppers.event()) for _ in range(n)]),
             "single": (receiver, lambda n: [request(shoppers.event()) for _ in range(n)]),
             "bare": (apps["bare"], lambda n: [request(shoppers.event()) for _ in range(n)]),
             "order": (receiver, lambda n: [request(body) for _, body in orders(n)]),
@@ -66,7 +71,7 @@ def measure(effort: Effort) -> list[Row]:
         all_workers = rounds(redis, loads, last_rates, window_s, effort.of(10, 3))
         for app in (receiver, *apps.values()):
             app.keep_single_worker()
-        single_worker_loads = {name: loads[name] for name in ("constant", "single", "order", "batch")}
+        single_worker_loads = {name: loads[name] for name in ("constant", "constant_task", "single", "order", "batch")}
         single_worker = rounds(redis, single_worker_loads, last_rates, window_s, effort.of(9, 2))
         return rows(all_workers) + single_worker_rows(single_worker)
 
@@ -120,12 +125,15 @@ def rows(windows: list[dict[str, Window]]) -> list[Row]:
         return median(by_load[load].redis_us / events for by_load in windows)
 
     constant, bare, hmac_and_set = "constant route", "constant route, no metrics", "HMAC + one SET"
+    task = "constant route, as a task"
     return [
         paired(PART, "single event", "requests/s", pairs("single", "constant"), constant, SINGLE_GOAL),
+        paired(PART, "single event", "requests/s", pairs("single", "constant_task"), task),
         paired(PART, "single event", "requests/s", pairs("single", "bare"), bare),
         paired(PART, "single event", "requests/s", pairs("single", "hmac_and_set"), hmac_and_set),
         paired(PART, "single order, with its job", "requests/s", pairs("order", "constant"), constant, SINGLE_GOAL),
         paired(PART, "batch of 50", "events/s", pairs("batch", "constant", BATCH), constant, BATCH_GOAL),
+        paired(PART, "batch of 50", "events/s", pairs("batch", "constant_task", BATCH), task),
         paired(PART, "batch of 50", "events/s", pairs("batch", "bare", BATCH), bare),
         Row(part=PART, name="CPU of Redis, single event", unit="µs/event", value=redis_us("single", 1)),
         Row(part=PART, name="CPU of Redis, batch of 50", unit="µs/event", value=redis_us("batch", BATCH)),
@@ -135,8 +143,8 @@ def rows(windows: list[dict[str, Window]]) -> list[Row]:
 def single_worker_rows(windows: list[dict[str, Window]]) -> list[Row]:
     """With one gunicorn worker. CPU is measured here, where no other process competes for its core."""
 
-    def pairs(load: str, events: int = 1) -> list[tuple[float, float]]:
-        return rates(windows, load, "constant", events)
+    def pairs(load: str, events: int = 1, reference: str = "constant") -> list[tuple[float, float]]:
+        return rates(windows, load, reference, events)
 
     def cpu(load: str, events: int = 1) -> list[tuple[float, float]]:
         return [(by_load[load].cpu_us / events, by_load["constant"].cpu_us) for by_load in windows]
@@ -148,10 +156,13 @@ def single_worker_rows(windows: list[dict[str, Window]]) -> list[Row]:
         ]
 
     constant, single_worker, cpu_second = "constant route", "one worker, ", "a second of CPU, "
+    task, by_task = "constant route, as a task", "constant_task"
     return [
         paired(PART, single_worker + "single event", "requests/s", pairs("single"), constant, SINGLE_GOAL),
+        paired(PART, single_worker + "single event", "requests/s", pairs("single", 1, by_task), task),
         paired(PART, single_worker + "single order", "requests/s", pairs("order"), constant, SINGLE_GOAL),
         paired(PART, single_worker + "batch of 50", "events/s", pairs("batch", BATCH), constant, BATCH_GOAL),
+        paired(PART, single_worker + "batch of 50", "events/s", pairs("batch", BATCH, by_task), task),
         paired(PART, cpu_second + "single event", "requests", per_cpu("single"), constant, SINGLE_GOAL),
         paired(PART, cpu_second + "single order", "requests", per_cpu("order"), constant, SINGLE_GOAL),
         paired(PART, cpu_second + "batch of 50", "events", per_cpu("batch", BATCH), constant, BATCH_GOAL),

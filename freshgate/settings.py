@@ -246,7 +246,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     trusted_proxies: int = 0
     # Worker processes for each ESP account.
     worker_processes: int = 1
-    # gunicorn's processes, and the threads of each: more than two would wait for each other, and not for Redis.
+    # gunicorn's processes, and the threads of each, which most events do not need: adapter/server/tasks.py.
     receiver_workers: int = 2
     receiver_threads: int = 2
     # An order this much older than the cart's newest activity still cancels the cart mail.

@@ -17,6 +17,7 @@ MAX_SIZE_LINE_BYTES = 1024
 MAX_TRAILER_BYTES = 8 * 1024
 LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([0-9]{1,15})[ \t]*\r")
 CHUNKED = re.compile(rb"\ntransfer-encoding[ \t]*:")
+PACKED = re.compile(rb"\ncontent-encoding[ \t]*:")
 CONTINUE = re.compile(rb"\nexpect[ \t]*:[ \t]*100-continue[ \t]*\r")
 CHUNK_SIZE = re.compile(rb"[0-9a-fA-F]{1,12}")
 
@@ -42,13 +43,14 @@ class IncomingRequest:
     received         everything that arrived, what follows the request included
     end              where the request ends, once it is complete
     expects_continue the caller waits for "100 Continue" before it sends the body
+    is_packed        the body is encoded: nobody knows yet how large it is
     """
 
     def __init__(self, max_body: Callable[[bytes], int], received: bytes = b"") -> None:
         """`max_body`: the first line of a request → how many bytes its body may have."""
         self.received = bytearray(received)
         self.end = 0
-        self.expects_continue = False
+        self.expects_continue = self.is_packed = False
         self._max_body = max_body
         self._searched = 0
         self._head_end = 0
@@ -90,6 +92,7 @@ class IncomingRequest:
         names = head.lower()
         self._limit = self._max_body(head[: head.find(b"\r\n")])
         self.expects_continue = CONTINUE.search(names) is not None
+        self.is_packed = PACKED.search(names) is not None
         if CHUNKED.search(names):
             self._is_chunked, self._next_chunk = True, self._head_end
             return None

@@ -16,6 +16,12 @@ SLASHES = re.compile(b"/{2,}")
 OTHER_BYTES = 64 * 1024
 
 
+def has_plain_redis(environ: Mapping[str, str]) -> bool:
+    """Whether tasks can wait for Redis: it is one, and its bytes come as they are. Over TLS, and for a Cluster, whose
+    table of nodes is behind a lock, requests wait in threads."""
+    return load(environ).redis_url.startswith(("redis://", "unix://"))
+
+
 def body_limits(environ: Mapping[str, str]) -> Callable[[bytes], int]:
     """A function of a request's first line, as it came: how many bytes its body may have."""
     settings = load(environ)

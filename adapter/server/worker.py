@@ -1,13 +1,15 @@
-"""gunicorn's threaded worker, with one difference: a thread gets a request when all of it has arrived, and never waits
-for a caller to read the answer.
+"""gunicorn's threaded worker, with three differences: work on a request begins when all of it has arrived, events take
+no thread while they wait for Redis, and nothing waits for a caller to read an answer.
 
-Slow callers cost a buffer and no thread, within bounds of number, bytes and time: `connections.py`.
+Slow callers cost a buffer and no thread, within bounds of number, bytes and time: `connections.py`. A slow Redis costs
+a task: `tasks.py`.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import time
 from concurrent.futures import Future
@@ -19,12 +21,18 @@ from gunicorn.workers.gthread import STOP_KEEPALIVE_LINGER, ThreadWorker
 
 from adapter.server.connections import LARGE_BYTES, LINGER_S, MAX_BUFFERED_BYTES, Connection, Waiting
 from adapter.server.framing import IncomingRequest, Progress
+from adapter.server.tasks import ServerTasks
+from freshgate import sockets
 
 # What gunicorn asks for at once; it copies what it did not ask for.
 PIECE_BYTES = 1024 * 1024
 READ_BYTES = 256 * 1024
 MAX_LINGER_BYTES = 1024 * 1024
 SWEEP_INTERVAL_S = 0.5
+# Events whose reading and planning takes the loop's thread for milliseconds at most, and whose routes wait for Redis
+# alone. Larger bodies, packed ones and all other URLs go to a thread.
+EVENTS = re.compile(rb"[A-Z]+ /(?:webhooks|v1)/")
+MAX_TASK_BYTES = 128 * 1024
 # Reason of a refusal → the status line, and further headers.
 REFUSALS = {
     "timeout": ("408 Request Timeout", ""),
@@ -38,10 +46,19 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     - `accept` is called for a readable listener, and `enqueue_req` hands a connection to a thread, whose end calls
       `finish_request` on the main thread with the thread's result: whether the connection is kept.
+    - `init_process` calls `get_thread_pool` before it loads the app.
     - `handle` works on a connection that is `initialized` by its `parser`, and reads from nothing else. All of an
       answer is written by `sendall`.
     - `run` calls `murder_keepalived` once a second at least, and with `force` at its end.
     """
+
+    def get_thread_pool(self) -> Any:
+        # The app's own sockets must know of tasks when they connect. Imported after the fork, as below.
+        from adapter.server.limits import has_plain_redis
+
+        self._tasks = ServerTasks() if has_plain_redis(os.environ) else None
+        sockets.tasks = self._tasks
+        return super().get_thread_pool()
 
     def run(self) -> None:
         # Imported after the fork: the series of metrics are files of this process.
@@ -53,7 +70,19 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         self._waiting = Waiting(self.poller)
         self._large_at_work: Connection | None = None
         self._swept_at = 0.0
+        if self._tasks is not None:
+            self._tasks.attach(self.poller, self.method_queue.defer)
         super().run()
+        if self._tasks is not None:
+            self._tasks.close()
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        if self._tasks is None:
+            super().wait_for_and_dispatch_events(timeout)
+            return
+        super().wait_for_and_dispatch_events(min(timeout, self._tasks.remaining_s()))
+        self._tasks.expire()
+        self._tasks.run()
 
     def accept(self, listener: Any) -> None:
         if self.cfg.is_ssl:
@@ -121,7 +150,7 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
             self._hand_over(connection, is_cut=progress is Progress.TOO_LARGE)
 
     def _hand_over(self, connection: Connection, *, is_cut: bool) -> None:
-        """Lets a thread parse and answer the request. It reads from memory, so the caller cannot hold it up."""
+        """Lets a task or a thread parse and answer the request, from memory: the caller cannot hold it up."""
         self._waiting.leave(connection)
         connection.is_cut = is_cut or connection.request.is_chunked
         if connection.request.end <= LARGE_BYTES:
@@ -134,6 +163,12 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     def _start(self, connection: Connection) -> None:
         request = connection.request
+        is_task = (
+            self._tasks is not None
+            and request.end <= MAX_TASK_BYTES
+            and not request.is_packed
+            and EVENTS.match(request.received) is not None
+        )
         with memoryview(request.received) as received:
             ends = [request.head_end, *range(request.head_end + PIECE_BYTES, request.end, PIECE_BYTES), request.end]
             pieces = [bytes(received[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
@@ -142,10 +177,21 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         request.received.clear()
         connection.parser = get_parser(self.cfg, pieces, connection.client)
         connection.initialized = True
-        self.enqueue_req(connection)
+        if self._tasks is not None and is_task:
+            self._tasks.start(partial(self._handle, connection), partial(self._finish, connection))
+        else:
+            self.enqueue_req(connection)
+
+    def _handle(self, connection: Connection) -> bool:
+        """`handle` for a task, which must not raise; whether the connection is kept."""
+        try:
+            return bool(self.handle(connection))
+        except Exception as error:
+            self.log.error("Error handling request: %s", type(error).__name__)
+            return False
 
     def handle(self, conn: Any) -> Any:
-        """Answers a request, in a thread. What the caller does not take at once waits for it on the main thread."""
+        """Answers a request. What the caller does not take at once waits for it on the main thread."""
         result = super().handle(conn)
         if type(conn) is Connection:
             try:
@@ -173,13 +219,17 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         if type(conn) is not Connection:
             super().finish_request(conn, fs)
             return
+        self._finish(conn, not fs.cancelled() and fs.exception() is None and bool(fs.result()))
+
+    def _finish(self, conn: Connection, keeps_alive: bool) -> None:
+        """The request has been answered; whether the connection is kept."""
         self._waiting.release(conn)
         if conn is self._large_at_work:
             self._large_at_work = next(iter(self._waiting.large), None)
             if self._large_at_work is not None:
                 self._waiting.leave(self._large_at_work)
                 self._start(self._large_at_work)
-        conn.is_last = fs.cancelled() or fs.exception() is not None or not fs.result()
+        conn.is_last = not keeps_alive
         try:
             conn.sock.setblocking(False)
         except OSError:

@@ -11,12 +11,15 @@ import logging
 import os
 import time
 from collections import deque
-from functools import cache
+from functools import cache, partial
+from ssl import SSLSocket
 from typing import Any, ClassVar
 
 from redis import Connection, ConnectionPool, Redis
 from redis.client import Pipeline
 from redis.exceptions import ReadOnlyError, ResponseError
+
+from freshgate import sockets
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +92,19 @@ def _aware(connection_class: Any) -> Any:
         on_read_only: Any = None
         # Monotonic seconds; and whether it is one of the pool's `_recent`.
         used_at, is_waiting = 0.0, False
+
+        def connect_check_health(self, *arguments: Any, **options: Any) -> Any:
+            # It looks names up and greets the server, which may take seconds: too long for the thread of the tasks.
+            connect = partial(super().connect_check_health, *arguments, **options)
+            tasks = sockets.tasks
+            if self._sock is None and tasks is not None and tasks.is_inside():
+                return tasks.in_thread(connect)
+            return connect()
+
+        def _connect(self) -> Any:
+            sock = super()._connect()
+            # Of TLS, what is ready on the socket is not yet a reply.
+            return sock if sockets.tasks is None or isinstance(sock, SSLSocket) else sockets.TaskSocket.of(sock)
 
         def read_response(self, *arguments: Any, **options: Any) -> Any:
             try:

@@ -121,6 +121,14 @@ def test_a_caller_who_does_not_close_holds_up_nobody(redis_server: str) -> None:
         assert receiver.order(timeout_s=8)[0] == 200
 
 
+def test_orders_are_taken_while_callers_send_thousands_of_requests_at_once(redis_server: str) -> None:
+    requests = (HEAD + b"X-Signature: 0\r\nContent-Length: 2\r\n\r\n{}") * 1000
+    with Receiver(redis_server, {"FRESHGATE_RECEIVER_WORKERS": "1"}) as receiver, ExitStack() as held:
+        for _ in range(8):
+            held.enter_context(receiver.connect(requests))
+        assert [receiver.order()[0] for _ in range(5)] == [200] * 5
+
+
 def test_requests_on_one_connection_are_answered_in_turn(receiver: Receiver) -> None:
     body = order_body(f"pipelined-{time.monotonic_ns()}")
     signature = sign(SECRET, body).encode()
@@ -199,15 +207,16 @@ def test_malformed_chunks_are_400_and_nothing_of_them_is_logged(receiver: Receiv
     assert "ada@" not in logged and "Traceback" not in logged and "unexpected" not in logged
 
 
-def test_requests_of_strangers_do_not_fill_the_log(receiver: Receiver) -> None:
-    size = len(receiver.log())
-    for _ in range(100):
-        receiver.raw(HEAD + b"X-Signature: 0\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
-        receiver.raw(HEAD + b"Content-Length: %d\r\n\r\n" % (1 << 30))
-        receiver.raw(HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
-        receiver.raw(CHUNKED + b"z\r\n")
-        receiver.raw(b"GET /a b c HTTP/1.1\r\n\r\n")
-    logged = receiver.log()[size:]
+def test_requests_of_strangers_do_not_fill_the_log(redis_server: str) -> None:
+    with Receiver(redis_server) as receiver:
+        size = len(receiver.log())
+        for _ in range(100):
+            receiver.raw(HEAD + b"X-Signature: 0\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+            receiver.raw(HEAD + b"Content-Length: %d\r\n\r\n" % (1 << 30))
+            receiver.raw(HEAD + b"Content-Encoding: gzip\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+            receiver.raw(CHUNKED + b"z\r\n")
+            receiver.raw(b"GET /a b c HTTP/1.1\r\n\r\n")
+        logged = receiver.log()[size:]
     assert "not_authentic" in logged and "body_refused" in logged
     # A few lines in ten seconds, for each of two workers.
     assert len(logged.splitlines()) < 60

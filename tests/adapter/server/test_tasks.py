@@ -1,0 +1,323 @@
+"""Requests that wait without a thread: the tasks by themselves in a loop, and events before a Redis that hangs."""
+
+from __future__ import annotations
+
+import http.client
+import selectors
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
+
+import pytest
+
+from adapter.server.limits import has_plain_redis
+from adapter.server.tasks import MAX_AT_WORK, ServerTasks
+from freshgate import sockets
+from freshgate.sockets import TaskSocket
+from tests.harness.held_redis import HeldRedis
+from tests.harness.receiver_process import Receiver
+
+SINGLE_WORKER = {"GUNICORN_CMD_ARGS": "--workers 1", "FRESHGATE_RECEIVER_THREADS": "2"}
+
+
+class Loop:
+    """A loop as the worker's: it calls what is registered, and what is deferred."""
+
+    def __init__(self) -> None:
+        self.poller = selectors.DefaultSelector()
+        self._deferred: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self.tasks = ServerTasks()
+        self.tasks.attach(self.poller, lambda call, *arguments: self._deferred.put(lambda: call(*arguments)))
+        self.ended: list[Any] = []
+
+    def start(self, *works: Callable[[], Any]) -> None:
+        for work in works:
+            self.tasks.start(work, self.ended.append)
+        self.tasks.run()
+
+    def run_until_ended(self, count: int) -> list[Any]:
+        for _ in range(20_000):
+            if len(self.ended) >= count:
+                break
+            for key, _ in self.poller.select(min(0.005, self.tasks.remaining_s())):
+                key.data(key.fileobj)
+            self.tasks.expire()
+            self.tasks.run()
+            while not self._deferred.empty():
+                self._deferred.get()()
+        assert len(self.ended) == count
+        return self.ended
+
+
+@pytest.fixture
+def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
+    loop = Loop()
+    monkeypatch.setattr(sockets, "tasks", loop.tasks)
+    yield loop
+    loop.tasks.close()
+    loop.poller.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[TaskSocket, socket.socket]]:
+    """A task's socket, and its other side."""
+    own, other = socket.socketpair()
+    with TaskSocket.of(own) as own_socket, other:
+        own_socket.settimeout(30)
+        yield own_socket, other
+
+
+def test_while_one_task_waits_others_begin_and_end(loop: Loop, pair: tuple[TaskSocket, socket.socket]) -> None:
+    own, other = pair
+    loop.start(lambda: own.recv(10), lambda: "second", lambda: "third")
+    assert loop.ended == ["second", "third"]
+    other.sendall(b"first")
+    assert loop.run_until_ended(3)[-1] == b"first"
+
+
+def test_a_wait_ends_with_its_time_and_the_socket_can_be_used_again(
+    loop: Loop, pair: tuple[TaskSocket, socket.socket]
+) -> None:
+    own, other = pair
+
+    def work() -> Any:
+        own.settimeout(0.01)
+        buffer = bytearray(4)
+        with pytest.raises(TimeoutError):
+            own.recv_into(buffer)
+        other.sendall(b"late")
+        own.recv_into(buffer)
+        return bytes(buffer)
+
+    loop.start(work)
+    assert loop.run_until_ended(1) == [b"late"]
+
+
+def test_more_than_a_socket_takes_is_written_while_others_go_on(
+    loop: Loop, pair: tuple[TaskSocket, socket.socket]
+) -> None:
+    own, other = pair
+    data = bytes(range(256)) * 8192
+    received = bytearray()
+
+    def write() -> str:
+        own.sendall(data)
+        return "written"
+
+    loop.start(write, lambda: "another")
+    assert loop.ended == ["another"]
+
+    def read() -> None:
+        while len(received) < len(data):
+            received.extend(other.recv(65536))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert loop.run_until_ended(2)[-1] == "written"
+    reader.join()
+    assert received == data
+
+
+def test_whoever_does_not_read_is_given_up_in_time(loop: Loop, pair: tuple[TaskSocket, socket.socket]) -> None:
+    own, _ = pair
+    own.settimeout(0.01)
+
+    def write() -> str:
+        with pytest.raises(TimeoutError):
+            own.sendall(bytes(16_000_000))
+        return "given up"
+
+    loop.start(write)
+    assert loop.run_until_ended(1) == ["given up"]
+
+
+def test_a_socket_that_may_not_wait_does_not_inside_a_task_and_outside(
+    loop: Loop, pair: tuple[TaskSocket, socket.socket]
+) -> None:
+    own, _ = pair
+    own.setblocking(False)
+
+    def work() -> str:
+        for call in (lambda: own.recv(1), lambda: own.recv_into(bytearray(1)), lambda: own.sendall(bytes(16_000_000))):
+            with pytest.raises(BlockingIOError):
+                call()
+        return "never waited"
+
+    loop.start(work)
+    assert loop.ended == ["never waited"] == [work()]
+
+
+def test_outside_of_tasks_such_a_socket_waits_like_any_other(
+    loop: Loop, pair: tuple[TaskSocket, socket.socket]
+) -> None:
+    own, other = pair
+    own.settimeout(0.01)
+    assert own.gettimeout() == 0.01
+    with pytest.raises(TimeoutError):
+        own.recv(1)
+    own.settimeout(30)
+    timer = threading.Timer(0.02, other.sendall, (b"x",))
+    timer.start()
+    assert own.recv(1) == b"x"
+    timer.join()
+
+
+def test_no_more_than_so_many_are_at_work_and_the_others_follow_in_turn(loop: Loop) -> None:
+    pairs = [socket.socketpair() for _ in range(MAX_AT_WORK + 5)]
+    started: list[int] = []
+
+    def wait(number: int) -> int:
+        started.append(number)
+        pairs[number][0].recv(1)
+        return number
+
+    pairs = [(TaskSocket.of(own), other) for own, other in pairs]
+    for number in range(len(pairs)):
+        loop.start(partial(wait, number))
+    assert started == list(range(MAX_AT_WORK))
+    for _, other in pairs:
+        other.sendall(b"x")
+    assert sorted(loop.run_until_ended(len(pairs))) == list(range(MAX_AT_WORK + 5)) == started
+    for own, other in pairs:
+        own.close()
+        other.close()
+
+
+def test_the_loop_sees_a_ready_socket_between_two_of_thousands_that_start_each_other(
+    loop: Loop, pair: tuple[TaskSocket, socket.socket]
+) -> None:
+    own, other = pair
+    count = 3000
+
+    def start_next(number: int) -> None:
+        loop.ended.append(number)
+        if number < count:
+            loop.tasks.start(partial(work, number + 1), start_next)
+
+    def work(number: int) -> int:
+        time.sleep(0.00001)
+        return number
+
+    loop.start(partial(own.recv, 1))
+    loop.tasks.start(partial(work, 1), start_next)
+    other.sendall(b"x")
+    ended = loop.run_until_ended(count + 1)
+    assert ended.index(b"x") < count / 2
+    ended.remove(b"x")
+    assert ended == list(range(1, count + 1))
+
+
+def test_a_thread_makes_a_call_while_others_go_on(loop: Loop) -> None:
+    go_on, threads = threading.Event(), []
+
+    def call() -> str:
+        threads.append(threading.get_ident())
+        assert go_on.wait(30)
+        return "called"
+
+    def fail() -> None:
+        raise ConnectionError("nobody there")
+
+    def failing() -> str:
+        with pytest.raises(ConnectionError, match="nobody there"):
+            loop.tasks.in_thread(fail)
+        return "failed"
+
+    loop.start(lambda: loop.tasks.in_thread(call), lambda: "meanwhile", failing)
+    assert loop.ended == ["meanwhile"]
+    go_on.set()
+    assert set(loop.run_until_ended(3)) == {"meanwhile", "called", "failed"}
+    assert threads != [threading.get_ident()]
+
+
+def test_what_is_no_exception_ends_the_loop(loop: Loop) -> None:
+    def stop() -> None:
+        raise SystemExit(0)
+
+    with pytest.raises(SystemExit):
+        loop.start(stop)
+
+
+def test_a_task_that_is_ready_and_too_late_in_one_round_goes_on_once(
+    loop: Loop, pair: tuple[TaskSocket, socket.socket]
+) -> None:
+    own, other = pair
+    own.settimeout(0)
+
+    def work() -> list[bool]:
+        return [loop.tasks.wait(own, writable=False, timeout_s=0), loop.tasks.wait(own, writable=False, timeout_s=30)]
+
+    loop.start(work)
+    other.sendall(b"x")
+    ((key, _),) = loop.poller.select(30)
+    loop.tasks.expire()
+    # The loop still has the event of a wait that is over.
+    key.data(key.fileobj)
+    assert loop.run_until_ended(1) == [[False, True]]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_plain"),
+    [
+        ("redis://r:6379", True),
+        ("unix:///run/r.sock?db=0", True),
+        ("rediss://r:6379", False),
+        ("redis+cluster://a:1,b:2", False),
+    ],
+)
+def test_events_wait_in_threads_for_a_redis_behind_tls_and_for_a_cluster(url: str, is_plain: bool) -> None:
+    environ = {"FRESHGATE_REDIS_URL": url, "FRESHGATE_QUEUE_REDIS_URL": "", "FRESHGATE_CONFIG": "/dev/null"}
+    if "cluster" in url:
+        environ["FRESHGATE_QUEUE_REDIS_URL"] = "redis://queues:6379"
+    assert has_plain_redis(environ) is is_plain
+
+
+def test_more_events_wait_for_a_redis_that_hangs_than_there_are_threads(redis_server: str) -> None:
+    with HeldRedis(redis_server) as proxy, Receiver(proxy.url, SINGLE_WORKER) as receiver:
+        assert receiver.order()[0] == 200
+        proxy.hold()
+        statuses: list[int] = []
+        threads = [threading.Thread(target=lambda: statuses.append(receiver.order(timeout_s=60)[0])) for _ in range(16)]
+        for thread in threads:
+            thread.start()
+        receiver.wait_for(lambda: proxy.max_waiting > 2)
+        # No thread is held up.
+        assert receiver.get("/healthz")[0] == 200
+        for thread in threads:
+            thread.join()
+        assert statuses == [503] * 16
+        proxy.release()
+        # Replies that came too late are nobody's.
+        assert [receiver.order()[0] for _ in range(5)] == [200] * 5
+
+
+def test_a_redis_that_is_gone_and_comes_back_costs_503_and_no_thread(redis_server: str) -> None:
+    with HeldRedis(redis_server) as proxy, Receiver(proxy.url, SINGLE_WORKER) as receiver:
+        assert receiver.order()[0] == 200
+        proxy.refuse()
+        receiver.wait_for(lambda: receiver.order()[0] == 503)
+        assert [receiver.order()[0] for _ in range(5)] == [503] * 5
+        proxy.accept()
+        receiver.wait_for(lambda: receiver.order()[0] == 200)
+
+
+def test_an_event_that_waits_is_answered_before_the_receiver_stops(redis_server: str) -> None:
+    with HeldRedis(redis_server) as proxy, Receiver(proxy.url, SINGLE_WORKER) as receiver:
+        assert receiver.order()[0] == 200
+        proxy.hold()
+        statuses: list[int] = []
+        thread = threading.Thread(target=lambda: statuses.append(receiver.order(timeout_s=60)[0]))
+        thread.start()
+        receiver.wait_for(lambda: proxy.max_waiting)
+        receiver.process.send_signal(signal.SIGTERM)
+        proxy.release()
+        thread.join()
+        # It is late for Redis' own limit where the machine is slow; answered it is in any case.
+        assert statuses[0] in (http.client.OK, http.client.SERVICE_UNAVAILABLE)
+        receiver.wait_for(lambda: receiver.process.poll() is not None)
+        assert receiver.process.returncode == 0
