@@ -2,7 +2,9 @@
 
 Sent      at once, on Signed Up, or on an Identify at most 24 hours after its `created_at`; once for each person. A date
           that lies a little ahead, up to the 14 hours of the easternmost time zone, is a new account's, too.
-Not sent  when that event is older than 24 hours. An unsubscribe does not stop it: the mail is transactional.
+Not sent  when that event is older than 24 hours, or the address was welcomed within 24 hours under another id: a page
+          and a server tell one sign-up, and nobody links the two. An unsubscribe does not stop it: the mail is
+          transactional.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ WELCOME = Trigger(
     about="signup",
     kind="transactional",
     max_age=MAX_AGE,
+    cap=(1, DAY),
     template_id="d-welcome",
     starts=_is_new,
     withdrawn=_withdrawn,

@@ -70,8 +70,9 @@ def person_id(
 
 
 def order_id(id_space: str, order: str) -> str:
-    """Two shops number their orders alike; sources of one shop share an id space."""
-    return "o" + _digest(f"{id_space}\0o\0{order}")
+    """Two shops number their orders alike; sources of one shop share an id space. Shopify's orders have a name, #1001,
+    beside their number: one source may tell the one, another one the other."""
+    return "o" + _digest(f"{id_space}\0o\0{order.removeprefix('#') or order}")
 
 
 def product_id(id_space: str, line: str) -> str:

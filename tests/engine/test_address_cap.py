@@ -111,7 +111,8 @@ def test_a_send_that_has_to_look_twice_does_not_count_itself(world: World) -> No
 
 
 def test_what_is_remembered_of_an_address_that_no_event_told_of_is_forgotten(world: World) -> None:
-    world.record(world.event("Product Added", user=ADA, product=product("a")))
+    # Typed into a form.
+    world.record(world.event("Product Added", user="ada", contact_email=ADA, product=product("a")))
     world.run(world.now + HOUR)
     assert world.mails() == [CART]
     address = keys.address("main", keys.address_id(PII_KEY, ADA))
@@ -231,3 +232,17 @@ def test_what_is_counted_for_a_mailbox_that_nobody_wrote_to_is_forgotten(world: 
     world.run(world.now + HOUR)
     mailbox = keys.address("main", keys.mailbox_id(PII_KEY, ALIASES[0]))
     assert 0 < world.client.pttl(mailbox) <= 48 * HOUR
+
+
+@pytest.mark.parametrize("later", [0, HOUR])
+def test_a_sign_up_that_a_device_and_a_server_tell_is_welcomed_once(redis: Redis, later: int) -> None:
+    world = World(redis, [replace(trigger, address_cap=(10, HOUR)) for trigger in TRIGGERS])
+    world.record(world.event("Signed Up", anon="device", email=ADA))
+    if later:
+        world.run()
+        world.now += later
+    world.record(world.event("Signed Up", user="42", email=ADA))
+    world.run(world.now + MINUTE)
+    assert world.mails() == [("welcome", ADA)]
+    outcomes = [*world.outcomes(anon="device"), *world.outcomes("42")]
+    assert sorted(outcomes) == [("welcome", "capped"), ("welcome", "sent")]

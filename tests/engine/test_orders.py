@@ -235,3 +235,11 @@ def test_the_purchases_that_a_person_is_remembered_for_are_bounded(world: World,
     stored: Any = redis.hget(keys.person("main", keys.person_id("main", "ada")), "O")
     assert len(stored) < 32_768
     assert world.person("ada").purchases[0].at == START + 209 * MINUTE
+
+
+def test_an_order_told_by_its_number_and_by_its_name_is_confirmed_once(world: World) -> None:
+    world.record(order(world, email=ADA, order_id="1001"), order(world, SECOND, email=ADA, order_id="#1001"))
+    world.record(world.event("Order Completed", user="ben", email=BEN, order_id="#"))
+    world.run()
+    assert sorted(world.mails()) == [("order_confirmation", ADA), ("order_confirmation", BEN)]
+    assert world.esp.mails[0].template_data["order_id"] == "1001"
