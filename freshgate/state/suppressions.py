@@ -91,7 +91,7 @@ def is_over(kind: str, mark: Mark, lifted: Sequence[Mark | None], opt_ins: Seque
     """Whether the suppression has ended: an operator lifted it since, or its person opted in again.
 
     An opt-in is newer only if no clock makes it so. A device's may be ahead, or behind, by five minutes, and a guessed
-    time is off by up to a day: in doubt the opt-out holds.
+    time is off by up to a day: in doubt the opt-out holds, and of the same millisecond too.
     """
     if any(end and end.stamp > mark.stamp for end in lifted):
         return True
@@ -100,7 +100,7 @@ def is_over(kind: str, mark: Mark, lifted: Sequence[Mark | None], opt_ins: Seque
 
 def _is_surely_newer(opt_in: Mark, opt_out: Mark) -> bool:
     doubt = max(_DOUBT.get(mark.stamp[TIME_LENGTH], 0) for mark in (opt_in, opt_out))
-    return opt_in.at - opt_out.at > doubt if doubt else opt_in.stamp > opt_out.stamp
+    return opt_in.at - opt_out.at > doubt
 
 
 def is_opt_out(kind: str) -> bool:

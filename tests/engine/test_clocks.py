@@ -110,6 +110,54 @@ def test_who_opts_out_and_in_again_gets_mail(
     assert marketing(world) == ["abandoned_cart"]
 
 
+@pytest.mark.parametrize("arrival", [(0, 1), (1, 0)])
+@pytest.mark.parametrize(("phone", "later"), [(None, 0), ("phone", 5 * MINUTE)])
+def test_an_opt_in_that_is_not_surely_newer_lifts_nothing(
+    world: World, phone: str | None, later: int, arrival: tuple[int, int]
+) -> None:
+    # Of the same millisecond, each of the two ids has the higher stamp once.
+    for names in (("Unsubscribed", "Subscribed"), ("Subscribed", "Unsubscribed")):
+        world.client.flushdb()
+        events = [
+            consent(world, name, later if name == "Subscribed" else 0, message_id, phone, email=ADA)
+            for name, message_id in zip(names, ("first", "second"), strict=True)
+        ]
+        world.now += later
+        for index in arrival:
+            world.record(events[index])
+        world.record(world.event("Product Added", user="ada", product=product("tea")))
+        world.run(world.now + 3 * HOUR)
+        assert marketing(world) == []
+
+
+def test_the_trail_shows_the_newest_opt_out_and_the_newest_opt_in_after_it(world: World) -> None:
+    start = world.now
+    world.record(world.event("Product Added", user="ada", email=ADA, product=product("tea")))
+    consents: tuple[tuple[str, int, dict[str, Any]], ...] = (
+        ("Unsubscribed", 1, {"user": "ada"}),
+        ("Unsubscribed", 2, {"email": ADA}),
+        ("Subscribed", 2 * MINUTE, {"user": "ada", "anon": "phone"}),
+        ("Subscribed", 3 * MINUTE, {"email": ADA, "anon": "tablet"}),
+    )
+    for name, after, ids in consents:
+        world.now = start + after
+        world.record(world.event(name, **ids))
+    world.run(world.now + 3 * HOUR)
+    (entry,) = world.decisions("ada")
+    assert entry["state"] == "suppressed"
+    assert entry["compared"]["unsubscribed"] == start + 2
+    assert entry["compared"]["subscribed"] == start + 3 * MINUTE
+
+
+@pytest.mark.parametrize(("name", "opt_in_after"), [("Unsubscribed", -SECOND), ("Email Bounced", SECOND)])
+def test_the_trail_shows_no_opt_in_that_is_older_or_ends_nothing(world: World, name: str, opt_in_after: int) -> None:
+    world.record(consent(world, name, 0, "out", email=ADA), consent(world, "Subscribed", opt_in_after, "in", email=ADA))
+    world.record(world.event("Product Added", user="ada", product=product("tea")))
+    world.run(world.now + 3 * HOUR)
+    (entry,) = world.decisions("ada")
+    assert (entry["state"], "subscribed" in entry["compared"]) == ("suppressed", False)
+
+
 @pytest.mark.parametrize("time", [{"unreadable": ("occurred_at",)}, {"doubtful": ("occurred_at",)}, {"clamped": True}])
 def test_an_opt_in_whose_time_is_a_guess_lifts_no_opt_out_of_that_day(world: World, time: dict[str, Any]) -> None:
     world.record(consent(world, "Unsubscribed", 0, "out"))
