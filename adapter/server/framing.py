@@ -15,7 +15,8 @@ MAX_HEAD_BYTES = 64 * 1024
 FREE_CHUNKS, MIN_CHUNK_BYTES = 1000, 256
 MAX_SIZE_LINE_BYTES = 1024
 MAX_TRAILER_BYTES = 8 * 1024
-LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([0-9]{1,15})[ \t]*\r")
+LENGTH = re.compile(rb"\ncontent-length[ \t]*:[ \t]*([0-9]+)[ \t]*\r")
+MAX_DIGITS = 15
 CHUNKED = re.compile(rb"\ntransfer-encoding[ \t]*:")
 PACKED = re.compile(rb"\ncontent-encoding[ \t]*:")
 CONTINUE = re.compile(rb"\nexpect[ \t]*:[ \t]*100-continue[ \t]*\r")
@@ -90,8 +91,12 @@ class IncomingRequest:
         self._head_end = self.end = at + 4
         head = bytes(self.received[: self._head_end])
         names = head.lower()
-        self._limit = self._max_body(head[: head.find(b"\r\n")])
-        self.expects_continue = CONTINUE.search(names) is not None
+        # One empty line before the first one is nothing (RFC 9112, section 2.2).
+        start = 2 if head.startswith(b"\r\n") else 0
+        line = head[start : head.find(b"\r\n", start)]
+        self._limit = self._max_body(line)
+        # Of HTTP/1.0 nobody waits for it (RFC 9110, section 10.1.1).
+        self.expects_continue = CONTINUE.search(names) is not None and not line.endswith(b"HTTP/1.0")
         self.is_packed = PACKED.search(names) is not None
         if CHUNKED.search(names):
             self._is_chunked, self._next_chunk = True, self._head_end
@@ -99,9 +104,10 @@ class IncomingRequest:
         lengths = LENGTH.findall(names)
         if len(lengths) == 1:
             # Several lengths, or something else than a number: gunicorn refuses the request by its head alone.
-            if int(lengths[0]) > self._limit:
+            digits = lengths[0].lstrip(b"0") or b"0"
+            if len(digits) > MAX_DIGITS or int(digits) > self._limit:
                 return Progress.TOO_LARGE
-            self.end += int(lengths[0])
+            self.end += int(digits)
         return None
 
     def _read_chunks(self) -> Progress:

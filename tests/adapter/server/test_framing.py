@@ -46,9 +46,17 @@ def test_what_follows_a_request_does_not_belong_to_it(name: str) -> None:
     assert (progress, request.end) == (Progress.COMPLETE, len(REQUESTS[name]))
 
 
-@pytest.mark.parametrize("length", [LIMIT + 1, 10**14])
+@pytest.mark.parametrize("length", [LIMIT + 1, 10**14, 10**15, 10**20])
 def test_a_body_that_is_announced_too_large_is_not_waited_for(length: int) -> None:
     assert advance(POST + b"Content-Length: %d\r\n\r\n" % length)[0] is Progress.TOO_LARGE
+    # More than Python reads as a number.
+    assert advance(POST + b"Content-Length: %b\r\n\r\n" % (b"9" * 5000))[0] is Progress.TOO_LARGE
+
+
+def test_zeros_before_a_length_are_nothing() -> None:
+    head = POST + b"Content-Length: " + b"0" * 30 + b"5\r\n\r\n"
+    assert advance(head + b"abcd")[0] is Progress.WAITING
+    assert advance(head + b"abcdef")[1].end == len(head) + 5
 
 
 def test_chunks_that_become_too_much_are_not_waited_for() -> None:
@@ -58,7 +66,7 @@ def test_chunks_that_become_too_much_are_not_waited_for() -> None:
     assert advance(CHUNKED + (b"100\r\n" + bytes(256) + b"\r\n") * 4)[0] is Progress.TOO_LARGE
 
 
-@pytest.mark.parametrize("length", [b"-1", b"+2", b"0x2", b"two", b"1" * 20, b"2\r\nContent-Length: 2", b"2, 2"])
+@pytest.mark.parametrize("length", [b"-1", b"+2", b"0x2", b"two", b"2\r\nContent-Length: 2", b"2, 2"])
 def test_a_length_that_nobody_can_be_sure_of_is_left_to_gunicorn_with_the_head_alone(length: bytes) -> None:
     progress, request = advance(POST + b"Content-Length: " + length + b"\r\n\r\n{}")
     assert (progress, request.end) == (Progress.COMPLETE, request.head_end)
@@ -88,7 +96,14 @@ def test_the_first_line_decides_how_much_is_taken() -> None:
         return 5
 
     IncomingRequest(remember, POST + b"\r\n").advance()
-    assert lines == [b"POST /webhooks/segment HTTP/1.1"]
+    IncomingRequest(remember, b"\r\n" + POST + b"\r\n").advance()
+    assert lines == [b"POST /webhooks/segment HTTP/1.1"] * 2
+
+
+def test_nobody_waits_to_be_told_to_continue_in_http_1_0() -> None:
+    for version, expected in ((b"1.0", False), (b"1.1", True)):
+        head = b"POST / HTTP/" + version + b"\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+        assert advance(head)[1].expects_continue is expected
 
 
 class Searched(bytearray):

@@ -110,6 +110,7 @@ SMUGGLED = {
     "a folded header": HEAD + b"X-A: a\r\n b\r\nContent-Length: 2\r\n\r\n{}" + NEXT,
     "a length with a sign": HEAD + b"Content-Length: +2\r\n\r\n{}" + NEXT,
     "a length in hexadecimal": HEAD + b"Content-Length: 0x2\r\n\r\n{}" + NEXT,
+    "a length of twenty digits": HEAD + b"Content-Length: 99999999999999999999\r\n\r\n" + NEXT,
     "a negative length": HEAD + b"Content-Length: -1\r\n\r\n{}" + NEXT,
     "chunks in HTTP/1.0": HEAD.replace(b"1.1", b"1.0")
     + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"

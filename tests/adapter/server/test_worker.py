@@ -177,6 +177,22 @@ def test_a_body_that_is_too_large_is_refused_by_its_length(receiver: Receiver, p
     assert answer.startswith(b"HTTP/1.1 " + statuses.get(path, b"404")) and b"Connection: close" in answer
 
 
+TARGETS = [
+    *("//webhooks/segment", "/webhooks//segment", "/webhooks/segment/", "/webhooks/seg%6Dent", "/webhooks/segment?a=/"),
+    *("http://shop.example/webhooks/segment", "http://shop.example//webhooks/segment"),
+]
+
+
+@pytest.mark.parametrize(
+    "line", [f"POST {target} HTTP/1.1" for target in TARGETS] + ["\r\nPOST /webhooks/segment HTTP/1.1"]
+)
+def test_a_body_is_read_whole_however_its_url_is_written(receiver: Receiver, line: str) -> None:
+    event = json.loads(order_body(f"written-{time.monotonic_ns()}")) | {"note": "x" * 2 * OTHER_BYTES}
+    body = json.dumps(event).encode()
+    head = f"{line}\r\nHost: x\r\nX-Signature: {sign(SECRET, body)}\r\nContent-Length: {len(body)}\r\n"
+    assert b'"accepted":1' in receiver.raw(head.encode() + b"Connection: close\r\n\r\n" + body)
+
+
 def test_several_megabytes_are_taken_whole(receiver: Receiver) -> None:
     event = json.loads(order_body("large"))
     events = [event | {"messageId": f"large-{time.monotonic_ns()}-{n}", "note": "x" * 7000} for n in range(1000)]
