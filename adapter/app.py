@@ -16,7 +16,6 @@ from flask import Flask
 from prometheus_flask_exporter import PrometheusMetrics
 from prometheus_flask_exporter.multiprocess import GunicornPrometheusMetrics
 from redis.exceptions import RedisError
-from werkzeug.middleware.proxy_fix import ProxyFix
 
 from adapter.feedback import configure_feedback
 from adapter.feedback.base import KINDS
@@ -32,6 +31,7 @@ from adapter.routes.health import add_health
 from adapter.routes.methods import KnownMethods
 from adapter.routes.openapi import add_openapi, document, people_document
 from adapter.routes.people import add_people
+from adapter.routes.proxies import ForwardedFor
 from adapter.routes.slashes import SingleSlashes
 from adapter.routes.snippet import add_snippet
 from adapter.routes.tracking_api import add_tracking
@@ -151,7 +151,7 @@ def new_flask(settings: Settings) -> Flask:
     app.wsgi_app = SingleSlashes(app.wsgi_app)  # type: ignore[method-assign]  # as Flask's documentation has it
     if settings.trusted_proxies:
         # The visitor's address is all that we need from the proxy's headers.
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=settings.trusted_proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]  # as Flask's documentation has it
+        app.wsgi_app = ForwardedFor(app.wsgi_app, settings.trusted_proxies)  # type: ignore[method-assign]  # as Flask's documentation has it
     # The routes that read a body set their own limit.
     app.config["MAX_CONTENT_LENGTH"] = 0
     return app

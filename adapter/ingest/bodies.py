@@ -12,6 +12,9 @@ from adapter.sources.reading.salvage import BYTE_ORDER_MARK
 from freshgate.errors import RequestError, TooLarge, UnsupportedBody
 
 GZIP = 31
+# A file of several members is allowed, and nobody sends one. Each member copies what follows it, before anybody knows
+# who the caller is.
+MAX_MEMBERS = 16
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -35,7 +38,7 @@ def plain_body(body: bytes, encoding: str | None, max_bytes: int, hint: str = ""
 def _unpack(body: bytes, max_bytes: int, hint: str) -> bytes:
     plain = b""
     rest = body
-    while True:
+    for _ in range(MAX_MEMBERS):
         decompressor = zlib.decompressobj(wbits=GZIP)
         try:
             plain += decompressor.decompress(rest, max_bytes + 1 - len(plain))
@@ -49,3 +52,4 @@ def _unpack(body: bytes, max_bytes: int, hint: str) -> bytes:
         rest = decompressor.unused_data.lstrip(b"\0")
         if not rest:
             return plain
+    raise RequestError("not gzip")

@@ -155,6 +155,23 @@ def test_a_source_records_so_many_bytes_from_however_many_visitors(shop: Shop, r
     assert limited("source_bytes") >= 10
 
 
+# What the proxy adds to what the visitor sent.
+FORWARDED = ["{}", "9.9.9.9, {}", '", {}', '"9.9.9.9, {}', '\\", {}', ",,, {}", "{}:4711", "9.9.9.9:1,{}"]
+
+
+@pytest.mark.parametrize("forwarded", FORWARDED)
+def test_nothing_that_a_visitor_sends_hides_the_address_that_the_proxy_adds(shop: Shop, forwarded: str) -> None:
+    client = shop(rate_per_ip=(3, 60_000))
+    assert [Page(client, forwarded.format("8.8.4.4")).is_limited() for _ in range(5)] == [False] * 3 + [True] * 2
+    assert not Page(client, forwarded.format("8.8.4.5")).is_limited()
+
+
+def test_an_address_of_ipv6_may_have_a_port_too(shop: Shop) -> None:
+    client = shop(rate_per_ip=(2, 60_000))
+    forwarded = ["[2a00:1450:1:2::1]:443", "2a00:1450:1:2::2", "[2a00:1450:1:2::3]"]
+    assert [Page(client, address).is_limited() for address in forwarded] == [False, False, True]
+
+
 def test_large_events_cost_what_they_record(shop: Shop, redis: Redis) -> None:
     client = shop(recorded_bytes_per_ip=(50_000, 3_600_000))
     headers = {**basic("page-key:"), "X-Forwarded-For": HOME_IP}

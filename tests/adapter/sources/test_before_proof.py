@@ -16,9 +16,10 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from adapter.app import create_app
+from adapter.ingest.bodies import plain_body
 from adapter.sources.segment.signature import Verifier, sign
 from adapter.sources.write_keys import WriteKeys
-from freshgate.errors import NotAuthentic
+from freshgate.errors import NotAuthentic, RequestError
 from freshgate.settings import Settings, SourceSettings
 from tests.adapter.sources.test_tracking import basic
 
@@ -135,3 +136,10 @@ def test_a_stranger_with_a_zipped_body_is_refused(client: FlaskClient, name: str
 def test_items_beyond_the_limit_are_not_taken_apart_for_a_page_either(client: FlaskClient) -> None:
     answer = client.post("/v1/batch", data=BODIES["items"], headers=basic("the-key:"))
     assert answer.status_code == 413
+
+
+def test_a_gzip_file_of_thousands_of_members_is_not_unpacked() -> None:
+    few, many = gzip.compress(b"{") + gzip.compress(b"}"), gzip.compress(b" ") * 20_000
+    assert plain_body(few, "gzip", 500_000) == b"{}"
+    with pytest.raises(RequestError, match="not gzip"):
+        plain_body(many, "gzip", 500_000)
