@@ -20,7 +20,7 @@ from http.client import HTTPResponse
 from statistics import median
 from typing import Any, NamedTuple
 
-from adapter.people.caches import MEMCACHED_TIMEOUT_S, PAUSE_S
+from adapter.people.caches import PAUSE_S
 from bench.lab import Lab, Process
 from bench.load import Clients
 from bench.payloads import Shoppers, batch_request
@@ -39,7 +39,8 @@ MAX_LAG_NS = 1_000_000_000
 # Persons, and requests a second, while Memcached answers or hangs.
 ASKED_PEOPLE, ASKED_PER_S = 100, 100.0
 WINDOW_S = 3.0
-ADDED_GOAL = Goal("value", "at most", MEMCACHED_TIMEOUT_S * 1000)
+# Its timeout, and what else such a request takes longer.
+ADDED_GOAL = Goal("value", "at most", 50)
 API_KEY = "bench-api-key"
 API = {"FRESHGATE_API_TOKENS": API_KEY, "FRESHGATE_API_RATE": "1000000/1m"}
 APP = "adapter.app:from_environment()"

@@ -6,9 +6,9 @@ A server whose requests are tasks says so in `tasks`. Outside of a task such a s
 from __future__ import annotations
 
 import select
-import socket
+import ssl
 from collections.abc import Callable
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ class Tasks(Protocol):
     def is_inside(self) -> bool:
         """Whether a task is asking."""
 
-    def wait(self, sock: socket.socket, *, writable: bool, timeout_s: float | None) -> bool:
+    def wait(self, sock: Any, *, writable: bool, timeout_s: float | None) -> bool:
         """Lets other tasks go on until the socket is ready; False if it is not in time."""
 
     def in_thread(self, call: Callable[[], T]) -> T:
@@ -30,66 +30,59 @@ class Tasks(Protocol):
 tasks: Tasks | None = None
 
 
-class TaskSocket(socket.socket):
-    """Its timeout bounds each wait, as ever, but the system's own socket never blocks: it is tried first."""
+class TaskSocket:
+    """A connected socket, with TLS or without. Its timeout bounds each wait, as ever, but it never blocks the thread:
+    it is tried first, and waited for as long as it is not ready."""
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
-        self._timeout_s = super().gettimeout()
-        super().setblocking(False)
+    def __init__(self, sock: Any) -> None:
+        self._sock = sock
+        self._timeout_s: float | None = sock.gettimeout()
+        sock.setblocking(False)
 
-    @classmethod
-    def of(cls, sock: socket.socket) -> Self:
-        """Takes over a socket, which is of no more use."""
-        timeout_s = sock.gettimeout()
-        own = cls(sock.family, sock.type, sock.proto, sock.detach())
-        own.settimeout(timeout_s)
-        return own
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
 
-    def settimeout(self, value: float | None, /) -> None:
+    def settimeout(self, value: float | None) -> None:
         self._timeout_s = value
 
     def gettimeout(self) -> float | None:
         return self._timeout_s
 
-    def setblocking(self, flag: bool, /) -> None:
+    def setblocking(self, flag: bool) -> None:
         self._timeout_s = None if flag else 0.0
 
-    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
-        while True:
-            try:
-                return super().recv(bufsize, flags)
-            except BlockingIOError:
-                if self._timeout_s == 0:
-                    raise
-                self._wait()
+    def recv(self, *arguments: Any) -> Any:
+        return self._try(self._sock.recv, *arguments)
 
-    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        while True:
-            try:
-                return super().recv_into(buffer, nbytes, flags)
-            except BlockingIOError:
-                if self._timeout_s == 0:
-                    raise
-                self._wait()
+    def recv_into(self, *arguments: Any) -> Any:
+        return self._try(self._sock.recv_into, *arguments)
 
-    def sendall(self, data: Any, flags: int = 0, /) -> None:
+    def sendall(self, data: Any) -> None:
         rest = memoryview(data)
         while rest:
+            rest = rest[self._try(self._sock.send, rest, writable=True) :]
+
+    def _try(self, call: Callable[..., Any], *arguments: Any, writable: bool = False) -> Any:
+        while True:
             try:
-                rest = rest[super().send(rest, flags) :]
+                return call(*arguments)
+            except ssl.SSLWantReadError:
+                self._wait(writable=False)
+            except ssl.SSLWantWriteError:
+                self._wait(writable=True)
             except BlockingIOError:
                 if self._timeout_s == 0:
                     raise
-                self._wait(writable=True)
+                self._wait(writable=writable)
 
-    def _wait(self, *, writable: bool = False) -> None:
-        timeout_s = self._timeout_s
+    def _wait(self, *, writable: bool) -> None:
+        if self._timeout_s == 0:
+            raise BlockingIOError("not ready")
         if tasks is not None and tasks.is_inside():
-            is_ready = tasks.wait(self, writable=writable, timeout_s=timeout_s)
+            is_ready = tasks.wait(self._sock, writable=writable, timeout_s=self._timeout_s)
         else:
             poll = select.poll()
-            poll.register(self, select.POLLOUT if writable else select.POLLIN)
-            is_ready = bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
+            poll.register(self._sock, select.POLLOUT if writable else select.POLLIN)
+            is_ready = bool(poll.poll(None if self._timeout_s is None else self._timeout_s * 1000))
         if not is_ready:
             raise TimeoutError("timed out")

@@ -12,6 +12,7 @@ from adapter.feedback import configure_feedback
 from adapter.sources import SOURCES, max_bytes
 from adapter.sources.tracking import MAX_BYTES
 from freshgate.settings_file import load
+from freshgate.state.cluster import is_cluster
 
 WEBHOOKS, FEEDBACK, TRACKING = b"/webhooks/", b"/feedback/", (b"/v1/", b"/beacon/v1/")
 SLASHES = re.compile(b"/{2,}")
@@ -19,10 +20,9 @@ SLASHES = re.compile(b"/{2,}")
 OTHER_BYTES = 64 * 1024
 
 
-def has_plain_redis(environ: Mapping[str, str]) -> bool:
-    """Whether tasks can wait for Redis: it is one, and its bytes come as they are. Over TLS, and for a Cluster, whose
-    table of nodes is behind a lock, requests wait in threads."""
-    return load(environ).redis_url.startswith(("redis://", "unix://"))
+def can_have_tasks(environ: Mapping[str, str]) -> bool:
+    """Whether tasks can wait for Redis. A Cluster's table of nodes is behind a lock: there requests wait in threads."""
+    return not is_cluster(load(environ).redis_url)
 
 
 def body_limits(environ: Mapping[str, str]) -> Callable[[bytes], int]:

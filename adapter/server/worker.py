@@ -54,9 +54,9 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
 
     def get_thread_pool(self) -> Any:
         # The app's own sockets must know of tasks when they connect. Imported after the fork, as below.
-        from adapter.server.limits import has_plain_redis
+        from adapter.server.limits import can_have_tasks
 
-        self._tasks = ServerTasks() if has_plain_redis(os.environ) else None
+        self._tasks = ServerTasks() if can_have_tasks(os.environ) else None
         sockets.tasks = self._tasks
         return super().get_thread_pool()
 

@@ -12,7 +12,6 @@ import os
 import time
 from collections import deque
 from functools import cache, partial
-from ssl import SSLSocket
 from typing import Any, ClassVar
 
 from redis import Connection, ConnectionPool, Redis
@@ -103,8 +102,7 @@ def _aware(connection_class: Any) -> Any:
 
         def _connect(self) -> Any:
             sock = super()._connect()
-            # Of TLS, what is ready on the socket is not yet a reply.
-            return sock if sockets.tasks is None or isinstance(sock, SSLSocket) else sockets.TaskSocket.of(sock)
+            return sock if sockets.tasks is None else sockets.TaskSocket(sock)
 
         def read_response(self, *arguments: Any, **options: Any) -> Any:
             try:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import http.client
-import ipaddress
 import json
 import os
 import re
@@ -22,12 +20,9 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from adapter.sources.segment.signature import sign
+from tests.harness.certificates import certificate
 from tests.harness.ports import free_ports
 from tests.harness.receiver_process import HEAD, ROOT, SECRET, TOKEN, Receiver, order_body, read_all
 
@@ -144,24 +139,6 @@ def proxy(request: pytest.FixtureRequest, receiver: Receiver) -> Iterator[Proxy]
         finally:
             process.terminate()
             process.wait(20)
-
-
-def certificate(folder: Path) -> ssl.SSLContext:
-    """Writes a certificate for 127.0.0.1 and its key; returns a context that trusts it."""
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (folder / "cert.pem").write_bytes(built.public_bytes(pem))
-    plain = serialization.NoEncryption()
-    (folder / "key.pem").write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
-    return ssl.create_default_context(cafile=str(folder / "cert.pem"))
 
 
 def orders(proxy: Proxy, count: int) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import selectors
 import socket
+import ssl
 import threading
 from typing import Any
 
@@ -13,14 +14,16 @@ from tests.harness.ports import free_ports
 class HeldRedis:
     """A context manager: `with HeldRedis(redis_url) as proxy: proxy.hold(); …; proxy.release()`.
 
+    tls          the proxy's context, if it speaks TLS
     url          of the proxy
     max_waiting  how many connections waited for a reply at once while replies were held, at most
     """
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._path = redis_url.removeprefix("unix://").partition("?")[0]
         (port,) = free_ports(1)
-        self.url = f"redis://127.0.0.1:{port}"
+        self.url = f"{'rediss' if tls else 'redis'}://127.0.0.1:{port}"
         self.max_waiting = 0
         self._listener = socket.create_server(("127.0.0.1", port))
         self._listener.setblocking(False)
@@ -81,6 +84,12 @@ class HeldRedis:
         if self._is_refusing:
             client.close()
             return
+        if self._tls:
+            try:
+                client = self._tls.wrap_socket(client, server_side=True)
+            except OSError:
+                return
+            client.setblocking(False)
         server = socket.socket(socket.AF_UNIX)
         server.connect(self._path)
         for sock, other in ((client, server), (server, client)):
@@ -88,10 +97,15 @@ class HeldRedis:
             self._selector.register(sock, selectors.EVENT_READ)
 
     def _pass_on(self, sock: socket.socket) -> None:
+        data = b""
         try:
             data = sock.recv(1 << 20)
+            while isinstance(sock, ssl.SSLSocket) and sock.pending():
+                data += sock.recv(1 << 20)
+        except ssl.SSLWantReadError:
+            return
         except OSError:
-            data = b""
+            pass
         other = self._others.get(sock)
         if not data or other is None:
             self._end(sock)
@@ -108,7 +122,9 @@ class HeldRedis:
 
     def _send(self, sock: socket.socket, data: bytes) -> None:
         try:
+            sock.setblocking(True)
             sock.sendall(data)
+            sock.setblocking(not isinstance(sock, ssl.SSLSocket))
         except OSError:
             self._end(sock)
 

@@ -3,26 +3,39 @@
 from __future__ import annotations
 
 import http.client
+import json
 import selectors
 import signal
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 import pytest
 
-from adapter.server.limits import has_plain_redis
+from adapter.server.limits import can_have_tasks
 from adapter.server.tasks import MAX_AT_WORK, ServerTasks
+from adapter.sources.segment.signature import sign
 from freshgate import sockets
 from freshgate.sockets import TaskSocket
+from tests.harness.certificates import certificate
 from tests.harness.held_redis import HeldRedis
-from tests.harness.receiver_process import Receiver
+from tests.harness.receiver_process import HEAD, SECRET, TOKEN, Receiver, order_body
 
 SINGLE_WORKER = {"GUNICORN_CMD_ARGS": "--workers 1", "FRESHGATE_RECEIVER_THREADS": "2"}
+
+
+def server_context(folder: Path) -> ssl.SSLContext:
+    """TLS of a server at 127.0.0.1; its certificate is `cert.pem` in the folder."""
+    certificate(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
 
 
 class Loop:
@@ -67,9 +80,9 @@ def loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[Loop]:
 def pair() -> Iterator[tuple[TaskSocket, socket.socket]]:
     """A task's socket, and its other side."""
     own, other = socket.socketpair()
-    with TaskSocket.of(own) as own_socket, other:
-        own_socket.settimeout(30)
-        yield own_socket, other
+    with own, other:
+        own.settimeout(30)
+        yield TaskSocket(own), other
 
 
 def test_while_one_task_waits_others_begin_and_end(loop: Loop, pair: tuple[TaskSocket, socket.socket]) -> None:
@@ -168,7 +181,7 @@ def test_outside_of_tasks_such_a_socket_waits_like_any_other(
 
 
 def test_no_more_than_so_many_are_at_work_and_the_others_follow_in_turn(loop: Loop) -> None:
-    pairs = [socket.socketpair() for _ in range(MAX_AT_WORK + 5)]
+    socket_pairs = [socket.socketpair() for _ in range(MAX_AT_WORK + 5)]
     started: list[int] = []
 
     def wait(number: int) -> int:
@@ -176,7 +189,7 @@ def test_no_more_than_so_many_are_at_work_and_the_others_follow_in_turn(loop: Lo
         pairs[number][0].recv(1)
         return number
 
-    pairs = [(TaskSocket.of(own), other) for own, other in pairs]
+    pairs = [(TaskSocket(own), other) for own, other in socket_pairs]
     for number in range(len(pairs)):
         loop.start(partial(wait, number))
     assert started == list(range(MAX_AT_WORK))
@@ -262,23 +275,28 @@ def test_a_task_that_is_ready_and_too_late_in_one_round_goes_on_once(
 
 
 @pytest.mark.parametrize(
-    ("url", "is_plain"),
+    ("url", "has_tasks"),
     [
         ("redis://r:6379", True),
         ("unix:///run/r.sock?db=0", True),
-        ("rediss://r:6379", False),
+        ("rediss://r:6379", True),
         ("redis+cluster://a:1,b:2", False),
     ],
 )
-def test_events_wait_in_threads_for_a_redis_behind_tls_and_for_a_cluster(url: str, is_plain: bool) -> None:
+def test_events_wait_in_threads_for_a_cluster_alone(url: str, has_tasks: bool) -> None:
     environ = {"FRESHGATE_REDIS_URL": url, "FRESHGATE_QUEUE_REDIS_URL": "", "FRESHGATE_CONFIG": "/dev/null"}
     if "cluster" in url:
         environ["FRESHGATE_QUEUE_REDIS_URL"] = "redis://queues:6379"
-    assert has_plain_redis(environ) is is_plain
+    assert can_have_tasks(environ) is has_tasks
 
 
-def test_more_events_wait_for_a_redis_that_hangs_than_there_are_threads(redis_server: str) -> None:
-    with HeldRedis(redis_server) as proxy, Receiver(proxy.url, SINGLE_WORKER) as receiver:
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_more_events_wait_for_a_redis_that_hangs_than_there_are_threads(
+    redis_server: str, tmp_path: Path, has_tls: bool
+) -> None:
+    tls = server_context(tmp_path) if has_tls else None
+    trust = f"?ssl_ca_certs={tmp_path}/cert.pem" if has_tls else ""
+    with HeldRedis(redis_server, tls) as proxy, Receiver(proxy.url + trust, SINGLE_WORKER) as receiver:
         assert receiver.order()[0] == 200
         proxy.hold()
         statuses: list[int] = []
@@ -294,6 +312,17 @@ def test_more_events_wait_for_a_redis_that_hangs_than_there_are_threads(redis_se
         proxy.release()
         # Replies that came too late are nobody's.
         assert [receiver.order()[0] for _ in range(5)] == [200] * 5
+
+
+def test_a_large_batch_goes_to_redis_over_tls_and_is_counted_whole(redis_server: str, tmp_path: Path) -> None:
+    tls = server_context(tmp_path)
+    url = f"{{}}?ssl_ca_certs={tmp_path}/cert.pem"
+    with HeldRedis(redis_server, tls) as proxy, Receiver(url.format(proxy.url), SINGLE_WORKER) as receiver:
+        orders = [json.loads(order_body(f"tls-{number}")) for number in range(400)]
+        body = json.dumps({"batch": orders}, separators=(",", ":")).encode()
+        head = f"Content-Length: {len(body)}\r\nX-Signature: {sign(SECRET, body)}\r\nX-Freshgate-Token: {TOKEN}\r\n"
+        answer = receiver.raw(HEAD + head.encode() + b"Connection: close\r\n\r\n" + body)
+        assert json.loads(answer.partition(b"\r\n\r\n")[2])["accepted"] == 400
 
 
 def test_a_redis_that_is_gone_and_comes_back_costs_503_and_no_thread(redis_server: str) -> None:
