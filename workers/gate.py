@@ -113,8 +113,9 @@ def version_of(trigger: Trigger, records: Records) -> str:
 
 def address_of(records: Records) -> str | None:
     """The recipient: for mails about an order the order's own address, else the person's."""
-    order_email = records.order.email if records.order else None
-    return order_email or records.person.email
+    order, person = records.order, records.person
+    order_email = order and (order.email or order.guests_email([record_id for record_id, _ in person.records]))
+    return order_email or person.email
 
 
 def _already_sent(claims: list[Claim], send: Decision, now: int) -> Decision | None:

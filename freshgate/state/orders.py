@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from copy import copy
 from decimal import Decimal, InvalidOperation
 from typing import Any, Self
@@ -13,6 +13,7 @@ from typing import Any, Self
 import msgspec
 from msgspec.structs import replace
 
+from freshgate.state.fold import is_device
 from freshgate.state.records import Mark, Record
 from freshgate.state.stored import Order, decode_order
 
@@ -77,12 +78,16 @@ class OrderView(Record):
 
     @property
     def email(self) -> str | None:
-        """The order's own address; None where it came with none. That of a guest's event is the order's while no user
-        tells the order: the device may be known as another's."""
+        """The order's own address; None where it came with none."""
         mark = self.register("F:email")
-        if mark is None and not any(self.fields("w:u")):
-            mark = self.register("F:guest")
         return mark.value if mark else None
+
+    def guests_email(self, buyer: Collection[str]) -> str | None:
+        """The address in a guest's event about the order, whose device may be known as another's. None where a user
+        among the buyer's records told it, too: then it may be left from who used the device before."""
+        mark = self.register("F:guest")
+        is_users = any(f"w:{record_id}" in self._raw for record_id in buyer if not is_device(record_id))
+        return mark.value if mark and not is_users else None
 
     @property
     def cancelled(self) -> Mark | None:

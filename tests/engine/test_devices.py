@@ -253,3 +253,32 @@ def test_a_user_of_whom_no_address_is_known_has_the_one_that_the_device_told(wor
     world.run(world.now + HOUR)
     assert world.mails() == [("abandoned_cart", BEN)]
     assert world.esp.mails[0].template_data["first_name"] == "Ben"
+
+
+@pytest.mark.parametrize("arrival", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("email", [None, BEN])
+def test_an_order_that_names_another_user_than_the_devices_is_that_users(
+    world: World, email: str | None, arrival: tuple[int, int]
+) -> None:
+    world.record(world.event("Page", user="ada", anon="device"))
+    world.now += HOUR
+    # Ben has logged in; the page's script does not know it.
+    tellings = [
+        world.event("Order Completed", anon="device", email=email, order_id="1"),
+        world.event("Order Completed", at=world.now + 5, user="ben", order_id="1"),
+    ]
+    world.record(*[tellings[index] for index in arrival])
+    world.run(world.now + MINUTE)
+    assert world.mails() == [("order_confirmation", BEN)]
+
+
+def test_an_order_of_a_user_without_an_address_waits_and_is_not_mailed_to_the_devices_user(world: World) -> None:
+    world.record(world.event("Page", user="ada", anon="device"))
+    world.now += HOUR
+    world.record(world.event("Order Completed", anon="device", order_id="1"))
+    world.record(world.event("Order Completed", at=world.now + 5, user="cleo", order_id="1"))
+    world.run(world.now + MINUTE)
+    assert (world.mails(), world.outcomes("cleo")) == ([], [("order_confirmation", "parked")])
+    world.record(world.event("Identify", user="cleo", email=CLEO))
+    world.run(world.now + MINUTE)
+    assert world.mails() == [("order_confirmation", CLEO)]

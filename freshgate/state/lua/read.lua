@@ -47,24 +47,38 @@ local function has_address(shop, root, room)
   return false, math.max(0, room - #ids)
 end
 
--- Who told that the order was completed, first of all first: {{id, stamp}, ...}; and whether it has an address of its own.
--- What a device told that was nobody's by then does not count.
+-- Who told that the order was completed and may have completed it, first of all first: {{id, stamp}, ...}; and whether it
+-- has an address of its own. What a device told that was nobody's by then does not count. Who is named outweighs whose
+-- device it was: a device of somebody who is not named was lent.
 local function tellers_of(shop, flat)
-  local tellers, is_addressed = {}, false
+  local all, named, is_addressed, tellers = {}, nil, false, {}
   for i = 1, #flat, 2 do
     local id, stamp = string.match(flat[i], '^w:(.+)$'), flat[i + 1]
     is_addressed = is_addressed or flat[i] == 'A:order'
     if id then
       local cut = redis.call('HGET', person_key(shop, id), 'cut')
-      if not cut or stamp < cut then tellers[#tellers + 1] = { id, stamp } end
+      if not cut or stamp < cut then all[#all + 1] = { id, stamp, is_device(id) } end
     end
   end
-  table.sort(tellers, function(a, b) return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1]) end)
+  for _, teller in ipairs(#all > 1 and all or {}) do
+    teller[4] = root_of(shop, teller[1])
+    if not teller[3] then
+      named = named or {}
+      named[teller[4]] = true
+    end
+  end
+  for _, teller in ipairs(all) do
+    if not named or named[teller[4]] or is_device(teller[4]) then tellers[#tellers + 1] = teller end
+  end
+  table.sort(tellers, function(a, b)
+    if not is_addressed and a[3] ~= b[3] then return b[3] end
+    return a[2] < b[2] or (a[2] == b[2] and a[1] < b[1])
+  end)
   return tellers, is_addressed
 end
 
 -- Who completed the order: whoever told it first. Of several who told an order without an address of its own, the first
--- who has one: of two CDPs one may know the visitor only. Returns how many ids were looked at for that, too.
+-- who has one, users before devices: of two CDPs one may know the visitor only. Returns how many ids were looked at for that, too.
 local function buyer_of(shop, flat)
   local tellers, is_addressed = tellers_of(shop, flat)
   local room, is_known = MAX_ADDRESS_LOOKS, false
@@ -92,9 +106,9 @@ end
 
 -- The send has ended: an address that comes later must not bring it back to anybody.
 local function unpark_order(shop, timer)
-  local tellers = tellers_of(shop, redis.call('HGETALL', order_key(shop, string.match(timer, '|o:(.+)$'))))
-  for _, teller in ipairs(tellers) do
-    redis.call('HDEL', person_key(shop, root_of(shop, teller[1])), 'k:' .. timer)
+  for _, field in ipairs(redis.call('HKEYS', order_key(shop, string.match(timer, '|o:(.+)$')))) do
+    local id = string.match(field, '^w:(.+)$')
+    if id then redis.call('HDEL', person_key(shop, root_of(shop, id)), 'k:' .. timer) end
   end
 end
 
