@@ -2,9 +2,10 @@
 
 Sent      at once, on Signed Up, or on an Identify at most 24 hours after its `created_at`; once for each person. A date
           that lies a little ahead, up to the 14 hours of the easternmost time zone, is a new account's, too.
-Not sent  when that event is older than 24 hours, or the address was welcomed within 24 hours under another id: a page
-          and a server tell one sign-up, and nobody links the two. An unsubscribe does not stop it: the mail is
-          transactional.
+Not sent  when that event is older than 24 hours; when the address was welcomed within 24 hours under another id, since
+          a page and a server tell one sign-up and nobody links the two; or when a device that has long been a user's
+          tells a sign-up without an address, which is somebody else's (`known_user`). An unsubscribe does not stop it:
+          the mail is transactional.
 """
 
 from __future__ import annotations
@@ -27,6 +28,9 @@ def _is_new(event: Event) -> bool:
 
 
 def _withdrawn(person: PersonView, order: OrderView | None) -> Withdrawn | None:
+    signup = person.mark("signup")
+    if signup and person.is_guests("signup"):
+        return Withdrawn("cancelled", "known_user", {"signup": signup.at})
     return None
 
 

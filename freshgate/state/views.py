@@ -222,6 +222,16 @@ class PersonView(Record):
         """Whether a page alone gave an address, and mail does not go there."""
         return self.email is None and self._newest("said_email") is not None
 
+    def is_guests(self, name: str) -> bool:
+        """Whether a device alone told the newest of a mark, long after a server had said whose device it is, and no
+        address with it: somebody else may have done that. What is told within a session of its user is the user's."""
+        mark = self.register(f"m:{name}")
+        for record_id, fields in self.records if mark and not self._guests_address() else ():
+            if mark and is_device(record_id) and fields.get(f"m:{name}", "")[:LENGTH] == mark.stamp:
+                links = [millis(stamp) for field, stamp in fields.items() if field.startswith("L:")]
+                return any(linked_at < mark.at - self.session_window for linked_at in links)
+        return False
+
     def _guests_address(self) -> str | None:
         """What the device that told the mark told with it, or later. A guest who signs up on a user's device is mailed,
         and not the user."""

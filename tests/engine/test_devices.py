@@ -282,3 +282,29 @@ def test_an_order_of_a_user_without_an_address_waits_and_is_not_mailed_to_the_de
     world.record(world.event("Identify", user="cleo", email=CLEO))
     world.run(world.now + MINUTE)
     assert world.mails() == [("order_confirmation", CLEO)]
+
+
+@pytest.mark.parametrize(("after", "mails"), [(HOUR, []), (MINUTE, [("welcome", ADA)])])
+def test_a_sign_up_by_a_device_that_has_long_been_a_users_does_not_welcome_that_user(
+    world: World, after: int, mails: list[Any]
+) -> None:
+    world.record(world.event("Page", user="ada", anon="device"))
+    world.now += after
+    # The page's script does not know yet that it is Ben who signs up.
+    world.record(world.event("Signed Up", anon="device"))
+    world.run(world.now + MINUTE)
+    assert world.mails() == mails
+    if not mails:
+        assert world.decisions("ada")[-1]["reason"] == "known_user"
+        world.record(world.event("Signed Up", user="ben", anon="device"))
+        world.run(world.now + MINUTE)
+        assert world.mails() == [("welcome", BEN)]
+
+
+def test_a_sign_up_by_a_device_that_is_a_users_from_then_on_welcomes_the_user(world: World) -> None:
+    world.record(world.event("Signed Up", anon="device"))
+    world.run()
+    world.now += HOUR
+    world.record(world.event("Page", user="ada", anon="device"))
+    world.run(world.now + MINUTE)
+    assert world.mails() == [("welcome", ADA)]
