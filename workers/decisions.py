@@ -14,7 +14,7 @@ from freshgate.needs import Fallback
 from freshgate.state import keys
 from freshgate.state.orders import OrderView
 from freshgate.state.records import Claim, Mark
-from freshgate.state.views import AddressView, PersonView, SubjectView
+from freshgate.state.views import AddressHolder, AddressView, PersonView, SubjectView
 from workers.asks import AskAnswer, AskRequest
 
 
@@ -52,6 +52,7 @@ class Records(msgspec.Struct):
     due         when it is due; None where the send has no timer any more, so that nothing is to be done
     address     None while the recipient's address is not known
     mailbox     what mails to the address are counted with, where the address is an alias of another
+    others      other persons who had the address: what they refused, their newest order, and the revision
     refused_at, refused_since
                 when events of the shop were refused last, and since when they are; 0 where that is long ago
     sent_until  mails that were due until then may have left before the store was restored; 0 where it was not
@@ -64,6 +65,7 @@ class Records(msgspec.Struct):
     order: OrderView | None = None
     address: AddressView | None = None
     mailbox: AddressView | None = None
+    others: list[AddressHolder] = msgspec.field(default_factory=list)
     shop: str = "main"
     refused_at: int = 0
     refused_since: int = 0

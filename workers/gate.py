@@ -154,8 +154,8 @@ def _suppressed(trigger: Trigger, records: Records, send: Decision) -> Decision 
     """`suppressed` if the person or the address opted out, bounced or complained, or left the trigger's topic."""
     topic = (f"{TOPIC}{trigger.topic_name}",) if trigger.kind == "marketing" else ()
     for suppression in (*SUPPRESSED_BY[trigger.kind], *topic):
-        # A topic is only left by address.
-        views = [view for view in (records.person, records.address) if view]
+        # A topic is only left by address. What others who had the address refused holds for it, too.
+        views = [view for view in (records.person, records.address, *records.others) if view]
         lifted = [records.address.lifted(suppression)] if records.address else []
         opt_ins = [view.suppression("subscribed") for view in views]
         marks = [mark for view in views if (mark := view.suppression(suppression))]

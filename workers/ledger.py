@@ -394,4 +394,5 @@ def _keep(trigger: Trigger) -> int:
 
 
 def _views(records: Records) -> Sequence[Any]:
-    return [view for view in (records.person, records.order, records.address) if view is not None and view.id]
+    views = (records.person, records.order, records.address, *records.others)
+    return [view for view in views if view is not None and view.id]

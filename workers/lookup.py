@@ -19,7 +19,7 @@ from freshgate.state.products import parse_product
 from freshgate.state.records import to_fields
 from freshgate.state.restored import sent_until
 from freshgate.state.store import fcall, with_library
-from freshgate.state.views import AddressView, PersonView
+from freshgate.state.views import AddressHolder, AddressView, PersonView
 from workers.decisions import Records
 from workers.gate import address_of
 
@@ -93,7 +93,7 @@ class Lookup:
         return int(reply[0]), records, names
 
     def _build(self, shop: str, send: Any, refused_at: int, refused_since: int) -> Records:
-        timer, due, root, persons, order, addresses = send
+        timer, due, root, persons, order, addresses, others = send
         ref = keys.TimerRef.parse(timer.decode())
         order_fields = to_fields(order)
         members = [(record_id.decode(), to_fields(flat)) for record_id, flat in persons]
@@ -120,6 +120,7 @@ class Lookup:
             address_id, mailbox_id = self._address_ids(address)
             if address_id in read:
                 self._set_address(records, AddressView(address_id, to_fields(read[address_id])))
+                self._add_others(records, [other for other in others if other[0].decode() == address_id])
             if mailbox_id in read:
                 records.mailbox = AddressView(mailbox_id, to_fields(read[mailbox_id]))
         return records
@@ -132,6 +133,15 @@ class Lookup:
         records.address = view
         if self._email_identity:
             records.person.see_address(view.ordered)
+
+    def _add_others(self, records: Records, others: Iterable[Sequence[Any]]) -> None:
+        """The other persons who had the address: what they ordered or refused counts, also where that named none."""
+        for _, root, flat in others:
+            other = AddressHolder(root.decode(), to_fields(flat))
+            records.others.append(other)
+            order, newest = other.ordered, records.person.ordered_elsewhere
+            if self._email_identity and order and (newest is None or newest.stamp < order.stamp):
+                records.person.see_address(order)
 
     def _add_missing_addresses(self, shop: str, all_records: Iterable[Records]) -> None:
         """An address of which no register has the id, such as a page's where that is believed since: one more trip."""

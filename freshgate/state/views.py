@@ -371,6 +371,21 @@ class AddressView(Record):
         ]
 
 
+class AddressHolder(Record):
+    """Another person who had the address: what they ordered and refused, perhaps in events that did not name it."""
+
+    def __init__(self, record_id: str, raw: Mapping[str, str]) -> None:
+        super().__init__(record_id, raw, "p")
+
+    def suppression(self, kind: str) -> Mark | None:
+        return self.register(f"m:{kind}")
+
+    @property
+    def ordered(self) -> Mark | None:
+        """The newest order."""
+        return self.register("m:order")
+
+
 def _priced(product: Product, prices: Mapping[str, str]) -> Product:
     return replace(product, price=prices.get(product.line) or prices.get(product.product_id) or "")
 

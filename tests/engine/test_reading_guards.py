@@ -25,7 +25,7 @@ def shop(redis: Redis) -> Redis:
 
 def read(shop: Redis, timer: str) -> Any:
     """(timer, due, root, ids of the records, number of addresses) of one send."""
-    timer, due, root, records, _, addresses = fcall(shop, "read", SHOP, START, timer)[2]
+    timer, due, root, records, _, addresses, _ = fcall(shop, "read", SHOP, START, timer)[2]
     return timer, due, root, [record_id for record_id, _ in records], len(addresses)
 
 

@@ -24,6 +24,9 @@ local function forget_address(shop, id, del)
       bump(key)
     end
   end
+  for field, value in pairs(hash(key)) do
+    if string.sub(field, 1, 2) == 'h:' and stamp_ms(value) <= del then redis.call('HDEL', key, field) end
+  end
 end
 
 -- What is up to `del` (ms) is taken out of one record. Claims stay: they hold no data, and prevent a second mail.

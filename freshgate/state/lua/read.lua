@@ -3,7 +3,8 @@
 -- REPLY    the first sends alone, where all of them would be too much to read in one call; ask for the others once more
 --          {now, "<when events were refused last> <since when they are>" (ms) or "", one array a send:
 --            {its timer by its present name, its due or "", root of the person or "",
---             {{id, record}, ...} of the root and its members, record of the order, {{id, record}, ...} of addresses}}
+--             {{id, record}, ...} of the root and its members, record of the order, {{id, record}, ...} of addresses,
+--             of a person's send {{id of the address, root, record}, ...} of other persons who had such an address}}
 -- fg_find  KEYS[1] the shop  ARGV ids of persons  REPLY the root of each, "" where nothing is known
 -- Records are flat arrays {field, value, ...}.
 
@@ -15,6 +16,9 @@ local MAX_READ, ITEM, LOOK = 3000000, 350, 2000
 -- Who of those that told an order has an address: so many of their ids are looked at beside the persons themselves. All
 -- of three of the largest persons, or forty of each of sixteen.
 local MAX_ADDRESS_LOOKS = 600
+-- Of another person with the same address: the newest ids that are looked at for an order, beside the person's own.
+local MAX_OTHER_MEMBERS = 20
+local OTHERS_REFUSALS = { 'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed' }
 
 -- The ids of addresses that the person's mails may go to, and of the mailboxes of aliases; which one it is, the reader
 -- decides. Returns how much work the record was.
@@ -112,6 +116,50 @@ local function unpark_order(shop, timer)
   end
 end
 
+-- What the person did that withholds mails of others with the same address: of the ids the newest purchase, as the
+-- register of an address has it, and what they refused without naming an address. What a device told that was nobody's by
+-- then does not count, nor a purchase that was erased.
+local function withholding_of(shop, root)
+  local newest = {}
+  local ids, asked = members_of(shop, root), tonumber(redis.call('HGET', person_key(shop, root), 'asked') or '0')
+  while #ids > MAX_OTHER_MEMBERS do table.remove(ids, 1) end
+  ids[#ids + 1] = root
+  for _, id in ipairs(ids) do
+    local state = redis.call('HMGET', person_key(shop, id), 'O', 'cut', 'del', 'm:order', unpack(OTHERS_REFUSALS))
+    local del = math.max(asked, tonumber(state[3] or '0'))
+    local function take(field, stamp, text)
+      local counts = not (state[2] and stamp >= state[2]) and (field ~= 'm:order' or stamp_ms(stamp) > del)
+      if counts and newer(newest[field], stamp) then newest[field] = stamp .. text end
+    end
+    for line in string.gmatch(state[1] or '', '[^\n]+') do
+      take('m:order', string.sub(line, 1, STAMP), string.match(line, '\t(.*)$') or '')
+    end
+    for i = 0, #OTHERS_REFUSALS do
+      local value = state[4 + i]
+      if value then take(OTHERS_REFUSALS[i] or 'm:order', string.sub(value, 1, STAMP), string.sub(value, STAMP + 1)) end
+    end
+  end
+  local flat = { 'rev', redis.call('HGET', person_key(shop, root), 'rev') or '0' }
+  for field, value in pairs(newest) do add(flat, field, value) end
+  return flat, #ids
+end
+
+-- The other persons who had the address, and what they did, perhaps in events without it.
+local function others_with(shop, root, address, record, others, known)
+  local looks = 0
+  for i = 1, #record, 2 do
+    local id = string.match(record[i], '^h:(.+)$')
+    local other = id and root_of(shop, id)
+    if other and other ~= root and not known[address .. other] then
+      known[address .. other] = true
+      local flat, ids = withholding_of(shop, other)
+      looks = looks + ids
+      others[#others + 1] = { address, other, flat }
+    end
+  end
+  return looks
+end
+
 local function read_send(shop, timer)
   local trigger, kind, id = string.match(timer, '^(.*)|(%a):(.+)$')
   local order, person, wanted, work = {}, id, {}, ITEM
@@ -138,13 +186,15 @@ local function read_send(shop, timer)
       records[#records + 1] = { member, record }
     end
   end
-  local addresses = {}
+  local addresses, others, known = {}, {}, {}
   for address in pairs(wanted) do
     if #addresses < MAX_ADDRESSES then
-      addresses[#addresses + 1] = { address, redis.call('HGETALL', address_key(shop, address)) }
+      local record = redis.call('HGETALL', address_key(shop, address))
+      addresses[#addresses + 1] = { address, record }
+      if kind == 'p' then work = work + LOOK * others_with(shop, root, address, record, others, known) end
     end
   end
-  return { timer, due_of(shop, timer) or '', root, records, order, addresses }, work
+  return { timer, due_of(shop, timer) or '', root, records, order, addresses, others }, work
 end
 
 redis.register_function('fg_read', function(keys, args)

@@ -30,7 +30,7 @@
 
 -- RQ is the fast path, never the record: a send that its job did not bring about is taken from the timers after this.
 local SAFETY_NET_MS = 20000
-local MAX_TELLERS = 16
+local MAX_TELLERS, MAX_HOLDERS = 16, 16
 
 local TO, CUT, REV, DEL, REFRESHED, PARKED, LEFT, SUPPRESSED, RX, CLEARED, SERVER, IDLE, LINES = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 local HEAD, NONE = 13, {}
@@ -117,6 +117,18 @@ local function record_order(shop, event, order, first, now, said)
   if state[3] and event.at <= tonumber(state[3]) then look_back(shop, 'o', id, now) end
 end
 
+-- Who had the address: the newest, with the stamp of their newest event each.
+local function drop_holder(key)
+  local count, oldest, stamp = 0, nil, nil
+  for field, value in pairs(hash(key)) do
+    if string.sub(field, 1, 2) == 'h:' then
+      count = count + 1
+      if not oldest or value < stamp or (value == stamp and field < oldest) then oldest, stamp = field, value end
+    end
+  end
+  if count > MAX_HOLDERS then redis.call('HDEL', key, oldest) end
+end
+
 local function record_address(shop, event, address, first, now)
   local id, ttl, names, values = address[1], address[2], address[3], address[4]
   local key, writes = address_key(shop, id), {}
@@ -130,6 +142,9 @@ local function record_address(shop, event, address, first, now)
   if #writes == 0 then return end
   add(writes, 'rev', ms(tonumber(state[2] or '0') + 1))
   redis.call('HSET', key, unpack(writes))
+  for i = 1, state[2] and #names or 0 do
+    if not state[2 + i] and string.sub(names[i], 1, 2) == 'h:' then drop_holder(key) end
+  end
   if refresh then keep_alive(key, ttl) end
 end
 
