@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import msgspec
 import redis
@@ -16,17 +17,18 @@ from adapter.ingest import quarantine
 from adapter.ingest.bodies import plain_body
 from adapter.ingest.limits import build_limits, limit_hint
 from adapter.ingest.page_data import bound_page_data
+from adapter.ingest.planning import failing_elements, plan_separately
 from adapter.ingest.record import Recorder, WebhookReply
 from adapter.ingest.unmapped import Unmapped
-from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source
+from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, Source, failed
 from freshgate.declare import EventType
-from freshgate.errors import NotAuthentic, RateLimited, RequestError, StoreUnavailable
+from freshgate.errors import NotAuthentic, RateLimited, RequestError
 from freshgate.events import Event, Ignored, Refused, Verdict
 from freshgate.outcomes import is_outcome
 from freshgate.routing import Routes
 from freshgate.settings_parsing import setting_name
 from freshgate.state.clock import RedisClock
-from freshgate.state.planner import Planner
+from freshgate.state.planner import Plan, Planner
 from freshgate.state.store import Headroom, unavailable
 from freshgate.telemetry import logs, metrics, tracing
 
@@ -94,7 +96,8 @@ class Receiver:
 
     def _receive(self, source: Source, request: WebhookRequest) -> WebhookReply:
         self._verify(source, request.body, request.headers)
-        verdicts = self._read(source, self._unpack(source, request), request.received_at, request.context)
+        body = self._unpack(source, request)
+        verdicts = self._read(source, body, request.received_at, request.context)
         reply, meters = WebhookReply(refusals=[]), metrics.source_metrics(source.name)
         events = self._sort(source, verdicts, reply)
         started = time.perf_counter()
@@ -103,16 +106,17 @@ class Receiver:
                 self._headroom.require(trusted=source.settings.trust == "server")
             limits = build_limits(source.name, source.settings, events, request.remote_ip, self._planner.pii_key)
             trusted = source.settings.trust == "server"
-            self.recorder.record(events, reply, replay=request.replay, trusted=trusted, limits=limits)
+            plans, failures = self._plan(source, body, request, verdicts, events, reply)
+            self.recorder.write(plans, reply, limits)
             if reply.refused:
-                self._quarantine_failed(source, verdicts, request.received_at, request.context)
+                self._quarantine_failed(source, [*verdicts, *failures], request.received_at, request.context)
         except RateLimited as error:
             self._count_limited(source, error)
             raise
         except RedisError as error:
             self.recorder.note_gap(source.settings.id_space)
             raise unavailable(error) from error
-        except StoreUnavailable:
+        except Exception:  # Redis has no room, or a fault of ours: it is answered 503, and the CDP comes again.
             self.recorder.note_gap(source.settings.id_space)
             raise
         if reply.ignored:
@@ -145,8 +149,11 @@ class Receiver:
         Raises RequestError where it still cannot be read, RedisError.
         """
         reply = WebhookReply(refusals=[])
-        events = self._sort(source, self._read(source, element.raw, element.received_at, element.context), reply)
-        self.recorder.record(events, reply, trusted=source.settings.trust == "server")
+        verdicts = self._read(source, element.raw, element.received_at, element.context)
+        events = self._sort(source, verdicts, reply)
+        request = WebhookRequest(element.raw, {}, element.received_at, element.context)
+        plans, _ = self._plan(source, element.raw, request, verdicts, events, reply)
+        self.recorder.write(plans, reply)
         return reply
 
     def _verify(self, source: Source, body: bytes, headers: Headers) -> None:
@@ -219,6 +226,36 @@ class Receiver:
                 reply.refusals.append({"index": index, "reason": verdict.reason})
                 metrics.REFUSALS.labels(source.name, verdict.reason).inc()
         return events
+
+    def _plan(
+        self,
+        source: Source,
+        body: bytes,
+        request: WebhookRequest,
+        verdicts: Sequence[Verdict],
+        events: Sequence[Event],
+        reply: WebhookReply,
+    ) -> tuple[list[Plan], list[Refused]]:
+        """What the events change; and where a trigger's own code fails on some, the refused elements, counted."""
+        trust = source.settings.trust
+        plan = partial(self.recorder.plan, replay=request.replay, trusted=trust == "server")
+        try:
+            return plan(events), []
+        except Exception:  # It must not cost the event's neighbours.
+            plans, errors = plan_separately(events, plan)
+        places = [index for index, verdict in enumerate(verdicts) if self._is_event(verdict, trust)]
+        reply.refused += len(errors)
+        reply.refusals += [{"index": places[place], "reason": "internal"} for place in errors]
+        metrics.REFUSALS.labels(source.name, "internal").inc(len(errors))
+        elements = failing_elements(source, body, request.received_at, request.context, plan)
+        # Mostly it is the same fault in all of them; which is whose, `quarantine replay` shows.
+        return plans, [failed(next(iter(errors.values())), element) for element in elements]
+
+    def _is_event(self, verdict: Verdict, trust: str) -> bool:
+        """Whether `_sort` takes the verdict for an event to record."""
+        if not isinstance(verdict, Event) or is_own_outcome(verdict):
+            return False
+        return isinstance(check_trust(verdict, self._planner.types[verdict.name], trust), Event)
 
     def _quarantine_failed(
         self, source: Source, verdicts: Sequence[Verdict], received_at: int, context: RequestContext

@@ -79,10 +79,17 @@ class Recorder:
 
         Raises RedisError; RateLimited where the limits are reached: then nothing is recorded.
         """
-        if not events:
+        self.write(self.plan(events, replay=replay, trusted=trusted), answer, limits)
+
+    def plan(self, events: Sequence[Event], *, replay: bool = False, trusted: bool = True) -> list[Plan]:
+        """What the events change. Raises whatever the catalog's own code raises."""
+        return [self._planner.plan(event, replay=replay, trusted=trusted) for event in events]
+
+    def write(self, plans: Sequence[Plan], answer: WebhookReply, limits: Sequence[Limit] = ()) -> None:
+        """Steps 3 and 4 for plans, all of one shop; raises as `record` does."""
+        if not plans:
             return
-        plans = [self._planner.plan(event, replay=replay, trusted=trusted) for event in events]
-        shop = events[0].id_space
+        shop = plans[0].event.id_space
         now = time.monotonic()
         for plan in plans:
             if "links" in plan.body:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import pytest
+from msgspec.structs import replace
 from redis import Redis
 
 from adapter.ingest import quarantine
 from adapter.ingest.receive import Receiver, WebhookRequest
+from adapter.ingest.record import WebhookReply
+from adapter.sources import SOURCES
 from adapter.sources.base import NO_CONTEXT, Headers, RequestContext, failed
+from catalog import EVENTS, TRIGGERS
 from freshgate.errors import StoreUnavailable
 from freshgate.events import Event, Refused, Verdict
 from freshgate.settings import SourceSettings
 from freshgate.state.clock import RedisClock
 from freshgate.state.store import Headroom, check
-from tests.engine.world import World
+from tests.engine.world import SHOP, World
 
 
 class HalfBroken:
@@ -140,3 +146,68 @@ def test_the_elements_of_a_request_are_quarantined_together_or_not_at_all(redis:
         quarantine.add_elements(redis, [element, element])
     assert redis.llen(quarantine.KEY) == quarantine.MAX_ENTRIES - 1
     assert 0 < int(redis.ttl(quarantine.KEY)) <= quarantine.TTL_S
+
+
+def fails_on_large_orders(event: Event) -> bool:
+    """As a shop's own `starts` may: it has not thought of an order without a total."""
+    return bool(event.fields["total"] > 100)
+
+
+(CONFIRMATION,) = (trigger for trigger in TRIGGERS if trigger.name == "order_confirmation")
+LARGE_ORDER = replace(CONFIRMATION, name="large_order", starts=fails_on_large_orders)
+
+
+def element(order: str, **properties: Any) -> dict[str, Any]:
+    address = {"traits": {"email": f"{order}@example.com"}}
+    return {
+        **{"type": "track", "event": "Order Completed", "messageId": f"m-{order}", "userId": order},
+        **{"context": address, "properties": {"order_id": order, **properties}},
+    }
+
+
+def post(world: World, kind: str, body: Any) -> WebhookReply:
+    source_settings = SourceSettings(kind=kind, tokens=("t",), write_keys=("k",))
+    source = SOURCES[kind].configure("shop", source_settings, EVENTS)
+    headers = {"X-Freshgate-Token": "t", "Authorization": "Basic azo="}
+    return world.receiver.receive(source, WebhookRequest(json.dumps(body).encode(), headers, world.now))
+
+
+@pytest.mark.parametrize("kind", ["segment", "tracking"])
+def test_where_a_triggers_own_code_fails_the_element_is_kept_and_its_neighbours_recorded(
+    redis: Redis, kind: str
+) -> None:
+    world = World(redis, [*TRIGGERS, LARGE_ORDER])
+    batch = [element("first", total=1), element("bad"), element("last", total=500)]
+    body = batch if kind == "segment" else {"batch": batch}
+    reply = post(world, kind, body)
+    assert (reply.accepted, reply.refused, reply.refusals) == (2, 1, [{"index": 1, "reason": "internal"}])
+    assert world.state("first") and world.state("last") and not world.state("bad")
+    ((_, entry),) = quarantine.list_elements(redis)
+    assert json.loads(entry.raw) == (batch[1] if kind == "segment" else body)
+    # What it says may withdraw a mail that waits.
+    post(world, kind, [element("next", total=1)] if kind == "segment" else {"batch": [element("next", total=1)]})
+    assert redis.exists(f"{SHOP}gap")
+
+
+def test_an_element_stays_in_the_quarantine_until_the_triggers_code_is_mended(redis: Redis) -> None:
+    world = World(redis, [*TRIGGERS, LARGE_ORDER])
+    assert post(world, "segment", element("bad")).refused == 1
+    ((_, entry),) = quarantine.list_elements(redis)
+    source = SOURCES["segment"].configure("shop", SourceSettings(kind="segment", tokens=("t",)), EVENTS)
+    assert world.receiver.replay_element(source, entry).refusals == [{"index": 0, "reason": "internal"}]
+    assert World(redis).receiver.replay_element(source, entry).accepted == 1
+    assert world.state("bad")
+
+
+def test_a_fault_of_ours_beyond_a_single_element_is_a_gap(world: World) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    recorder: Any = world.receiver.recorder
+    recorder.write = fail
+    with pytest.raises(ZeroDivisionError):
+        receive_both(world.receiver, world)
+    del recorder.write
+    assert not world.client.exists(f"{SHOP}gap")
+    post(world, "segment", element("next", total=1))
+    assert world.client.exists(f"{SHOP}gap")
