@@ -80,8 +80,7 @@ class Timers:
             except RedisError as error:
                 log.warning("redis_unavailable", error=type(error).__name__)
                 was_away, pause = True, 0.5
-            if pause:
-                time.sleep(pause)
+            time.sleep(pause)
 
     def tick(self) -> float:
         """Claims a chunk of each shop and pushes its jobs. Returns the seconds to sleep before the next look."""

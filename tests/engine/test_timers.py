@@ -17,10 +17,19 @@ from rq.serializers import JSONSerializer
 
 from freshgate.queue import queue_name
 from freshgate.routing import Routes
-from freshgate.state import keys, store
+from freshgate.state import keys, restored, store
+from freshgate.state.restored import OUTAGE_MS
 from freshgate.state.store import fcall
 from workers.allowances import MAX_QUEUED
-from workers.timers import CHUNK, LEASE_MS, MAX_IDLE_SLEEP_S, Timers
+from workers.timers import (
+    CHUNK,
+    HEARTBEAT_INTERVAL_S,
+    LEASE_MS,
+    MAX_IDLE_SLEEP_S,
+    MAX_SLEEP_S,
+    SHOPS_INTERVAL_S,
+    Timers,
+)
 
 ADA = keys.person_id("main", "ada", None)
 TIMER = keys.timer("abandoned_cart", "p", ADA)
@@ -349,3 +358,195 @@ def test_an_outage_that_the_timers_live_through_is_noted_before_they_claim(
 
     timers._run(begin_or_stop)
     assert timers.gaps == [int(away)]
+
+
+class Clock:
+    """The process' own clock, which moves by its sleeps alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        monkeypatch.setattr(time, "sleep", self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+class StartingTimers(Timers):
+    """Remembers, whenever it claims, how long it has slept and whether all mail is held."""
+
+    clock: Clock
+    claims: list[tuple[float, bool]]
+
+    def _push(self, shop: str, now: int, due: list[Due]) -> None:
+        self.claims.append((sum(self.clock.slept), bool(self._client.sismember(keys.HOLD, "*"))))
+        super()._push(shop, now, due)
+
+
+def starting(redis: Redis, clock: Clock, silence_ms: int | None) -> StartingTimers:
+    """Timers that start so long after the last sign of life, with a mail that is due."""
+    store.load(redis)
+    store.add_shops(redis, ["main"])
+    set_timer(redis, 1)
+    if silence_ms is not None:
+        redis.set(keys.HEARTBEAT, now_ms(redis) - silence_ms)
+    timers = StartingTimers(redis, Routes(["test"]), settle_ms=5000)
+    timers.clock, timers.claims = clock, []
+    return timers
+
+
+@pytest.mark.parametrize(
+    ("silence_ms", "waits"), [(OUTAGE_MS + 60_000, True), (OUTAGE_MS - 60_000, False), (None, False)]
+)
+def test_after_a_long_silence_due_mail_waits_until_what_arrives_has_settled(
+    redis: Redis, clock: Clock, silence_ms: int | None, waits: bool
+) -> None:
+    timers = starting(redis, clock, silence_ms)
+    redis.set(keys.STOPPED, 1)
+    timers.run(lambda: bool(timers.claims))
+    ((slept, is_held),) = timers.claims
+    assert not is_held
+    assert slept == pytest.approx(5.0 if waits else 0, abs=0.2)
+
+
+def test_timers_that_are_told_to_stop_while_they_wait_claim_nothing(redis: Redis, clock: Clock) -> None:
+    timers = starting(redis, clock, OUTAGE_MS * 2)
+    redis.set(keys.STOPPED, 1)
+    timers.run(lambda: len(clock.slept) == 3)
+    assert timers.claims == []
+
+
+def test_a_store_that_may_be_a_copy_holds_all_mail_before_anything_is_claimed(redis: Redis, clock: Clock) -> None:
+    # The server of the tests has not run for as long.
+    timers = starting(redis, clock, 365 * 86_400_000)
+    timers.run(lambda: bool(timers.claims))
+    assert [is_held for _, is_held in timers.claims] == [True]
+
+
+def test_timers_that_start_while_redis_is_away_ask_once_more_whether_it_is_a_copy(
+    redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers = starting(redis, clock, 365 * 86_400_000)
+    hold = restored.hold_if_restored
+    failures = [RedisConnectionError("away")]
+
+    def hold_or_fail(client: Redis) -> bool:
+        if failures:
+            raise failures.pop()
+        return hold(client)
+
+    monkeypatch.setattr(restored, "hold_if_restored", hold_or_fail)
+    timers.run(lambda: bool(timers.claims))
+    assert [is_held for _, is_held in timers.claims] == [True]
+    assert clock.slept[0] == 0.5
+
+
+def test_the_timers_sleep_while_nothing_is_due(redis: Redis, timers: Timers, clock: Clock) -> None:
+    timers.run(lambda: len(clock.slept) == 3)
+    assert clock.slept == [MAX_IDLE_SLEEP_S] * 3
+    assert redis.exists(keys.STOPPED), "a store that is restored later is told from a pause"
+
+
+def test_the_timers_give_a_sign_of_life_and_find_out_that_a_copy_took_the_stores_place(
+    redis: Redis, timers: Timers, clock: Clock
+) -> None:
+    timers.tick()
+    beaten: Any = redis.get(keys.HEARTBEAT)
+    assert abs(int(beaten) - now_ms(redis)) < 60_000
+    redis.set(keys.HEARTBEAT, 1)
+    timers.tick()
+    assert redis.get(keys.HEARTBEAT) == b"1", "not with every look"
+    clock.now += HEARTBEAT_INTERVAL_S
+    timers.tick()
+    assert redis.sismember(keys.HOLD, "*")
+
+
+def test_a_shop_is_found_within_seconds_and_the_first_one_at_once(redis: Redis, clock: Clock) -> None:
+    store.load(redis)
+    timers = Timers(redis, Routes(["test"]), settle_ms=0)
+    timers.tick()
+    for shop in ("main", "other"):
+        store.add_shops(redis, [shop])
+        redis.zadd(keys.timers(shop, "welcome"), {f"welcome|p:{shop}": 1})
+        redis.sadd(f"{keys.shop(shop)}triggers", "welcome")
+        timers.tick()
+    queue = f"rq:queue:{QUEUE}"
+    assert redis.llen(queue) == 1
+    clock.now += SHOPS_INTERVAL_S
+    timers.tick()
+    timers.tick()
+    assert redis.llen(queue) == 2
+
+
+def test_a_shop_in_which_nothing_is_due_does_not_hold_up_another(redis: Redis, timers: Timers) -> None:
+    store.add_shops(redis, ["another", "zoo"])
+    set_timer(redis, now_ms(redis) - 1)
+    timers.tick()
+    assert queued_jobs(redis) == [[(TIMER, 0)]]
+
+
+def test_after_a_full_chunk_the_next_look_follows_at_once(redis: Redis, timers: Timers) -> None:
+    for number in range(CHUNK):
+        set_timer(redis, 1, keys.timer("welcome", "p", keys.person_id("main", f"u{number}", None)))
+    assert timers.tick() == 0.0
+    assert sum(map(len, queued_jobs(redis))) == CHUNK
+
+
+def test_the_jobs_of_a_look_are_written_all_at_once(redis: Redis, timers: Timers) -> None:
+    for number in range(3):
+        set_timer(redis, 1, keys.timer("welcome", "p", keys.person_id("main", f"u{number}", None)))
+    redis.config_resetstat()
+    timers.tick()
+    stats: Any = redis.info("commandstats")
+    assert stats["cmdstat_exec"]["calls"] == 1
+
+
+class ScriptedTimers(Timers):
+    """What Redis replies to each look: its time, the next due, and what was claimed."""
+
+    replies: list[tuple[int, int | None, list[Due]]]
+
+    def _claim(self, *_: Any) -> tuple[int, int | None, list[Due]]:
+        return self.replies.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("replies", "pause"),
+    [
+        ([(1000, 1060, [])], 0.06),
+        ([(1000, 999, []), (1000, 1030, [])], 0.03),
+        ([(1000, 1000, []), (1000, 1000, [])], 0.001),
+        ([(1000, 1000, []), (1000, None, [])], MAX_SLEEP_S),
+        ([(1000, 1000, []), (1000, 9000, [])], MAX_SLEEP_S),
+    ],
+)
+def test_the_timers_sleep_until_the_next_due(
+    redis: Redis, timers: Timers, replies: list[tuple[int, int | None, list[Due]]], pause: float
+) -> None:
+    scripted = ScriptedTimers(redis, Routes(["test"]), settle_ms=0)
+    scripted.replies = list(replies)
+    assert scripted.tick() == pytest.approx(pause, rel=1e-6)
+
+
+def test_an_outage_is_noted_once(redis: Redis, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    timers = starting(redis, clock, None)
+    tick, gaps = timers.tick, list[Any]()
+    failures = [RedisConnectionError("away")]
+
+    def tick_or_fail() -> float:
+        if failures:
+            raise failures.pop()
+        gaps.append(redis.delete(f"{SHOP}gap"))
+        return tick()
+
+    monkeypatch.setattr(timers, "tick", tick_or_fail)
+    timers.run(lambda: len(gaps) == 3)
+    assert gaps == [1, 0, 0]
+    assert clock.slept[0] == 0.5
