@@ -86,8 +86,7 @@ class _Judge:
         result: Any = "fallback" if isinstance(answer, Fallback) else answer
         self._note(need, state, result, value)
         self.answers[need.name] = need.default
-        is_open = any(request.field == need.name for request in self.requests)
-        return result in ("default", "leave_out") and not is_open
+        return result in ("default", "leave_out")
 
     def _is_refreshed(self, need: Needs, ask: Ask, state: State) -> bool:
         """Whether a source of truth answered for the field; otherwise it is noted why not, or what to ask."""

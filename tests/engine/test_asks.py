@@ -83,6 +83,52 @@ def test_a_stale_field_is_refreshed_and_what_was_answered_is_on_the_trail(redis:
     assert last(world)["compared"]["profile.city"] == START
 
 
+def test_the_trail_compares_with_what_was_refreshed_alone(redis: Redis, truth: TruthServer) -> None:
+    world = new_world(redis, truth, need_city(), Needs("profile.first_name"))
+    update(world, MINUTE, first_name="Ada")
+    ping(world)
+    assert last(world)["compared"] == {"ping": START, "profile.city": START}
+
+
+def test_where_the_url_has_nothing_to_ask_for_no_mail_leaves_and_the_trail_says_so(
+    redis: Redis, truth: TruthServer
+) -> None:
+    ask = replace(CITY, url="https://cdp.example/people/{profile.visited}")
+    world = new_world(redis, truth, need_city(ask))
+    ping(world)
+    assert (last(world)["state"], last(world)["reason"]) == ("stale", "profile_city_missing_no_answer")
+    assert last(world)["asked"] == [["profile.city", "profile_api", "nothing_to_ask", START, None, None]]
+    assert (world.mails(), truth.paths) == ([], [])
+
+
+def test_whoever_has_a_cart_is_answered_about_other_fields_too(redis: Redis, truth: TruthServer) -> None:
+    world = new_world(redis, truth, need_city())
+    world.record(world.event("Product Added", user="ada", product=Product("mug", name="Mug")))
+    ping(world)
+    assert cities(world) == ["Graz"]
+
+
+def test_what_got_no_answer_is_not_fresh_for_a_fallback_either(redis: Redis, truth: TruthServer) -> None:
+    broad = Fallback(template_id="d-broad", needs=(Needs("profile.city", fresh_for="1d"),))
+    world = new_world(redis, truth, need_city(otherwise=broad))
+    update(world, 30 * HOUR, city="Linz")
+    truth.reply = Reply({}, status=404)
+    ping(world)
+    assert (last(world)["state"], world.mails()) == ("stale", [])
+
+
+def test_what_was_answered_is_fresh_for_a_fallback_too(redis: Redis, truth: TruthServer) -> None:
+    broad = Fallback(template_id="d-broad", needs=(Needs("profile.city"), need_city()))
+    named = replace(CITY, name="names", url="https://cdp.example/names/{profile.email}", answer="name")
+    world = new_world(redis, truth, need_city(), Needs("profile.first_name", ask=named, otherwise=broad))
+    truth.reply = lambda path: Reply({}, status=404) if "names" in path else Reply({"traits": {"city": "Graz"}})
+    update(world, 2 * HOUR, city="Linz")
+    ping(world)
+    assert [(mail.template_id, mail.template_data["city"]) for mail in world.esp.mails] == [("d-broad", "Graz")]
+    answers = [need[2:] for need in last(world)["needs"] if need[0] == "profile.city"]
+    assert answers == [["refreshed", START]] * 3
+
+
 def test_a_worker_that_may_ask_nobody_takes_the_source_for_unreachable(redis: Redis) -> None:
     world = World(redis, (replace(PINGED, needs=(need_city(),)),), events=(*EVENTS, PROFILED, PING))
     world.record(world.event("Identify", user="ada", email=ADA, at=START - 9 * HOUR))
@@ -351,6 +397,7 @@ def test_prices_of_a_whole_cart_are_asked_for_at_once_and_count_if_all_are_there
     assert truth.paths == ["/prices?ids=lamp%2Cmug"]
     answered = "{'lamp': '12.5', 'mug': '3'}"
     assert (last(world)["asked"][0][4] == answered) == (template == "d-abandoned-cart")
+    assert (last(world)["asked"][0][2] == "incomplete") == (rows == [{"id": "lamp", "price": 12.5}])
 
 
 def test_a_product_is_answered_in_full(redis: Redis, truth: TruthServer) -> None:

@@ -151,6 +151,12 @@ def test_a_carried_field_is_as_old_as_its_mark_and_can_be_left_out(redis: Redis)
     assert world.esp.mails[-1].template_data["title"] == ""
 
 
+def test_a_mark_that_is_needed_and_fresh_stays_as_it_is(redis: Redis) -> None:
+    world = new_world(redis, Needs("ping", fresh_for="1h"))
+    ping(world, title="Hello")
+    assert [mail.template_data["title"] for mail in world.esp.mails] == ["Hello"]
+
+
 FALLBACK = Fallback(template_id="d-broad", segment=LOYAL)
 
 
