@@ -93,6 +93,7 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
                 "clear" empties the cart
     order       its effect on the order that its `order_id` names
     suppresses  why its address gets no mail from now on; without an address in the event, the person's address
+    opt_out     its flag that unsubscribes the person where it is true; false lifts nothing, since it may be a default
     lifts       the suppression that a newer event of this type takes back: a person may opt in again. A bounce or a
                 spam report is lifted by an operator only
     instead     (the event type that it is instead, whether its fields say so): a soft bounce is not a bounce
@@ -110,6 +111,7 @@ class EventType(msgspec.Struct, frozen=True, kw_only=True):
     cart: Cart | None = None
     order: Literal["completed", "cancelled", "refunded"] | None = None
     suppresses: Suppression | None = None
+    opt_out: str | None = None
     lifts: Literal["unsubscribed"] | None = None
     instead: tuple[str, Callable[[Mapping[str, Any]], bool]] | None = None
     profile: tuple[str, ...] = ()

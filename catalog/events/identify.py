@@ -1,6 +1,6 @@
 """Identify: the shop says who a person is, often with the address.
 
-Keeps the traits in `profile`; may start `welcome` for a fresh account.
+Keeps the traits in `profile`; may start `welcome` for a fresh account. A trait that says so unsubscribes the person.
 
 Segment: docs, connections/spec/identify.md.
 mParticle: docs, developers/server/json-reference (changes of attributes and identities).
@@ -20,6 +20,7 @@ IDENTIFY = EventType(
         "name": "text",
         "locale": "text",
         "created_at": "time",
+        "unsubscribed": "flag",
     },
     sources={
         "segment": From(
@@ -39,6 +40,13 @@ IDENTIFY = EventType(
                     "context.traits.created_at",
                     "context.traits.created",
                 ),
+                # Customer.io's reserved name; a CRM's, such as Salesforce's HasOptedOutOfEmail.
+                "unsubscribed": (
+                    "traits.unsubscribed",
+                    "context.traits.unsubscribed",
+                    "traits.email_opt_out",
+                    "traits.has_opted_out_of_email",
+                ),
             },
         ),
         "mparticle": From(
@@ -50,6 +58,7 @@ IDENTIFY = EventType(
                 "name": "user_attributes.name",
                 "locale": "user_attributes.locale",
                 "created_at": ("user_attributes.created_at", "user_attributes.created"),
+                "unsubscribed": ("user_attributes.unsubscribed", "user_attributes.email_opt_out"),
             },
         ),
         "tealium": From(
@@ -64,4 +73,5 @@ IDENTIFY = EventType(
         ),
     },
     profile=("first_name", "last_name", "name", "locale"),
+    opt_out="unsubscribed",
 )

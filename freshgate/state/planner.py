@@ -18,7 +18,14 @@ from freshgate.needs import fields_of
 from freshgate.state import keys
 from freshgate.state.plans import Register, bought_products, plan_cart, plan_order
 from freshgate.state.products import product_registers
-from freshgate.state.profiles import PERSON_TTL, consent_registers, contact, plan_addresses, profile_registers
+from freshgate.state.profiles import (
+    PERSON_TTL,
+    consent_registers,
+    contact,
+    plan_addresses,
+    profile_registers,
+    suppression_of,
+)
 from freshgate.state.stamps import first_stamp, stamp
 from freshgate.state.stored import to_json, trail_entry
 from freshgate.state.subjects import SubjectIndex, carried, mark_value, subject_key, subject_register, subject_values
@@ -267,9 +274,11 @@ class Planner:
 def _is_for_all_addresses(event: Event, event_type: EventType, trusted: bool) -> bool:
     """Whether an opt-out or opt-in is the person's own: it names no address; or it is a user who unsubscribes, perhaps
     by a mail to an older address."""
+    # A page's word about a person's traits is none.
+    suppression = suppression_of(event, event_type) if trusted else event_type.suppresses
     if not event.email:
-        return bool(event_type.suppresses or event_type.lifts)
-    return event_type.suppresses == "unsubscribed" and event.user_id is not None and trusted
+        return bool(suppression or event_type.lifts)
+    return suppression == "unsubscribed" and event.user_id is not None and trusted
 
 
 def _dedupe_id(event: Event) -> str:

@@ -70,6 +70,12 @@ def contact(event: Event) -> str | None:
     return contact
 
 
+def suppression_of(event: Event, event_type: EventType) -> str | None:
+    """Why the person or the address gets no mail from now on; None where the event is no reason."""
+    opts_out = event_type.opt_out is not None and event.fields.get(event_type.opt_out) is True
+    return event_type.suppresses or ("unsubscribed" if opts_out else None)
+
+
 def consent_registers(event: Event, event_type: EventType) -> Iterable[Register]:
     """An opt-out or an opt-in, of the person or of an address. Its stamp says whose clock its time is by.
 
@@ -78,8 +84,8 @@ def consent_registers(event: Event, event_type: EventType) -> Iterable[Register]
     is_guessed = event.clamped or "occurred_at" in event.doubtful
     rank = GUESSED if is_guessed else ADD if event.anonymous_id is None else BY_DEVICE
     at = stamp(event.occurred_at, event.message_id, rank)
-    if event_type.suppresses:
-        yield f"m:{event_type.suppresses}", at, event.source
+    if suppression := suppression_of(event, event_type):
+        yield f"m:{suppression}", at, event.source
     if event_type.lifts and not event.undated:
         yield "m:subscribed", at, event.source
 
@@ -109,5 +115,5 @@ def _address(event: Event, event_type: EventType, at: str, address_id: str, pers
         # It empties carts as an order does, lines of the same millisecond too.
         registers.append(("m:order", purchase_stamp(event), bought_products(event)))
     registers += consent_registers(event, event_type)
-    ttl = 0 if event_type.suppresses else PERSON_TTL
+    ttl = 0 if suppression_of(event, event_type) else PERSON_TTL
     return address_id, registers, ttl

@@ -240,3 +240,21 @@ def test_a_payments_id_stands_for_the_order_where_nothing_else_does() -> None:
 def test_the_checkout_of_rudderstacks_pixel_app_is_one() -> None:
     assert read("rudderstack", track("Checkout Started Webhook")).name == "Checkout Started"
     assert isinstance(read("segment", track("Checkout Started Webhook")), Ignored)
+
+
+@pytest.mark.parametrize("value", [True, "true", 1, "1"])
+@pytest.mark.parametrize("member", ["unsubscribed", "email_opt_out", "emailOptOut", "HasOptedOutOfEmail"])
+def test_a_trait_may_say_that_a_person_opted_out(member: str, value: Any) -> None:
+    identify = {"type": "identify", "userId": "u-1", "traits": {member: value}}
+    assert read("segment", identify).fields == {"unsubscribed": True}
+    assert read("segment", {**identify, "traits": {member: False}}).fields == {"unsubscribed": False}
+
+
+@pytest.mark.parametrize("member", ["accepts_marketing", "subscribed", "email_opt_in", "marketing_consent"])
+def test_a_trait_that_may_mean_that_nobody_asked_says_nothing(member: str) -> None:
+    assert not read("segment", {"type": "identify", "userId": "u-1", "traits": {member: False}}).fields
+
+
+def test_an_attribute_of_mparticle_may_say_so_too() -> None:
+    batch = {"mpid": "1", "user_attributes": {"unsubscribed": "true"}, "events": []}
+    assert read("mparticle", batch).fields == {"unsubscribed": True}
