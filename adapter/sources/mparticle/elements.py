@@ -44,20 +44,32 @@ EVENT_TYPES = (
     *("impression", "user_profile"),
 )
 PRODUCT_LINKS = ("url", "image_url", "imageUrl")
+# The actions of products (docs, developers/server/json-reference).
+ACTIONS = (
+    *("add_to_cart", "remove_from_cart", "checkout", "checkout_option", "click", "view", "view_detail", "purchase"),
+    *("refund", "add_to_wishlist", "remove_from_wishlist"),
+)
+# As SDKs and relays spell them: AddToCart, ADD_TO_CART, CommerceEvent, CustomerId.
+SPELLINGS = {fold(name): name for name in (*EVENT_TYPES, *ACTIONS, "email", "customer_id")}
+
+
+def spelled(name: str) -> str:
+    """The name in mParticle's own spelling; another name as it is."""
+    return SPELLINGS.get(fold(name), name)
 
 
 def read_identities(user_identities: Any) -> dict[str, Any]:
     """The newest value of each type of identity, from the webhook's array or from the raw data feed's map."""
     if type(user_identities) is dict:
-        # As the Python models of mParticle spell it (models/user_identities.py).
-        spelled = user_identities.get("customerid")
-        return user_identities if spelled is None else {"customer_id": spelled, **user_identities}
+        # As the Python models of mParticle spell it (models/user_identities.py), among others.
+        named = {spelled(name): identity for name, identity in user_identities.items() if identity is not None}
+        return {**named, **{name: identity for name, identity in user_identities.items() if identity is not None}}
     identities: dict[str, Any] = {}
     times: dict[str, int] = {}
     for entry in user_identities if type(user_identities) is list else ():
         if type(entry) is not dict or type(entry.get("identity_type")) is not str:
             continue
-        identity_type, identity = entry["identity_type"], entry.get("identity")
+        identity_type, identity = spelled(entry["identity_type"]), entry.get("identity")
         if identity in (None, ""):
             continue
         at = time_ms(entry.get("timestamp_unixtime_ms")) or 0
@@ -91,7 +103,9 @@ def build_element(
     event: Mapping[str, Any], identities: Mapping[str, Any], attributes: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The element of one event, given its batch's `read_identities` and `read_attributes`."""
-    event_type, data = event.get("event_type"), event.get("data")
+    event_type, data = event["event_type"], event.get("data")
+    if event_type not in EVENT_TYPES:
+        event_type = spelled(event_type)
     if type(data) is not dict:
         data = {}
     element = {"event_type": event_type, "data": data, "user_identities": identities, "user_attributes": attributes}
@@ -119,6 +133,9 @@ def _add_commerce(element: dict[str, Any], data: Mapping[str, Any]) -> None:
     action, promotion = data.get("product_action"), data.get("promotion_action")
     impressions = data.get("product_impressions")
     lines: Any = None
+    if type(action) is dict and type(name := action.get("action")) is str and name not in ACTIONS:
+        action = {**action, "action": spelled(name)}
+        element["data"] = data = {**data, "product_action": action}
     if type(action) is dict and action.get("action"):
         lines = action.get("products")
         # An unknown amount is sent as 0, too (docs, static/schema, its sample).

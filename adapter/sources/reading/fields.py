@@ -99,6 +99,9 @@ def _add_other(
     for value in values:
         is_present = True
         converted = convert(value)
+        if converted is None and type(value) is list and len(value) == 1:
+            # A list of one says the same (Tealium's attributes, exports of columns with several values).
+            converted = convert(value[0])
         if converted is not None:
             fields[name] = converted
             return

@@ -198,6 +198,8 @@ class TealiumSource:
     def _user_id(self, element: dict[str, Any]) -> str | None:
         for steps in self._user_ids:
             value = value_at(element, steps)
+            if type(value) is list and len(value) == 1:
+                value = value[0]
             if value is not None and (valid := person_id(value, self._junk)) is not None:
                 return valid
         return None

@@ -258,3 +258,27 @@ def test_a_trait_that_may_mean_that_nobody_asked_says_nothing(member: str) -> No
 def test_an_attribute_of_mparticle_may_say_so_too() -> None:
     batch = {"mpid": "1", "user_attributes": {"unsubscribed": "true"}, "events": []}
     assert read("mparticle", batch).fields == {"unsubscribed": True}
+
+
+@pytest.mark.parametrize("action", ["Purchase", "PURCHASE", "purchase"])
+@pytest.mark.parametrize("event_type", ["CommerceEvent", "commerceEvent", "COMMERCE_EVENT", "commerce_event"])
+def test_mparticles_own_names_may_differ_in_case(event_type: str, action: str) -> None:
+    data = {"event_id": 1, "product_action": {"action": action, "transaction_id": "o-1", "products": [{"id": "p"}]}}
+    for identities in (
+        [{"identity_type": "Email", "identity": "ada@example.com"}, {"identity_type": "CustomerId", "identity": "u-1"}],
+        {"Email": "ada@example.com", "customerId": "u-1", "customer_id": None},
+    ):
+        event = read("mparticle", {"user_identities": identities, "events": [{"event_type": event_type, "data": data}]})
+        assert (event.name, event.user_id, event.email) == ("Order Completed", "u-1", "ada@example.com")
+        assert event.fields["order_id"] == "o-1"
+    added = {"event_type": event_type, "data": {"product_action": {"action": "AddToCart", "products": [{"id": "p"}]}}}
+    assert read("mparticle", {"mpid": "1", "events": [added]}).name == "Product Added"
+
+
+def test_a_list_of_one_is_its_value() -> None:
+    layer = {"tealium_event": "purchase", "customer_id": ["u-1"], "order_id": ["o-1"], "order_total": ["12.50"]}
+    event = read("tealium", layer)
+    assert (event.user_id, event.fields["order_id"], str(event.fields["total"])) == ("u-1", "o-1", "12.50")
+    several = read("tealium", {**layer, "order_total": ["12.50", "7"]})
+    assert several.unreadable == ("total",)
+    assert read("segment", track("Order Completed", properties={"order_id": ["o-1"]})).fields == {"order_id": "o-1"}
