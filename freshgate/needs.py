@@ -153,10 +153,13 @@ def fields_of(needs: Iterable[str | Needs], fallbacks: Iterable[Fallback] = ()) 
         pending += [*fallback.needs, *(fallback.segment.needs if fallback.segment else ())]
     names: set[str] = set()
     for need in pending:
-        if isinstance(need, Needs) and isinstance(need.field, str):
-            names |= {need.field, need.placeholder or need.field, *(need.ask.fields if need.ask else ())}
-        elif isinstance(need, Needs) and isinstance(need.field, Segment):
+        if isinstance(need, str):
+            # A field of the event.
+            continue
+        if isinstance(need.field, Segment):
             names |= fields_of(need.field.needs)
+        else:
+            names |= {need.field, need.placeholder or need.field, *(need.ask.fields if need.ask else ())}
     return names
 
 

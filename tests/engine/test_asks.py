@@ -609,6 +609,11 @@ def test_a_need_that_nobody_can_answer_stops_the_start(field: Any, parts: dict[s
         Segment(name="s", value=lambda person: None, needs=(Needs("profile.city", ask=CITY),))
 
 
+def test_a_field_may_be_asked_for_that_has_to_be_ten_seconds_old_at_most_and_another_may_be_younger() -> None:
+    assert Needs("profile.city", fresh_for="10s", ask=CITY).fresh_for == 10_000
+    assert Needs("profile.city", fresh_for="1s").fresh_for == 1000
+
+
 def test_a_url_that_leads_nowhere_stops_the_start(redis: Redis) -> None:
     with pytest.raises(SettingsError, match="base_url"):
         Asker(redis, [CITY], {"profile_api": AskSettings(base_url="ftp://shop.example")})

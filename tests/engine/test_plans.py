@@ -10,7 +10,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from catalog import EVENTS, TRIGGERS
-from freshgate import DAY, EventType, Needs
+from freshgate import DAY, Ask, EventType, Fallback, Needs, Segment
 from freshgate.declare import FIRST_EVENT_MARK
 from freshgate.events import Event, Product
 from freshgate.state import keys
@@ -264,6 +264,32 @@ def test_the_first_event_is_kept_where_a_trigger_needs_it_and_its_time_can_be_re
     assert keeps_first(planner)
     assert not keeps_first(planner, unreadable=("occurred_at",))
     assert not keeps_first(Planner(EVENTS, TRIGGERS, KEY))
+
+
+FIRST_VISIT = Needs("session.first_seen")
+NEW = Segment(name="new", value=lambda person: None, needs=(FIRST_VISIT,))
+ASK = Ask(name="shop", url="https://shop.example/{session.first_seen}", timeout="5s")
+
+
+@pytest.mark.parametrize(
+    "need",
+    [
+        FIRST_VISIT,
+        Needs(NEW),
+        Needs("profile.city", placeholder="session.first_seen"),
+        Needs("profile.city", ask=ASK),
+        Needs("profile.city", otherwise=Fallback(template_id="d-1", needs=(FIRST_VISIT,))),
+        Needs("profile.city", otherwise=Fallback(template_id="d-1", segment=NEW)),
+        Needs(
+            "profile.city", otherwise=Fallback(template_id="d-1", otherwise=Fallback(template_id="d-2", segment=NEW))
+        ),
+    ],
+)
+def test_the_first_event_is_kept_wherever_a_trigger_says_that_it_needs_it(need: Needs) -> None:
+    trigger = replace(TRIGGERS[0], needs=("order_id", Needs("profile.first_name"), need))
+    planned = Planner(EVENTS, [trigger], KEY).plan(event("Product Viewed", user_id="ada")).body
+    assert f"m:{FIRST_EVENT_MARK}" in [name for name, _, _ in planned["regs"]]
+    assert trigger.asks == ((ASK,) if need.ask else ())
 
 
 def test_what_servers_tell_of_many_products_is_written_in_calls_of_50() -> None:

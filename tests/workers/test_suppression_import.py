@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import getpass
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -136,6 +138,39 @@ def test_a_file_that_is_not_there_is_refused(load: Import) -> None:
 def test_what_a_spreadsheet_writes_is_read(load: Import, redis: Redis) -> None:
     assert load(f"\ufeffE-mail,Email Address\r\nx,{ADA.upper()} \r\n")[0] == 0
     assert list(held(redis, ADA)) == ["unsubscribed"]
+
+
+def test_a_time_counts_where_the_file_names_one_though_the_address_is_suppressed_already(
+    load: Import, redis: Redis
+) -> None:
+    load(f"address,at\n{ADA},2026-03-01T12:00:00+02:00\n")
+    assert held(redis, ADA)["unsubscribed"].at == ms("2026-03-01T10:00:00")
+    assert held(redis, ADA)["unsubscribed"].value.endswith(getpass.getuser()), "no reason was said"
+    load(f"address,at\n{ADA},2026-05-01\n")
+    assert held(redis, ADA)["unsubscribed"].at == ms("2026-05-01T00:00:00")
+
+
+def test_a_day_begins_in_utc_wherever_the_command_runs(
+    load: Import, redis: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("TZ", "America/New_York")
+        time.tzset()
+        load(f"address,at\n{ADA},2026-03-01\n")
+    time.tzset()
+    assert held(redis, ADA)["unsubscribed"].at == ms("2026-03-01T00:00:00")
+
+
+def test_lines_at_their_bounds_are_imported(load: Import) -> None:
+    assert load(f"address,reason\n{ADA},{'x' * 200}\n")[0] == 0
+    row = {"address": ADA, "kind": "", "reason": "", "at": "2026-03-01"}
+    source = suppression_import.Source(Path("list.csv"), ["spam"], "spam", "", "me")
+    assert isinstance(suppression_import._row(2, row, source, ms("2026-03-01")), suppression_import.Row)
+
+
+def test_as_many_faults_as_are_shown_are_all_shown(load: Import) -> None:
+    _, text = load("address\n" + "nobody\n" * suppression_import.MAX_FAULTS_SHOWN)
+    assert "lines cannot be used; no line could be" in text
 
 
 def test_a_second_run_changes_nothing_and_adds_nothing_to_the_trail(load: Import, redis: Redis) -> None:

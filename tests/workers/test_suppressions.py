@@ -48,9 +48,11 @@ def test_an_address_that_an_operator_adds_gets_no_marketing_and_its_trail_says_w
     assert run("add", ADA, "--reason", "asked by phone") == 0
     world.run(world.now + HOUR)
     assert world.mails() == []
+    run("lift", ADA)
     lines = world.decisions("ada")
-    assert [line["state"] for line in lines] == ["suppressed", "suppressed by hand"]
-    assert "asked by phone" in lines[1]["reason"]
+    assert [line["state"] for line in lines] == ["suppressed", "suppressed by hand", "suppression lifted"]
+    assert lines[1]["reason"].endswith(": asked by phone")
+    assert ":" not in lines[2]["reason"]
     assert "operator " in lines[1]["reason"]
 
 
@@ -162,6 +164,25 @@ def test_a_lift_of_the_same_moment_by_the_same_hand_ends_nothing(
     leave_cart(world)
     world.run(world.now + HOUR)
     assert world.mails() == []
+
+
+def test_a_kind_that_does_not_exist_is_refused(run: Run) -> None:
+    # Each marketing trigger of the catalog has a topic of its own; of transactional mail nobody can leave any.
+    for kind in ("unsubscribe", "topic_marketing"):
+        with pytest.raises(
+            SettingsError, match=f"--kind {kind}: not known; write one of unsubscribed, bounced, spam, topic_"
+        ):
+            run("add", ADA, "--kind", kind)
+
+
+def test_to_show_an_address_writes_nothing(world: World, run: Run) -> None:
+    assert run("show", ADA) == 1
+    assert world.client.exists(keys.address("main", keys.address_id(PII_KEY, ADA))) == 0
+
+
+def test_an_import_without_a_file_is_refused(run: Run) -> None:
+    with pytest.raises(SettingsError, match="name a CSV file"):
+        run("import")
 
 
 def test_what_is_no_address_is_refused(run: Run) -> None:
