@@ -67,7 +67,7 @@ def from_environment() -> Flask:
     if settings.page_addresses == "proven" and all(source.trust == "browser" for source in settings.sources.values()):
         hint = f'{setting_name("page_addresses")}: no source with trust = "server" gives an address that mail may go to'
         log.warning("no_proven_addresses", hint=hint)
-    client = store.connect(settings.redis_url, queue_url=settings.queue_redis_url)
+    client = store.connect(settings.redis_url, queue_url=settings.queue_redis_url, fails_fast=True)
     traces = tracing.setup(settings, "receiver")
     # A worker that stops in order then exports the spans that it still has.
     atexit.register(traces.close)
@@ -91,7 +91,7 @@ def people_from_environment() -> Flask:
         process.check(settings)
         require_pii_key(settings)
         require_redis(settings)
-        client = store.connect(settings.redis_url, queue_url=settings.queue_redis_url)
+        client = store.connect(settings.redis_url, queue_url=settings.queue_redis_url, fails_fast=True)
         with suppress(RedisError):
             store.load(client)
         return create_people_app(settings, client)

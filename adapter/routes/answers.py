@@ -17,6 +17,7 @@ from freshgate.telemetry import logs
 log = logs.get(__name__)
 _encode = msgspec.json.Encoder().encode
 RETRY_AFTER_S = 5
+LOG_INTERVAL_S = 1.0
 TRACKING_PREFIXES = ("/v1/", "/beacon/v1/")
 # HTTP status → the code in the tracking API's errors.
 CODES = {
@@ -51,6 +52,7 @@ def tracking_error(status: int, text: str) -> dict[str, str]:
 
 def add_error_handlers(app: Flask) -> None:
     """Turns every error of a route into a reply that tells the caller little; the log has the rest."""
+    rare_lines = logs.RareLines()
 
     @app.errorhandler(RequestError)
     def request_error(error: RequestError) -> Response:
@@ -60,7 +62,9 @@ def add_error_handlers(app: Flask) -> None:
 
     @app.errorhandler(StoreUnavailable)
     def store_unavailable(error: StoreUnavailable) -> Response:
-        log.error("store_unavailable", error=str(error))
+        # While Redis is away, that is all requests.
+        if rare_lines.is_due("store_unavailable", LOG_INTERVAL_S):
+            log.error("store_unavailable", error=str(error))
         return fault(error.status, "try again later", {"Retry-After": str(RETRY_AFTER_S)})
 
     @app.errorhandler(HTTPException)

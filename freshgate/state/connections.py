@@ -1,8 +1,9 @@
 """Connections to Redis, and the client whose trips cost little: `store.connect` makes it.
 
 A connection that was used a moment ago is taken again without a lock and without asking the system about its socket,
-and a pipeline without a transaction is one write and its replies. After a failover all connections are made anew: an
-old primary becomes a replica and keeps them open; it refuses writes on them for ever.
+and a pipeline without a transaction is one write and its replies. Where many callers would wait in a row, one of them
+now and then finds out whether a silent server is back. After a failover all connections are made anew: an old primary
+becomes a replica and keeps them open; it refuses writes on them for ever.
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import Any, ClassVar
 from redis import Connection, ConnectionPool, Redis
 from redis.client import Pipeline
 from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from freshgate import sockets
 
 log = logging.getLogger(__name__)
+# As long as a trip waits for a reply.
+PROBE_INTERVAL_S = 1.0
 
 
 class FailoverPool(ConnectionPool):
@@ -28,24 +32,30 @@ class FailoverPool(ConnectionPool):
 
     The command that met this fails; the next one asks the address again, behind which the new primary is by then.
 
-    recent_s  a connection that has been idle for longer is looked at before it is used: the server may have closed it
+    recent_s    a connection that has been idle for longer is looked at before it is used: the server may have closed it
+    fails_fast  once the server has not answered in time, one trip a second is let through until one is answered; the
+                others fail at once. For whoever serves many callers: each would wait for those before it
 
     Connections that come back are kept in `_recent`, for redis-py still in use; the one that came last goes first.
     """
 
     recent_s: ClassVar[float] = 0.1
 
-    def __init__(self, connection_class: Any = Connection, **options: Any) -> None:
+    def __init__(self, connection_class: Any = Connection, *, fails_fast: bool = False, **options: Any) -> None:
+        self._fails_fast = fails_fast
         super().__init__(connection_class=_aware(connection_class), **options)
 
     def reset(self) -> None:
         """A new process begins with no connections."""
         # Appending to its end and taking from it is atomic.
         self._recent: deque[Any] = deque()
+        self._is_silent, self._probe_due = False, 0.0
         super().reset()
 
     def get_connection(self, *_: Any, **__: Any) -> Any:
-        """A connection that works, as far as is known."""
+        """A connection that works, as far as is known. Raises TimeoutError where the server is silent."""
+        if self._is_silent:
+            self._take_probe()
         if self.pid == os.getpid():
             while self._recent:
                 try:
@@ -57,7 +67,25 @@ class FailoverPool(ConnectionPool):
                 if time.monotonic() - connection.used_at < self.recent_s and not connection.should_reconnect():
                     return connection
                 super().release(connection)
-        return super().get_connection()
+        try:
+            return super().get_connection()
+        except RedisTimeoutError:
+            self.note_silence()
+            raise
+
+    def note_silence(self) -> None:
+        """The server has not answered in time."""
+        # Only the first of those that wait: after each of the others, another one would be let through.
+        if self._fails_fast and not self._is_silent:
+            self._is_silent, self._probe_due = True, 0.0
+
+    def _take_probe(self) -> None:
+        """Lets one trip through. Raises TimeoutError where that was done a moment ago."""
+        with self._lock:
+            now = time.monotonic()
+            if now < self._probe_due:
+                raise RedisTimeoutError("the server did not answer a moment ago")
+            self._probe_due = now + PROBE_INTERVAL_S
 
     def release(self, connection: Any) -> None:
         """Takes a connection back; a second time does nothing, so that two threads never get the same one."""
@@ -65,13 +93,14 @@ class FailoverPool(ConnectionPool):
             return
         if self.pid == os.getpid() and connection.is_connected and not connection.should_reconnect():
             connection.used_at, connection.is_waiting = time.monotonic(), True
+            self._is_silent = False
             self._recent.append(connection)
         else:
             super().release(connection)
 
     def make_connection(self) -> Any:
         connection: Any = super().make_connection()
-        connection.on_read_only = self.renew
+        connection.on_read_only, connection.on_silence = self.renew, self.note_silence
         return connection
 
     def renew(self) -> None:
@@ -89,6 +118,7 @@ def _aware(connection_class: Any) -> Any:
 
     class AwareOfFailover(connection_class):  # type: ignore[misc]  # TCP, TLS or a Unix socket, as the URL has it
         on_read_only: Any = None
+        on_silence: Any = None
         # Monotonic seconds; and whether it is one of the pool's `_recent`.
         used_at, is_waiting = 0.0, False
 
@@ -109,6 +139,9 @@ def _aware(connection_class: Any) -> Any:
                 response = super().read_response(*arguments, **options)
             except ReadOnlyError:
                 self.on_read_only()
+                raise
+            except RedisTimeoutError:
+                self.on_silence()
                 raise
             # Within a transaction, errors are among the replies.
             if type(response) is list and any(isinstance(reply, ReadOnlyError) for reply in response):

@@ -44,16 +44,19 @@ LIBRARIES = keys.PREFIX + "libraries"
 T = TypeVar("T")
 
 
-def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64, *, queue_url: str = "") -> redis.Redis:
+def connect(
+    url: str, timeout_s: float | None = 1.0, pool: int = 64, *, queue_url: str = "", fails_fast: bool = False
+) -> redis.Redis:
     """A client that never repeats a command by itself: a blind second EXEC would push a job twice.
 
     The timeout bounds connecting and each answer, so that a hanging Redis costs a request a second, not a minute.
 
-    url        of a Redis, or of a Cluster: `cluster.py`
-    queue_url  of the Redis with RQ's queues; only beside a Cluster
+    url         of a Redis, or of a Cluster: `cluster.py`
+    queue_url   of the Redis with RQ's queues; only beside a Cluster
+    fails_fast  for a server of many callers: see `FailoverPool`
     """
     if cluster.is_cluster(url):
-        client = cluster.connect(url, queue_url, lambda node: connect(node, timeout_s, pool))
+        client = cluster.connect(url, queue_url, lambda node: connect(node, timeout_s, pool, fails_fast=fails_fast))
         # It has the methods of a client that this project calls, and no others.
         return cast("redis.Redis", client)
     pool_of_connections = FailoverPool.from_url(
@@ -63,6 +66,7 @@ def connect(url: str, timeout_s: float | None = 1.0, pool: int = 64, *, queue_ur
         retry=Retry(NoBackoff(), 0),
         max_connections=pool,
         protocol=2,
+        fails_fast=fails_fast,
     )
     return Client.from_pool(pool_of_connections)
 

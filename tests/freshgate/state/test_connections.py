@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -174,3 +176,73 @@ def idle(client: Any) -> None:
     """As if nothing had been sent for a while."""
     for connection in client.connection_pool._recent:
         connection.used_at -= 2 * FailoverPool.recent_s
+
+
+@pytest.fixture
+def silence(redis: Redis) -> Iterator[Callable[[], None]]:
+    """A function that stops the server; whoever connects is let in and gets no answer. It goes on after the test, or
+    when it is called once more."""
+    pid = int(redis.info("server")["process_id"])
+    is_stopped = False
+
+    def turn() -> None:
+        nonlocal is_stopped
+        is_stopped = not is_stopped
+        os.kill(pid, signal.SIGSTOP if is_stopped else signal.SIGCONT)
+
+    yield turn
+    os.kill(pid, signal.SIGCONT)
+
+
+def until_answered(client: Any, command: tuple[str, ...]) -> Any:
+    """The reply to the first trip that is let through."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return trip(client, command)
+        except RedisTimeoutError:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_while_a_server_is_silent_one_trip_at_a_time_waits_for_it(
+    redis_server: str, silence: Callable[[], None]
+) -> None:
+    client: Any = store.connect(redis_server, timeout_s=1.0, fails_fast=True)
+    trip(client, ("SET", "a", "1"))
+    silence()
+    with pytest.raises(RedisTimeoutError, match="reading"):
+        trip(client, ("GET", "a"))
+    errors: list[str] = []
+
+    def ask() -> None:
+        try:
+            trip(client, ("GET", "a"))
+        except RedisTimeoutError as error:
+            errors.append(str(error))
+
+    threads = [threading.Thread(target=ask) for _ in range(20)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(errors) == 20
+    assert sum("a moment ago" in error for error in errors) >= 15
+    silence()
+    assert until_answered(client, ("GET", "a")) == [b"1"]
+    assert all(trip(client, ("GET", "a")) == [b"1"] for _ in range(5))
+    client.close()
+
+
+def test_after_a_server_was_silent_all_trips_go_at_once(redis_server: str, silence: Callable[[], None]) -> None:
+    client: Any = store.connect(redis_server, timeout_s=0.2, fails_fast=True)
+    silence()
+    for _ in range(3):
+        with pytest.raises(RedisTimeoutError):
+            client.get("a")
+    silence()
+    until_answered(client, ("SET", "a", "1"))
+    taken = [client.connection_pool.get_connection() for _ in range(5)]
+    for connection in taken:
+        client.connection_pool.release(connection)
+    client.close()
