@@ -128,12 +128,15 @@ def _group(raw: Mapping[str, str], cleared: str) -> list[_Line]:
 
 
 def _apply_removal(groups: Sequence[_Line], name: str, removed: Product, raw: Mapping[str, str], cleared: str) -> None:
-    """A removal that names no variant takes every variant along; one with a quantity reduces one line: of several, the
-    one that came into the cart last before it."""
+    """A removal that names no variant takes every variant along, and one that names a variant the line that names none,
+    where none has that variant: one of two sources may not know it. A removal with a quantity reduces one line: of
+    several, the one that came into the cart last before it."""
     changes = {change for change in _changes(raw, name, cleared) if change[2][0] != "+"}
     exact = [group for group in groups if name in group.names]
     keys = _keys(removed)
-    alike = [group for group in groups if group.keys & keys and removed.variant in ("", group.product.variant)]
+    of_product = [group for group in groups if group.keys & keys]
+    alike = [group for group in of_product if removed.variant in ("", group.product.variant)]
+    alike = alike or [group for group in of_product if not group.product.variant]
     for change in changes:
         before = [group for group in exact or alike if group.since <= change[0]]
         for group in alike if change[2] == "x" else before[-1:]:

@@ -134,7 +134,17 @@ def test_variants_are_lines_of_their_own() -> None:
     known = Product(product_id="p1", sku="S1")
     assert cart(added(red, 3), added(known, 3), by_sku, removed(LAMP, "-1", NOON + 2)) == {"p1/red": 3, "S1": 3}
     assert cart(added(red, 3), removed(Product(product_id="p2"), "x")) == {"p1/red": 3}
-    assert cart(added(LAMP, 3), removed(red, "x")) == {"p1": 3}
+
+
+def test_a_removed_variant_is_the_line_whose_variant_nobody_named() -> None:
+    red, blue = Product(product_id="p1", variant="red"), Product(product_id="p1", variant="blue")
+    for amount, quantity in (("x", 0), ("-1", 1), ("-2", 0)):
+        assert cart(added(LAMP, 2), removed(red, amount)) == ({"p1": quantity} if quantity else {})
+    by_sku = Product(product_id="p1", sku="S1")
+    assert cart(added(by_sku), removed(Product(product_id="S1", variant="red"), "-1")) == {}
+    # Where that variant is in the cart, it is meant; another variant is never.
+    assert cart(added(LAMP), added(red), removed(red, "x")) == {"p1": 1}
+    assert cart(added(blue), removed(red, "x")) == {"p1/blue": 1}
 
 
 def test_lines_come_oldest_first_with_their_newest_product() -> None:
