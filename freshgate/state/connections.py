@@ -23,6 +23,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from freshgate import sockets
 
 log = logging.getLogger(__name__)
+# The timeout bounds the sending of a piece, and a server that carries out a large batch takes it slowly.
+PIECE_BYTES = 256 * 1024
 # As long as a trip waits for a reply.
 PROBE_INTERVAL_S = 1.0
 
@@ -175,9 +177,11 @@ class DirectPipeline(Pipeline):
             return []
         connection: Any = self.connection_pool.get_connection()
         try:
-            # In one piece: between two, another thread may compute for milliseconds.
+            # Mostly in one piece: between two, another thread may compute for milliseconds.
             packed = b"".join(connection.pack_commands([arguments for arguments, _ in commands]))
-            connection.send_packed_command([packed])
+            connection.send_packed_command(
+                [packed[start : start + PIECE_BYTES] for start in range(0, len(packed), PIECE_BYTES)]
+            )
             replies = [self._reply(connection, arguments[0], options) for arguments, options in commands]
         except BaseException:
             # Replies that nobody has read must not be taken for those of another command.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -56,6 +57,36 @@ def test_an_error_keeps_its_place_and_the_commands_behind_it_are_carried_out(cli
     with pytest.raises(ResponseError, match="not an integer"):
         pipe.execute()
     assert client.get("b") == b"2" and len(pipe) == 0
+
+
+def test_a_large_trip_is_sent_however_slowly_the_server_takes_it() -> None:
+    """As one does that carries out what has arrived: the timeout is that of a step, not of the whole."""
+    size = 8_000_000
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        # A large batch is not to disappear in the system's buffers.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+
+        def serve() -> None:
+            server, _ = listener.accept()
+            with server:
+                received = 0
+                while piece := server.recv(64 * 1024):
+                    if len(piece) < 1000 and received == 0:
+                        # The client's greeting.
+                        server.sendall(b"+OK\r\n" * piece.count(b"SETINFO"))
+                        continue
+                    received += len(piece)
+                    if received < size // 2:
+                        time.sleep(0.02)
+                    if received >= size:
+                        server.sendall(b"+OK\r\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        client: Any = store.connect(f"redis://127.0.0.1:{listener.getsockname()[1]}", timeout_s=0.5)
+        assert trip(client, ("SET", "a", "x" * size)) == [True]
+        client.close()
+        thread.join()
 
 
 def test_an_error_does_not_quote_what_was_sent(client: Any) -> None:
