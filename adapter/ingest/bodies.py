@@ -8,6 +8,8 @@ from __future__ import annotations
 import codecs
 import zlib
 
+import msgspec
+
 from adapter.sources.reading.salvage import BYTE_ORDER_MARK
 from freshgate.errors import RequestError, TooLarge, UnsupportedBody
 
@@ -41,7 +43,18 @@ def plain_body(body: bytes, encoding: str | None, max_bytes: int, hint: str = ""
     if body[:2] in UTF_16:
         # Writers on Windows and .NET, which call it Unicode.
         body = body.decode("utf-16", "replace").encode("utf-8", "replace")
-    return body.removeprefix(BYTE_ORDER_MARK)
+    body = body.removeprefix(BYTE_ORDER_MARK)
+    return _decode_twice(body) if body[:1] == b'"' else body
+
+
+def _decode_twice(body: bytes) -> bytes:
+    """What a text of JSON says that holds JSON, as of a client that encodes an object, and then its text; else the body
+    as it is."""
+    try:
+        text = msgspec.json.decode(body, type=str)
+    except (msgspec.MsgspecError, ValueError):
+        return body
+    return text.encode("utf-8", "replace") if text.lstrip()[:1] in ("{", "[") else body
 
 
 def _unpack(body: bytes, max_bytes: int, hint: str, wbits: int = GZIP, name: str = "gzip") -> bytes:

@@ -44,6 +44,18 @@ MEMBERS = (
 )
 ADVICE = "lower the batch size at Segment"
 NO_TYPE, NO_IDENTITY = Refused("no_type"), Refused("no_identity")
+# Members of an element that say nothing of the event itself: Segment's, RudderStack's, and what any of them may add.
+ENVELOPE = frozenset(
+    map(
+        fold,
+        (
+            *("type", "event", "action", "name", "category", "id", "userId", "anonymousId", "previousId", "groupId"),
+            *("messageId", "timestamp", "originalTimestamp", "sentAt", "receivedAt", "version", "channel", "options"),
+            *("properties", "traits", "context", "integrations", "projectId", "writeKey", "rudderId", "request_ip"),
+            *("json", "library", "metadata", "source", "sourceId"),
+        ),
+    )
+)
 # Of an envelope of a batch: the members that are looked through for it.
 MAX_MEMBERS = 100
 
@@ -172,16 +184,23 @@ class SegmentSource:
             spelling = self._calls.get(call) or self._calls.get(fold(call))
             if spelling is None:
                 return self._ignored(call[:MAX_NAME_LENGTH], envelope, raws, index)
+            if envelope.traits is None and spelling is self._calls.get("identify") and not self._has_traits(envelope):
+                envelope.traits = _flat_members(raws, index)
         elif type(name) is str and name:
             spelling = self._tracks.get(name) or self._folded_tracks.get(fold(name))
             if spelling is None:
                 return self._ignored(f"track / {name[:MAX_NAME_LENGTH]}", envelope, raws, index)
+            if envelope.properties is None:
+                envelope.properties = _flat_members(raws, index)
         elif envelope.json is not None:
             # The extensible webhook wraps the elements of a batch (action-destinations, webhook-extensible/send).
             return self._unwrapped(raws, index, received_at)
         else:
             return NO_TYPE
         return self._event(spelling, envelope, raws, index, received_at)
+
+    def _has_traits(self, envelope: Any) -> bool:
+        return bool(getattr(envelope.context, "traits", None))
 
     def _ignored(self, what: str, envelope: Any, raws: ElementBytes, index: int) -> Ignored:
         user_id, anonymous_id = self._ids(envelope)
@@ -294,6 +313,18 @@ class SegmentSource:
         if type(sent) is dict:
             context = self._context(**{member: sent.get(member) for member in self._context_members})
         return self._envelope(**{member: element.get(member) for member in self._members}, context=context)
+
+
+def _flat_members(raws: ElementBytes, index: int) -> dict[str, Any] | None:
+    """What a row of a warehouse says of its event beside the envelope, where it has no properties or traits of its own;
+    None where it says nothing."""
+    try:
+        element = decode_leniently(raws[index])
+    except (ValueError, RecursionError):
+        return None
+    if type(element) is not dict:
+        return None
+    return {name: value for name, value in element.items() if fold(name) not in ENVELOPE} or None
 
 
 def _batch_in(body: bytes) -> bytes | None:

@@ -362,3 +362,12 @@ def test_an_sdks_batch_that_is_passed_on_is_read_item_by_item(client: FlaskClien
     for sent in (b'{"batch": {}}', b'{"batch": 7}', b'{"batch": []}'):
         answer = post(client, kind, sent).get_json()
         assert answer["accepted"] == 0
+
+
+@pytest.mark.parametrize("kind", sorted(SOURCES))
+def test_an_object_that_was_encoded_twice_is_read(client: FlaskClient, kind: str) -> None:
+    element = order(kind)
+    text = json.dumps({"batch": [element]} if kind == "tracking" else element)
+    assert accepted(post(client, kind, json.dumps(text).encode()))
+    for other in ('"text"', '"{', '"\\"{}\\""'):
+        assert post(client, kind, other.encode()).status_code == 400

@@ -282,3 +282,24 @@ def test_a_list_of_one_is_its_value() -> None:
     several = read("tealium", {**layer, "order_total": ["12.50", "7"]})
     assert several.unreadable == ("total",)
     assert read("segment", track("Order Completed", properties={"order_id": ["o-1"]})).fields == {"order_id": "o-1"}
+
+
+@pytest.mark.parametrize("kind", ["hightouch", "segment", "rudderstack", "tracking"])
+def test_a_flat_row_is_read_where_it_has_no_properties(kind: str) -> None:
+    row = {"type": "track", "event": "Order Completed", "userId": "u-1", "id": 7, "version": 2, "rudderId": "r"}
+    event = read(kind, {**row, "ORDER_ID": "o-1", "total": 10, "email": "ada@example.com"})
+    assert {name: str(value) for name, value in event.fields.items()} == {
+        "order_id": "o-1",
+        "total": "10",
+        "order_email": "ada@example.com",
+    }
+    assert read(kind, row).fields == {}
+    assert read(kind, {**row, "order_id": "o-1", "properties": {}}).fields == {}
+    identify = {"type": "identify", "userId": "u-1", "email": "ada@example.com", "first_name": "Ada"}
+    event = read(kind, identify)
+    assert (event.email, event.fields["first_name"]) == ("ada@example.com", "Ada")
+    with_traits = {**identify, "context": {"traits": {"email": "own@example.com"}}}
+    assert (read(kind, with_traits).email, read(kind, with_traits).fields.get("first_name")) == (
+        "own@example.com",
+        None,
+    )
