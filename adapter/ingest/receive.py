@@ -117,7 +117,7 @@ class Receiver:
             self.recorder.note_gap(source.settings.id_space)
             raise unavailable(error) from error
         except Exception:  # Redis has no room, or a fault of ours: it is answered 503, and the CDP comes again.
-            self.recorder.note_gap(source.settings.id_space)
+            self.recorder.write_gap(source.settings.id_space)
             raise
         if reply.ignored:
             verdicts = [verdict for verdict in verdicts if not is_own_outcome(verdict)]
@@ -266,7 +266,7 @@ class Receiver:
             log.error("reading_failed", source=source.name, fault=verdict.fault)
         if failed:
             # It may be what withdraws a mail that waits: until it is replayed, such mails settle once more.
-            self.recorder.note_gap(source.settings.id_space)
+            self.recorder.write_gap(source.settings.id_space)
             elements = [
                 quarantine.QuarantinedElement(source.name, verdict.raw, received_at, context) for verdict in failed
             ]

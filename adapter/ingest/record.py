@@ -15,6 +15,7 @@ import redis
 from redis.exceptions import RedisError
 
 from adapter.ingest.limits import Limit, with_bytes, within
+from freshgate.errors import StoreUnavailable
 from freshgate.events import Event
 from freshgate.queue import push
 from freshgate.routing import Routes
@@ -28,6 +29,7 @@ _pack = msgspec.msgpack.Encoder().encode
 # A function call blocks Redis for as long as it runs: at some 50 us a unit, for 5 ms at most.
 MAX_WORK = 48
 LINKS_TTL_S = SHOP_INTERVAL_S = 60.0
+GAP_INTERVAL_S = 1.0
 MAX_LINKS = 50_000
 # A link that is recorded already need not be looked at again: which id, which other one, since when.
 LinkKey = tuple[str, str, bool]
@@ -65,6 +67,7 @@ class Recorder:
         self._linked: dict[LinkKey, tuple[int, float]] = {}
         self._shops_with_gap: set[str] = set()
         self._shop_added_at: dict[str, float] = {}
+        self._gap_written_at: dict[str, float] = {}
 
     def record(
         self,
@@ -120,6 +123,18 @@ class Recorder:
     def note_gap(self, shop: str) -> None:
         """Events of the shop were refused, and come again: once they can be recorded, waiting mails settle first."""
         self._shops_with_gap.add(shop)
+
+    def write_gap(self, shop: str) -> None:
+        """As `note_gap`, and at once where Redis takes it: the shop's next event may come to another process, or after
+        the mail that the refused one would have withdrawn. Raises nothing."""
+        self.note_gap(shop)
+        now = time.monotonic()
+        if now - self._gap_written_at.get(shop, float("-inf")) < GAP_INTERVAL_S:
+            return
+        self._gap_written_at[shop] = now
+        arguments = (self._clock() if self._clock else "", 1, "")
+        with suppress(RedisError, StoreUnavailable):
+            with_library(self._client, lambda: fcall(self._client, "record", keys.shop(shop), *arguments))
 
     def _commit(
         self, shop: str, plans: Sequence[Plan], limits: Sequence[Limit] = (), *, has_gap: bool = False

@@ -73,6 +73,7 @@ def test_a_redis_that_is_nearly_full_takes_no_more_events_and_is_not_ready(
     with pytest.raises(StoreUnavailable, match="maxmemory"):
         receive_both(world.receiver, world)
     assert world.state("ada") == {}
+    assert redis.exists(f"{SHOP}gap")
     problems, _ = check(redis)
     assert [problem for problem in problems if "events are refused" in problem]
 
@@ -104,6 +105,8 @@ def test_an_element_on_which_our_code_failed_is_kept_and_its_neighbour_recorded(
     assert receive_both(world.receiver, world) == (1, 1)
     ((_, element),) = quarantine.list_elements(world.client)
     assert element == quarantine.QuarantinedElement("shop", b'{"n": 0}', world.now)
+    # At once, since the next event may come to another process.
+    assert world.client.exists(f"{SHOP}gap")
 
 
 def test_the_place_of_the_failure_is_told_and_not_the_elements_values() -> None:
@@ -184,8 +187,7 @@ def test_where_a_triggers_own_code_fails_the_element_is_kept_and_its_neighbours_
     assert world.state("first") and world.state("last") and not world.state("bad")
     ((_, entry),) = quarantine.list_elements(redis)
     assert json.loads(entry.raw) == (batch[1] if kind == "segment" else body)
-    # What it says may withdraw a mail that waits.
-    post(world, kind, [element("next", total=1)] if kind == "segment" else {"batch": [element("next", total=1)]})
+    # What it says may withdraw a mail that waits; the next event may come to another process.
     assert redis.exists(f"{SHOP}gap")
 
 
@@ -207,7 +209,4 @@ def test_a_fault_of_ours_beyond_a_single_element_is_a_gap(world: World) -> None:
     recorder.write = fail
     with pytest.raises(ZeroDivisionError):
         receive_both(world.receiver, world)
-    del recorder.write
-    assert not world.client.exists(f"{SHOP}gap")
-    post(world, "segment", element("next", total=1))
     assert world.client.exists(f"{SHOP}gap")
