@@ -281,7 +281,8 @@ def test_a_number_that_is_none_costs_its_field_alone(kind: str) -> None:
 @FUZZ
 @given(data=st.data())
 def test_a_body_is_the_same_with_a_mark_and_packed(data: st.DataObject) -> None:
-    body = data.draw(st.binary(max_size=300)).removeprefix(b"\xef\xbb\xbf")
+    # What begins otherwise may be in another encoding.
+    body = data.draw(st.sampled_from([b"{", b"[", b" {"])) + data.draw(st.binary(max_size=300))
     mark = data.draw(st.sampled_from([b"", b"\xef\xbb\xbf"]))
     cut = data.draw(st.integers(0, len(body)))
     packed = gzip.compress((mark + body)[:cut]) + gzip.compress((mark + body)[cut:])

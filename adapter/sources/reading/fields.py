@@ -55,9 +55,10 @@ def read_values(spelling: Spelling, element: Any) -> Values:
         container = reach(element)
         value = container if key is None else container.get(key) if type(container) is dict else None
         if not value:
+            value = next(_present_at(spelling, element, places[:1]), None)
+        if value is None:
             # Elsewhere, such as in `items`, may stand how many there are.
-            others = (other for other in _present_at(spelling, element, places) if other == value or _has_lines(other))
-            value = next(others, None)
+            value = next(filter(_has_lines, _present_at(spelling, element, places[1:])), None)
         if value is not None and (lines := read(value, name, unreadable, spelling.rules, element)) is not None:
             fields[name] = lines
     if spelling.is_refund:

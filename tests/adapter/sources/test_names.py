@@ -228,6 +228,9 @@ def test_products_are_read_under_their_other_names(member: str) -> None:
 def test_a_number_of_items_says_nothing_of_the_products(count: Any) -> None:
     event = read("segment", track("Cart Viewed", properties={"items": count}))
     assert "products" not in event.fields and not event.unreadable
+    # What is called products, however it is spelled, should be some.
+    event = read("segment", track("Cart Viewed", properties={"PRODUCTS": count}))
+    assert event.unreadable == ("products",)
 
 
 def test_a_payments_id_stands_for_the_order_where_nothing_else_does() -> None:
