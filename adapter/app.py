@@ -115,9 +115,13 @@ def create_app(settings: Settings, client: redis.Redis, traces: tracing.Traces =
     require_pii_key(settings)
     sources = configure_sources(settings)
     receiver = build_receiver(settings, client, traces)
-    # Without Redis, the first request that it answers does this.
-    with suppress(RedisError):
+    try:
         receiver.synchronize()
+    except RedisError:
+        # The first request that Redis answers does this, and tells what else could not be told at the start: until then
+        # events were not taken.
+        for source in sources.values():
+            receiver.recorder.note_gap(source.settings.id_space)
     first_series.prepare_receiver(sources)
     add_webhooks(app, receiver, sources)
     add_tracking(app, receiver, sources)
