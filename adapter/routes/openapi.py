@@ -6,7 +6,7 @@ authenticated comes from the declarations of the source kinds.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,14 @@ from adapter.routes.tracking_api import CALLS
 from adapter.sources import SOURCES
 from adapter.sources.base import Source, SourceKind
 from freshgate.version import VERSION
+
+KEY_IN_QUERY: Schema = {
+    "name": "writeKey",
+    "in": "query",
+    "required": False,
+    "description": "the write key, where no header has it",
+    "schema": {"type": "string"},
+}
 
 METHODS = ("post", "put", "patch")
 KINDS = {
@@ -78,6 +86,7 @@ def document() -> dict[str, Any]:
                 _alternatives(kind for kind in KINDS["webhook"] if kind.security.on_audience_urls),
             ),
             "/v1/{call}": _tracking(),
+            "/beacon/v1/{call}": _tracking("beacon", [KEY_IN_QUERY]),
             "/feedback/{account}": _feedback(),
             **_people(),
             "/unsubscribe/{token}": _unsubscribe(),
@@ -149,15 +158,18 @@ def _webhook(name: str, parameters: list[Schema], security: list[Schema]) -> Sch
     return path
 
 
-def _tracking() -> Schema:
+def _tracking(operation: str = "track", parameters: Sequence[Schema] = ()) -> Schema:
     answers = {200: _json("Done", "taken"), **_faults("TrackingFault", (400, 401, 403, 404, 405, 413, 415, 429, 503))}
-    call = _operation("track", "Segment's HTTP Tracking API: its SDKs need only another host", answers)
+    call = _operation(operation, "Segment's HTTP Tracking API: its SDKs need only another host", answers)
     # A write key may stand in the body instead.
     security: list[Schema] = [*({kind.security.name: []} for kind in KINDS["tracking_api"]), {}]
     call |= {"requestBody": {**_ANYTHING, "required": False}, "security": security}
-    preflight = _operation("preflight", "What a page may send", {204: {"description": "the headers say it"}})
+    preflight = _operation(
+        f"{operation}Preflight", "What a page may send", {204: {"description": "the headers say it"}}
+    )
     names = sorted({*CALLS, *CALLS.values(), "m"})
-    return {"parameters": [_path("call", "long or short", enum=names)], "post": call, "options": preflight}
+    path = _path("call", "long or short", enum=names)
+    return {"parameters": [path, *parameters], "post": call, "options": preflight}
 
 
 def _feedback() -> Schema:
