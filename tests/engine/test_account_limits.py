@@ -93,7 +93,7 @@ class TestCallsAtOnce:
         first.account.report(batch, 5, None)
         assert second.admit().mails == 1
         refused = first.admit()
-        assert (refused.mails, refused.reason) == (0, "limited")
+        assert (refused.mails, refused.reason, refused.due) == (0, "limited", START + 500)
         assert first.slept > 0
 
     def test_a_place_is_taken_as_soon_as_a_call_is_over(self, redis: Redis, clock: Clock) -> None:

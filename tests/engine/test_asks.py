@@ -464,6 +464,13 @@ def test_where_another_field_keeps_the_mail_back_nobody_is_asked(redis: Redis, t
     assert (last(world)["reason"], truth.paths) == ("profile_first_name_missing", [])
 
 
+def test_where_another_field_has_a_fallback_nobody_is_asked(redis: Redis, truth: TruthServer) -> None:
+    broad = Fallback(template_id="d-broad")
+    world = new_world(redis, truth, need_city(), Needs("profile.first_name", otherwise=broad))
+    ping(world)
+    assert ([mail.template_id for mail in world.esp.mails], truth.paths) == (["d-broad"], [])
+
+
 @pytest.mark.parametrize(("status", "templates"), [(200, []), (404, ["d-broad"])])
 def test_a_field_with_a_fallback_is_asked_for_though_another_one_keeps_the_mail_back(
     redis: Redis, truth: TruthServer, status: int, templates: list[str]
