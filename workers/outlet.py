@@ -132,9 +132,8 @@ class Outlet:
 
     def give_back_paced(self, mails: int) -> None:
         """So many sends had their turn at the pace, and no mail left for them."""
-        if mails:
-            with suppress(RedisError):
-                self._pace.take(-mails)
+        with suppress(RedisError):
+            self._pace.take(-mails)
 
     def close(self) -> None:
         """Hands over what was counted."""
