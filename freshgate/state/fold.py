@@ -16,6 +16,7 @@ REFUSALS = frozenset({"m:unsubscribed", "m:bounced", "m:spam", "m:subscribed"})
 
 # What a guest tells, who uses a device after its user.
 EMAIL = "t:email"
+OPT_IN = "m:subscribed"
 NAMES = frozenset({"t:first_name", "t:last_name", "t:name"})
 
 
@@ -37,8 +38,9 @@ def fold(
     folded: dict[str, str] = {}
     purchases: dict[str, tuple[str, str]] = {}
     guests: dict[str, str] = {}
+    lent, has_user = {EMAIL} if newest_name else {EMAIL, *NAMES}, bool(records) and not is_device(records[0][0])
     for number, (record_id, fields) in enumerate(records):
-        cut = fields.get("cut", "")
+        cut, is_lent = fields.get("cut", ""), is_device(record_id)
         # A device may have been erased along with a user that it no longer belongs to.
         erased = max(deleted_at, int(fields.get("del", "0")))
         for field, value in with_changes(fields):
@@ -49,7 +51,7 @@ def fold(
                 folded[field] = " ".join(dict.fromkeys([*known, *entries]))
             elif field == "O":
                 _add_purchases(purchases, [line for line in value.split("\n") if _counts(line, cut, erased, moment)])
-            elif is_device(record_id) and (field == EMAIL or (field in NAMES and not newest_name)):
+            elif is_lent and (field in lent or (field == OPT_IN and has_user)):
                 if _counts(value, cut, erased, moment):
                     guests[field] = max(guests.get(field, ""), value)
             elif head in ("m:", "s:", "t:") or field == "cc" or field[0] in "+-":
@@ -63,6 +65,8 @@ def fold(
             elif number == 0:
                 # Timers, parked sends and the revision are the root's alone.
                 folded[field] = value
+    # Whoever uses a device by now does not speak for its user, who may have opted out.
+    guests.pop(OPT_IN, None)
     has_name, has_address = bool(NAMES & folded.keys()), address_in(folded.get("t:id", "")[LENGTH:])
     for field, value in guests.items():
         if not (has_address if field == EMAIL else has_name):

@@ -308,3 +308,30 @@ def test_a_sign_up_by_a_device_that_is_a_users_from_then_on_welcomes_the_user(wo
     world.record(world.event("Page", user="ada", anon="device"))
     world.run(world.now + MINUTE)
     assert world.mails() == [("welcome", ADA)]
+
+
+@pytest.mark.parametrize("arrival", list(permutations(range(3))))
+def test_an_opt_in_that_a_users_device_tells_alone_does_not_lift_the_users_opt_out(
+    world: World, arrival: tuple[int, ...]
+) -> None:
+    events = [
+        world.event("Page", user="ada", anon="device"),
+        world.event("Unsubscribed", at=world.now + SECOND, user="ada"),
+        world.event("Subscribed", at=world.now + HOUR, anon="device"),
+    ]
+    world.now += 2 * HOUR
+    for index in arrival:
+        world.record(events[index])
+    for user in ("ada", "ada-2"):
+        world.record(world.event("Product Added", user=user, email=ADA, product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == []
+
+
+def test_a_device_of_no_user_takes_its_own_opt_out_back(world: World) -> None:
+    world.record(world.event("Unsubscribed", anon="device", email=None))
+    world.now += HOUR
+    world.record(world.event("Subscribed", anon="device"))
+    world.record(world.event("Product Added", anon="device", email=CLEO, product=product("a")))
+    world.run(world.now + HOUR)
+    assert world.mails() == [("abandoned_cart", CLEO)]

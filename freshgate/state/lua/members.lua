@@ -56,13 +56,16 @@ end
 
 local REFUSAL_FIELDS = { 'm:unsubscribed', 'm:bounced', 'm:spam', 'm:subscribed', 'A:email', 'A:typed_email', 'A:id', 'A:said_email', 'cut' }
 
+-- Whether it is an opt-in that a user's device told alone: whoever uses it by now does not speak for the user.
+local function is_lent(id, root, i) return i == 4 and is_device(id) and not is_device(root) end
+
 -- One of too many: the root keeps what it refused.
 local function retire(shop, id, root)
   local key, target = person_key(shop, id), person_key(shop, root)
   local state = redis.call('HMGET', key, unpack(REFUSAL_FIELDS))
   for i = 1, 4 do
     local field = REFUSAL_FIELDS[i]
-    if state[i] and not (state[9] and state[i] >= state[9])
+    if state[i] and not is_lent(id, root, i) and not (state[9] and state[i] >= state[9])
         and newer(redis.call('HGET', target, field), string.sub(state[i], 1, STAMP)) then
       redis.call('HSET', target, field, state[i])
     end
@@ -82,7 +85,7 @@ local function have_refusals(shop, ids)
 end
 
 -- What a person refused without naming an address holds for the address that the person has by now, in whatever order
--- the two arrived, and for every person with that address. So does a later opt-in.
+-- the two arrived, and for every person with that address. So does a user's later opt-in.
 local function suppress_address(shop, root)
   local newest, guests = {}, nil
   local ids = members_of(shop, root)
@@ -91,7 +94,7 @@ local function suppress_address(shop, root)
     local state = redis.call('HMGET', person_key(shop, id), unpack(REFUSAL_FIELDS))
     for i = 1, 8 do
       -- What a device was told after it met somebody else is nobody's.
-      if state[i] and not (state[9] and state[i] >= state[9]) then
+      if state[i] and not (i == 4 and is_device(id)) and not (state[9] and state[i] >= state[9]) then
         local stamp = string.sub(state[i], 1, STAMP)
         if i == 5 and is_device(id) then
           if newer(guests, stamp) then guests = state[i] end

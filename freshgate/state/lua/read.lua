@@ -136,12 +136,20 @@ local function withholding_of(shop, root)
     end
     for i = 0, #OTHERS_REFUSALS do
       local value = state[4 + i]
-      if value then take(OTHERS_REFUSALS[i] or 'm:order', string.sub(value, 1, STAMP), string.sub(value, STAMP + 1)) end
+      if value and not is_lent(id, root, i) then take(OTHERS_REFUSALS[i] or 'm:order', string.sub(value, 1, STAMP), string.sub(value, STAMP + 1)) end
     end
   end
   local flat = { 'rev', redis.call('HGET', person_key(shop, root), 'rev') or '0' }
   for field, value in pairs(newest) do add(flat, field, value) end
   return flat, #ids
+end
+
+-- Whether a device alone told the address, of whose user another one is known: then it is a guest's.
+local function is_guests(shop, id, root, address)
+  if not is_device(id) or is_device(root) then return false end
+  local own = redis.call('HMGET', person_key(shop, root), 'A:email', 'A:id')
+  local email, user_id = own[1] and string.sub(own[1], STAMP + 1), own[2] and string.sub(own[2], STAMP + 1)
+  return (email or user_id) and email ~= address and user_id ~= address
 end
 
 -- The other persons who had the address, and what they did, perhaps in events without it.
@@ -150,7 +158,7 @@ local function others_with(shop, root, address, record, others, known)
   for i = 1, #record, 2 do
     local id = string.match(record[i], '^h:(.+)$')
     local other = id and root_of(shop, id)
-    if other and other ~= root and not known[address .. other] then
+    if other and other ~= root and not known[address .. other] and not is_guests(shop, id, other, address) then
       known[address .. other] = true
       local flat, ids = withholding_of(shop, other)
       looks = looks + ids

@@ -78,8 +78,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "what a device refused is lost when it is one of too many",
     ),
     (
-        "if state[i] and not (state[9] and state[i] >= state[9])\n        and newer(redis.call('HGET', target, field)",
-        "if state[i]\n        and newer(redis.call('HGET', target, field)",
+        "and not is_lent(id, root, i) and not (state[9] and state[i] >= state[9])\n",
+        "and not is_lent(id, root, i)\n",
         "what a shared device refused is its first user's when it is one of too many",
     ),
     (
