@@ -227,14 +227,16 @@ class Oracle:
             self.mails.append(Mail("browse_abandonment", address, (viewed.fields["product"],)))
 
     def _purchases(self, person: Person) -> list[Purchase]:
-        """The person's orders, and the newest one that was told with the person's address, whoever made it."""
+        """The person's orders, and the newest one that was told with the person's address, or by another person who has
+        it."""
         own = [event for event in person.events if event.name == "order"]
         address = person.address()
         of_address = [
             event
             for other in self._persons.values()
             for event in other.events
-            if event.name == "order" and address is not None and event.fields.get("order_email") == address
+            if event.name == "order" and address is not None
+            if address in (event.fields.get("order_email"), other.address() if other is not person else None)
         ]
         newest = sorted(of_address, key=_occurred_at)[-1:]
         return [Purchase(event.occurred_at, set(event.fields["products"])) for event in own + newest]
