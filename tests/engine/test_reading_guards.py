@@ -118,14 +118,17 @@ def test_who_bought_an_order(shop: Redis) -> None:
         return fcall(shop, "read", SHOP, START, "confirmation|o:o1")[2][2]
 
     shop.hset(
-        ORDERS, mapping={"w:ad1": stamp(START, "m"), "w:ubob": stamp(START + 9, "m"), "w:az": stamp(START + 5, "m")}
+        ORDERS, mapping={"w:ad1": stamp(START, "m"), "w:abob": stamp(START + 9, "m"), "w:az": stamp(START + 5, "m")}
     )
     shop.hset(f"{SHOP}p:az", "cut", stamp_time(START))
     assert buyer() == b"ad1"
-    for cut, root in ((START + 1, b"ad1"), (START, b"ubob"), (START - 1, b"ubob")):
+    for cut, root in ((START + 1, b"ad1"), (START, b"abob"), (START - 1, b"abob")):
         shop.hset(DEVICE, "cut", stamp_time(cut))
         assert buyer() == root
-    shop.hdel(ORDERS, "w:ubob")
+    # Who is named outweighs whose device it was.
+    shop.hset(ORDERS, "w:ubob", stamp(START + 20, "m"))
+    assert buyer() == b"ubob"
+    shop.hdel(ORDERS, "w:abob", "w:ubob")
     assert buyer() == b""
     shop.delete(f"{SHOP}p:az")
     assert buyer() == b"az"
