@@ -76,13 +76,15 @@ class TaskSocket:
                 self._wait(writable=writable)
 
     def _wait(self, *, writable: bool) -> None:
-        if self._timeout_s == 0:
+        timeout_s = self._timeout_s
+        if timeout_s == 0:
             raise BlockingIOError("not ready")
         if tasks is not None and tasks.is_inside():
-            is_ready = tasks.wait(self._sock, writable=writable, timeout_s=self._timeout_s)
-        else:
-            poll = select.poll()
-            poll.register(self._sock, select.POLLOUT if writable else select.POLLIN)
-            is_ready = bool(poll.poll(None if self._timeout_s is None else self._timeout_s * 1000))
-        if not is_ready:
+            if tasks.wait(self._sock, writable=writable, timeout_s=timeout_s):
+                return
+            # Other tasks may have kept the loop past the deadline: what arrived meanwhile was in time.
+            timeout_s = 0.0
+        poll = select.poll()
+        poll.register(self._sock, select.POLLOUT if writable else select.POLLIN)
+        if not poll.poll(None if timeout_s is None else timeout_s * 1000):
             raise TimeoutError("timed out")

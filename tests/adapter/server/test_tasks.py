@@ -111,6 +111,20 @@ def test_a_wait_ends_with_its_time_and_the_socket_can_be_used_again(
     assert loop.run_until_ended(1) == [b"late"]
 
 
+def test_a_reply_that_arrived_while_other_tasks_kept_the_loop_is_in_time(
+    loop: Loop, pair: tuple[TaskSocket, socket.socket]
+) -> None:
+    own, other = pair
+    own.settimeout(0.001)
+    loop.start(lambda: own.recv(10))
+    other.sendall(b"reply")
+    # The loop was busy until now: the wait is over before it has looked at the socket.
+    while loop.tasks.remaining_s() > 0:
+        pass
+    loop.tasks.expire()
+    assert loop.ended == [b"reply"]
+
+
 def test_more_than_a_socket_takes_is_written_while_others_go_on(
     loop: Loop, pair: tuple[TaskSocket, socket.socket]
 ) -> None:
