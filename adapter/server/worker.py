@@ -29,8 +29,10 @@ PIECE_BYTES = 1024 * 1024
 READ_BYTES = 256 * 1024
 MAX_LINGER_BYTES = 1024 * 1024
 SWEEP_INTERVAL_S = 0.5
-# Events whose reading and planning takes the loop's thread for milliseconds at most, and whose routes wait for Redis
-# alone. Larger bodies, packed ones and all other URLs go to a thread.
+# New connections that a round of the loop takes after one that computed for so long.
+MAX_ACCEPTED, BUSY_S = 32, 0.005
+# Events whose reading and planning takes the loop's thread for a tenth of a second at most, and whose routes wait for
+# Redis alone. Larger bodies, packed ones and all other URLs go to a thread.
 EVENTS = re.compile(rb"[A-Z]+ /(?:webhooks|v1)/")
 MAX_TASK_BYTES = 128 * 1024
 # Reason of a refusal → the status line, and further headers.
@@ -70,6 +72,8 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         self._waiting = Waiting(self.poller)
         self._large_at_work: Connection | None = None
         self._swept_at = 0.0
+        # Whether tasks kept the loop in its last round; and its thread's CPU time so far.
+        self._is_busy, self._computed_s = False, time.thread_time()
         if self._tasks is not None:
             self._tasks.attach(self.poller, self.method_queue.defer)
         super().run()
@@ -83,12 +87,22 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
         super().wait_for_and_dispatch_events(min(timeout, self._tasks.remaining_s()))
         self._tasks.expire()
         self._tasks.run()
+        computed_s = time.thread_time()
+        self._is_busy = computed_s - self._computed_s > BUSY_S
+        self._computed_s = computed_s
 
     def accept(self, listener: Any) -> None:
         if self.cfg.is_ssl:
             # Buffers of ours would hold ciphertext. Put a proxy in front for TLS.
             super().accept(listener)
             return
+        # Who asks /healthz may stand behind hundreds of events. An idle worker leaves others their share.
+        for _ in range(MAX_ACCEPTED if self._is_busy else 1):
+            if not self._accept(listener) or self.nr_conns >= self.worker_connections:
+                return
+
+    def _accept(self, listener: Any) -> bool:
+        """Whether there was a connection."""
         try:
             sock, client = listener.accept()
         except OSError as error:
@@ -96,13 +110,14 @@ class WholeRequestWorker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no
                 self._drop_oldest()
             elif error.errno not in (errno.EAGAIN, errno.ECONNABORTED, errno.EWOULDBLOCK):
                 raise
-            return
+            return False
         if self.nr_conns >= self.worker_connections - 1:
             self._drop_oldest()
         self.nr_conns += 1
         connection = Connection(self.cfg, sock, client, listener.getsockname())
         self._await_request(connection, b"")
         self._read(connection)
+        return True
 
     def _await_request(self, connection: Connection, received: bytes) -> None:
         """Waits for the next request; `received` is what of it has already arrived."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import select
 import selectors
 import signal
 import socket
@@ -25,7 +27,7 @@ from freshgate import sockets
 from freshgate.sockets import TaskSocket
 from tests.harness.certificates import certificate
 from tests.harness.held_redis import HeldRedis
-from tests.harness.receiver_process import HEAD, SECRET, TOKEN, Receiver, order_body
+from tests.harness.receiver_process import HEAD, SECRET, TOKEN, Receiver, order_body, read_all
 
 SINGLE_WORKER = {"GUNICORN_CMD_ARGS": "--workers 1", "FRESHGATE_RECEIVER_THREADS": "2"}
 
@@ -337,6 +339,26 @@ def test_a_large_batch_goes_to_redis_over_tls_and_is_counted_whole(redis_server:
         head = f"Content-Length: {len(body)}\r\nX-Signature: {sign(SECRET, body)}\r\nX-Freshgate-Token: {TOKEN}\r\n"
         answer = receiver.raw(HEAD + head.encode() + b"Connection: close\r\n\r\n" + body)
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["accepted"] == 400
+
+
+def test_healthz_is_answered_before_events_that_came_first(redis_server: str) -> None:
+    depth, count = 20_000, 24
+    # It takes the loop tens of milliseconds to refuse it, and no trip to Redis.
+    body = b'{"type":"track","properties":' + b'{"a":' * depth + b"1" + b"}" * (depth + 1)
+    with Receiver(redis_server, SINGLE_WORKER) as receiver:
+        head = f"X-Signature: {sign(SECRET, body)}\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        # The worker is stopped until all of them wait to be accepted.
+        (worker,) = receiver.workers()
+        os.kill(worker, signal.SIGSTOP)
+        connections = [receiver.connect(HEAD + head.encode() + body) for _ in range(count)]
+        health = receiver.connect(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        os.kill(worker, signal.SIGCONT)
+        assert read_all(health).startswith(b"HTTP/1.1 200 ")
+        answered, _, _ = select.select(connections, [], [], 0)
+        assert len(answered) < count / 2
+        assert all(read_all(connection).startswith(b"HTTP/1.1 200 ") for connection in connections)
+        for connection in (*connections, health):
+            connection.close()
 
 
 def test_a_redis_that_is_gone_and_comes_back_costs_503_and_no_thread(redis_server: str) -> None:
