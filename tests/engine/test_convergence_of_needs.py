@@ -46,7 +46,11 @@ def expected(updates: list[tuple[int, tuple[str, int, str, bool]]]) -> tuple[str
     for field in ("first_name", "city", "visited"):
         limit = {"first_name": NAME, "city": CITY, "visited": VISITED}[field]
         words = [(age, number, by_page) for number, (name, age, _, by_page) in updates if name == field]
-        server = min([(age, number) for age, number, by_page in words if not by_page], default=None)
+        by_server = [(age, number) for age, number, by_page in words if not by_page]
+        # A name that a device alone tells may be a guest's: it counts only while none of the user is known.
+        of_user = [(name, who, by_page) == (field, "user", False) for _, (name, _, who, by_page) in updates]
+        users = [(age, number) for is_users, (number, (_, age, _, _)) in zip(of_user, updates, strict=True) if is_users]
+        server = min((users if field == "first_name" else []) or by_server, default=None)
         page = min([(age, number) for age, number, by_page in words if by_page], default=None)
         fresh = [word for word in (server, page) if word and word[0] <= limit]
         newest[field] = fresh[0] if fresh else None
