@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
@@ -131,4 +131,9 @@ def test_refusals_are_the_same_for_persons_and_addresses(redis: Redis, stream: l
 @COMMON
 @given(stream=streams(*BASIC, ERASURES), data=st.data())
 def test_erasures_leave_the_same(redis: Redis, stream: list[Any], data: st.DataObject) -> None:
+    # An erasure does not reach an address that the person had replaced: ARCHITECTURE.md, known limits.
+    addresses: dict[str, set[str]] = {}
+    for (name, value), _, user, _ in stream:
+        addresses.setdefault(user, set()).update([value] if name == "Identify" else [])
+    assume(all(len(addresses[user]) < 2 for (name, _), _, user, _ in stream if name == "Delete"))
     check(redis, stream, data, with_mails=False)
