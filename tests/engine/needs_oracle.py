@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 HOUR = 3_600_000
-TITLE = "ping.title"
-FIELDS = ("profile.city", "profile.first_name", "profile.visited", TITLE)
+TITLE, NAME = "ping.title", "profile.first_name"
+FIELDS = ("profile.city", NAME, "profile.visited", TITLE)
+DEVICE = "x"
 # How long no answer is remembered as none (ms).
 NO_ANSWER_MS = 10_000
 # So many 500s in a row, and a source is left alone.
@@ -210,7 +211,11 @@ def _values(name: str, state: State) -> list[tuple[str, int]]:
     own = [word for word in state.words if word.field == name and word.who in state.linked]
     values = []
     for by_page in (False, True) if state.sees_pages else (False,):
-        newest = max((word for word in own if word.by_page == by_page), key=lambda word: word.at, default=None)
+        words = [word for word in own if word.by_page == by_page]
+        if name == NAME and not by_page and state.sees_pages:
+            # What a device alone tells may be a guest's: it counts only while no name of the user is known.
+            words = [word for word in words if word.who != DEVICE] or words
+        newest = max(words, key=lambda word: word.at, default=None)
         if newest:
             values.append((newest.value, newest.at))
     return values
