@@ -29,7 +29,7 @@ log = logs.get(__name__)
 TTL_S = 600
 MAX_DOCUMENTS = 2000
 # How long Memcached may take, and how long it is left alone after it failed.
-MEMCACHED_TIMEOUT_S = 0.045
+MEMCACHED_TIMEOUT_S = 0.05
 PAUSE_S = 1.0
 KINDS = ("memory", "redis", "off", "memcached://127.0.0.1:11211")
 

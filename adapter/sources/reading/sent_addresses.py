@@ -14,7 +14,7 @@ from freshgate.addresses import read_address
 NAMED = re.compile(r"(?:\"[^\"]*\"|[^<>@\"]*)\s*<([^<>]+)>")
 QUOTES = '"`\u00b4\u2018\u2019\u201c\u201d'
 # `undefined@undefined`, `null@null`: put together, and a part was missing.
-NOBODY = re.compile(r"\Aundefined@|@(?:undefined|null|none|nan|nil)\Z", re.IGNORECASE).search
+NOBODY_BEGINS, NOBODY_ENDS = "undefined@", ("@undefined", "@null", "@none", "@nan", "@nil")
 MAX_SENT_LENGTH = 600
 
 
@@ -22,7 +22,7 @@ def read_sent_address(value: Any) -> str | None:
     """The value as one address, as `read_address` has it; None for what is none, or more than one."""
     address = read_address(value)
     if address is not None:
-        return None if NOBODY(address) else address
+        return None if _is_nobodys(address) else address
     if type(value) is list and len(value) == 1:
         value = value[0]
     if type(value) is not str or len(value) > MAX_SENT_LENGTH:
@@ -39,4 +39,9 @@ def read_sent_address(value: Any) -> str | None:
     if text[:1] in QUOTES and text[-1:] in QUOTES:
         text = text[1:-1]
     address = read_address(text)
-    return None if address is None or NOBODY(address) else address
+    return None if address is None or _is_nobodys(address) else address
+
+
+def _is_nobodys(address: str) -> bool:
+    lowered = address.lower()
+    return lowered.endswith(NOBODY_ENDS) or lowered.startswith(NOBODY_BEGINS)
