@@ -28,6 +28,7 @@ SINGLE_SERVER_TESTS = (
     "tests/engine/test_bounds.py::test_libraries_of_two_releases_work_side_by_side",
     "tests/engine/test_crash_points.py",
     "tests/engine/test_crash_points_of_lanes.py",
+    "tests/engine/test_timers.py::test_the_jobs_of_a_look_are_written_all_at_once",
 )
 
 
