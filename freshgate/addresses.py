@@ -17,8 +17,10 @@ DOTLESS_DOMAINS = frozenset({"gmail.com", "googlemail.com"})
 # Without display name, comment or list, and without a gap in the domain.
 _CHARACTER = r"[^\s@,;:<>()\[\]\\\"\x00-\x1f\x7f"
 ADDRESS = re.compile(rf"{_CHARACTER}]+@{_CHARACTER}.]+(?:\.{_CHARACTER}.]+)*")
-# Most addresses, which are in their one form already, and not too long.
-is_ordinary = re.compile(r"[A-Za-z0-9._%+-]{1,64}+@(?:[A-Za-z0-9-]{1,60}+\.){0,2}+[A-Za-z0-9-]{1,60}+").fullmatch
+# Most addresses, which are in their one form already, not too long, and somebody's.
+is_ordinary = re.compile(
+    r"(?!(?i:undefined)@)[A-Za-z0-9._%+-]{1,64}+@(?:[A-Za-z0-9-]{1,60}+\.){1,2}+[A-Za-z0-9-]{1,60}+"
+).fullmatch
 # What a mail program's template would have filled in.
 PLACEHOLDER = re.compile(r"\{\{|\}\}|\$\{|%%")
 # What is not seen, beside Unicode's format characters (Cf): joiners, Hangul fillers, variation selectors, Braille's

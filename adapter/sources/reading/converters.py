@@ -39,7 +39,7 @@ def id_text(value: Any) -> str | None:
         # A column of numbers with a gap in it is exported as floats (pandas, spreadsheets).
         if ".0" in text and (whole := WHOLE_FLOAT.fullmatch(text)):
             text = whole[1]
-        elif text.startswith("gid:") and (number := SHOPIFY_ID.fullmatch(text)):
+        elif "://" in text and (number := SHOPIFY_ID.fullmatch(text)):
             text = number[1]
     elif type(value) is int:
         text = str(value)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from freshgate.addresses import read_address
+from freshgate.addresses import is_ordinary, read_address
 
 # A display name without an address of its own, and the address in brackets (RFC 5322).
 NAMED = re.compile(r"(?:\"[^\"]*\"|[^<>@\"]*)\s*<([^<>]+)>")
@@ -20,9 +20,16 @@ MAX_SENT_LENGTH = 600
 
 def read_sent_address(value: Any) -> str | None:
     """The value as one address, as `read_address` has it; None for what is none, or more than one."""
+    if type(value) is str and is_ordinary(value) and "%%" not in value:
+        return value
     address = read_address(value)
-    if address is not None:
-        return None if _is_nobodys(address) else address
+    if address is None:
+        address = read_address(_without_wrapping(value))
+    lowered = "" if address is None else address.lower()
+    return None if lowered.endswith(NOBODY_ENDS) or lowered.startswith(NOBODY_BEGINS) else address
+
+
+def _without_wrapping(value: Any) -> str | None:
     if type(value) is list and len(value) == 1:
         value = value[0]
     if type(value) is not str or len(value) > MAX_SENT_LENGTH:
@@ -36,12 +43,4 @@ def read_sent_address(value: Any) -> str | None:
         text = named[1].strip()
     if text[:7].lower() == "mailto:":
         text = text[7:].partition("?")[0]
-    if text[:1] in QUOTES and text[-1:] in QUOTES:
-        text = text[1:-1]
-    address = read_address(text)
-    return None if address is None or _is_nobodys(address) else address
-
-
-def _is_nobodys(address: str) -> bool:
-    lowered = address.lower()
-    return lowered.endswith(NOBODY_ENDS) or lowered.startswith(NOBODY_BEGINS)
+    return text[1:-1] if text[:1] in QUOTES and text[-1:] in QUOTES else text

@@ -156,48 +156,50 @@ class SegmentSource:
         """The verdict on an element from `decode`; `raws[index]` are its bytes."""
         return self._element(envelope, raws, index, received_at)
 
-    def _element(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
-        verdict = self._read_spelled(envelope, raws, index, received_at)
-        if type(verdict) is Refused and verdict.reason in ("no_type", "no_identity"):
-            respelled = self._respelled(raws, index)
-            if respelled is not None:
-                verdict = self._read_spelled(respelled, raws, index, received_at)
-        return verdict
-
-    def _respelled(self, raws: ElementBytes, index: int) -> Any:
-        """The envelope of an element whose own members are spelled otherwise, such as USER_ID; None where none is."""
-        try:
-            element = decode_leniently(raws[index])
-        except (ValueError, RecursionError):
-            return None
-        spelled = dict(element) if type(element) is dict else {}
-        for key, value in list(spelled.items()):
-            name = self._names.get(fold(key))
-            if name is not None and spelled.get(name) is None:
-                spelled[name] = value
-        return self._envelope_of(spelled) if spelled and spelled != element else None
-
-    def _read_spelled(self, envelope: Any, raws: ElementBytes, index: int, received_at: int) -> Verdict:
+    def _element(
+        self, envelope: Any, raws: ElementBytes, index: int, received_at: int, *, is_respelled: bool = False
+    ) -> Verdict:
         call = envelope.type or envelope.action
         name = envelope.event
         if type(call) is str and call != "track" and fold(call) != "track":
             spelling = self._calls.get(call) or self._calls.get(fold(call))
             if spelling is None:
                 return self._ignored(call[:MAX_NAME_LENGTH], envelope, raws, index)
+            envelope.properties = decode_text(envelope.properties)
             if envelope.traits is None and spelling is self._calls.get("identify") and not self._has_traits(envelope):
                 envelope.traits = _flat_members(raws, index)
         elif type(name) is str and name:
             spelling = self._tracks.get(name) or self._folded_tracks.get(fold(name))
             if spelling is None:
                 return self._ignored(f"track / {name[:MAX_NAME_LENGTH]}", envelope, raws, index)
-            if envelope.properties is None:
-                envelope.properties = _flat_members(raws, index)
+            if type(envelope.properties) is not dict:
+                sent = envelope.properties
+                envelope.properties = _flat_members(raws, index) if sent is None else decode_text(sent)
         elif envelope.json is not None:
             # The extensible webhook wraps the elements of a batch (action-destinations, webhook-extensible/send).
             return self._unwrapped(raws, index, received_at)
         else:
-            return NO_TYPE
-        return self._event(spelling, envelope, raws, index, received_at)
+            return NO_TYPE if is_respelled else self._read_respelled(raws, index, received_at, NO_TYPE)
+        verdict = self._event(spelling, envelope, raws, index, received_at)
+        if verdict is NO_IDENTITY and not is_respelled:
+            return self._read_respelled(raws, index, received_at, NO_IDENTITY)
+        return verdict
+
+    def _read_respelled(self, raws: ElementBytes, index: int, received_at: int, verdict: Refused) -> Verdict:
+        """The verdict on an element whose own members are spelled otherwise, such as USER_ID; `verdict` where none
+        is."""
+        try:
+            element = decode_leniently(raws[index])
+        except (ValueError, RecursionError):
+            return verdict
+        spelled = dict(element) if type(element) is dict else {}
+        for key, value in list(spelled.items()):
+            name = self._names.get(fold(key))
+            if name is not None and spelled.get(name) is None:
+                spelled[name] = value
+        if not spelled or spelled == element:
+            return verdict
+        return self._element(self._envelope_of(spelled), raws, index, received_at, is_respelled=True)
 
     def _has_traits(self, envelope: Any) -> bool:
         return bool(getattr(envelope.context, "traits", None))
@@ -230,16 +232,17 @@ class SegmentSource:
         previous_id = None
         if spelling.effect == "alias":
             previous_id = person_id(envelope.previousId, junk) or person_id(envelope.previous_id, junk)
-        if type(envelope.properties) is str:
-            envelope.properties = decode_text(envelope.properties)
         if type(envelope.traits) is str:
             envelope.traits = decode_text(envelope.traits)
         fields, email, unreadable, doubtful = read_values(spelling, envelope)
         name = spelling.name
         if email is None or spelling.instead is not None:
             name, email = name_and_email(spelling, fields, email, user_id, anonymous_id)
-        is_about_address = email is not None and (spelling.by_address or spelling.effect == "delete")
-        if user_id is None and anonymous_id is None and previous_id is None and not is_about_address:
+        if (
+            (user_id is None and anonymous_id is None and previous_id is None)
+            # An address alone is enough for some.
+            and (email is None or not (spelling.by_address or spelling.effect == "delete"))
+        ):
             return NO_IDENTITY
         if spelling.read is not None:
             element = decode_leniently(raws[index])
