@@ -33,7 +33,7 @@ SWEEP_INTERVAL_S = 0.5
 MAX_ACCEPTED, BUSY_S = 32, 0.005
 # Events whose reading and planning takes the loop's thread for a tenth of a second at most, and whose routes wait for
 # Redis alone. Larger bodies, packed ones and all other URLs go to a thread.
-EVENTS = re.compile(rb"[A-Z]+ /(?:webhooks|v1)/")
+EVENTS = re.compile(rb"[A-Z]+ /(?:webhooks|v1|beacon/v1)/")
 MAX_TASK_BYTES = 128 * 1024
 # Reason of a refusal → the status line, and further headers.
 REFUSALS = {

@@ -20,8 +20,9 @@ from typing import Any
 
 import pytest
 
-from adapter.server.limits import can_have_tasks
+from adapter.server.limits import FEEDBACK, TRACKING, WEBHOOKS, can_have_tasks
 from adapter.server.tasks import MAX_AT_WORK, ServerTasks
+from adapter.server.worker import EVENTS
 from adapter.sources.segment.signature import sign
 from freshgate import sockets
 from freshgate.sockets import TaskSocket
@@ -304,6 +305,11 @@ def test_events_wait_in_threads_for_a_cluster_alone(url: str, has_tasks: bool) -
     if "cluster" in url:
         environ["FRESHGATE_QUEUE_REDIS_URL"] = "redis://queues:6379"
     assert can_have_tasks(environ) is has_tasks
+
+
+def test_webhooks_and_calls_of_sdks_are_events() -> None:
+    assert all(EVENTS.match(b"POST " + prefix + b"x HTTP/1.1") for prefix in (WEBHOOKS, *TRACKING))
+    assert not EVENTS.match(b"POST " + FEEDBACK + b"x HTTP/1.1")
 
 
 @pytest.mark.parametrize("has_tls", [False, True])
