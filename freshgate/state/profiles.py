@@ -110,7 +110,7 @@ def plan_addresses(
 def _address(event: Event, event_type: EventType, at: str, address_id: str, person: str) -> tuple[Any, ...]:
     """What an event says about an address: who has it, that it ordered something, and that it must not be written
     to; that never expires."""
-    registers = [("m:who", at, person), (f"h:{person}", at, "")] if person else []
+    registers = [(f"h:{person}", at, "")] if person else []
     if "order" in event_type.marks:
         # It empties carts as an order does, lines of the same millisecond too.
         registers.append(("m:order", purchase_stamp(event), bought_products(event)))

@@ -10,7 +10,8 @@ from redis import Redis
 
 from freshgate.events import Event
 from freshgate.state import keys
-from tests.engine.world import HOUR, MINUTE, PII_KEY, World, product
+from freshgate.state.store import fcall
+from tests.engine.world import HOUR, MINUTE, PII_KEY, SECOND, SHOP, World, product
 
 ADA = "ada@example.com"
 
@@ -109,6 +110,16 @@ def test_an_address_remembers_its_newest_sixteen(world: World) -> None:
         world.now += MINUTE
         world.record(world.event("Identify", user=f"u-{number}", email=ADA))
     assert holders(world) == {keys.person_id("main", f"u-{number}") for number in range(4, 20)}
+
+
+@pytest.mark.parametrize("newest", range(3))
+def test_an_address_stands_for_who_had_it_last(world: World, newest: int) -> None:
+    names = ["ada", "ben", "eve"]
+    for place, name in enumerate(names):
+        minutes = 10 if place == newest else place
+        world.record(world.event("Identify", user=name, email=ADA, at=world.now + minutes * SECOND))
+    reply: Any = fcall(world.client, "person", SHOP, "", "", keys.address_id(PII_KEY, ADA))
+    assert reply[1].decode() == keys.person_id("main", names[newest])
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)

@@ -28,7 +28,7 @@ def fill(shop: Redis, moment: int) -> None:
     telling = order(
         ("m:order", at(moment), ""), firsts=[(name, at(moment), "") for name in ("F:order", "w:uada", "M:order")]
     )
-    address = ("a1", [("m:who", at(moment), "uada"), ("m:order", at(moment), "")], DAY)
+    address = ("a1", [("h:uada", at(moment), ""), ("m:order", at(moment), "")], DAY)
     record(
         shop, regs=registers, lines=[(name, at(moment), "+1", "{}"), (f"r{name}", at(moment), "-1", "{}")],
         order=telling, addresses=[address], trail="{}", **bought(moment, "[]"),
@@ -49,7 +49,7 @@ def test_erasure_takes_everything_up_to_its_very_moment(shop: Redis, moment: int
     names = {"m:order", "F:order", "w:uada", "M:order"}
     assert names & order_fields.keys() == (names if stays else set())
     assert order_fields["rev"] == ("1" if stays else "2")
-    assert {"m:who", "m:order"} & address.keys() == ({"m:who", "m:order"} if stays else set())
+    assert {"h:uada", "m:order"} & address.keys() == ({"h:uada", "m:order"} if stays else set())
     assert not shop.exists(f"{ADA}:ev", f"{ADA}:dec")
     assert (person["del"], "x" in person, person["rev"]) == (str(START), False, "2")
     assert shop.pttl(ADA) > 179 * DAY
@@ -88,9 +88,22 @@ def test_erasure_leaves_what_was_said_of_an_order_later(shop: Redis) -> None:
 
 def test_erasure_leaves_the_newer_owner_of_an_address(shop: Redis) -> None:
     record(shop, regs=[("A:email", at(START), "a1")])
-    record(shop, addresses=[("a1", [("m:who", at(START + 5), "ubob"), ("m:order", at(START), "[]")], DAY)])
+    record(shop, addresses=[("a1", [("h:ubob", at(START + 5), ""), ("m:order", at(START), "[]")], DAY)])
     record(shop, **erasure(START))
-    assert {name for name in fields(shop, ADDRESS) if name[:2] == "m:"} == {"m:who"}
+    assert {name for name in fields(shop, ADDRESS) if name[:2] in ("h:", "m:")} == {"h:ubob"}
+
+
+def test_an_erasure_is_a_new_revision_of_the_addresses_that_it_changes(shop: Redis) -> None:
+    names = ("A:email", "A:billing", "A:guest", "A:older")
+    record(shop, regs=[(name, at(START), f"a{number}") for number, name in enumerate(names)])
+    for address, moment in (("a0", START + 1), ("a1", START), ("a2", START + 1)):
+        record(shop, addresses=[(address, [("h:ubob", at(moment), ""), ("m:order", at(moment), "")], DAY)])
+    record(shop, **erasure(START))
+    own, changed, newer, unknown = (fields(shop, f"{SHOP}a:a{number}") for number in range(4))
+    # Of the person's own address, what is older and arrives later is erased from now on.
+    assert (own["rev"], changed["rev"], newer["rev"], unknown) == ("2", "2", "1", {})
+    assert changed.keys().isdisjoint({"h:ubob", "m:order"})
+    assert {"h:ubob", "m:order"} <= own.keys() & newer.keys()
 
 
 def test_a_newer_telling_of_an_erased_order_keeps_what_it_said(shop: Redis) -> None:

@@ -209,7 +209,7 @@ def test_an_opt_out_without_an_address_is_the_persons() -> None:
         assert "sup" not in others
         assert not {"m:unsubscribed", "m:bounced", "m:subscribed"} & {name for name, _, _ in others["regs"]}
     assert named["addresses"] == [
-        (EMAIL_ID, [("m:who", AT, ADA), (f"h:{ADA}", AT, ""), ("m:unsubscribed", AT, "segment")], 0),
+        (EMAIL_ID, [(f"h:{ADA}", AT, ""), ("m:unsubscribed", AT, "segment")], 0),
     ]  # fmt: skip
     assert body("Subscribed", email=EMAIL)["addresses"] == [(EMAIL_ID, [("m:subscribed", AT, "segment")], 180 * DAY)]
 
@@ -218,7 +218,7 @@ def test_an_order_withdraws_for_its_addresses() -> None:
     bought = ("m:order", stamp(NOON, "m1", ORDER), '["S1","p1"]')
     both = body("Order Completed", user_id="ada", email=EMAIL, order_email="bob@x.org", products=(LAMP,))
     assert both["addresses"] == [
-        (EMAIL_ID, [("m:who", AT, ADA), (f"h:{ADA}", AT, ""), bought], 180 * DAY),
+        (EMAIL_ID, [(f"h:{ADA}", AT, ""), bought], 180 * DAY),
         (keys.address_id(KEY, "bob@x.org"), [bought], 180 * DAY),
     ]  # fmt: skip
     assert len(body("Order Completed", user_id="ada", email=EMAIL, order_email=EMAIL)["addresses"]) == 1

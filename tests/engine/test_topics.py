@@ -189,7 +189,7 @@ def test_pressing_the_button_too_often_is_refused_and_what_was_said_first_holds(
 
 def test_a_topic_that_nobody_declares_cannot_be_left(world: World, unsubscriber: Unsubscriber) -> None:
     leave_cart(world)
-    for choice in ("nonsense", "topic_products", "", "unsubscribed", "spam", "m:who"):
+    for choice in ("nonsense", "topic_products", "", "unsubscribed", "spam", "m:order"):
         with pytest.raises(LinkError):
             click(world, unsubscriber, choice)
     key = keys.address("main", keys.address_id(PII_KEY, ADA))

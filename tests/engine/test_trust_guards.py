@@ -65,7 +65,7 @@ def test_an_opt_out_holds_for_the_address_that_mail_would_go_to(shop: Redis) -> 
 
 
 def test_a_persons_opt_out_keeps_an_address_that_would_expire(shop: Redis) -> None:
-    record(shop, regs=[address("email")], addresses=[("a1", [("m:who", at(START), "uada")], DAY)])
+    record(shop, regs=[address("email")], addresses=[("a1", [("h:uada", at(START), "")], DAY)])
     assert shop.pttl(f"{SHOP}a:a1") > 0
     record(shop, **opt_out())
     assert shop.pttl(f"{SHOP}a:a1") == -1

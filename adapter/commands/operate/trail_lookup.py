@@ -15,7 +15,6 @@ from freshgate.ids import address_in, trim
 from freshgate.settings import Settings
 from freshgate.state import keys
 from freshgate.state.orders import OrderView
-from freshgate.state.stamps import LENGTH
 from freshgate.state.store import fcall, scan, with_library
 
 SEND_ID = re.compile(r"[0-9a-f]{24}")
@@ -68,9 +67,10 @@ def _find_person(client: Any, settings: Settings, searched_id: str) -> TrailSubj
         candidates = [keys.person_id(shop, searched_id), keys.person_id(shop, None, searched_id)]
         if "@" in searched_id:
             address_id = keys.address_id(settings.pii_key.encode(), searched_id)
-            stamped_person = client.hget(keys.address(shop, address_id), "m:who")
-            if stamped_person:
-                candidates.append(bytes(stamped_person)[LENGTH:].decode())
+            record = client.hgetall(keys.address(shop, address_id))
+            holders = {name: stamp for name, stamp in record.items() if name.startswith(b"h:")}
+            if holders:
+                candidates.append(max(holders, key=holders.__getitem__)[2:].decode())
         for root in find_roots(client, shop, candidates):
             if root:
                 return TrailSubject(shop, root, "person")

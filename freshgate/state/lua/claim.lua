@@ -297,9 +297,9 @@ end)
 redis.register_function('fg_suppress', function(keys, args)
   local shop, change = keys[1], cmsgpack.unpack(args[2])
   if not set_address_register(shop, change.address, change.field, change.stamp, change.value) then return 0 end
-  local who = redis.call('HGET', address_key(shop, change.address), 'm:who')
-  local person = who and root_of(shop, string.sub(who, STAMP + 1)) or ''
-  if who then note(shop, person, '', change.note) end
+  local holder = last_holder(shop, change.address)
+  local person = holder and root_of(shop, holder) or ''
+  if holder then note(shop, person, '', change.note) end
   if change.outcome then
     change.outcome.fields[PERSON] = person
     emit(shop, change.outcome)

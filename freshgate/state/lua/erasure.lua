@@ -16,17 +16,13 @@ end
 
 -- Who had the address, and what was ordered with it. Suppressions stay.
 local function forget_address(shop, id, del)
-  local key = address_key(shop, id)
-  for _, register in ipairs({ 'm:who', 'm:order' }) do
-    local current = redis.call('HGET', key, register)
-    if current and stamp_ms(current) <= del then
-      redis.call('HDEL', key, register)
-      bump(key)
-    end
-  end
+  local key, gone = address_key(shop, id), {}
   for field, value in pairs(hash(key)) do
-    if string.sub(field, 1, 2) == 'h:' and stamp_ms(value) <= del then redis.call('HDEL', key, field) end
+    if (field == 'm:order' or string.sub(field, 1, 2) == 'h:') and stamp_ms(value) <= del then gone[#gone + 1] = field end
   end
+  if #gone == 0 then return end
+  remove_all(key, gone)
+  bump(key)
 end
 
 -- What is up to `del` (ms) is taken out of one record. Claims stay: they hold no data, and prevent a second mail.
@@ -115,8 +111,8 @@ end
 
 -- The person who has the address by now, under all ids, and what is known of the address itself.
 local function erase_address(shop, id, del)
-  local who = redis.call('HGET', address_key(shop, id), 'm:who')
-  if who and not erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) then return false end
+  local holder = last_holder(shop, id)
+  if holder and not erase(shop, root_of(shop, holder), del) then return false end
   forget_address(shop, id, del)
   mark_erased(shop, id, del)
   return true

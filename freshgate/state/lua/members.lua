@@ -17,6 +17,15 @@ local function root_of(shop, id)
   return id
 end
 
+-- The id that had the address last; nothing where nobody did.
+local function last_holder(shop, address)
+  local last, newest = nil, nil
+  for field, stamp in pairs(hash(address_key(shop, address))) do
+    if string.sub(field, 1, 2) == 'h:' and newer(newest, stamp) then last, newest = string.sub(field, 3), stamp end
+  end
+  return last
+end
+
 local function without(ids, id)
   local rest = {}
   for _, other in ipairs(ids) do

@@ -17,8 +17,7 @@ local function find_person(shop, args)
   local candidates = {}
   for i = 4, #args do candidates[#candidates + 1] = args[i] end
   if args[3] ~= '' then
-    local who = redis.call('HGET', address_key(shop, args[3]), 'm:who')
-    if who then candidates[#candidates + 1] = string.sub(who, STAMP + 1) end
+    candidates[#candidates + 1] = last_holder(shop, args[3])
   end
   for _, id in ipairs(candidates) do
     local root = root_of(shop, id)

@@ -135,8 +135,8 @@ local function withholding_of(shop, root)
       take('m:order', string.sub(line, 1, STAMP), string.match(line, '\t(.*)$') or '')
     end
     for i = 0, #OTHERS_REFUSALS do
-      local value = state[4 + i]
-      if value and not is_lent(id, root, i) then take(OTHERS_REFUSALS[i] or 'm:order', string.sub(value, 1, STAMP), string.sub(value, STAMP + 1)) end
+      local field, value = OTHERS_REFUSALS[i] or 'm:order', state[4 + i]
+      if value and not is_lent(id, root, i) then take(field, string.sub(value, 1, STAMP), string.sub(value, STAMP + 1)) end
     end
   end
   local flat = { 'rev', redis.call('HGET', person_key(shop, root), 'rev') or '0' }

@@ -17,11 +17,13 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "an erased person's address is still known as theirs",
     ),
     (
-        "current and stamp_ms(current) <= del then",
-        "current and stamp_ms(current) < del then",
+        "== 'h:') and stamp_ms(value) <= del then",
+        "== 'h:') and stamp_ms(value) < del then",
         "what an address knows of that very moment stays",
     ),
-    ("current and stamp_ms(current) <= del then", "current then", "a newer owner of the address is forgotten"),
+    ("== 'h:') and stamp_ms(value) <= del then", "== 'h:') then", "a newer owner of the address is forgotten"),
+    ("(field == 'm:order' or string.sub(field, 1, 2) == 'h:')", "(field == 'm:order')", "who had the address stays"),
+    ("if #gone == 0 then return end\n  remove_all", "remove_all", "an erasure without a trace counts as a change"),
     (
         "if stamp_ms(value) <= del then gone[#gone + 1] = field end\n    elseif",
         "if stamp_ms(value) < del then gone[#gone + 1] = field end\n    elseif",
@@ -127,8 +129,8 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "devices of a large person stay",
     ),
     (
-        "not erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) then return false end",
-        "not erase(shop, root_of(shop, string.sub(who, STAMP + 1)), del) then return true end",
+        "not erase(shop, root_of(shop, holder), del) then return false end",
+        "not erase(shop, root_of(shop, holder), del) then return true end",
         "devices of a large person, erased by an address, stay",
     ),
 )

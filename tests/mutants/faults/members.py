@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
+    ("== 'h:' and newer(newest, stamp) then", "== 'h:' then", "any holder of an address is taken for the last"),
+    ("if string.sub(field, 1, 2) == 'h:' and newer(newest", "if newer(newest", "another field is taken for a holder"),
     ("for _ = 1, 16 do\n    local to", "for _ = 1, 1 do\n    local to", "an id that leads on twice has no root"),
     ("if other ~= id then rest", "if true then rest", "an id is listed twice"),
     ("while #ids > most do", "while #ids > most + 1 do", "a list has one id too many"),

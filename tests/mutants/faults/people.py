@@ -5,7 +5,7 @@ from __future__ import annotations
 FAULTS: tuple[tuple[str, str, str], ...] = (
     ("for i = 4, #args do", "for i = 5, #args do", "the first id is not looked up"),
     ("if args[3] ~= '' then", "if false then", "nobody is found by an address"),
-    ("= string.sub(who, STAMP + 1)", "= who", "the stamp of who had the address is taken for the id"),
+    ("= last_holder(shop, args[3])", "= nil", "an address leads to nobody"),
     ("local root = root_of(shop, id)\n", "local root = id\n", "an id that was merged is another person"),
     (
         "if redis.call('EXISTS', person_key(shop, root)) == 1 then return root end",
