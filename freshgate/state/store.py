@@ -31,7 +31,7 @@ _FILES = (
 )  # fmt: skip
 # No other file uses what these define. A block of its own for each, since Lua takes 200 local names side by side.
 _BLOCKS = frozenset({"record", "people", "feedback", "timers", "unmapped", "account"})
-LAYOUT_VERSION = b"4"
+LAYOUT_VERSION = b"5"
 # Libraries of other releases stay for as long as a host may still run one of them.
 LIBRARY_TTL_S = 7 * 86_400
 GAP_TTL_MS = 86_400_000

@@ -1,5 +1,5 @@
 -- dedupe: messages that were recorded before, by the hash of their id: 64 bits as a decimal number.
--- seen:<day>:<part>  set of the messages of 24 h whose number ends so. Small sets of numbers take 8 bytes each.
+-- seen:<day>:<part>  set of the messages of 24 h whose number ends so, and 0. Small sets of numbers take 8 bytes each.
 
 local BUCKET_MS = DAY
 local TRAIL_ENTRIES = 200
@@ -14,8 +14,10 @@ end
 local function remember(days, seen)
   local part = string.sub(seen, -4)
   local key = days[1] .. part
-  if redis.call('SADD', key, seen) == 0 then return false end
-  if redis.call('SCARD', key) == 1 then redis.call('EXPIRE', key, 172800) end
+  -- With the 0, one call says of a new message whether the set is new as well.
+  local added = redis.call('SADD', key, seen, '0')
+  if added == 0 then return false end
+  if added == 2 then redis.call('EXPIRE', key, 172800) end
   return redis.call('SISMEMBER', days[2] .. part, seen) == 0
 end
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 FAULTS: tuple[tuple[str, str, str], ...] = (
     ("ms(bucket - 1)", "ms(bucket - 2)", "a message is forgotten at midnight"),
-    ("if redis.call('SCARD', key) == 1 then", "if false then", "remembered messages never expire"),
+    ("if added == 2 then", "if false then", "remembered messages never expire"),
+    ("if added == 0 then return false end", "if added == 1 then return false end", "a new message is a duplicate"),
     ("'EXPIRE', key, 172800", "'EXPIRE', key, 86400", "remembered messages expire early"),
     ("  if redis.call('EXISTS', list) == 0 then return end\n", "", "a redelivery creates a trail"),
     (
