@@ -13,8 +13,10 @@ local MAX_CHANGES = 60
 -- An order that is known already empties the cart as of its first telling, so that lines are kept for so long.
 local ORDER_SLACK = 2 * DAY
 
--- The newest of a line's changes.
-local function newest_change(changes) return string.match(changes, '.* (%S+)$') or changes end
+-- The newest of a line's changes, which is shorter than the part that is looked at first.
+local function newest_change(changes)
+  return string.match(string.sub(changes, -50), '.* (%S+)$') or string.match(changes, '.* (%S+)$') or changes
+end
 
 -- Lines that are older than `cleared` can never be in the cart again. Returns how many are left.
 local function drop_lines(key, cleared)
@@ -68,16 +70,17 @@ local function changes_of(added, changes)
   return changes or added and string.match(added, '^%w+%+%d+') or ''
 end
 
--- Changes of the record's lines: {stamp, change, JSON, ...}. Of each stand in names[at …] "+<line>", "n:<line>" and, if it
--- is a removal, "-<line>"; and as they are now in current[HEAD + at …]. `count` is how many lines the cart has.
-local function change_lines(key, changes, names, current, head, at, count, cleared, writes)
-  local created = 0
-  for i = 1, #changes, 3 do
-    local stamp, amount, text = changes[i], changes[i + 1], changes[i + 2]
+-- Changes of the record's lines, as record.lua has them in the event's list. Of each stand in list[at …] "+<line>",
+-- "n:<line>" and, if it is a removal, "-<line>"; and as they are now in current[head + at …]. `count` is how many lines the
+-- cart has.
+local function change_lines(key, event, current, head, count, cleared, writes)
+  local list, created, at, first = event.list, 0, event.values + event.dues + 1, event.names + event.values + 1
+  for i = first, first + event.lines - 1, 3 do
+    local stamp, amount, text = list[i], list[i + 1], list[i + 2]
     local is_added = string.sub(amount, 1, 1) == '+'
-    local list, field, product = names[at + 1], names[at], current[head + at]
+    local changes, field, product = list[at + 1], list[at], current[head + at]
     local known = changes_of(product, current[head + at + 1])
-    if not is_added then field, product = names[at + 2], current[head + at + 2] end
+    if not is_added then field, product = list[at + 2], current[head + at + 2] end
     at = at + (is_added and 2 or 3)
     local is_new_line = not product and (is_added or known == '')
     local has_room = not is_new_line or count + created < (is_added and MAX_LINES or MAX_REMOVED)
@@ -87,7 +90,7 @@ local function change_lines(key, changes, names, current, head, at, count, clear
       if is_added and known == '' then
         text = amount .. text
       else
-        add(writes, list, add_change(known, stamp .. amount))
+        add(writes, changes, add_change(known, stamp .. amount))
       end
       if newer(product, stamp) then add(writes, field, stamp .. text) end
       if is_new_line then created = created + 1 end

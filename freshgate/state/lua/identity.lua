@@ -162,26 +162,30 @@ local function evaluate(shop, id, at, now)
   return cut and 'ambiguous' or 'linked'
 end
 
--- Nothing is known of the id, so nothing changes but that it is one of the person's. False where there is more to do.
-local function link_new(shop, linked, other, root, stamp)
+-- A server's link of an id of which nothing is known: nothing changes but that it is one of the person's. Returns the
+-- root's `ids` with it, for the caller to write; nil where there is more to do. `ids` and `asked` are the root's fields.
+local function link_new(shop, linked, other, root, stamp, ids, asked)
   local key = person_key(shop, linked)
-  local known = redis.call('HMGET', person_key(shop, root), 'ids', 'asked')
-  local ids = known[1] and known[1] .. ' ' .. linked or linked
+  ids = ids and ids .. ' ' .. linked or linked
   local _, before = string.gsub(ids, ' ', '')
-  if known[2] or before >= MAX_MEMBERS then return false end
+  if asked or before >= MAX_MEMBERS then return nil end
   redis.call('HSET', key, 'L:' .. other, stamp, 'to', root, 'rev', '1')
   redis.call('PEXPIRE', key, ms(PERSON_TTL))
-  redis.call('HSET', person_key(shop, root), 'ids', ids)
-  return true
+  return ids
 end
 
--- The id `linked` was told as one of the person `other`, whose root it may bring along. REPLY linked | merged |
+-- The id `linked` was told as one of the person `other`. REPLY linked | merged |
 -- ambiguous | unproven; and whether more is known of the person than before.
-local function link(shop, linked, other, other_root, stamp, is_claim, at, now)
+local function link(shop, linked, other, stamp, is_claim, at, now)
   local key = person_key(shop, linked)
-  if not is_claim and redis.call('EXISTS', key) == 0
-      and link_new(shop, linked, other, other_root or root_of(shop, other), stamp) then
-    return 'linked', false
+  if not is_claim and redis.call('EXISTS', key) == 0 then
+    local owner = root_of(shop, other)
+    local known = redis.call('HMGET', person_key(shop, owner), 'ids', 'asked')
+    local ids = link_new(shop, linked, other, owner, stamp, known[1], known[2])
+    if ids then
+      redis.call('HSET', person_key(shop, owner), 'ids', ids)
+      return 'linked', false
+    end
   end
   local field = (is_claim and 'P:' or 'L:') .. other
   local state = redis.call('HMGET', key, field, 'to', 'rev')

@@ -45,7 +45,8 @@ local function stamp_time(at)
   return digits
 end
 
--- To what one HSET will write: {field, value, field, value ...}.
+-- To what one HSET will write: {field, value, field, value ...}. Nils in it make room at once, since a table that grows is
+-- made again and again.
 local function add(writes, field, value)
   writes[#writes + 1] = field
   writes[#writes + 1] = value
@@ -84,19 +85,17 @@ local function bump(key)
   if redis.call('HINCRBY', key, 'rev', 1) == 1 then redis.call('PEXPIRE', key, ms(PERSON_TTL)) end
 end
 
--- Adds the first `count` registers to `writes` if they are news; returns the set of their fields.
--- The register i is {names[i], values[i]}, and stands in current[after + i] as it is now.
-local function news(names, values, count, current, after, writes)
-  local advanced, n = {}, #writes
+-- Adds `count` registers of the list to `writes` if they are news.
+-- The register i is {list[names + i], list[values + i]}, and stands in current[after + i] as it is now.
+local function news(list, names, values, count, current, after, writes)
+  local n = #writes
   for i = 1, count do
-    local value, known = values[i], current[after + i]
+    local name, value, known = list[names + i], list[values + i], current[after + i]
     if newer(known, string.sub(value, 1, STAMP)) then
-      writes[n + 1], writes[n + 2] = names[i], value
+      writes[n + 1], writes[n + 2] = name, value
       n = n + 2
-      advanced[names[i]] = true
     end
   end
-  return advanced
 end
 
 -- One refresh of the ttls a day is enough for lives of weeks, and saves three commands an event. The field x has the

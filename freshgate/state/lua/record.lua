@@ -8,21 +8,25 @@
 --   at, stamp  occurred_at (ms), and the event's stamp       ttl    ms
 --   trail    text of the trail entry
 --   seen     remembered id of the message; nil = no dedupe   again  true = record past the dedupe
---   fields   {name, ...}: what is read of the id's record: its registers, then of each changed line "+<line>", "n:<line>"
---            and for a removal "-<line>", then "O" if there is a purchase
---   values   {stamp and text, ...} of the registers          clear  stamp of a cart that was emptied
---   lines    {stamp, change, JSON, ...}: see cart.lua
---   starts   {scope, "p" or "o", field of the mark, delay, settle, ...}: timers started if the mark is news
+--   list     {name, ..., value, ..., stamp, change, JSON, ..., scope, kind, ...}: one list, since Redis takes as long to
+--            make one as for what is in it. One after the other:
+--   names    so many names of what is read of the id's record: its registers, "f:<scope>" of each start of a person's,
+--            of each changed line "+<line>", "n:<line>" and for a removal "-<line>", "ids" and "asked" if there are links,
+--            and "O" if there is a purchase
+--   values   so many registers: stamp and text                dues   how many names are "f:<scope>"
+--   lines    so many parts of lines, three each: see cart.lua
+--            the rest are starts: scope, "p" or "o", field of the mark, delay, settle; timers started if the mark is news
+--   clear    stamp of a cart that was emptied
 --   subjects {{how the fields of a mark begin, trigger, ...}, ...}: see subjects.lua
 --   addr     true = this event brings an address             sup    true = an opt-out or opt-in without an address
 --   del      erase everything up to this ms                  srv    true = a server says so
 --   address  id of the address that `del` names in place of an id: whoever has it is erased
---   links    {{id, the id that it belongs to, is a page's claim}, ...}
+--   links    {id, the id that it belongs to, is a page's claim, ...}
 --   trace    the event's trace, which its timers carry along
---   order    {id, ttl, {names}, {values}, how many}: so many registers, then those whose oldest stamp wins
+--   order    {id, ttl, how many, of them registers, name, ..., value, ...}: of the others the oldest stamp wins
 --   bought   {order's id, stamp, JSON of the products}: a purchase
---   addresses  {{id, ttl, {names}, {values}}, ...}
---   products   {{id, ttl, {names}, {values}}, ...}: what a server says of products, where pages tell of them too
+--   addresses  {id, ttl, how many, name, ..., value, ...; id, ...}
+--   products   the same: what a server says of products, where pages tell of them too
 -- On the trail, dues of timers are counted from the event's own time (ms).
 -- REPLY    {now, one text an event: "<verdict> <root or -> <results of its links>"}: verdicts ok | dup | del | amb |
 --          more = an erasure that takes the same event once more
@@ -40,12 +44,19 @@ local WITHHOLDING = { ['m:unsubscribed'] = true, ['m:bounced'] = true, ['m:spam'
 -- The record as it is: its head, then the event's fields.
 local function as_read(key, event)
   return redis.call('HMGET', key, 'to', 'cut', 'rev', 'del', 'x', 'parked', 'ls', 'sup', 'rx', 'cc', 'srv', 'idle', 'nl',
-    unpack(event.fields or NONE))
+    unpack(event.list, 1, event.names))
 end
 
--- The start at `i` of the list.
-local function set_due(shop, starts, i, id, at, now, said)
-  local scope, kind, delay, settle = starts[i], starts[i + 1], starts[i + 3], starts[i + 4]
+-- Where the next address, or product, begins after the one at `i` of the list.
+local function next_record(list, i) return i + 3 + 2 * list[i + 2] end
+
+-- Where the event's first start stands in its list.
+local function first_start(event) return event.names + event.values + event.lines + 1 end
+
+-- The start at `i` of the event's list.
+local function set_due(shop, event, i, id, now, said)
+  local scope, kind, delay, settle = event.list[i], event.list[i + 1], event.list[i + 3], event.list[i + 4]
+  local at = event.at
   local timer = scope .. '|' .. kind .. ':' .. id
   -- A clock that runs ahead never delays a mail beyond now + delay.
   local due = delay == 0 and now + SAFETY_NET_MS or math.max(math.min(at, now) + delay, now + settle)
@@ -79,13 +90,13 @@ local function drop_teller(key, teller, stamp)
 end
 
 local function record_order(shop, event, order, first, now, said)
-  local id, ttl, names, values, count = order[1], order[2], order[3], order[4], order[5]
+  local id, ttl, count, registers = order[1], order[2], order[3], order[4]
   local key, teller = order_key(shop, id), nil
-  local state = redis.call('HMGET', key, 'x', 'rev', 'ls', 'm:order', unpack(names))
+  local state = redis.call('HMGET', key, 'x', 'rev', 'ls', 'm:order', unpack(order, 5, 4 + count))
   local writes = { 'rev', ms(tonumber(state[2] or '0') + 1) }
-  news(names, values, count, state, 4, writes)
-  for i = count + 1, #names do
-    local field, telling, known = names[i], values[i], state[4 + i]
+  news(order, 4, 4 + count, registers, state, 4, writes)
+  for i = registers + 1, count do
+    local field, telling, known = order[4 + i], order[4 + count + i], state[4 + i]
     local stamp, earliest = string.sub(telling, 1, STAMP), telling
     -- Of the purchase's time the first telling of all decides, also where its record has expired.
     if field == 'F:order' and first and first < stamp then
@@ -100,18 +111,17 @@ local function record_order(shop, event, order, first, now, said)
       teller = i
     end
   end
-  local starts = event.starts or NONE
-  for i = 1, #starts, 5 do
+  for i = first_start(event), #event.list, 5 do
     -- An older telling, too, may bring what was missing.
-    if starts[i + 1] == 'o' then
-      set_due(shop, starts, i, id, event.at, now, said)
-      if event.trace then add(writes, 'p:' .. starts[i], event.trace) end
+    if event.list[i + 1] == 'o' then
+      set_due(shop, event, i, id, now, said)
+      if event.trace then add(writes, 'p:' .. event.list[i], event.trace) end
     end
   end
   local refresh = next_refresh(state[1], ttl, now)
   if refresh then add(writes, 'x', refresh) end
   redis.call('HSET', key, unpack(writes))
-  if teller and state[2] then drop_teller(key, names[teller], values[teller]) end
+  if teller and state[2] then drop_teller(key, order[4 + teller], order[4 + count + teller]) end
   if refresh then keep_alive(key, ttl) end
   -- It occurred before a mail that has left: was that mail right?
   if state[3] and event.at <= tonumber(state[3]) then look_back(shop, 'o', id, now) end
@@ -129,32 +139,71 @@ local function drop_holder(key)
   if count > MAX_HOLDERS then redis.call('HDEL', key, oldest) end
 end
 
-local function record_address(shop, event, address, first, now)
-  local id, ttl, names, values = address[1], address[2], address[3], address[4]
-  local key, writes = address_key(shop, id), {}
-  local state = redis.call('HMGET', key, 'x', 'rev', unpack(names))
-  for i = 1, first and #names or 0 do
-    if names[i] == 'm:order' and first < values[i] then values[i] = first .. string.sub(values[i], STAMP + 1) end
+-- The address at `i` of the list.
+local function record_address(shop, list, i, first, now)
+  local key, ttl, count, writes = address_key(shop, list[i]), list[i + 1], list[i + 2], { nil, nil, nil, nil, nil, nil }
+  local names, values = i + 2, i + 2 + count
+  local state = redis.call('HMGET', key, 'x', 'rev', unpack(list, names + 1, names + count))
+  for j = 1, first and count or 0 do
+    local value = list[values + j]
+    if list[names + j] == 'm:order' and first < value then list[values + j] = first .. string.sub(value, STAMP + 1) end
   end
-  news(names, values, #names, state, 2, writes)
+  news(list, names, values, count, state, 2, writes)
   local refresh = next_refresh(state[1], ttl, now)
   if refresh then add(writes, 'x', refresh) end
   if #writes == 0 then return end
   add(writes, 'rev', ms(tonumber(state[2] or '0') + 1))
   redis.call('HSET', key, unpack(writes))
-  for i = 1, state[2] and #names or 0 do
-    if not state[2 + i] and string.sub(names[i], 1, 2) == 'h:' then drop_holder(key) end
+  for j = 1, state[2] and count or 0 do
+    if not state[2 + j] and string.sub(list[names + j], 1, 2) == 'h:' then drop_holder(key) end
   end
   if refresh then keep_alive(key, ttl) end
 end
 
+-- Whether the event's register of that name was news to the record as it was read. `changed` knows better of some.
+local function has_advanced(event, state, name, changed)
+  if changed[name] ~= nil then return changed[name] end
+  local list = event.list
+  for i = 1, event.values do
+    if list[i] == name then return newer(state[HEAD + i], string.sub(list[event.names + i], 1, STAMP)) end
+  end
+  return false
+end
+
+local ADDRESSES = { 'A:email', 'A:typed_email', 'A:said_email', 'A:id' }
+local function has_new_address(event, state)
+  for _, name in ipairs(ADDRESSES) do
+    if has_advanced(event, state, name, NONE) then return true end
+  end
+  return false
+end
+
+-- Starts the person's timers whose marks have advanced.
+local function start_timers(shop, event, root, target, state, changed, now, said)
+  local list, first_due = event.list, HEAD + event.values
+  for i = first_start(event), #list, 5 do
+    if list[i + 1] == 'p' then
+      first_due = first_due + 1
+      if has_advanced(event, state, list[i + 2], changed) then
+        local due, delay = set_due(shop, event, i, root, now, said)
+        -- Usually there is one, in the record that was read; a member has none.
+        if not state[first_due] then
+          redis.call('HSETNX', target, 'f:' .. list[i], ms(delay > 0 and due or 0))
+        end
+        if event.trace then redis.call('HSET', target, 'p:' .. list[i], event.trace) end
+      end
+    end
+  end
+end
+
 -- What the event says of the id that it was told of, and what that starts.
 local function record_id(shop, event, key, state, root, first, now, said)
-  local names, values, ttl = event.fields or NONE, event.values or NONE, root == event.id and event.ttl or PERSON_TTL
-  local writes = {
+  local ttl = root == event.id and event.ttl or PERSON_TTL
+  local writes, changed = {
     'rev', ms(tonumber(state[REV] or '0') + 1),
     'rx', ms(math.max(tonumber(state[RX] or '0'), now)),
-  }
+    nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
+  }, NONE
   local cleared, count = state[CLEARED], tonumber(state[LINES] or '0')
   if event.clear and newer(cleared, event.clear) then
     cleared = event.clear
@@ -166,10 +215,11 @@ local function record_id(shop, event, key, state, root, first, now, said)
   end
   local refresh = next_refresh(state[REFRESHED], ttl, now)
   if refresh then add(writes, 'x', refresh) end
-  local advanced = news(names, values, #values, state, HEAD, writes)
-  if event.lines then change_lines(key, event.lines, names, state, HEAD, #values + 1, count, cleared, writes) end
+  if event.ids then add(writes, 'ids', event.ids) end
+  news(event.list, 0, event.names, event.values, state, HEAD, writes)
+  if event.lines > 0 then change_lines(key, event, state, HEAD, count, cleared, writes) end
   if event.bought then
-    advanced['m:order'] = remember_purchase(state[#state] or nil, event.bought[1], first, event.bought[3], writes)
+    changed = { ['m:order'] = remember_purchase(state[#state] or nil, event.bought[1], first, event.bought[3], writes) }
     if state[LINES] then drop_lines(key, stamp_time(stamp_ms(first) - ORDER_SLACK)) end
   end
   if event.sup then add(writes, 'sup', '1') end
@@ -181,73 +231,89 @@ local function record_id(shop, event, key, state, root, first, now, said)
     bump(target)
     if event.sup then redis.call('HSET', target, 'sup', '1') end
   end
-  for _, bound in ipairs(event.subjects or {}) do
-    bound_subjects(shop, event, root, bound, state, HEAD, advanced, said)
+  if event.subjects then
+    changed = changed == NONE and {} or changed
+    for _, bound in ipairs(event.subjects) do bound_subjects(shop, event, root, bound, state, HEAD, changed, said) end
   end
-  local starts = event.starts or NONE
-  for i = 1, #starts, 5 do
-    if starts[i + 1] == 'p' and advanced[starts[i + 2]] then
-      local due, delay = set_due(shop, starts, i, root, event.at, now, said)
-      redis.call('HSETNX', target, 'f:' .. starts[i], ms(delay > 0 and due or 0))
-      if event.trace then redis.call('HSET', target, 'p:' .. starts[i], event.trace) end
-    end
+  start_timers(shop, event, root, target, state, changed, now, said)
+  local parked, left, suppressed = state[PARKED], state[LEFT], state[SUPPRESSED]
+  if root ~= event.id then
+    parked, left, suppressed = unpack(redis.call('HMGET', target, 'parked', 'ls', 'sup'))
   end
-  local flags = root == event.id and { state[PARKED], state[LEFT], state[SUPPRESSED] }
-    or redis.call('HMGET', target, 'parked', 'ls', 'sup')
-  local has_address = advanced['A:email'] or advanced['A:typed_email'] or advanced['A:said_email'] or advanced['A:id']
-  if event.sup or (flags[3] and has_address) then
+  if event.sup or (suppressed and has_new_address(event, state)) then
     suppress_address(shop, root)
   end
-  if event.addr and flags[1] then
+  if event.addr and parked then
     for _, text in ipairs(release_parked(shop, root, event.at, now)) do said[#said + 1] = text end
   end
   -- It occurred before a mail that has left: was that mail right?
-  if flags[2] and event.at <= tonumber(flags[2]) then look_back(shop, 'p', root, now) end
+  if left and event.at <= tonumber(left) then look_back(shop, 'p', root, now) end
   if refresh then keep_alive(key, ttl, state[REV]) end
 end
 
--- The registers {names[i], values[i]} that are among the wanted ones.
-local function only(wanted, names, values)
+-- Of `count` registers of the list, those that are wanted, in a list of their own: names, then values; and how many.
+local function only(wanted, list, names, values, count)
   local kept, texts = {}, {}
-  for i = 1, #values do
-    if wanted[names[i]] then kept[#kept + 1], texts[#texts + 1] = names[i], values[i] end
+  for i = 1, count do
+    if wanted[list[names + i]] then kept[#kept + 1], texts[#texts + 1] = list[names + i], list[values + i] end
   end
-  return kept, texts
+  local kept_count = #kept
+  for i = 1, kept_count do kept[kept_count + i] = texts[i] end
+  return kept, kept_count
 end
 
 -- Of what the event says about its addresses, the wanted registers alone.
 local function record_of_addresses(shop, event, wanted, first, now)
-  for _, address in ipairs(event.addresses or {}) do
-    local names, values = only(wanted, address[3], address[4])
-    if #names > 0 then record_address(shop, event, { address[1], address[2], names, values }, first, now) end
+  local list, i = event.addresses or NONE, 1
+  while list[i] do
+    local count = list[i + 2]
+    local kept, kept_count = only(wanted, list, i + 2, i + 2 + count, count)
+    if kept_count > 0 then record_address(shop, { list[i], list[i + 1], kept_count, unpack(kept) }, 1, first, now) end
+    i = next_record(list, i)
   end
 end
 
 -- Addresses that somebody gives who was erased.
 local function mark_addresses(shop, event, del)
-  for i, field in ipairs(event.fields or NONE) do
-    if field == 'A:email' then mark_erased(shop, string.sub(event.values[i], STAMP + 1), del) end
+  for i = 1, event.values do
+    if event.list[i] == 'A:email' then mark_erased(shop, string.sub(event.list[event.names + i], STAMP + 1), del) end
   end
 end
 
 -- What the event of a person erased since says about being written to; that alone holds, in whatever order it arrives.
 local function record_refusals(shop, event, key, root, now)
-  local refusal = { id = event.id, at = event.at, ttl = event.ttl, sup = event.sup }
-  refusal.fields, refusal.values = only(REFUSALS, event.fields or NONE, event.values or NONE)
-  if #refusal.fields > 0 then record_id(shop, refusal, key, as_read(key, refusal), root, nil, now, {}) end
+  local list, count = only(REFUSALS, event.list, 0, event.names, event.values)
+  if count > 0 then
+    local refusal = {
+      id = event.id, at = event.at, ttl = event.ttl, sup = event.sup, list = list, names = count, values = count, lines = 0,
+    }
+    record_id(shop, refusal, key, as_read(key, refusal), root, nil, now, {})
+  end
   record_of_addresses(shop, event, REFUSALS, nil, now)
 end
 
 -- Links say whose id this is; the root and the verdict follow from them.
-local function resolve_links(shop, event, state, now)
+local function resolve_links(shop, event, now)
   local results, has_changed = {}, false
-  for i, pair in ipairs(event.links) do
-    local is_news
-    local root = pair[2] == event.id and not state[TO] and not has_changed and event.id or nil
-    results[i], is_news = link(shop, pair[1], pair[2], root, event.stamp, pair[3], event.at, now)
+  for i = 1, #event.links, 3 do
+    local id, other, is_claim, is_news = event.links[i], event.links[i + 1], event.links[i + 2], nil
+    results[#results + 1], is_news = link(shop, id, other, event.stamp, is_claim, event.at, now)
     has_changed = has_changed or is_news
   end
   return table.concat(results, ','), has_changed
+end
+
+-- The usual link, of a new device to the user that the event is told of: what it changes of the user's record is written
+-- along with the event. Returns whether it was one.
+local function link_along(shop, event, state)
+  local links = event.links
+  if #links > 3 or links[3] or links[2] ~= event.id or event.del or state[TO] or state[DEL]
+      or redis.call('EXISTS', person_key(shop, links[1])) == 1 then
+    return false
+  end
+  local asked = HEAD + event.names - (event.bought and 1 or 0)
+  event.ids = link_new(shop, links[1], event.id, event.id, event.stamp, state[asked - 1], state[asked])
+  return event.ids ~= nil
 end
 
 -- Whose the event is: its id's record as it is, the root, and what became of its links. First of all, since who is one
@@ -259,9 +325,11 @@ local function identify(shop, event, key, now)
     is_known = state[REV] or redis.call('EXISTS', key) == 1
     has_changed = is_known and know(shop, event.id, event.at, now)
   end
-  if event.links then
+  if event.links and not has_changed and link_along(shop, event, state) then
+    results = 'linked'
+  elseif event.links then
     local is_news
-    results, is_news = resolve_links(shop, event, state, now)
+    results, is_news = resolve_links(shop, event, now)
     has_changed = has_changed or is_news
   end
   if has_changed then
@@ -303,12 +371,14 @@ local function record_person(shop, event, key, state, root, now)
     -- counts once both persons turn out to be one.
     if event.bought then
       first = event.order and purchase_stamp(shop, event) or event.bought[2]
-      local purchase = { id = event.id, at = event.at, ttl = event.ttl, bought = event.bought }
+      local purchase = {
+        id = event.id, at = event.at, ttl = event.ttl, bought = event.bought, list = NONE, names = 0, values = 0, lines = 0,
+      }
       record_id(shop, purchase, key, state, event.id, first, now, said)
     end
     -- What it names by an address, or by the id of an order, does not depend on whose device it is: it may withhold a mail.
     record_of_addresses(shop, event, WITHHOLDING, first, now)
-    if event.order and event.order[5] > 0 then record_order(shop, event, event.order, nil, now, said) end
+    if event.order and event.order[4] > 0 then record_order(shop, event, event.order, nil, now, said) end
     if event.trail then prepend(key .. ':ev', 'amb\t\t' .. event.trail, TRAIL_ENTRIES, event.ttl) end
     return 'amb'
   end
@@ -326,12 +396,14 @@ local function record_person(shop, event, key, state, root, now)
   return 'ok', first
 end
 
-local function record_product(shop, product)
-  local key, writes = shop .. 'product:' .. product[1], {}
-  news(product[3], product[4], #product[3], redis.call('HMGET', key, unpack(product[3])), 0, writes)
+-- The product at `i` of the list.
+local function record_product(shop, list, i)
+  local key, count, names, writes = shop .. 'product:' .. list[i], list[i + 2], i + 2, {}
+  local state = redis.call('HMGET', key, unpack(list, names + 1, names + count))
+  news(list, names, names + count, count, state, 0, writes)
   if #writes > 0 then
     redis.call('HSET', key, unpack(writes))
-    redis.call('PEXPIRE', key, ms(product[2]))
+    redis.call('PEXPIRE', key, ms(list[i + 1]))
   end
 end
 
@@ -350,8 +422,16 @@ local function record_event(shop, event, now, days)
   end
   -- One event, one verdict.
   if verdict == 'ok' and not event.del then
-    for _, address in ipairs(event.addresses or {}) do record_address(shop, event, address, first, now) end
-    for _, product in ipairs(event.products or {}) do record_product(shop, product) end
+    local addresses, products, i = event.addresses or NONE, event.products or NONE, 1
+    while addresses[i] do
+      record_address(shop, addresses, i, first, now)
+      i = next_record(addresses, i)
+    end
+    i = 1
+    while products[i] do
+      record_product(shop, products, i)
+      i = next_record(products, i)
+    end
   end
   if event.seen and (verdict == 'del' or verdict == 'more') then forget(days, event.seen) end
   return verdict .. ' ' .. root .. ' ' .. results

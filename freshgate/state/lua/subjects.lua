@@ -37,10 +37,10 @@ end
 
 -- Of the event's registers, which are written by now, some are new subjects: the oldest of too many go. `bound` is how
 -- the fields of the mark begin, then the triggers whose timers are about it; state[after + i] what register i was before.
-local function bound_subjects(shop, event, root, bound, state, after, advanced, said)
+local function bound_subjects(shop, event, root, bound, state, after, changed, said)
   local is_new = false
-  for i = 1, #event.values do
-    local is_of_mark = string.sub(event.fields[i], 1, #bound[1]) == bound[1]
+  for i = 1, event.values do
+    local is_of_mark = string.sub(event.list[i], 1, #bound[1]) == bound[1]
     is_new = is_new or (is_of_mark and not state[after + i])
   end
   if not is_new then return end
@@ -54,6 +54,6 @@ local function bound_subjects(shop, event, root, bound, state, after, advanced, 
   for i = 1, #stamped - MAX_SUBJECTS do
     local field = string.sub(stamped[i], STAMP + 1)
     drop_subject(shop, event, root, field, bound, said)
-    advanced[field] = nil
+    changed[field] = false
   end
 end

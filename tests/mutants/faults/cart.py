@@ -28,7 +28,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "the sum gets the oldest stamp",
     ),
     (
-        "if not is_added then field, product = names[at + 2], current[head + at + 2] end",
+        "if not is_added then field, product = list[at + 2], current[head + at + 2] end",
         "",
         "a removal overwrites the line's product",
     ),

@@ -59,11 +59,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "",
         "that a device is shared goes unnoticed between reading and claiming",
     ),
-    ("if known[2] or before >=", "if before >=", "a new device of an erased person was never erased"),
+    ("if asked or before >=", "if before >=", "a new device of an erased person was never erased"),
     ("before >= MAX_MEMBERS then", "false then", "a person has members without bound"),
     (
-        "redis.call('PEXPIRE', key, ms(PERSON_TTL))\n  redis.call('HSET', person_key(shop, root), 'ids'",
-        "redis.call('HSET', person_key(shop, root), 'ids'",
+        "  redis.call('PEXPIRE', key, ms(PERSON_TTL))\n  return ids",
+        "  return ids",
         "a device that is linked at first sight never expires",
     ),
     (

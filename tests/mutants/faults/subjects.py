@@ -24,5 +24,5 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "for i = 1, #stamped - MAX_SUBJECTS - 1 do",
         "one subject too many is kept",
     ),
-    ("    advanced[field] = nil\n", "", "what is left out at once starts a mail all the same"),
+    ("    changed[field] = false\n", "", "what is left out at once starts a mail all the same"),
 )
