@@ -170,7 +170,7 @@ local function link_new(shop, linked, other, root, stamp, ids, asked)
   local _, before = string.gsub(ids, ' ', '')
   if asked or before >= MAX_MEMBERS then return nil end
   redis.call('HSET', key, 'L:' .. other, stamp, 'to', root, 'rev', '1')
-  redis.call('PEXPIRE', key, ms(PERSON_TTL))
+  redis.call('PEXPIRE', key, text_of_ttl(PERSON_TTL))
   return ids
 end
 

@@ -98,11 +98,23 @@ local function news(list, names, values, count, current, after, writes)
   end
 end
 
+-- A text that a call asks for again and again: `make` of the number that it was made of last.
+local function remembering(make)
+  local known, text
+  return function(n)
+    if n ~= known then known, text = n, make(n) end
+    return text
+  end
+end
+
+local text_of_now, text_of_wait, text_of_ttl = remembering(ms), remembering(ms), remembering(ms)
+local text_of_day = remembering(function(now) return ms(math.floor(now / DAY)) end)
+
 -- One refresh of the ttls a day is enough for lives of weeks, and saves three commands an event. The field x has the
 -- day of the newest, or 'forever'. This is its next value, or nil where nothing is to be done.
 local function next_refresh(last, ttl, now)
   if last == 'forever' then return nil end
-  local next = ttl == 0 and 'forever' or ms(math.floor(now / DAY))
+  local next = ttl == 0 and 'forever' or text_of_day(now)
   return next ~= last and next or nil
 end
 
@@ -111,15 +123,15 @@ local function keep_alive(key, ttl, has_trail)
     redis.call('PERSIST', key)
     return
   end
-  redis.call('PEXPIRE', key, ms(ttl))
-  if has_trail then redis.call('PEXPIRE', key .. ':ev', ms(ttl)) end
+  redis.call('PEXPIRE', key, text_of_ttl(ttl))
+  if has_trail then redis.call('PEXPIRE', key .. ':ev', text_of_ttl(ttl)) end
 end
 
 -- The newest `most` entries are kept.
 local function prepend(list, entry, most, ttl)
   local count = redis.call('LPUSH', list, entry)
   if count > most then redis.call('LTRIM', list, 0, most - 1) end
-  if count == 1 then redis.call('PEXPIRE', list, ms(ttl)) end
+  if count == 1 then redis.call('PEXPIRE', list, text_of_ttl(ttl)) end
 end
 
 -- The timer is due at `due` at the earliest; at `due` with the condition 'CH', and at the latest with 'LT'.

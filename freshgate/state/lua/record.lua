@@ -63,7 +63,7 @@ local function set_due(shop, event, i, id, now, said)
   -- One that waits for an address, or for its next try, is decided on at once as well. A due of its own keeps the timer
   -- from whoever finishes what an older event started.
   set_timer(shop, timer, due, delay == 0 and 'CH' or 'GT')
-  said[#said + 1] = scope .. ' set ' .. ms(due - at)
+  said[#said + 1] = scope .. ' set ' .. text_of_wait(due - at)
   return due, delay
 end
 
@@ -201,7 +201,7 @@ local function record_id(shop, event, key, state, root, first, now, said)
   local ttl = root == event.id and event.ttl or PERSON_TTL
   local writes, changed = {
     'rev', ms(tonumber(state[REV] or '0') + 1),
-    'rx', ms(math.max(tonumber(state[RX] or '0'), now)),
+    'rx', state[RX] and tonumber(state[RX]) > now and state[RX] or text_of_now(now),
     nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil,
   }, NONE
   local cleared, count = state[CLEARED], tonumber(state[LINES] or '0')

@@ -62,7 +62,7 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
     ("if asked or before >=", "if before >=", "a new device of an erased person was never erased"),
     ("before >= MAX_MEMBERS then", "false then", "a person has members without bound"),
     (
-        "  redis.call('PEXPIRE', key, ms(PERSON_TTL))\n  return ids",
+        "  redis.call('PEXPIRE', key, text_of_ttl(PERSON_TTL))\n  return ids",
         "  return ids",
         "a device that is linked at first sight never expires",
     ),

@@ -61,7 +61,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "",
         "an event between reading and claiming goes unnoticed",
     ),
-    ("math.max(tonumber(state[RX] or '0'), now)", "now", "an arrival by a slow clock moves the newest one back"),
+    (
+        "state[RX] and tonumber(state[RX]) > now and state[RX] or",
+        "",
+        "an arrival by a slow clock moves the newest one back",
+    ),
     (
         "if event.clear and newer(cleared, event.clear) then",
         "if event.clear then",
