@@ -24,7 +24,7 @@ def pack_event(body: Mapping[str, Any]) -> bytes:
     for line, _, amount, _ in lines:
         parts += (f"+{line}", f"n:{line}") if amount[0] == "+" else (f"+{line}", f"n:{line}", f"-{line}")
     if "links" in wire:
-        parts += ("ids", "asked")
+        parts += ("ids", "asked", "claimed")
         wire["links"] = [part for link in wire["links"] for part in link]
     if "bought" in wire:
         parts.append("O")

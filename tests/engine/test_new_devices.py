@@ -50,6 +50,14 @@ def test_a_page_claims_it_and_links_nothing(shop: Redis) -> None:
     assert {"P:uada", "L:uada"} & fields(shop, DEVICE).keys() == {"P:uada"}
 
 
+def test_a_servers_first_word_with_a_new_device_ends_what_a_page_claimed(shop: Redis) -> None:
+    record(shop, id="ad1", links=[("ad1", "uada", True)])
+    assert fields(shop, DEVICE)["to"] == "uada"
+    assert link(shop, "uada", device="ad2") == "ok uada linked"
+    assert (fields(shop)["ids"], fields(shop, OTHER)["to"]) == ("ad2", "uada")
+    assert {"to", "unproven"} & fields(shop, DEVICE).keys() == {"unproven"}
+
+
 @pytest.mark.parametrize("event", [{"del": START + 1}, {"at": START - 1}], ids=["that asks again", "of before"])
 def test_of_somebody_erased_it_is_a_device_too(shop: Redis, event: dict[str, Any]) -> None:
     # As the record of an id has it that was erased along with a person whose it is no more.

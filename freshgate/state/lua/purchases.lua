@@ -19,7 +19,11 @@ end
 -- Adds a purchase to the newest ones, "<stamp> <order>\t<JSON>" each. Returns whether it was not among them.
 local function remember_purchase(current, order, stamp, bought, writes)
   local lines, is_new = { stamp .. ' ' .. order .. '\t' .. bought }, true
-  for line in string.gmatch(current or '', '[^\n]+') do
+  if not current then
+    add(writes, 'O', lines[1])
+    return true
+  end
+  for line in string.gmatch(current, '[^\n]+') do
     if string.match(line, '^%S+ (%S+)') == order then
       -- The first stamp, and the longest list of what was bought.
       local known = string.match(line, '^%S+')

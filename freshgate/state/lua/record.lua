@@ -11,8 +11,8 @@
 --   list     {name, ..., value, ..., stamp, change, JSON, ..., scope, kind, ...}: one list, since Redis takes as long to
 --            make one as for what is in it. One after the other:
 --   names    so many names of what is read of the id's record: its registers, "f:<scope>" of each start of a person's,
---            of each changed line "+<line>", "n:<line>" and for a removal "-<line>", "ids" and "asked" if there are links,
---            and "O" if there is a purchase
+--            of each changed line "+<line>", "n:<line>" and for a removal "-<line>", "ids", "asked" and "claimed" if there are
+--            links, and "O" if there is a purchase
 --   values   so many registers: stamp and text                dues   how many names are "f:<scope>"
 --   lines    so many parts of lines, three each: see cart.lua
 --            the rest are starts: scope, "p" or "o", field of the mark, delay, settle; timers started if the mark is news
@@ -303,6 +303,9 @@ local function resolve_links(shop, event, now)
   return table.concat(results, ','), has_changed
 end
 
+-- Where "claimed" stands in the record as it was read, of an event with links: behind "ids" and "asked".
+local function place_of_claimed(event) return HEAD + event.names - (event.bought and 1 or 0) end
+
 -- The usual link, of a new device to the user that the event is told of: what it changes of the user's record is written
 -- along with the event. Returns whether it was one.
 local function link_along(shop, event, state)
@@ -311,8 +314,8 @@ local function link_along(shop, event, state)
       or redis.call('EXISTS', person_key(shop, links[1])) == 1 then
     return false
   end
-  local asked = HEAD + event.names - (event.bought and 1 or 0)
-  event.ids = link_new(shop, links[1], event.id, event.id, event.stamp, state[asked - 1], state[asked])
+  local claimed = place_of_claimed(event)
+  event.ids = link_new(shop, links[1], event.id, event.id, event.stamp, state[claimed - 2], state[claimed - 1])
   return event.ids ~= nil
 end
 
@@ -322,7 +325,11 @@ local function identify(shop, event, key, now)
   local state, is_known, results, has_changed = as_read(key, event), true, '', false
   if event.srv and not state[SERVER] then
     -- Of a new record, what is recorded now says so as well.
-    is_known = state[REV] or redis.call('EXISTS', key) == 1
+    if event.links then
+      is_known = state[REV] or state[place_of_claimed(event)]
+    else
+      is_known = state[REV] or redis.call('EXISTS', key) == 1
+    end
     has_changed = is_known and know(shop, event.id, event.at, now)
   end
   if event.links and not has_changed and link_along(shop, event, state) then

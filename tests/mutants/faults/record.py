@@ -164,6 +164,11 @@ FAULTS: tuple[tuple[str, str, str], ...] = (
         "a page's claim of a user whom a server knows is believed",
     ),
     (
+        "is_known = state[REV] or state[place_of_claimed(event)]",
+        "is_known = state[REV]",
+        "a page's claim of a user is believed where a link comes with the first word of a server",
+    ),
+    (
         "if not is_known then redis.call('HSET', key, 'srv', '1') end",
         "",
         "no server knows a new user whose older id was erased",
