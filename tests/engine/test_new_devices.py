@@ -50,11 +50,13 @@ def test_a_page_claims_it_and_links_nothing(shop: Redis) -> None:
     assert {"P:uada", "L:uada"} & fields(shop, DEVICE).keys() == {"P:uada"}
 
 
-def test_a_servers_first_word_with_a_new_device_ends_what_a_page_claimed(shop: Redis) -> None:
-    record(shop, id="ad1", links=[("ad1", "uada", True)])
+@pytest.mark.parametrize("known", ["uada", "ubob"])
+def test_a_servers_first_word_with_a_new_device_ends_what_a_page_claimed(shop: Redis, known: str) -> None:
+    for user, moment in (("uada", START), ("ubob", START + 1)):
+        record(shop, id="ad1", at=moment, links=[("ad1", user, True)])
     assert fields(shop, DEVICE)["to"] == "uada"
-    assert link(shop, "uada", device="ad2") == "ok uada linked"
-    assert (fields(shop)["ids"], fields(shop, OTHER)["to"]) == ("ad2", "uada")
+    assert link(shop, known, START + 2, device="ad2") == f"ok {known} linked"
+    assert (fields(shop, f"{SHOP}p:{known}")["ids"], fields(shop, OTHER)["to"]) == ("ad2", known)
     assert {"to", "unproven"} & fields(shop, DEVICE).keys() == {"unproven"}
 
 
