@@ -110,6 +110,8 @@ class Lanes:
         self._batch = self._first_courier.batch
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
+        # Held from the last look at whether a job is here until Redis knows what this process does.
+        self._telling = threading.Lock()
         self._lanes: list[Lane] = []
         # The one that slept last is woken first, so that its connections are warm and others' may close.
         self._idle: list[Lane] = []
@@ -126,6 +128,17 @@ class Lanes:
     def is_idle(self) -> bool:
         """Whether no job is in this process, and all lanes are at rest."""
         return self._jobs == 0 and len(self._idle) == len(self._lanes)
+
+    @property
+    def has_jobs(self) -> bool:
+        """Whether a job is in this process."""
+        return self._jobs > 0
+
+    @contextmanager
+    def taking(self) -> Iterator[None]:
+        """Around the taking of jobs, until they are submitted: no lane lets Redis know meanwhile that none is here."""
+        with self._telling:
+            yield
 
     def room(self, *, marketing: bool) -> int:
         """How many sends may be submitted: not more than can begin within about a call."""
@@ -229,16 +242,22 @@ class Lanes:
         """Carries out the lane's sends, and takes the next ones or puts it to rest. Called by the lane."""
         jobs = list({id(waiting.queued): waiting.queued for waiting in lane.sends}.values())
         ended: list[QueuedJob] | None = None
+        is_idle = False
         own_sends = list(lane.sends)
 
         def finish(pipe: Any) -> None:
-            nonlocal ended
-            ended, is_idle = self._end(own_sends, failed=False)
+            nonlocal ended, is_idle
+            ended = self._end(own_sends, failed=False)
+            is_idle = self._begin_to_tell_idle()
             self._bookkeeper.finish([queued for queued in ended if not queued.failed], pipe, is_idle=is_idle)
 
         sends = [(waiting.item, waiting.queued.expires_at) for waiting in lane.sends]
         try:
-            lane.courier.carry_out(jobs[0].job, sends, finish, LaneAside(self, own_sends))
+            try:
+                lane.courier.carry_out(jobs[0].job, sends, finish, LaneAside(self, own_sends))
+            finally:
+                if is_idle:
+                    self._telling.release()
         except Exception as error:
             self._fail(own_sends, jobs if ended is None else ended, ended is None, error)
         with self._lock:
@@ -255,8 +274,18 @@ class Lanes:
             self._in_use.dec()
             self._hand_out()
 
-    def _end(self, sends: list[Waiting], *, failed: bool) -> tuple[list[QueuedJob], bool]:
-        """Counts the sends as over. The jobs that ended with them, and whether no other is in this process."""
+    def _begin_to_tell_idle(self) -> bool:
+        """If no job is here, holds back the taking of others until Redis knows: whoever called it releases it."""
+        if self._jobs:
+            return False
+        self._telling.acquire()
+        if self._jobs:
+            self._telling.release()
+            return False
+        return True
+
+    def _end(self, sends: list[Waiting], *, failed: bool) -> list[QueuedJob]:
+        """Counts the sends as over. The jobs that ended with them."""
         ended = []
         with self._lock:
             for waiting in sends:
@@ -266,7 +295,7 @@ class Lanes:
                 if queued.remaining == 0:
                     self._jobs -= 1
                     ended.append(queued)
-            return ended, self._jobs == 0
+            return ended
 
     def _fail(self, sends: list[Waiting], jobs: list[QueuedJob], is_open: bool, error: Exception) -> None:
         """The sends' timers bring them back; RQ's tools see the jobs as failed."""
@@ -277,7 +306,8 @@ class Lanes:
         if is_open:
             self._end(sends, failed=True)
         try:
-            self._bookkeeper.fail(jobs, is_idle=self._jobs == 0)
+            with self._telling:
+                self._bookkeeper.fail(jobs, is_idle=self._jobs == 0)
         except (RedisConnectionError, RedisTimeoutError):
             # The timers know the sends, and this process connects anew.
             pass

@@ -135,7 +135,8 @@ class DeliverWorker(SimpleWorker):
         else:
             popped = self.connection.lmpop(len(names), *names, direction="LEFT", count=amount)
         if popped:
-            self._submit(lanes, next(queue for queue in queues if queue.key.encode() == popped[0]), popped[1])
+            with lanes.taking():
+                self._submit(lanes, next(queue for queue in queues if queue.key.encode() == popped[0]), popped[1])
             return True
         if burst and len(queues) == len(self.queues):
             lanes.wait(lambda: lanes.is_idle, POLL_INTERVAL_S)
@@ -176,6 +177,9 @@ class DeliverWorker(SimpleWorker):
                 continue
             self._sends_per_job += (len(job.sends) - self._sends_per_job) * 0.1
             lanes.submit(QueuedJob(job_id, queue.name, is_marketing(queue), job, expires_at, len(job.sends)))
+        if not lanes.has_jobs:
+            # None of them was one to carry out, or all are over already.
+            self.connection.hset(self.key, "state", WorkerStatus.IDLE)
 
     def finish(self, jobs: Sequence[QueuedJob], pipe: Any, *, is_idle: bool) -> None:
         """Forgets jobs that are done: the commands leave with what a lane writes last. Thread-safe."""

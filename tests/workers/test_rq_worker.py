@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -33,13 +34,14 @@ NAME = queue_name("test")
 
 
 class Courier:
-    """A lane's courier that remembers the jobs, and calls `then` with each."""
+    """A lane's courier that remembers the jobs, and calls `then` with each, and `before_last_trip` before it ends."""
 
     batch = 1
 
     def __init__(self, redis: Redis) -> None:
         self.jobs: list[Job] = []
         self.then: Callable[[], object] = lambda: None
+        self.before_last_trip: Callable[[], object] = lambda: None
         self._redis = redis
 
     def carry_out(
@@ -54,6 +56,7 @@ class Courier:
         with self._redis.pipeline(transaction=False) as pipe:
             if finish:
                 finish(pipe)
+            self.before_last_trip()
             pipe.execute()
 
     def close(self) -> None:
@@ -94,6 +97,16 @@ def keys(redis: Redis, pattern: str) -> set[str]:
     return {name.decode() for name in names}
 
 
+def within(seconds: float, is_true: Callable[[], object]) -> bool:
+    """Waits until it is true, for so long at most."""
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.005)
+    return True
+
+
 def state(redis: Redis, worker: DeliverWorker) -> str:
     value: Any = redis.hget(worker.key, "state")
     return bytes(value).decode()
@@ -111,23 +124,56 @@ def test_jobs_are_done_in_order_and_nothing_of_them_is_left(
     assert len(StartedJobRegistry(queue=queue)) == len(FailedJobRegistry(queue=queue)) == 0
 
 
+@pytest.fixture
+def last_states(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The states of workers as they end."""
+    states: list[str] = []
+    tear_down = SimpleWorker.teardown
+
+    def record_state_and_tear_down(self: DeliverWorker) -> None:
+        states.append(state(redis, self))
+        tear_down(self)
+
+    monkeypatch.setattr(SimpleWorker, "teardown", record_state_and_tear_down)
+    return states
+
+
 def test_the_worker_is_busy_while_it_works_and_idle_afterwards(
-    worker: DeliverWorker, courier: Courier, redis: Redis, monkeypatch: pytest.MonkeyPatch
+    worker: DeliverWorker, courier: Courier, redis: Redis, last_states: list[str]
 ) -> None:
     during: list[str] = []
     courier.then = lambda: during.append(state(redis, worker))
     push(redis)
     push(redis)
-    afterwards: list[str] = []
-    tear_down = SimpleWorker.teardown
-
-    def record_state_and_tear_down(self: SimpleWorker) -> None:
-        afterwards.append(state(redis, worker))
-        tear_down(self)
-
-    monkeypatch.setattr(SimpleWorker, "teardown", record_state_and_tear_down)
     work(worker, courier)
-    assert (during, afterwards) == (["busy", "busy"], ["idle"])
+    assert (during, last_states) == (["busy", "busy"], ["idle"])
+
+
+def test_the_worker_is_busy_with_a_job_that_it_took_while_the_last_one_ended(
+    worker: DeliverWorker, courier: Courier, redis: Redis, queue: Queue, last_states: list[str]
+) -> None:
+    during: list[str] = []
+    courier.then = lambda: during.append(state(redis, worker))
+
+    def take_another() -> None:
+        if len(courier.jobs) == 1:
+            push(redis)
+            assert within(20, lambda: queue.count == 0)
+            # A worker that did not wait for the end of the first would write here that it is busy.
+            within(0.2, lambda: redis.llen(queue.intermediate_queue_key) == 2)
+
+    courier.before_last_trip = take_another
+    push(redis)
+    work(worker, courier)
+    assert (during, last_states) == (["busy", "busy"], ["idle"])
+
+
+def test_the_worker_is_idle_after_jobs_that_it_dropped(
+    worker: DeliverWorker, courier: Courier, redis: Redis, last_states: list[str]
+) -> None:
+    forge(redis, ["x"])
+    work(worker, courier)
+    assert (courier.jobs, last_states) == ([], ["idle"])
 
 
 def test_while_it_works_the_job_is_where_rq_looks_for_what_a_dead_worker_left(
