@@ -58,7 +58,6 @@ class Lane(threading.Thread):
         self._wake = threading.Lock()
         self._wake.acquire()
         self.sends: list[Waiting] = []
-        self.started_at = 0.0
 
     def hand_over(self, sends: list[Waiting]) -> None:
         self.sends = sends

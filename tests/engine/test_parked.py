@@ -90,12 +90,22 @@ def test_a_confirmation_for_which_no_address_arrives_ends_where_it_was_parked(wo
     assert (world.mails(), len(world.outcomes("42"))) == ([], 2)
 
 
-def test_an_address_of_another_teller_that_comes_while_the_send_is_parked_is_not_missed(world: World) -> None:
+@pytest.mark.parametrize("ids", [{"user": "42"}, {"anon": "visitor"}])
+def test_an_address_of_any_teller_that_comes_while_the_send_is_parked_is_not_missed(
+    world: World, ids: dict[str, Any]
+) -> None:
     order_of_two_tellers(world)
     ((timer, _),) = world.due_timers(world.now + MINUTE)
-    identify = world.event("Identify", user="42", email=ADA)
+    identify = world.event("Identify", email=ADA, **ids)
     world.deliver(timer, courier=world.interrupted_courier(lambda: world.record(identify)))
     world.run(world.now + MINUTE)
+    assert world.mails() == [("order_confirmation", ADA)]
+
+
+def test_the_confirmation_goes_to_the_teller_whose_user_id_is_an_address(world: World) -> None:
+    world.record(world.event("Order Completed", user="42", order_id="1"))
+    world.record(world.event("Order Completed", at=world.now + 5, user=ADA, order_id="1"))
+    world.run()
     assert world.mails() == [("order_confirmation", ADA)]
 
 

@@ -23,6 +23,7 @@ from tests.engine.test_needs import PING, PINGED, PROFILED
 from tests.engine.world import HOUR, SHOP, START, RememberingEsp, World
 from tests.harness.truth_server import Reply, TruthServer
 from tests.workers.test_lanes import Jobs
+from workers import lanes as lanes_module
 from workers.asker import Asker
 from workers.calls import WaitingForEsp
 from workers.courier import BUDGET_S, Courier
@@ -77,13 +78,19 @@ class Hall:
 
     def submit(self, name: str, event: str, *users: str, returned: int = 0) -> None:
         """One job with a send for each user."""
+        self.submit_timers(name, self.record(event, *users), returned)
+
+    def record(self, event: str, *users: str) -> list[str]:
+        """Records that event of each user. The timers that it set."""
         world = self.world
         before = {timer for timer, _ in world.due_timers(world.now + 60_000)}
         for user in users:
             fields: Any = {"order_id": user} if event == "Order Completed" else {}
             world.record(world.event(event, user=user, email=f"{user}@example.com", **fields))
-        timers = [timer for timer, _ in world.due_timers(world.now + 60_000) if timer not in before]
-        job = Job(sends=tuple(Item(timer, returned) for timer in timers), created=world.now, shop="main")
+        return [timer for timer, _ in world.due_timers(world.now + 60_000) if timer not in before]
+
+    def submit_timers(self, name: str, timers: list[str], returned: int = 0) -> None:
+        job = Job(sends=tuple(Item(timer, returned) for timer in timers), created=self.world.now, shop="main")
         expires_at = time.monotonic() + BUDGET_S
         self.lanes.submit(QueuedJob(name.encode(), "queue", False, job, expires_at, len(timers)))
 
@@ -117,6 +124,23 @@ def test_many_ask_at_once_and_others_leave_meanwhile(redis: Redis, truth: TruthS
     assert sorted(mail.to for mail in hall.world.esp.mails[1:]) == [f"{user}@example.com" for user in users]
     assert hall.jobs.finished == [b"order", b"asking"]
     assert len(truth.paths) == 8
+
+
+def test_of_the_sends_that_a_lane_took_at_once_the_one_that_waited_is_taken_up(
+    redis: Redis, truth: TruthServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hall = Hall(redis, truth)
+    monkeypatch.setattr(lanes_module, "CHUNK_S", 1.0)
+    users = ["ada", "bob", "eve"]
+    timers = hall.record("Pinged", *users)
+    first = next(user for user in users if timers[0].endswith(hall.world.root(user=user)))
+    hall.world.record(hall.world.event("Profile Updated", user=first, city="Linz"))
+    hall.submit_timers("pinged", timers)
+    hall.wait_for(lambda: truth.in_flight == 2)
+    assert [mail.to for mail in hall.world.esp.mails] == [f"{first}@example.com"]
+    hall.finish()
+    assert sorted(mail.to for mail in hall.world.esp.mails) == [f"{user}@example.com" for user in users]
+    assert hall.jobs.finished == [b"pinged"]
 
 
 def test_what_is_asked_for_twice_at_once_is_asked_once(redis: Redis, truth: TruthServer) -> None:
