@@ -12,6 +12,7 @@ from redis import Redis
 
 from catalog import EVENTS, TRIGGERS
 from freshgate import Ask, Needs
+from freshgate.errors import EspError
 from freshgate.queue import Item, Job
 from freshgate.settings import AskSettings, EspSettings
 from freshgate.state import keys
@@ -225,6 +226,20 @@ class TestOrphanOfAnOlderVersion:
         world.now = START + 11 * HOUR
         deliver(world, courier_of(world, feedback_wait_ms=11 * HOUR), Item(CART, 0))
         assert world.mails() == [("abandoned_cart", ADA)]
+
+
+@pytest.mark.parametrize(("knows_sends", "waits"), [(True, False), (False, True)])
+def test_an_esp_that_knows_sends_is_asked_again_without_waiting_for_its_report(
+    redis: Redis, knows_sends: bool, waits: bool
+) -> None:
+    triggers = [replace(t, unknown="resend") if t.name == "abandoned_cart" else t for t in TRIGGERS]
+    world = World(redis, triggers)
+    world.esp.idempotency_s = 48 * 3600 if knows_sends else 0  # type: ignore[attr-defined]
+    world.record(world.event("Product Added", user="ada", email=ADA, product=product("mug")))
+    world.now += 30 * MINUTE
+    world.esp.errors = [EspError("dropped", ambiguous=True)]
+    deliver(world, courier_of(world, feedback_wait_ms=11 * HOUR), Item(CART, 0))
+    assert (dict(world.due_timers(START + 99 * HOUR))[CART] == world.now + 11 * HOUR) is waits
 
 
 @pytest.mark.parametrize(("ms", "state"), [(2000, "sent"), (2001, "stale")])

@@ -9,8 +9,8 @@ from redis import Redis
 
 from freshgate.state import store
 from tests.engine.test_identity_guards import ADA, BOB, DEVICE, erasure, link
-from tests.engine.test_record_guards import CART, WELCOME, at, due, fields, record
-from tests.engine.world import MINUTE, SHOP, START
+from tests.engine.test_record_guards import CART, WELCOME, at, due, fields, lines, record
+from tests.engine.world import HOUR, MINUTE, SHOP, START
 
 OTHER = f"{SHOP}p:ad2"
 
@@ -80,6 +80,18 @@ def test_each_trigger_of_a_person_has_a_first_due_of_its_own(shop: Redis) -> Non
     record(shop, at=START + 2, regs=[("m:view", at(START + 2), "")], starts=[CART, WELCOME])
     known = fields(shop)
     assert (known["f:cart"], known["f:welcome"]) == (str(START + 30 * MINUTE), "0")
+
+
+def test_after_a_mail_what_starts_the_next_one_is_due_first_anew(shop: Redis) -> None:
+    def add(moment: int) -> None:
+        changes = lines(("lamp", moment, "+1"))
+        record(shop, at=moment, now=moment, regs=[("m:view", at(moment), "")], lines=changes, starts=[CART])
+
+    add(START)
+    shop.hdel(ADA, "f:cart")
+    add(START + HOUR)
+    add(START + HOUR + MINUTE)
+    assert fields(shop)["f:cart"] == str(START + HOUR + 30 * MINUTE)
 
 
 def test_a_first_due_is_the_persons_whichever_device_starts_it(shop: Redis) -> None:

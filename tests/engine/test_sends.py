@@ -310,3 +310,8 @@ def test_what_cannot_be_asked_again_in_time_is_unknown_and_not_given_up(redis: R
     world = with_key(with_welcome(redis, max_age=MINUTE))
     assert fail(world, ambiguous=True, retry_after_s=61)["state"] == "unknown"
     assert listed(world) == ["unknown"]
+
+
+def test_a_mail_that_the_esp_refused_until_it_was_too_late_is_given_up_though_it_knows_sends(redis: Redis) -> None:
+    world = with_key(with_welcome(redis, max_age=MINUTE))
+    assert fail(world, retry_after_s=61)["state"] == "dead"

@@ -247,6 +247,18 @@ def test_an_ambiguous_answer_makes_exactly_that_calls_sends_unknown(redis: Redis
         assert hall.world.outcomes(f"u{number}") == [("order_confirmation", state)]
 
 
+def test_an_esp_file_that_forgets_an_answer_leaves_its_call_unsettled(redis: Redis) -> None:
+    class Forgetful(BatchingEsp):
+        def take(self, messages: Sequence[Message]) -> list[SendResult]:
+            return super().take(messages)[1:]
+
+    hall = Hall(redis, Forgetful())
+    hall.order(1, 2, 3)
+    hall.finish()
+    # Nobody knows whose answer is missing.
+    assert [hall.world.outcomes(f"u{number}") for number in (1, 2, 3)] == [[("order_confirmation", "failed")]] * 3
+
+
 def test_a_busy_esp_brings_back_each_send_of_the_batch(redis: Redis) -> None:
     hall = Hall(redis, BatchingEsp())
     hall.esp.refuses = lambda messages: EspError("429", retry_after_s=7, status=429)
