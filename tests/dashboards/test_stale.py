@@ -84,7 +84,7 @@ def test_while_the_timers_are_stopped_nobody_claims_that_mails_are_on_time(
     board = expressions.boards()["freshgate-event-to-email"]
     targets = [at["expr"] for panel in expressions.panels(board) if panel["title"] in titles for at in panel["targets"]]
     assert len(targets) == 7
-    assert all(is_known(prometheus, expr) for expr in targets)
+    system.wait_for(lambda: all(is_known(prometheus, expr) for expr in targets), 60)
     with stopped(system, prometheus, "timers"):
         assert [expr for expr in targets if is_known(prometheus, expr)] == []
 
