@@ -202,6 +202,20 @@ class TestFailover:
         shop.deliver(*timers)
         assert len(shop.esp.mails) == 2
 
+    def test_what_it_sends_in_place_of_the_other_is_counted_and_nothing_else(
+        self, world: World, shop: Account, news: Account
+    ) -> None:
+        def counted() -> float:
+            labels = {"trigger": "order_confirmation", "esp": "shop"}
+            return REGISTRY.get_sample_value("freshgate_failed_over_total", labels) or 0
+
+        before = counted()
+        shop.deliver(order(world, 1))
+        assert (len(shop.esp.mails), counted()) == (1, before)
+        self.open(world, shop)
+        news.deliver(order(world, 2))
+        assert (len(news.esp.mails), counted()) == (1, before + 1)
+
     def test_an_account_that_is_nobodys_failover_sends_nothing_of_others(self, world: World, shop: Account) -> None:
         bulk = Account(world, "bulk", bulk=EspSettings(), **self.SETTINGS)
         self.open(world, shop)

@@ -11,7 +11,8 @@ from redis import ConnectionError as RedisConnectionError
 from redis import Redis
 
 from catalog import TRIGGERS
-from freshgate.errors import EspError
+from freshgate import Needs
+from freshgate.errors import CatalogError, EspError
 from freshgate.queue import Item, Job
 from freshgate.state import keys
 from freshgate.state.records import Claim
@@ -264,6 +265,12 @@ def test_our_own_fault_comes_back_and_is_named_without_its_text(redis: Redis) ->
         int("x")
     except ValueError as error:
         assert fault_of(error).startswith("ValueError in test_sends.py:")
+
+
+def test_where_a_declaration_refuses_a_value_the_fault_is_its_callers() -> None:
+    with pytest.raises(CatalogError) as caught:
+        Needs("profile.city", fresh_for="soon")
+    assert fault_of(caught.value).startswith("CatalogError in test_sends.py:")
 
 
 def test_errors_are_counted_by_their_class() -> None:
